@@ -1,0 +1,9 @@
+#include "bindings/module.h"
+
+PYBIND11_MODULE(_core, m) {
+  namespace b = native::bindings;
+  b::bind_errors(m);
+  b::bind_array(m);
+  b::bind_runtime(m);
+  b::bind_graph(m);
+}

@@ -1,0 +1,108 @@
+#include "bindings/module.h"
+#include "core/allocator.h"
+#include "core/errors.h"
+#include "runtime/cpu.h"
+#include "runtime/eager.h"
+#include "runtime/pool.h"
+
+namespace native::bindings {
+namespace {
+
+Attr attr_from(const std::string& name, py::handle value) {
+  if (py::isinstance<py::bool_>(value)) return static_cast<int64_t>(value.cast<bool>());
+  if (py::isinstance<py::int_>(value)) return value.cast<int64_t>();
+  if (py::isinstance<py::float_>(value)) return value.cast<double>();
+  if (py::isinstance<py::str>(value)) return value.cast<std::string>();
+  if (py::isinstance<py::tuple>(value) || py::isinstance<py::list>(value)) {
+    bool whole = true;
+    for (auto item : value) whole = whole && !py::isinstance<py::float_>(item);
+    if (whole) return value.cast<Ints>();
+    return value.cast<Floats>();
+  }
+  throw DTypeError("attribute '" + name + "' has unsupported type " +
+                   py::str(py::type::of(value)).cast<std::string>());
+}
+
+// Keyed by the dtype's interned name: called for every eager primitive.
+std::vector<Spec> specs_from(const py::list& specs) {
+  std::vector<Spec> result;
+  result.reserve(specs.size());
+  for (auto item : specs) {
+    auto pair = py::reinterpret_borrow<py::tuple>(item);
+    result.push_back({dtype_from_name(pair[0].cast<std::string>()), pair[1].cast<Shape>()});
+  }
+  return result;
+}
+
+Problem problem_from(const std::string& op, const std::vector<Array>& inputs, const py::dict& attrs,
+                     const py::list& outputs) {
+  Problem problem{op, {}, specs_from(outputs), attrs_from(attrs)};
+  for (const Array& input : inputs) problem.in.push_back(input.spec);
+  return problem;
+}
+
+}  // namespace
+
+Attrs attrs_from(const py::dict& items) {
+  Attrs attrs;
+  for (auto [key, value] : items) {
+    if (value.is_none()) continue;
+    auto name = key.cast<std::string>();
+    attrs.set(name, attr_from(name, value));
+  }
+  return attrs;
+}
+
+py::dict attrs_to(const Attrs& attrs) {
+  py::dict result;
+  for (const auto& [name, value] : attrs.items()) {
+    if (auto* ints = std::get_if<Ints>(&value))
+      result[name.c_str()] = py::tuple(py::cast(*ints));
+    else if (auto* floats = std::get_if<Floats>(&value))
+      result[name.c_str()] = py::tuple(py::cast(*floats));
+    else
+      result[name.c_str()] = py::cast(value);
+  }
+  return result;
+}
+
+void bind_runtime(py::module_& m) {
+  m.def("isa", [] { return name_of(current_isa()); });
+  m.def("set_isa", [](const std::string& name) {
+    set_isa(name);
+    clear_kernel_cache();
+  });
+  m.def("isas", [] {
+    std::vector<std::string> names;
+    for (Isa isa : {Isa::Generic, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16, Isa::Wide})
+      if (isa_compiled(isa) && isa_supported(isa)) names.emplace_back(name_of(isa));
+    return names;
+  }, "Instruction sets that this build has and this machine runs.");
+  m.def("threads", &pool::threads);
+  m.def("set_threads", &pool::set_threads, py::call_guard<py::gil_scoped_release>());
+  m.def("trim_memory", &allocator::trim);
+  m.def("kernels", [] {
+    py::list rows;
+    for (const KernelEntry& entry : registered_kernels())
+      rows.append(py::make_tuple(entry.op, entry.name, entry.priority));
+    return rows;
+  }, "Registered kernels as (primitive, name, priority), in the order in which they are asked.");
+  m.def("chosen_kernel", [](const std::string& op, const py::list& in, const py::list& out, const py::dict& attrs)
+            -> py::object {
+    Problem problem{op, specs_from(in), specs_from(out), attrs_from(attrs)};
+    std::string name;
+    return prepare(problem, &name) ? py::object(py::str(name)) : py::none();
+  }, "Name of the kernel that takes the problem, or None.");
+  m.def("run", [](const std::string& op, const std::vector<Array>& inputs, const py::dict& attrs,
+                  const py::list& outputs) -> py::object {
+    Problem problem = problem_from(op, inputs, attrs, outputs);
+    std::optional<std::vector<Array>> result;
+    {
+      py::gil_scoped_release nogil;
+      result = run_eager(problem, inputs);
+    }
+    return result ? py::cast(std::move(*result)) : py::none();
+  }, "Runs a primitive into fresh arrays, or returns None when no kernel takes the problem.");
+}
+
+}  // namespace native::bindings

@@ -1,0 +1,75 @@
+// Memory and tensors. A Buffer is bytes on a device; an Array is a contiguous row-major tensor in a
+// Buffer. Both are cheap handles with shared ownership; contents are immutable once an Array is visible to
+// more than its maker (value semantics), so sharing needs no lock.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "core/shape.h"
+
+namespace native {
+
+// A place that has memory and runs kernels. The CPU is one; tests register another.
+class Device {
+ public:
+  virtual ~Device() = default;
+  virtual std::string name() const = 0;
+  // 64-byte aligned, uninitialised. Throws MemoryLimitError when the memory is not there.
+  virtual void* allocate(size_t bytes) = 0;
+  virtual void release(void* data, size_t bytes) noexcept = 0;
+  virtual void copy_in(void* device_data, const void* host_data, size_t bytes) = 0;
+  virtual void copy_out(void* host_data, const void* device_data, size_t bytes) = 0;
+  // The address at which a kernel that runs on this device sees the data.
+  virtual void* kernel_address(void* data) const { return data; }
+  virtual bool host_visible() const { return false; }
+};
+
+using DevicePtr = std::shared_ptr<Device>;
+// "cpu" or "cpu:0", or a registered device; throws UnsupportedError that names the known ones.
+DevicePtr find_device(const std::string& name);
+DevicePtr cpu_device();
+void register_device(const DevicePtr& device);
+
+// Bytes in use by buffers of the CPU device, and the most so far.
+size_t memory_in_use();
+size_t memory_peak();
+
+class Buffer {
+ public:
+  // Allocates on the device.
+  Buffer(DevicePtr device, size_t bytes);
+  // Adopts host memory that `release` frees.
+  Buffer(void* data, size_t bytes, std::function<void()> release);
+  ~Buffer();
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+
+  void* data() const { return data_; }
+  size_t bytes() const { return bytes_; }
+  const DevicePtr& device() const { return device_; }
+
+ private:
+  DevicePtr device_;
+  void* data_;
+  size_t bytes_;
+  std::function<void()> release_;
+};
+using BufferPtr = std::shared_ptr<Buffer>;
+
+struct Array {
+  Spec spec;
+  BufferPtr buffer;
+
+  // Uninitialised, on the device.
+  static Array empty(const Spec& spec, const DevicePtr& device = cpu_device());
+  void* data() const { return buffer->data(); }
+  const DevicePtr& device() const { return buffer->device(); }
+  // The same elements under another shape of equal count, and the same bytes on another device.
+  Array reshaped(const Shape& shape) const;
+  Array to(const DevicePtr& device) const;
+};
+
+}  // namespace native

@@ -1,0 +1,82 @@
+#include "core/attrs.h"
+
+#include <algorithm>
+#include <functional>
+
+#include "core/errors.h"
+
+namespace native {
+
+void Attrs::set(const std::string& name, Attr value) {
+  auto at = std::lower_bound(items_.begin(), items_.end(), name,
+                             [](const auto& item, const std::string& key) { return item.first < key; });
+  if (at != items_.end() && at->first == name)
+    at->second = std::move(value);
+  else
+    items_.insert(at, {name, std::move(value)});
+}
+
+const Attr* Attrs::find(const std::string& name) const {
+  for (const auto& item : items_)
+    if (item.first == name) return &item.second;
+  return nullptr;
+}
+
+const Attr& Attrs::get(const std::string& name) const {
+  if (const Attr* attr = find(name)) return *attr;
+  throw UnsupportedError("attribute '" + name + "' is missing");
+}
+
+int64_t Attrs::integer(const std::string& name) const {
+  const Attr& attr = get(name);
+  if (auto* value = std::get_if<int64_t>(&attr)) return *value;
+  throw UnsupportedError("attribute '" + name + "' is not an integer");
+}
+int64_t Attrs::integer(const std::string& name, int64_t otherwise) const {
+  return has(name) ? integer(name) : otherwise;
+}
+
+double Attrs::real(const std::string& name) const {
+  const Attr& attr = get(name);
+  if (auto* value = std::get_if<double>(&attr)) return *value;
+  return static_cast<double>(integer(name));
+}
+double Attrs::real(const std::string& name, double otherwise) const { return has(name) ? real(name) : otherwise; }
+
+const std::string& Attrs::text(const std::string& name) const {
+  if (auto* value = std::get_if<std::string>(&get(name))) return *value;
+  throw UnsupportedError("attribute '" + name + "' is not a string");
+}
+std::string Attrs::text(const std::string& name, const std::string& otherwise) const {
+  return has(name) ? text(name) : otherwise;
+}
+
+const Ints& Attrs::ints(const std::string& name) const {
+  if (auto* value = std::get_if<Ints>(&get(name))) return *value;
+  throw UnsupportedError("attribute '" + name + "' is not a tuple of integers");
+}
+
+Floats Attrs::reals(const std::string& name) const {
+  if (auto* value = std::get_if<Floats>(&get(name))) return *value;
+  const Ints& whole = ints(name);
+  return Floats(whole.begin(), whole.end());
+}
+
+size_t Attrs::hash() const {
+  size_t h = 1469598103934665603ull;
+  auto mix = [&h](size_t v) { h = (h ^ v) * 1099511628211ull; };
+  for (const auto& [name, value] : items_) {
+    mix(std::hash<std::string>{}(name));
+    mix(value.index());
+    if (auto* i = std::get_if<int64_t>(&value)) mix(std::hash<int64_t>{}(*i));
+    if (auto* d = std::get_if<double>(&value)) mix(std::hash<double>{}(*d));
+    if (auto* s = std::get_if<std::string>(&value)) mix(std::hash<std::string>{}(*s));
+    if (auto* v = std::get_if<Ints>(&value))
+      for (int64_t i : *v) mix(std::hash<int64_t>{}(i));
+    if (auto* v = std::get_if<Floats>(&value))
+      for (double d : *v) mix(std::hash<double>{}(d));
+  }
+  return h;
+}
+
+}  // namespace native

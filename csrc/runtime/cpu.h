@@ -1,0 +1,70 @@
+// Instruction sets: what the machine has, what NATIVE_ISA forces, and the choice of one table of kernels
+// per instruction set.
+//
+// A kernel unit `x.simd.cpp` is compiled once for each instruction set, inside namespace
+// native::NATIVE_ISA, and defines one constant table of function pointers, e.g.
+//     extern const GemmTable gemm_table;  const GemmTable gemm_table = {...};
+// Its header declares it with NATIVE_ISA_TABLE(GemmTable, gemm_table), which gives driver units
+// `const GemmTable& gemm_table()`, the table for the instruction set in use.
+#pragma once
+
+#include <string>
+
+namespace native {
+
+// avx512_bf16 adds BF16 and VNNI to AVX-512 F/BW/DQ/VL. `wide` is a test build: 64-byte vectors on AVX2
+// hardware, so that the logic of 512-bit code runs where there is no AVX-512.
+enum class Isa { Generic, Avx2, Avx512, Avx512Bf16, Wide };
+
+const char* name_of(Isa isa);
+bool isa_compiled(Isa isa);   // this build contains it
+bool isa_supported(Isa isa);  // this machine can run it
+// The one in use: the best supported, or NATIVE_ISA when set (throws UnsupportedError if it cannot run).
+Isa current_isa();
+// For tests and benchmarks; throws UnsupportedError. Kernels prepared before keep their instruction set.
+void set_isa(const std::string& name);
+
+struct CacheSizes {
+  long l1d, l2, l3;  // bytes, per core for l1d and l2
+};
+CacheSizes cache_sizes();
+
+}  // namespace native
+
+#if defined(__x86_64__) || defined(_M_X64)
+#define NATIVE_X86 1
+#else
+#define NATIVE_X86 0
+#endif
+
+#if NATIVE_X86 && defined(NATIVE_HAS_WIDE)
+#define NATIVE_WIDE_DECLARE(Type, name) \
+  namespace wide { extern const Type name; }
+#define NATIVE_WIDE_CASE(name) \
+  case Isa::Wide: return wide::name;
+#else
+#define NATIVE_WIDE_DECLARE(Type, name)
+#define NATIVE_WIDE_CASE(name)
+#endif
+
+#if NATIVE_X86
+#define NATIVE_ISA_TABLE(Type, name)              \
+  namespace generic { extern const Type name; }   \
+  namespace avx2 { extern const Type name; }      \
+  namespace avx512 { extern const Type name; }    \
+  namespace avx512_bf16 { extern const Type name; } \
+  NATIVE_WIDE_DECLARE(Type, name)                 \
+  static inline const Type& name() {              \
+    switch (current_isa()) {                      \
+      case Isa::Avx2: return avx2::name;          \
+      case Isa::Avx512: return avx512::name;      \
+      case Isa::Avx512Bf16: return avx512_bf16::name; \
+      NATIVE_WIDE_CASE(name)                      \
+      default: return generic::name;              \
+    }                                             \
+  }
+#else
+#define NATIVE_ISA_TABLE(Type, name)            \
+  namespace generic { extern const Type name; } \
+  static inline const Type& name() { return generic::name; }
+#endif

@@ -1,0 +1,214 @@
+#include "runtime/pool.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <thread>
+#include <vector>
+
+#if defined(__linux__)
+#include <pthread.h>
+#include <unistd.h>
+#endif
+
+#include "runtime/cpu.h"
+
+namespace native::pool {
+namespace {
+
+void relax() {
+#if NATIVE_X86
+  __builtin_ia32_pause();
+#endif
+}
+
+// About 20 microseconds: longer than the gap between two kernels of one step, shorter than a nap that
+// another process would feel.
+constexpr int kSpins = 2000;
+
+struct Job {
+  void (*task)(void*, int64_t);
+  void* context;
+  int64_t tasks;
+  std::atomic<int64_t> next{0};
+  std::atomic<bool> failed{false};
+  std::exception_ptr error;  // written once, by the thread that set `failed`
+
+  void work() {
+    for (int64_t i = next.fetch_add(1); i < tasks; i = next.fetch_add(1)) {
+      try {
+        task(context, i);
+      } catch (...) {
+        if (!failed.exchange(true)) error = std::current_exception();
+      }
+    }
+  }
+};
+
+thread_local bool t_inside = false;
+
+class Workers {
+ public:
+  explicit Workers(int count) : workers_(count - 1) {
+    for (int i = 0; i < workers_; ++i) threads_.emplace_back([this] { loop(); });
+  }
+  ~Workers() {
+    stop_.store(true);
+    {
+      std::lock_guard lock(mutex_);
+      epoch_.fetch_add(1);
+    }
+    wake_.notify_all();
+    for (auto& thread : threads_) thread.join();
+  }
+
+  void run(Job& job) {
+    job_ = &job;
+    busy_.store(workers_);
+    {
+      std::lock_guard lock(mutex_);
+      epoch_.fetch_add(1);
+    }
+    if (sleeping_.load() > 0) wake_.notify_all();
+    t_inside = true;
+    job.work();
+    t_inside = false;
+    for (int spins = 0; busy_.load() > 0; ++spins) {
+      if (spins < kSpins)
+        relax();
+      else
+        std::this_thread::yield();
+    }
+  }
+
+ private:
+  void loop() {
+    t_inside = true;
+    uint64_t seen = 0;
+    while (true) {
+      for (int spins = 0; epoch_.load() == seen && spins < kSpins; ++spins) relax();
+      if (epoch_.load() == seen) {
+        std::unique_lock lock(mutex_);
+        sleeping_.fetch_add(1);
+        wake_.wait(lock, [&] { return epoch_.load() != seen; });
+        sleeping_.fetch_sub(1);
+      }
+      seen = epoch_.load();
+      if (stop_.load()) return;
+      job_->work();
+      busy_.fetch_sub(1);
+    }
+  }
+
+  const int workers_;
+  std::vector<std::thread> threads_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::atomic<uint64_t> epoch_{0};
+  std::atomic<int> busy_{0};
+  std::atomic<int> sleeping_{0};
+  std::atomic<bool> stop_{false};
+  Job* job_ = nullptr;
+};
+
+int from_environment(const char* name) {
+  const char* text = std::getenv(name);
+  return text ? std::atoi(text) : 0;
+}
+
+// cgroup v2: "max 100000" or "200000 100000".
+int cgroup_processors() {
+  std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen("/sys/fs/cgroup/cpu.max", "r"), std::fclose);
+  long long quota = 0, period = 0;
+  if (!file || std::fscanf(file.get(), "%lld %lld", &quota, &period) != 2 || quota <= 0 || period <= 0) return 256;
+  return static_cast<int>(std::max<long long>(1, (quota + period - 1) / period));
+}
+
+int default_threads() {
+  for (const char* name : {"NATIVE_NUM_THREADS", "OMP_NUM_THREADS"})
+    if (int count = from_environment(name); count > 0) return std::min(count, 256);
+  int count = static_cast<int>(std::thread::hardware_concurrency());
+#if defined(__linux__)
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) count = CPU_COUNT(&set);
+#endif
+  return std::clamp(std::min(count, cgroup_processors()), 1, 256);
+}
+
+struct State {
+  std::mutex mutex;  // held by the call that has the workers
+  int threads = default_threads();
+  std::unique_ptr<Workers> workers;
+};
+
+State* g_state = nullptr;
+
+State& state() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    g_state = new State;  // never destroyed: kernels may run during interpreter shutdown
+#if defined(__linux__)
+    // The child of a fork has no workers: it forgets the parent's (leaked on purpose, joining would hang).
+    pthread_atfork([] { g_state->mutex.lock(); }, [] { g_state->mutex.unlock(); },
+                   [] {
+                     State* fresh = new State;
+                     fresh->threads = g_state->threads;
+                     g_state = fresh;
+                   });
+#endif
+  });
+  return *g_state;
+}
+
+struct Scratch {
+  void* data = nullptr;
+  size_t bytes = 0;
+  ~Scratch() { ::operator delete(data, std::align_val_t{64}); }
+};
+thread_local Scratch t_scratch;
+
+}  // namespace
+
+int threads() { return state().threads; }
+
+void set_threads(int count) {
+  State& s = state();
+  std::lock_guard lock(s.mutex);
+  s.workers.reset();
+  s.threads = std::clamp(count, 1, 256);
+}
+
+void run(int64_t tasks, void (*task)(void*, int64_t), void* context) {
+  if (tasks <= 0) return;
+  Job job{task, context, tasks, {}, {}, {}};
+  State& s = state();
+  std::unique_lock lock(s.mutex, std::defer_lock);
+  if (t_inside || tasks == 1 || s.threads == 1 || !lock.try_lock()) {
+    job.work();
+  } else {
+    if (!s.workers) s.workers = std::make_unique<Workers>(s.threads);
+    s.workers->run(job);
+  }
+  if (job.failed) std::rethrow_exception(job.error);
+}
+
+void* thread_scratch(size_t bytes) {
+  if (bytes > t_scratch.bytes) {
+    ::operator delete(t_scratch.data, std::align_val_t{64});
+    t_scratch = {};
+    t_scratch.data = ::operator new(bytes, std::align_val_t{64});
+    t_scratch.bytes = bytes;
+  }
+  return t_scratch.data;
+}
+
+}  // namespace native::pool

@@ -1,0 +1,60 @@
+// The registry of kernels. A kernel registers itself with the primitive's name, its own name, the
+// instruction set it needs and a `prepare` function that looks at a concrete problem (all shapes known)
+// and returns either a ready-to-run kernel or nullptr ("not mine"). The list of a primitive is ordered by
+// priority, highest first; the first that accepts wins; a portable reference always accepts.
+//
+// Registration happens in static initialisers of driver units (never in *.simd.cpp units).
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/attrs.h"
+#include "core/shape.h"
+
+namespace native {
+
+// One concrete problem. `op` is the primitive's name.
+struct Problem {
+  std::string op;
+  std::vector<Spec> in;
+  std::vector<Spec> out;
+  Attrs attrs;
+  bool operator==(const Problem&) const = default;
+};
+// "matmul(float32(2, 3), float32(3, 4)) -> float32(2, 4)": for error messages.
+std::string to_string(const Problem& problem);
+
+// A kernel bound to one problem: immutable, so several threads may run it at once.
+// Operands are contiguous row-major, 64-byte aligned unless a slice of a larger buffer (then aligned to
+// the element); outputs never overlap inputs; the caller owns all memory. `scratch` has scratch_bytes()
+// bytes, 64-byte aligned, uninitialised. run() may use pool::parallel_for and must not allocate in the
+// steady state; it must not throw other than std::bad_alloc.
+class Kernel {
+ public:
+  virtual ~Kernel() = default;
+  virtual void run(const void* const* in, void* const* out, void* scratch) const = 0;
+  virtual size_t scratch_bytes() const { return 0; }
+};
+
+using Prepare = std::unique_ptr<Kernel> (*)(const Problem&);
+
+struct KernelEntry {
+  std::string op;
+  std::string name;
+  int priority;
+  Prepare prepare;
+};
+
+// Put `static const Register r{"softmax", "rowwise", 10, prepare_softmax};` in a driver unit.
+struct Register {
+  Register(const char* op, const char* name, int priority, Prepare prepare);
+};
+
+// A kernel for the problem, or nullptr when no entry accepts; `chosen`, if given, receives its name.
+std::unique_ptr<Kernel> prepare(const Problem& problem, std::string* chosen = nullptr);
+// Everything registered, ordered by primitive and priority.
+std::vector<KernelEntry> registered_kernels();
+
+}  // namespace native

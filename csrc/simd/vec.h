@@ -1,0 +1,89 @@
+// Vectors of NATIVE_VEC_BYTES bytes by the compilers' vector extensions, the same source for every
+// instruction set. Included by *.simd.cpp units only, inside no namespace; everything here has internal
+// linkage so that no copy compiled for one instruction set is ever merged with that of another.
+// With FMA enabled, a * b + c contracts to one instruction (-ffp-contract=fast).
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifndef NATIVE_VEC_BYTES
+#define NATIVE_VEC_BYTES 16
+#endif
+
+namespace native {
+namespace {
+
+constexpr int kVecBytes = NATIVE_VEC_BYTES;
+
+template <class T>
+struct VecOf {
+  typedef T type __attribute__((vector_size(NATIVE_VEC_BYTES)));
+  typedef T loose __attribute__((vector_size(NATIVE_VEC_BYTES), aligned(alignof(T)), may_alias));
+};
+template <class T>
+using Vec = typename VecOf<T>::type;
+
+using vf32 = Vec<float>;
+using vf64 = Vec<double>;
+using vi32 = Vec<int32_t>;
+using vu32 = Vec<uint32_t>;
+using vi64 = Vec<int64_t>;
+using vu64 = Vec<uint64_t>;
+
+template <class T>
+constexpr int kLanes = NATIVE_VEC_BYTES / static_cast<int>(sizeof(T));
+
+template <class T>
+static inline Vec<T> load(const T* p) {
+  return *reinterpret_cast<const typename VecOf<T>::loose*>(p);
+}
+template <class T>
+static inline void store(T* p, Vec<T> v) {
+  *reinterpret_cast<typename VecOf<T>::loose*>(p) = v;
+}
+template <class T>
+static inline Vec<T> splat(T x) {
+  return Vec<T>{} + x;
+}
+// The first n lanes, the others zero.
+template <class T>
+static inline Vec<T> load_part(const T* p, int n) {
+  T lanes[kLanes<T>] = {};
+  for (int i = 0; i < n; ++i) lanes[i] = p[i];
+  return load(lanes);
+}
+template <class T>
+static inline void store_part(T* p, Vec<T> v, int n) {
+  T lanes[kLanes<T>];
+  store(lanes, v);
+  for (int i = 0; i < n; ++i) p[i] = lanes[i];
+}
+template <class V>
+static inline V vmax(V a, V b) {
+  return a > b ? a : b;
+}
+template <class V>
+static inline V vmin(V a, V b) {
+  return a < b ? a : b;
+}
+// Sum of the lanes as a fixed binary tree.
+template <class T>
+static inline T reduce_add(Vec<T> v) {
+  T lanes[kLanes<T>];
+  store(lanes, v);
+  for (int width = kLanes<T> / 2; width > 0; width /= 2)
+    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+  return lanes[0];
+}
+template <class T>
+static inline T reduce_max(Vec<T> v) {
+  T lanes[kLanes<T>];
+  store(lanes, v);
+  T best = lanes[0];
+  for (int i = 1; i < kLanes<T>; ++i) best = lanes[i] > best ? lanes[i] : best;
+  return best;
+}
+
+}  // namespace
+}  // namespace native

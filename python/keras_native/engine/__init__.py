@@ -1,0 +1,1 @@
+"""The engine: tensors, primitives, derivatives and traces. It knows nothing of Keras."""

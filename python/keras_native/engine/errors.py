@@ -1,0 +1,9 @@
+"""Exceptions of the engine."""
+
+from keras_native._core import UnsupportedError
+
+__all__ = ["UnsupportedError", "TraceError"]
+
+
+class TraceError(RuntimeError):
+    """A traced function needed a concrete value, for instance `bool(t)` or `np.asarray(t)`."""
