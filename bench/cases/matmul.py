@@ -1,0 +1,176 @@
+"""matmul and linear.
+
+Tolerance: a sum of k products of float32 in blocks has error about sqrt(k) * eps relative to the
+product of the operands' sizes; 2 * sqrt(k) of the largest result, which is itself about sqrt(k) times
+the size of one product, is generous to no kernel and strict for all. Half precision rounds once more.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from bench.harness import Case
+
+
+def _numpy_matmul(transpose_a=False, transpose_b=False):
+    def build(arrays):
+        a, b = arrays
+        a = a.swapaxes(-1, -2) if transpose_a else a
+        b = b.swapaxes(-1, -2) if transpose_b else b
+        return lambda: np.matmul(a, b)
+
+    return build
+
+
+def _torch_matmul(transpose_a=False, transpose_b=False):
+    def build(arrays):
+        import torch
+
+        a, b = (torch.from_numpy(x) for x in arrays)
+        a = a.transpose(-1, -2) if transpose_a else a
+        b = b.transpose(-1, -2) if transpose_b else b
+        return lambda: torch.matmul(a, b)
+
+    return build
+
+
+def _jax_matmul(transpose_a=False, transpose_b=False):
+    def build(arrays):
+        import jax
+
+        def product(a, b):
+            a = a.swapaxes(-1, -2) if transpose_a else a
+            b = b.swapaxes(-1, -2) if transpose_b else b
+            return jax.numpy.matmul(a, b)
+
+        a, b = (jax.numpy.asarray(x) for x in arrays)
+        compiled = jax.jit(product)
+        return lambda: compiled(a, b).block_until_ready()
+
+    return build
+
+
+def matmul(m, k, n, dtype="float32", batch_a=(), batch_b=None, ta=False, tb=False, **more) -> Case:
+    batch_b = batch_a if batch_b is None else batch_b
+    a = (*batch_a, *((k, m) if ta else (m, k)))
+    b = (*batch_b, *((n, k) if tb else (k, n)))
+    batch = math.prod(np.broadcast_shapes(batch_a, batch_b))
+    attrs = {"transpose_a": ta, "transpose_b": tb, **more.pop("attrs", {})}
+    peers = {
+        "numpy": _numpy_matmul(ta, tb),
+        "torch": _torch_matmul(ta, tb),
+        "jax": _jax_matmul(ta, tb),
+    }
+    label = f"{dtype}:{'x'.join(map(str, (*batch_a, m, k, n)))}{':T' if ta else ''}{':Tb' if tb else ''}"
+    if batch_b != batch_a:
+        label += f":b{'x'.join(map(str, batch_b)) or '-'}"
+    return Case(
+        "matmul",
+        ((a, dtype), (b, dtype)),
+        attrs,
+        flops=2.0 * batch * m * k * n,
+        bytes=4.0 * (math.prod(a) + math.prod(b) + batch * m * n),
+        tol=2 + 2 * math.sqrt(max(k, 1)),
+        peer=peers,
+        label=label,
+        **more,
+    )
+
+
+def linear(m, k, n, activation="none", dtype="float32", bias=True, tw=False, **more) -> Case:
+    inputs = [((m, k), dtype), ((n, k) if tw else (k, n), dtype)] + (
+        [((n,), dtype)] if bias else []
+    )
+    return Case(
+        "linear",
+        inputs,
+        {"activation": activation, "transpose_w": tw},
+        flops=2.0 * m * k * n,
+        bytes=4.0 * (m * k + k * n + m * n),
+        tol=4 + 2 * math.sqrt(max(k, 1)),
+        **more,
+    )
+
+
+# One-sized, prime, just below and above the sizes of tiles and blocks.
+_SIZES = [
+    (1, 1, 1),
+    (1, 7, 1),
+    (1, 33, 129),
+    (5, 1, 3),
+    (6, 16, 16),
+    (7, 17, 15),
+    (13, 64, 65),
+    (64, 300, 48),
+    (97, 257, 101),
+    (150, 513, 37),
+    (3, 40, 400),
+    (400, 40, 3),
+    (129, 20, 260),
+]
+_EMPTY = [(0, 3, 4), (3, 0, 4), (3, 4, 0)]
+
+# Layers of real models: an MLP at batch 128, ResNet-50's head and its first and last 1x1 convolutions,
+# a decoder step, a transformer's projection.
+_LAYERS = [
+    (128, 784, 512),
+    (128, 512, 512),
+    (8, 2048, 1000),
+    (1, 2048, 2048),
+    (2048, 256, 1024),
+    (25088, 64, 64),
+    (392, 2048, 512),
+]
+
+CASES = [
+    *(
+        matmul(m, k, n, ta=ta, tb=tb)
+        for m, k, n in _SIZES
+        for ta in (False, True)
+        for tb in (False, True)
+    ),
+    *(matmul(m, k, n) for m, k, n in _EMPTY),
+    matmul(5, 6, 7, batch_a=(0,)),
+    matmul(5, 6, 7, batch_a=(3,)),
+    matmul(5, 6, 7, batch_a=(2, 3), tb=True),
+    matmul(5, 6, 7, batch_a=(2, 3), batch_b=(), ta=True),
+    matmul(5, 6, 7, batch_a=(2, 3), batch_b=()),
+    matmul(5, 6, 7, batch_a=(), batch_b=(2, 3)),
+    matmul(5, 6, 7, batch_a=(4, 1, 3), batch_b=(2, 1)),
+    matmul(33, 40, 50, batch_a=(2, 1), batch_b=(1, 3), tb=True),
+    *(
+        matmul(m, k, n, dtype, ta=ta, tb=tb)
+        for dtype in ("float64", "bfloat16", "float16", "int8", "int32", "uint8", "int64")
+        for m, k, n in [(1, 33, 40), (13, 40, 37), (70, 300, 20)]
+        for ta, tb in [(False, False), (True, True)]
+    ),
+    *(
+        matmul(m, k, n, "int8", tb=tb, attrs={"out_dtype": "int32"}, grad=False)
+        for m, k, n in [(1, 33, 40), (13, 40, 37), (70, 300, 20)]
+        for tb in (False, True)
+    ),
+    *(
+        linear(m, k, n, activation)
+        for activation in ("none", "relu", "gelu", "gelu_tanh", "silu", "sigmoid", "tanh")
+        for m, k, n in [(1, 20, 33), (19, 70, 45)]
+    ),
+    linear(9, 20, 33, "relu", bias=False),
+    linear(9, 20, 33, "relu", tw=True),
+    linear(9, 0, 33, "relu"),
+    linear(9, 20, 33, "gelu", dtype="bfloat16"),
+    linear(9, 20, 33, "tanh", dtype="float64"),
+    *(matmul(n, n, n, speed=True) for n in (128, 256, 512, 1024, 2048)),
+    *(matmul(m, k, n, speed=True) for m, k, n in _LAYERS),
+    *(
+        matmul(m, k, n, ta=ta, tb=tb, speed=True)
+        for m, k, n in [(128, 784, 512), (2048, 256, 1024), (512, 512, 512)]
+        for ta, tb in [(True, False), (False, True), (True, True)]
+    ),
+    matmul(1, 2048, 2048, tb=True, speed=True),
+    matmul(64, 64, 64, batch_a=(64,), speed=True),
+    matmul(512, 64, 512, batch_a=(32,), tb=True, speed=True),
+    matmul(512, 512, 512, "float64", speed=True),
+    matmul(512, 512, 512, "bfloat16", speed=True),
+]

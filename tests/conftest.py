@@ -1,0 +1,21 @@
+"""Makes `bench` (the tables of cases) importable, and leaves instruction set and threads as found."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+
+@pytest.fixture(autouse=True)
+def restore_settings():
+    """Tests may force an instruction set or a number of threads; the next one finds the defaults."""
+    from keras_native import _core
+
+    isa, threads = _core.isa(), _core.threads()
+    yield
+    if _core.isa() != isa:
+        _core.set_isa(isa)
+    if _core.threads() != threads:
+        _core.set_threads(threads)
