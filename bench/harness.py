@@ -37,8 +37,8 @@ class Case:
         grad: check the gradient rule (floating point operands only).
         speed: belongs to the speed table (slow sizes); such a case is not run as a test.
         make: `make(rng)` gives the operands as arrays, where random ones will not do.
-        peer: name of a library -> `build(arrays)`, which gives a callable that does the same work and
-            returns when it is done.
+        peer: name of a library -> `build(arrays)`, which gives a callable that does the same work
+            and returns when it is done.
         label: shown instead of the shapes.
     """
 

@@ -1,4 +1,4 @@
-"""Makes `bench` (the tables of cases) importable, and leaves instruction set and threads as found."""
+"""Makes `bench` (tables of cases) importable; leaves instruction set and threads as found."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 @pytest.fixture(autouse=True)
 def restore_settings():
-    """Tests may force an instruction set or a number of threads; the next one finds the defaults."""
+    """Tests may force an instruction set or thread count; the next one finds the defaults."""
     from keras_native import _core
 
     isa, threads = _core.isa(), _core.threads()

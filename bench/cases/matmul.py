@@ -1,8 +1,8 @@
 """matmul and linear.
 
 Tolerance: a sum of k products of float32 in blocks has error about sqrt(k) * eps relative to the
-product of the operands' sizes; 2 * sqrt(k) of the largest result, which is itself about sqrt(k) times
-the size of one product, is generous to no kernel and strict for all. Half precision rounds once more.
+product of the operands' sizes; 2 * sqrt(k) of the largest result, which is itself about sqrt(k)
+times the size of one product, is strict for all kernels. Half precision rounds once more.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ def matmul(m, k, n, dtype="float32", batch_a=(), batch_b=None, ta=False, tb=Fals
         "torch": _torch_matmul(ta, tb),
         "jax": _jax_matmul(ta, tb),
     }
-    label = f"{dtype}:{'x'.join(map(str, (*batch_a, m, k, n)))}{':T' if ta else ''}{':Tb' if tb else ''}"
+    label = f"{dtype}:{'x'.join(map(str, (*batch_a, m, k, n)))}"
+    label += (":Ta" if ta else "") + (":Tb" if tb else "")
     if batch_b != batch_a:
         label += f":b{'x'.join(map(str, batch_b)) or '-'}"
     return Case(
@@ -112,8 +113,8 @@ _SIZES = [
 ]
 _EMPTY = [(0, 3, 4), (3, 0, 4), (3, 4, 0)]
 
-# Layers of real models: an MLP at batch 128, ResNet-50's head and its first and last 1x1 convolutions,
-# a decoder step, a transformer's projection.
+# Layers of real models: an MLP at batch 128, ResNet-50's head and 1x1 convolutions, a decoder step, a
+# transformer's projection.
 _LAYERS = [
     (128, 784, 512),
     (128, 512, 512),

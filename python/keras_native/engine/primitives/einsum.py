@@ -1,4 +1,4 @@
-"""einsum as a composition of transpose, reshape, reduce_sum, mul and matmul; no primitive of its own."""
+"""einsum: a composition of transpose, reshape, reduce_sum, mul and matmul, no primitive itself."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def _cast(tensor, dtype):
 
 
 def _parse(equation: str, operands: Sequence[Tensor]) -> tuple[list[list], list]:
-    """Labels of each operand and of the output; a dimension of an ellipsis is labelled by a negative
-    number that counts from its right end."""
+    """Labels of each operand and of the output; a dimension of an ellipsis is labelled by a
+    negative number that counts from its right end."""
     text = equation.replace(" ", "")
     left, arrow, right = text.partition("->")
     parts = left.split(",")
@@ -221,8 +221,8 @@ def _contract(equation, x, y, keep: set, out_dtype) -> tuple[Tensor, list]:
 
 
 def _as_matrix(tensor, labels, batch, rows, columns, size) -> tuple[Tensor, bool]:
-    """The operand as [batch..., rows, columns], or with rows and columns swapped and True where that
-    order is already there."""
+    """The operand as [batch..., rows, columns], or with rows and columns swapped and True where
+    that order is already there."""
     from keras_native.engine.primitives.shape import reshape
 
     swapped = bool(rows and columns) and labels == batch + columns + rows

@@ -258,8 +258,8 @@ def linear(
 ) -> Tensor:
     """activation(x @ w + bias) in one pass over the result.
 
-    The gradient of gelu and silu needs the value before the activation and computes it again; where a
-    step is traced, fusing into this primitive happens after differentiation, so nothing is lost.
+    The gradient of gelu and silu needs the value before the activation and computes it again; where
+    a step is traced, fusing into this primitive comes after differentiation and nothing is lost.
 
     Args:
         x: [..., k], floating point.
