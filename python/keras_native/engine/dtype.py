@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import ml_dtypes
 import numpy as np
 
@@ -49,3 +51,113 @@ def is_float(dtype: str) -> bool:
 def is_differentiable(dtype: str) -> bool:
     """Floating point or complex: only such tensors have cotangents."""
     return dtype in FLOATS or dtype in COMPLEX
+
+
+# Promotion: a lattice in which each dtype points to those just above it. "int" and "float" are the
+# weak dtypes of Python scalars. float8 takes no part: nothing promotes to or from it.
+_ABOVE = {
+    "bool": ["int"],
+    "uint8": ["int16", "uint16"],
+    "uint16": ["int32", "uint32"],
+    "uint32": ["int64", "uint64"],
+    "uint64": ["float"],
+    "int": ["uint8", "int8", "complex64"],
+    "int8": ["int16"],
+    "int16": ["int32"],
+    "int32": ["int64"],
+    "int64": ["float"],
+    "float": ["bfloat16", "float16"],
+    "bfloat16": ["float32"],
+    "float16": ["float32"],
+    "float32": ["float64", "complex64"],
+    "float64": ["complex128"],
+    "complex64": ["complex128"],
+    "complex128": [],
+}
+_PYTHON = {bool: "bool", int: "int32", float: "float32", complex: "complex64", "int": "int32"}
+# Promotion results are 32-bit at most; 64-bit dtypes appear only where they are asked for by name.
+_NARROW = {
+    "int64": "int32",
+    "uint64": "uint32",
+    "float64": "float32",
+    "complex128": "complex64",
+}
+
+
+def _upper_bounds() -> dict[str, frozenset[str]]:
+    bounds: dict[str, frozenset[str]] = {}
+
+    def visit(name: str) -> frozenset[str]:
+        if name not in bounds:
+            bounds[name] = frozenset({name}).union(*(visit(above) for above in _ABOVE[name]))
+        return bounds[name]
+
+    for name in _ABOVE:
+        visit(name)
+    return bounds
+
+
+_UPPER_BOUNDS = _upper_bounds()
+
+
+def _least_upper_bound(names: set[str]) -> str:
+    common = frozenset.intersection(*(_UPPER_BOUNDS[name] for name in names))
+    least = [name for name in common if common <= _UPPER_BOUNDS[name]]
+    if len(least) != 1:
+        raise ValueError(
+            f"dtypes {tuple(sorted(names))} have no common promotion; cast one of them first"
+        )
+    return least[0]
+
+
+def standardize(dtype, floatx: str = "float32") -> str:
+    """The name of a dtype given as a name, a Python type, a NumPy dtype or None (`floatx`).
+
+    Raises:
+        ValueError: it names no tensor dtype.
+    """
+    if dtype is None:
+        return floatx
+    if isinstance(dtype, type) or dtype == "int":
+        name = _PYTHON.get(dtype) or getattr(dtype, "__name__", None)
+    else:
+        name = getattr(dtype, "name", dtype)
+    if name not in NUMPY:
+        raise ValueError(f"invalid dtype: {dtype!r}; expected one of {NAMES}")
+    return name
+
+
+@functools.lru_cache(maxsize=4096)
+def result_type(*dtypes, floatx: str = "float32") -> str:
+    """The dtype that operands of these dtypes promote to.
+
+    Args:
+        *dtypes: names, Python types or NumPy dtypes. The types `int` and `float` (not the names of
+            dtypes) are weak: they take the width of the other operands, or of `floatx` if all are
+            weak. None stands for `floatx`.
+        floatx: the default float dtype.
+
+    Raises:
+        ValueError: a dtype is unknown, or a float8, which promotes with nothing.
+    """
+    if not dtypes:
+        return floatx
+    names = [standardize(dtype, floatx) for dtype in dtypes]
+    weak = [dtype is int or dtype is float for dtype in dtypes]
+    if any(name.startswith("float8") for name in names):
+        raise ValueError(f"float8 dtypes are not promoted; cast them first. Received: {dtypes}")
+    if len(set(names)) == 1:
+        out, out_is_weak = names[0], all(weak)
+    elif all(weak):
+        out, out_is_weak = _least_upper_bound(set(names)), True
+    else:
+        out = _least_upper_bound(
+            {
+                name.rstrip("0123456789") if is_weak else name
+                for name, is_weak in zip(names, weak, strict=True)
+            }
+        )
+        out_is_weak = out in ("int", "float")
+    if out_is_weak:
+        out = ("int" if out.startswith("int") else "float") + floatx[-2:]
+    return _NARROW.get(out, out)
