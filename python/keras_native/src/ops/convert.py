@@ -1,0 +1,157 @@
+"""Between Keras's values and the engine's tensors."""
+
+from __future__ import annotations
+
+import numpy as np
+from keras.src.backend import config
+from keras.src.backend.common.variables import KerasVariable, standardize_dtype
+
+from keras_native.engine import dtype as dtypes
+from keras_native.engine.primitives import elementwise as ew
+from keras_native.engine.primitives import shape as sh
+from keras_native.engine.tensor import Tensor, from_numpy
+
+_INT32 = range(-(2**31), 2**31)
+
+
+def result_type(*operands) -> str:
+    """`engine.dtype.result_type` with Keras's current floatx."""
+    return dtypes.result_type(*operands, floatx=config.floatx())
+
+
+def promote(*operands) -> tuple[Tensor, ...]:
+    """Operands as tensors of their common dtype; Python numbers are weak."""
+    kinds = [type(x) if isinstance(x, (int, float)) else None for x in operands]
+    tensors = [
+        x if kind in (int, float) else convert_to_tensor(x) for x, kind in zip(operands, kinds)
+    ]
+    dtype = result_type(
+        *(kind if kind in (int, float) else x.dtype for x, kind in zip(tensors, kinds))
+    )
+    return tuple(convert_to_tensor(x, dtype) for x in tensors)
+
+
+def convert_to_tensor(x, dtype=None, sparse=None, ragged=None) -> Tensor:
+    """A tensor with the values of `x`.
+
+    Args:
+        x: a tensor, variable, Python number, (nested) list of these, NumPy array, or any object
+            that NumPy can read. Python ints become int32 (int64 where that is too narrow), floats
+            `floatx`; arrays keep their dtype.
+        dtype: of the result; None keeps or infers it.
+
+    Raises:
+        ValueError: sparse or ragged was asked for, or `x` is sparse.
+        TypeError: `x` holds something that is no number.
+    """
+    if type(x) is Tensor and (dtype is None or x.dtype == dtype) and not sparse and not ragged:
+        return x
+    if sparse or ragged:
+        kind = "sparse" if sparse else "ragged"
+        raise ValueError(f"`{kind}=True` is not supported with the native backend")
+    if dtype is not None:
+        dtype = standardize_dtype(dtype)
+    if isinstance(x, KerasVariable):
+        x = x.value
+    if isinstance(x, Tensor):
+        return x if dtype is None else ew.cast(x, dtype)
+    if isinstance(x, (list, tuple)) and _has_tensors(x):
+        return _stack(x, dtype)
+    if _is_symbolic_size(x):
+        return _size_tensor(x, dtype)
+    return from_numpy(_as_array(x, dtype), copy=isinstance(x, np.ndarray))
+
+
+def _has_tensors(x) -> bool:
+    if isinstance(x, (list, tuple)):
+        return any(map(_has_tensors, x))
+    return isinstance(x, (Tensor, KerasVariable)) or _is_symbolic_size(x)
+
+
+def _stack(items, dtype: str | None) -> Tensor:
+    tensors = [convert_to_tensor(item) for item in items]
+    if dtype is None:
+        dtype = result_type(
+            *(type(x) if type(x) in (int, float) else t.dtype for x, t in zip(items, tensors))
+        )
+    return sh.stack([convert_to_tensor(t, dtype) for t in tensors], 0)
+
+
+def _is_symbolic_size(x) -> bool:
+    return hasattr(x, "as_tensor") and not hasattr(x, "dtype")
+
+
+def _size_tensor(size, dtype: str | None) -> Tensor:
+    """A symbolic size as a scalar that the trace computes: it must not become a constant."""
+    return ew.cast(size.as_tensor(), dtype or "int32")
+
+
+def _as_array(x, dtype: str | None) -> np.ndarray:
+    if isinstance(x, (np.ndarray, np.generic)):
+        array = np.asarray(x)
+    else:
+        if hasattr(x, "dense_shape") or type(x).__module__.startswith("scipy.sparse"):
+            raise ValueError(
+                "sparse tensors are not supported with the native backend; convert to dense "
+                f"first. Received: {type(x).__name__}"
+            )
+        array = np.asarray(x)
+        if isinstance(x, (bool, int, float, complex, list, tuple, range)) and dtype is None:
+            dtype = _python_dtype(array)
+    if array.dtype.kind not in "biufcV" or array.dtype.fields:
+        raise TypeError(
+            f"cannot convert a value of type {type(x).__name__} (NumPy dtype {array.dtype}) "
+            "to a tensor"
+        )
+    if dtype is None or array.dtype == dtypes.NUMPY[dtype]:
+        return array
+    if array.dtype.kind == "c" and dtype not in dtypes.COMPLEX:
+        array = array.real
+    with np.errstate(all="ignore"):
+        return array.astype(dtypes.NUMPY[dtype])
+
+
+def _python_dtype(array: np.ndarray) -> str | None:
+    """The dtype of Python numbers that NumPy has read at its own, wider defaults."""
+    if array.dtype == np.float64:
+        return config.floatx()
+    if array.dtype == np.complex128:
+        return "complex64"
+    if array.dtype == np.int64:
+        fits = array.size == 0 or (int(array.min()) in _INT32 and int(array.max()) in _INT32)
+        return "int32" if fits else None
+    return None
+
+
+def convert_to_numpy(x) -> np.ndarray:
+    """A writable NumPy copy.
+
+    Raises:
+        TraceError: `x` is being traced and has no value.
+    """
+    if isinstance(x, KerasVariable):
+        x = x.value
+    if isinstance(x, Tensor):
+        return np.array(x.numpy())
+    if isinstance(x, (list, tuple)) and _has_tensors(x):
+        return np.array([convert_to_numpy(item) for item in x])
+    return np.array(x)
+
+
+def is_tensor(x) -> bool:
+    """Whether `x` is a tensor of this backend."""
+    return isinstance(x, Tensor)
+
+
+def shape(x) -> tuple:
+    """Sizes; under trace some may be symbolic integers."""
+    if isinstance(x, Tensor):
+        return x.dims
+    if isinstance(x, KerasVariable):
+        return x.value.dims
+    return np.shape(x)
+
+
+def cast(x, dtype) -> Tensor:
+    """`x` in another dtype, rounded as NumPy's `astype` does."""
+    return convert_to_tensor(x, dtype=dtype)

@@ -1,0 +1,199 @@
+"""Keras's core operations: conversion, slices, scatters, gradients' controls, control flow."""
+
+from __future__ import annotations
+
+import contextlib
+
+from keras.src import tree
+from keras.src.backend.common.name_scope import name_scope
+from keras.src.backend.common.variables import KerasVariable
+
+from keras_native.engine.errors import UnsupportedError
+from keras_native.engine.primitives import gather
+from keras_native.engine.primitives import shape as sh
+from keras_native.engine.tensor import Tensor
+from keras_native.src.ops.control_flow import (
+    associative_scan,
+    cond,
+    fori_loop,
+    map,
+    scan,
+    switch,
+    vectorized_map,
+    while_loop,
+)
+from keras_native.src.ops.convert import (
+    cast,
+    convert_to_numpy,
+    convert_to_tensor,
+    is_tensor,
+    shape,
+)
+from keras_native.src.ops.output_spec import compute_output_spec
+
+__all__ = [
+    "associative_scan",
+    "cast",
+    "compute_output_spec",
+    "cond",
+    "convert_to_numpy",
+    "convert_to_tensor",
+    "custom_gradient",
+    "device_scope",
+    "fori_loop",
+    "is_tensor",
+    "map",
+    "name_scope",
+    "random_seed_dtype",
+    "remat",
+    "scan",
+    "scatter",
+    "scatter_update",
+    "shape",
+    "slice",
+    "slice_update",
+    "stop_gradient",
+    "switch",
+    "unstack",
+    "vectorized_map",
+    "while_loop",
+]
+
+_REDUCTIONS = {
+    None: gather.scatter_nd_set,
+    "add": gather.scatter_nd_add,
+    "max": gather.scatter_nd_max,
+    "min": gather.scatter_nd_min,
+    "mul": gather.scatter_nd_mul,
+}
+
+
+def scatter(indices, values, shape) -> Tensor:
+    """Zeros of `shape` with `values` added at `indices` (their last axis indexes)."""
+    values = convert_to_tensor(values)
+    zeros = sh.full(tuple(shape), 0, values.dtype)
+    return gather.scatter_nd_add(zeros, _indices(indices), values)
+
+
+def scatter_update(inputs, indices, updates, reduction=None) -> Tensor:
+    """`inputs` with `updates` written, or combined by `reduction`, at `indices`."""
+    if reduction not in _REDUCTIONS:
+        raise ValueError(f"Unsupported reduction: {reduction}")
+    inputs = convert_to_tensor(inputs)
+    indices = _indices(indices)
+    updates = convert_to_tensor(updates, inputs.dtype)
+    wanted = indices.dims[:-1] + inputs.dims[indices.dims[-1] :]
+    if updates.dims != wanted:
+        updates = sh.broadcast_to(updates, wanted)
+    return _REDUCTIONS[reduction](inputs, indices, updates)
+
+
+def _indices(indices) -> Tensor:
+    indices = convert_to_tensor(indices)
+    return indices if indices.dtype in ("int32", "int64") else cast(indices, "int32")
+
+
+def _static_starts(start_indices) -> tuple | None:
+    """The starts as integers (symbolic ones too), or None where they are in tensors."""
+    if isinstance(start_indices, (Tensor, KerasVariable)):
+        return None
+    starts = tuple(start_indices)
+    if any(isinstance(s, (Tensor, KerasVariable)) for s in starts):
+        return None
+    return tuple(s if not hasattr(s, "item") else s.item() for s in starts)
+
+
+def slice(inputs, start_indices, shape) -> Tensor:
+    """`shape` elements from `start_indices` on; -1 means up to the end of that axis.
+
+    Starts that are tensors are clamped so that the slice lies inside.
+    """
+    inputs = convert_to_tensor(inputs)
+    if len(shape) != inputs.ndim:
+        raise ValueError(
+            f"slice: `shape` {tuple(shape)} must have one entry for each axis of {inputs.shape}"
+        )
+    starts = _static_starts(start_indices)
+    if starts is None:
+        if any(s == -1 for s in shape):
+            raise ValueError("slice: a size of -1 needs start indices that are plain integers")
+        return sh.dynamic_slice(inputs, convert_to_tensor(start_indices, "int32"), tuple(shape))
+    sizes = (
+        dim - start if isinstance(size, int) and size == -1 else size
+        for dim, start, size in zip(inputs.dims, starts, shape)
+    )
+    stops = tuple(start + size for start, size in zip(starts, sizes))
+    return sh.slice(inputs, starts, stops)
+
+
+def slice_update(inputs, start_indices, updates) -> Tensor:
+    """`inputs` with `updates` written from `start_indices` on."""
+    inputs = convert_to_tensor(inputs)
+    updates = convert_to_tensor(updates, inputs.dtype)
+    return sh.dynamic_update_slice(inputs, updates, convert_to_tensor(start_indices, "int32"))
+
+
+def unstack(x, num=None, axis=0) -> list[Tensor]:
+    """The slices of `x` along `axis`, without that axis."""
+    x = convert_to_tensor(x)
+    axis = axis if axis >= 0 else axis + x.ndim
+    count = x.dims[axis] if num is None else num
+    if not isinstance(count, int):
+        raise UnsupportedError(
+            f"unstack: the size of axis {axis} of a tensor of shape {x.shape} is not known; "
+            "pass `num`"
+        )
+    starts, stops = [0] * x.ndim, list(x.dims)
+    dims = x.dims[:axis] + x.dims[axis + 1 :]
+    slices = []
+    for i in range(count):
+        starts[axis], stops[axis] = i, i + 1
+        slices.append(sh.reshape(sh.slice(x, tuple(starts), tuple(stops)), dims))
+    return slices
+
+
+def stop_gradient(variable) -> Tensor:
+    """The value, through which no gradient flows."""
+    return sh.stop_gradient(convert_to_tensor(variable))
+
+
+def custom_gradient(fun):
+    """A function whose gradient is the second of the pair that `fun` returns."""
+    from keras_native.engine import transforms
+
+    wrapped = transforms.custom_gradient(fun)
+
+    def call(*args, **kwargs):
+        args, kwargs = tree.map_structure(
+            lambda x: x.value if isinstance(x, KerasVariable) else x, (args, kwargs)
+        )
+        return wrapped(*args, **kwargs)
+
+    return call
+
+
+def remat(f):
+    """`f`, recomputed in the backward pass instead of keeping its intermediate values."""
+    from keras_native.engine import transforms
+
+    return transforms.checkpoint(f)
+
+
+def random_seed_dtype() -> str:
+    """The dtype of a seed's two words."""
+    return "uint32"
+
+
+@contextlib.contextmanager
+def device_scope(device_name):
+    """A scope for a device by name; the CPU is the one there is.
+
+    Raises:
+        ValueError: it is not a name of the CPU.
+    """
+    if not isinstance(device_name, str) or device_name.lower().split(":")[0] != "cpu":
+        raise ValueError(
+            "Invalid value for argument `device_name`: expected 'cpu' or 'cpu:0'. "
+            f"Received: device_name='{device_name}'"
+        )
+    yield
