@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_native.engine.primitive import Primitive, signature
+from keras_native.engine.primitive import REGISTRY, Primitive, signature
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import random as rn
 from keras_native.engine.primitives import reduce as rd
@@ -121,7 +121,7 @@ def _scores_array(q, k, bias, mask, scale, causal):
 def _dropped(p, key, dropout):
     if key is None:
         return p
-    return rn.random_bernoulli_scale_array(p, key, dropout)
+    return REGISTRY["random_bernoulli_scale"].reference(p, key, rate=dropout)
 
 
 def _reference(q, k, v, *optional, scale, causal, dropout, has_bias, has_mask):

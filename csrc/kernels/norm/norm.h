@@ -1,0 +1,47 @@
+// What one thread does on some rows of a normalisation; the drivers cut the work and combine parts.
+// W, the type computed in, is double for float64 and float for all others.
+#pragma once
+
+#include <cstdint>
+
+#include "runtime/cpu.h"
+
+namespace native {
+
+struct NormTable {
+  // Rows of n elements, each normalised by itself; gamma and beta are [n] of W. Not `centred`: RMS norm.
+  void (*row_forward)(const void* x, const void* gamma, const void* beta, void* y, int64_t rows, int64_t n, double eps,
+                      bool centred);
+  // Writes dx and the sums over these rows of ct x^ and ct into dgamma and dbeta ([n] of W).
+  void (*row_backward)(const void* ct, const void* x, const void* gamma, void* dx, void* dgamma, void* dbeta,
+                       int64_t rows, int64_t n, double eps, bool centred);
+
+  // The rest: x[rows, channels]; what is named in the singular below is [channels] of W.
+  // Mean and sum of squared differences from it, over the rows.
+  void (*channel_stats)(const void* x, int64_t rows, int64_t channels, void* mean, void* m2);
+  // Merges `parts` pairs (mean, m2), one after the other in memory, of `rows` rows each but the last.
+  void (*merge_stats)(const void* pairs, int64_t parts, int64_t rows, int64_t last_rows, int64_t channels, void* mean,
+                      void* m2);
+  // y = (x - mean) scale + shift.
+  void (*channel_apply)(const void* x, int64_t rows, int64_t channels, const void* mean, const void* scale,
+                        const void* shift, void* y);
+  // Sums over the rows of ct and of ct (x - mean).
+  void (*channel_sums)(const void* ct, const void* x, int64_t rows, int64_t channels, const void* mean, void* sum,
+                       void* product);
+  // dx = ct a + (x - mean) b + c.
+  void (*channel_grad)(const void* ct, const void* x, int64_t rows, int64_t channels, const void* mean, const void* a,
+                       const void* b, const void* c, void* dx);
+
+  // out[i] = sum over `parts` of in[part * stride + i], i < n, all of W.
+  void (*sum_parts)(const void* in, int64_t parts, int64_t stride, int64_t n, void* out);
+  void (*widen)(const void* in, void* out, int64_t n);   // element to W
+  void (*narrow)(const void* in, void* out, int64_t n);  // W to element
+};
+
+// For float16, bfloat16, float32, float64.
+struct NormTables {
+  NormTable f16, bf16, f32, f64;
+};
+NATIVE_ISA_TABLE(NormTables, norm_tables)
+
+}  // namespace native

@@ -1,0 +1,368 @@
+#include "kernels/norm/norm.h"
+
+#include "simd/element.h"
+
+namespace native {
+namespace NATIVE_ISA {
+namespace {
+
+// Four sums at a time: an addition takes four cycles, and one can start every half cycle.
+constexpr int kChains = 4;
+
+template <class W>
+W square_root(W x) {
+  if constexpr (sizeof(W) == 8)
+    return __builtin_sqrt(x);
+  else
+    return __builtin_sqrtf(x);
+}
+
+// Sum of term(vector) over a row; `term` takes vectors, `scalar` single elements.
+template <class T, class Term, class Scalar>
+Wide<T> row_sum(const T* x, int64_t n, const Term& term, const Scalar& scalar) {
+  using W = Wide<T>;
+  constexpr int L = kLanes<W>;
+  Vec<W> acc[kChains] = {};
+  int64_t i = 0;
+  for (; i + kChains * L <= n; i += kChains * L)
+    for (int k = 0; k < kChains; ++k) acc[k] += term(vload(x + i + k * L));
+  for (; i + L <= n; i += L) acc[0] += term(vload(x + i));
+  W sum = reduce_add<W>((acc[0] + acc[1]) + (acc[2] + acc[3]));
+  for (; i < n; ++i) sum += scalar(get(x + i));
+  return sum;
+}
+
+template <class W>
+struct Moments {
+  W mean, rstd;
+};
+
+template <class T>
+Moments<Wide<T>> row_moments(const T* x, int64_t n, double eps, bool centred) {
+  using W = Wide<T>;
+  const W count = static_cast<W>(n);
+  const auto same = [](auto v) { return v; };
+  const W mean = centred ? row_sum(x, n, same, same) / count : W{0};
+  const auto squared = [mean](auto v) {
+    const auto d = v - mean;
+    return d * d;
+  };
+  const W var = row_sum(x, n, squared, squared) / count;
+  return {mean, 1 / square_root<W>(var + static_cast<W>(eps))};
+}
+
+template <class T>
+void row_forward(const void* x_, const void* gamma_, const void* beta_, void* y_, int64_t rows, int64_t n, double eps,
+                 bool centred) {
+  using W = Wide<T>;
+  constexpr int L = kLanes<W>;
+  const W *gamma = static_cast<const W*>(gamma_), *beta = static_cast<const W*>(beta_);
+  for (int64_t r = 0; r < rows; ++r) {
+    const T* x = static_cast<const T*>(x_) + r * n;
+    T* y = static_cast<T*>(y_) + r * n;
+    const auto [mean, rstd] = row_moments(x, n, eps, centred);
+    int64_t i = 0;
+    for (; i + L <= n; i += L) vstore(y + i, (vload(x + i) - mean) * rstd * load(gamma + i) + load(beta + i));
+    for (; i < n; ++i) put(y + i, (get(x + i) - mean) * rstd * gamma[i] + beta[i]);
+  }
+}
+
+template <class T>
+void row_backward(const void* ct_, const void* x_, const void* gamma_, void* dx_, void* dgamma_, void* dbeta_,
+                  int64_t rows, int64_t n, double eps, bool centred) {
+  using W = Wide<T>;
+  constexpr int L = kLanes<W>;
+  const W* gamma = static_cast<const W*>(gamma_);
+  W *dgamma = static_cast<W*>(dgamma_), *dbeta = static_cast<W*>(dbeta_);
+  for (int64_t i = 0; i < n; ++i) dgamma[i] = dbeta[i] = 0;
+  for (int64_t r = 0; r < rows; ++r) {
+    const T *ct = static_cast<const T*>(ct_) + r * n, *x = static_cast<const T*>(x_) + r * n;
+    T* dx = static_cast<T*>(dx_) + r * n;
+    const auto [mean, rstd] = row_moments(x, n, eps, centred);
+
+    Vec<W> sum_g[2] = {}, sum_gx[2] = {};
+    const auto accumulate = [&, mean = mean, rstd = rstd](int64_t i, int k) {
+      const Vec<W> c = vload(ct + i), normal = (vload(x + i) - mean) * rstd, g = c * load(gamma + i);
+      store(dgamma + i, load(dgamma + i) + c * normal);
+      store(dbeta + i, load(dbeta + i) + c);
+      sum_g[k] += g;
+      sum_gx[k] += g * normal;
+    };
+    int64_t i = 0;
+    for (; i + 2 * L <= n; i += 2 * L) {
+      accumulate(i, 0);
+      accumulate(i + L, 1);
+    }
+    for (; i + L <= n; i += L) accumulate(i, 0);
+    W mean_g = reduce_add<W>(sum_g[0] + sum_g[1]), mean_gx = reduce_add<W>(sum_gx[0] + sum_gx[1]);
+    for (; i < n; ++i) {
+      const W c = get(ct + i), normal = (get(x + i) - mean) * rstd, g = c * gamma[i];
+      dgamma[i] += c * normal;
+      dbeta[i] += c;
+      mean_g += g;
+      mean_gx += g * normal;
+    }
+    mean_g = centred ? mean_g / static_cast<W>(n) : W{0};
+    mean_gx /= static_cast<W>(n);
+
+    for (i = 0; i + L <= n; i += L) {
+      const Vec<W> normal = (vload(x + i) - mean) * rstd;
+      vstore(dx + i, rstd * (vload(ct + i) * load(gamma + i) - mean_g - normal * mean_gx));
+    }
+    for (; i < n; ++i) {
+      const W normal = (get(x + i) - mean) * rstd;
+      put(dx + i, rstd * (get(ct + i) * gamma[i] - mean_g - normal * mean_gx));
+    }
+  }
+}
+
+// Calls body(std-like constant vectors, first channel) over all channels in strips of 4, 2, 1 vectors and
+// then single channels; sums of a strip stay in registers while its rows are run through.
+template <int N>
+struct Count {
+  static constexpr int value = N;
+};
+template <class W, class Body, class Tail>
+void strips(int64_t channels, const Body& body, const Tail& tail) {
+  constexpr int L = kLanes<W>;
+  int64_t c = 0;
+  for (; c + 4 * L <= channels; c += 4 * L) body(Count<4>{}, c);
+  for (; c + 2 * L <= channels; c += 2 * L) body(Count<2>{}, c);
+  for (; c + L <= channels; c += L) body(Count<1>{}, c);
+  for (; c < channels; ++c) tail(c);
+}
+
+// first[c] += sum of d and second[c] += sum of d * e over the rows, where (d, e) = values(row, channel).
+template <class W, class Values, class Scalars>
+void two_sums(int64_t rows, int64_t channels, W* first, W* second, const Values& values, const Scalars& scalars) {
+  constexpr int L = kLanes<W>;
+  strips<W>(
+      channels,
+      [&](auto count, int64_t c) {
+        constexpr int N = decltype(count)::value, U = 4 / N;  // U rows at once keep four chains busy
+        Vec<W> s[U][N] = {}, q[U][N] = {};
+        const auto add = [&](int u, int64_t r) {
+          for (int k = 0; k < N; ++k) {
+            Vec<W> d, e;
+            values(r, c + k * L, d, e);
+            s[u][k] += d;
+            q[u][k] += d * e;
+          }
+        };
+        int64_t r = 0;
+        for (; r + U <= rows; r += U)
+          for (int u = 0; u < U; ++u) add(u, r + u);
+        for (; r < rows; ++r) add(0, r);
+        for (int k = 0; k < N; ++k) {
+          for (int u = 1; u < U; ++u) {
+            s[0][k] += s[u][k];
+            q[0][k] += q[u][k];
+          }
+          store(first + c + k * L, load(first + c + k * L) + s[0][k]);
+          store(second + c + k * L, load(second + c + k * L) + q[0][k]);
+        }
+      },
+      [&](int64_t c) {
+        W s = 0, q = 0;
+        for (int64_t r = 0; r < rows; ++r) {
+          W d, e;
+          scalars(r, c, d, e);
+          s += d;
+          q += d * e;
+        }
+        first[c] += s;
+        second[c] += q;
+      });
+}
+
+// Rows that are gone through together: they should stay in the first-level cache over all strips.
+template <class T>
+int64_t block_rows(int64_t channels) {
+  const int64_t fit = 16384 / (static_cast<int64_t>(sizeof(T)) * channels);
+  return fit < 16 ? 16 : fit;
+}
+
+// One pass over memory. Differences are taken from the mean of the rows before the block, which is close
+// enough to the block's own for the sum of squares to lose nothing; the first block is read once more for
+// a first mean.
+template <class T>
+void channel_stats(const void* x_, int64_t rows, int64_t channels, void* mean_, void* m2_) {
+  using W = Wide<T>;
+  const T* x = static_cast<const T*>(x_);
+  W *mean = static_cast<W*>(mean_), *m2 = static_cast<W*>(m2_);
+  for (int64_t c = 0; c < channels; ++c) mean[c] = m2[c] = 0;
+  const int64_t step = block_rows<T>(channels);
+  constexpr int kPiece = 64;  // channels whose sums are kept on the stack between sums and update
+  const int64_t first = rows < step ? rows : step;
+  for (int64_t c0 = 0; c0 < channels; c0 += kPiece) {
+    const int64_t piece = channels - c0 < kPiece ? channels - c0 : kPiece;
+    W s[kPiece] = {}, q[kPiece] = {};
+    two_sums<W>(
+        first, piece, s, q,
+        [&](int64_t r, int64_t c, Vec<W>& d, Vec<W>& e) {
+          d = vload(x + r * channels + c0 + c);
+          e = Vec<W>{};
+        },
+        [&](int64_t r, int64_t c, W& d, W& e) {
+          d = get(x + r * channels + c0 + c);
+          e = 0;
+        });
+    for (int64_t c = 0; c < piece; ++c) mean[c0 + c] = s[c] / static_cast<W>(first);
+  }
+  for (int64_t r0 = 0; r0 < rows; r0 += step) {
+    const int64_t n = rows - r0 < step ? rows - r0 : step;
+    // With n more rows at distance d = sum / n from the mean of the r0 before:
+    // mean += d n / (r0 + n) and m2 += squares - n d^2 + d^2 n r0 / (r0 + n).
+    const W share = static_cast<W>(n) / static_cast<W>(r0 + n), per_row = 1 / static_cast<W>(n);
+    for (int64_t c0 = 0; c0 < channels; c0 += kPiece) {
+      const int64_t piece = channels - c0 < kPiece ? channels - c0 : kPiece;
+      W s[kPiece] = {}, q[kPiece] = {};
+      const T* block = x + r0 * channels + c0;
+      two_sums<W>(
+          n, piece, s, q,
+          [&](int64_t r, int64_t c, Vec<W>& d, Vec<W>& e) {
+            d = vload(block + r * channels + c) - load(mean + c0 + c);
+            e = d;
+          },
+          [&](int64_t r, int64_t c, W& d, W& e) {
+            d = get(block + r * channels + c) - mean[c0 + c];
+            e = d;
+          });
+      for (int64_t c = 0; c < piece; ++c) {
+        const W d = s[c] * per_row;
+        m2[c0 + c] += q[c] - s[c] * d * share;
+        mean[c0 + c] += d * share;
+      }
+    }
+  }
+}
+
+template <class T>
+void merge_stats(const void* pairs, int64_t parts, int64_t rows, int64_t last_rows, int64_t channels, void* mean_,
+                 void* m2_) {
+  using W = Wide<T>;
+  const W* in = static_cast<const W*>(pairs);
+  W *mean = static_cast<W*>(mean_), *m2 = static_cast<W*>(m2_);
+  for (int64_t c = 0; c < channels; ++c) {
+    mean[c] = in[c];
+    m2[c] = in[channels + c];
+  }
+  for (int64_t p = 1; p < parts; ++p) {
+    const W* other = in + p * 2 * channels;
+    const W before = static_cast<W>(p * rows), n = static_cast<W>(p + 1 < parts ? rows : last_rows);
+    const W share = n / (before + n);
+    for (int64_t c = 0; c < channels; ++c) {
+      const W d = other[c] - mean[c];
+      mean[c] += d * share;
+      m2[c] += other[channels + c] + d * d * before * share;
+    }
+  }
+}
+
+template <class T>
+void channel_apply(const void* x_, int64_t rows, int64_t channels, const void* mean_, const void* scale_,
+                   const void* shift_, void* y_) {
+  using W = Wide<T>;
+  constexpr int L = kLanes<W>;
+  const W *mean = static_cast<const W*>(mean_), *scale = static_cast<const W*>(scale_);
+  const W* shift = static_cast<const W*>(shift_);
+  for (int64_t r = 0; r < rows; ++r) {
+    const T* x = static_cast<const T*>(x_) + r * channels;
+    T* y = static_cast<T*>(y_) + r * channels;
+    int64_t c = 0;
+    for (; c + L <= channels; c += L)
+      vstore(y + c, (vload(x + c) - load(mean + c)) * load(scale + c) + load(shift + c));
+    for (; c < channels; ++c) put(y + c, (get(x + c) - mean[c]) * scale[c] + shift[c]);
+  }
+}
+
+template <class T>
+void channel_sums(const void* ct_, const void* x_, int64_t rows, int64_t channels, const void* mean_, void* sum_,
+                  void* product_) {
+  using W = Wide<T>;
+  const T *ct = static_cast<const T*>(ct_), *x = static_cast<const T*>(x_);
+  const W* mean = static_cast<const W*>(mean_);
+  W *sum = static_cast<W*>(sum_), *product = static_cast<W*>(product_);
+  for (int64_t c = 0; c < channels; ++c) sum[c] = product[c] = 0;
+  const int64_t step = block_rows<T>(channels);
+  for (int64_t r0 = 0; r0 < rows; r0 += step) {
+    const int64_t base = r0 * channels;
+    two_sums<W>(
+        rows - r0 < step ? rows - r0 : step, channels, sum, product,
+        [&](int64_t r, int64_t c, Vec<W>& d, Vec<W>& e) {
+          d = vload(ct + base + r * channels + c);
+          e = vload(x + base + r * channels + c) - load(mean + c);
+        },
+        [&](int64_t r, int64_t c, W& d, W& e) {
+          d = get(ct + base + r * channels + c);
+          e = get(x + base + r * channels + c) - mean[c];
+        });
+  }
+}
+
+template <class T>
+void channel_grad(const void* ct_, const void* x_, int64_t rows, int64_t channels, const void* mean_, const void* a_,
+                  const void* b_, const void* c_, void* dx_) {
+  using W = Wide<T>;
+  constexpr int L = kLanes<W>;
+  const W *mean = static_cast<const W*>(mean_), *a = static_cast<const W*>(a_);
+  const W *b = static_cast<const W*>(b_), *offset = static_cast<const W*>(c_);
+  for (int64_t r = 0; r < rows; ++r) {
+    const T *ct = static_cast<const T*>(ct_) + r * channels, *x = static_cast<const T*>(x_) + r * channels;
+    T* dx = static_cast<T*>(dx_) + r * channels;
+    int64_t c = 0;
+    for (; c + L <= channels; c += L)
+      vstore(dx + c, vload(ct + c) * load(a + c) + (vload(x + c) - load(mean + c)) * load(b + c) + load(offset + c));
+    for (; c < channels; ++c) put(dx + c, get(ct + c) * a[c] + (get(x + c) - mean[c]) * b[c] + offset[c]);
+  }
+}
+
+// Neighbouring parts are added first, so the error grows with the logarithm of their number.
+template <class W>
+void sum_range(const W* in, int64_t parts, int64_t stride, int64_t n, W* out) {
+  constexpr int kPiece = 256;
+  if (parts <= 4) {
+    for (int64_t i = 0; i < n; ++i) {
+      W sum = in[i];
+      for (int64_t p = 1; p < parts; ++p) sum += in[p * stride + i];
+      out[i] = sum;
+    }
+    return;
+  }
+  for (int64_t start = 0; start < n; start += kPiece) {
+    const int64_t piece = n - start < kPiece ? n - start : kPiece;
+    W other[kPiece];
+    sum_range(in + start, parts / 2, stride, piece, out + start);
+    sum_range(in + parts / 2 * stride + start, parts - parts / 2, stride, piece, other);
+    for (int64_t i = 0; i < piece; ++i) out[start + i] += other[i];
+  }
+}
+
+template <class T>
+void sum_parts(const void* in, int64_t parts, int64_t stride, int64_t n, void* out) {
+  using W = Wide<T>;
+  sum_range(static_cast<const W*>(in), parts, stride, n, static_cast<W*>(out));
+}
+
+template <class T>
+void widen_all(const void* in, void* out, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) static_cast<Wide<T>*>(out)[i] = get(static_cast<const T*>(in) + i);
+}
+template <class T>
+void narrow_all(const void* in, void* out, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) put(static_cast<T*>(out) + i, static_cast<const Wide<T>*>(in)[i]);
+}
+
+template <class T>
+constexpr NormTable make() {
+  return {row_forward<T>,  row_backward<T>, channel_stats<T>, merge_stats<T>, channel_apply<T>,
+          channel_sums<T>, channel_grad<T>, sum_parts<T>,     widen_all<T>,   narrow_all<T>};
+}
+
+}  // namespace
+
+extern const NormTables norm_tables;
+const NormTables norm_tables = {make<Half>(), make<BFloat>(), make<float>(), make<double>()};
+
+}  // namespace NATIVE_ISA
+}  // namespace native
