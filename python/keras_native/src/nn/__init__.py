@@ -1,0 +1,1 @@
+"""What `src.ops.nn` is made of, one module for each family."""
