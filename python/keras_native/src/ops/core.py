@@ -118,12 +118,16 @@ def slice(inputs, start_indices, shape) -> Tensor:
         if any(s == -1 for s in shape):
             raise ValueError("slice: a size of -1 needs start indices that are plain integers")
         return sh.dynamic_slice(inputs, convert_to_tensor(start_indices, "int32"), tuple(shape))
-    sizes = (
+    sizes = tuple(
         dim - start if isinstance(size, int) and size == -1 else size
         for dim, start, size in zip(inputs.dims, starts, shape)
     )
-    stops = tuple(start + size for start, size in zip(starts, sizes))
-    return sh.slice(inputs, starts, stops)
+    for dim, start, size in zip(inputs.dims, starts, sizes):
+        if isinstance(dim, int) and isinstance(start + size, int) and start + size > dim:
+            raise ValueError(
+                f"slice: start {starts} and shape {sizes} reach outside of {inputs.shape}"
+            )
+    return sh.slice(inputs, starts, tuple(start + size for start, size in zip(starts, sizes)))
 
 
 def slice_update(inputs, start_indices, updates) -> Tensor:
