@@ -1,7 +1,197 @@
+#include "graph/graph.h"
+
+#include <cstdlib>
+
 #include "bindings/module.h"
+#include "core/errors.h"
+#include "core/symbols.h"
+#include "graph/passes.h"
+#include "runtime/executable.h"
+#include "runtime/plan.h"
 
 namespace native::bindings {
+namespace {
 
-void bind_graph(py::module_&) {}
+// A Python function fn(arrays, specs, attrs) -> list of arrays, specs as [(dtype, dims)].
+class PythonCall final : public HostCall {
+ public:
+  explicit PythonCall(py::object fn) : fn_(fn.release().ptr()) {}
+  ~PythonCall() override {
+    if (!Py_IsInitialized()) return;
+    py::gil_scoped_acquire gil;
+    Py_DECREF(fn_);
+  }
+  std::vector<Array> call(const std::vector<Array>& inputs, const std::vector<Spec>& outputs,
+                          const Attrs& attrs) const override {
+    py::gil_scoped_acquire gil;
+    py::list specs;
+    for (const Spec& spec : outputs) specs.append(py::make_tuple(name_of(spec.dtype), py::tuple(py::cast(spec.shape))));
+    return py::reinterpret_borrow<py::object>(fn_)(py::cast(inputs), specs, attrs_to(attrs)).cast<std::vector<Array>>();
+  }
+
+ private:
+  PyObject* fn_;
+};
+
+// One storage slot of a variable. Reading gives the current array; an array never changes, so a reader's
+// copy is a snapshot. Guarded by the GIL.
+struct Slot {
+  explicit Slot(Array a) : array(std::move(a)) {}
+  Array array;
+  uint64_t version = 0;  // counts writes
+};
+
+Spec spec_of(const py::handle& item) {
+  auto pair = py::reinterpret_borrow<py::tuple>(item);
+  return {dtype_from_name(pair[0].cast<std::string>()), pair[1].cast<Shape>()};
+}
+
+std::vector<Spec> specs_of(const py::list& items) {
+  std::vector<Spec> specs;
+  for (auto item : items) specs.push_back(spec_of(item));
+  return specs;
+}
+
+std::vector<std::string> disabled_passes() {
+  std::vector<std::string> names;
+  if (const char* text = std::getenv("NATIVE_DISABLE_PASSES")) {
+    std::string name;
+    for (const char* p = text;; ++p) {
+      if (*p && *p != ',') {
+        name += *p;
+        continue;
+      }
+      if (!name.empty()) names.push_back(name);
+      name.clear();
+      if (!*p) break;
+    }
+  }
+  return names;
+}
+
+// A compiled step: arguments and slots in, results out, slots written at the very end.
+struct Compiled {
+  std::shared_ptr<Executable> executable;
+  std::vector<std::shared_ptr<Slot>> reads, writes;  // follow the arguments; follow the results
+
+  std::vector<Array> gather(const std::vector<Array>& arguments) const {
+    std::vector<Array> inputs = arguments;
+    for (const auto& slot : reads) inputs.push_back(slot->array);
+    return inputs;
+  }
+
+  std::vector<Array> run(const std::vector<Array>& arguments, const std::vector<int64_t>& sizes) const {
+    std::vector<Array> inputs = gather(arguments);
+    std::vector<Array> outputs;
+    {
+      py::gil_scoped_release nogil;
+      outputs = executable->run(inputs, sizes);
+    }
+    // The commit: moves of handles, which cannot fail.
+    const size_t results = outputs.size() - writes.size();
+    for (size_t i = 0; i < writes.size(); ++i) {
+      std::swap(writes[i]->array, outputs[results + i]);
+      ++writes[i]->version;
+    }
+    outputs.resize(results);
+    return outputs;
+  }
+};
+
+Compiled compile(Graph& graph, const std::vector<int>& outputs, const std::vector<std::shared_ptr<Slot>>& reads,
+                 const std::vector<std::shared_ptr<Slot>>& writes, const std::string& device, py::object observer) {
+  graph.outputs = outputs;
+  PassObserver observe;
+  if (!observer.is_none())
+    observe = [&observer](const std::string& name, const Graph& g) { observer(name, g.to_text()); };
+  run_passes(graph, disabled_passes(), observe);
+  return {std::make_shared<Executable>(lower(graph), find_device(device)), reads, writes};
+}
+
+}  // namespace
+
+void bind_graph(py::module_& m) {
+  set_interrupt_check([] {
+    py::gil_scoped_acquire gil;
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+  });
+  m.def("set_host_fallback", [](const py::object& find) {
+    PyObject* raw = py::object(find).release().ptr();
+    set_host_fallback([raw](const std::string& op) -> HostCallPtr {
+      py::gil_scoped_acquire gil;
+      py::object fn = py::reinterpret_borrow<py::object>(raw)(op);
+      return fn.is_none() ? nullptr : std::make_shared<PythonCall>(fn);
+    });
+  }, "find(op) returns fn(arrays, specs, attrs) -> arrays, or None.");
+
+  py::module_ s = m.def_submodule("symbols", "Expressions over symbolic sizes, as integer codes.");
+  s.def("symbol", &symbols::symbol);
+  s.def("is_symbolic", &symbols::is_symbolic);
+  s.def("evaluate", [](int64_t dim, const std::vector<int64_t>& values) { return symbols::evaluate(dim, values); });
+  s.def("text", [](int64_t dim) { return symbols::to_string(dim); });
+  for (auto [name, op] : {std::pair{"add", symbols::Op::Add}, {"sub", symbols::Op::Sub}, {"mul", symbols::Op::Mul},
+                          {"floordiv", symbols::Op::FloorDiv}, {"mod", symbols::Op::Mod}, {"max", symbols::Op::Max},
+                          {"min", symbols::Op::Min}})
+    s.def(name, [op = op](int64_t a, int64_t b) { return symbols::make(op, a, b); });
+
+  py::class_<Slot, std::shared_ptr<Slot>>(m, "Slot")
+      .def(py::init<Array>())
+      .def("get", [](const Slot& slot) { return slot.array; })
+      .def("set", [](Slot& slot, const Array& array) {
+        slot.array = array;
+        ++slot.version;
+      })
+      .def_readonly("version", &Slot::version);
+
+  py::class_<Graph, GraphPtr>(m, "Graph")
+      .def(py::init<>())
+      .def("input", [](Graph& g, const std::string& dtype, const Shape& dims) {
+        return g.input({dtype_from_name(dtype), dims});
+      })
+      .def("constant", &Graph::constant)
+      .def("add", [](Graph& g, const std::string& op, const std::vector<int>& in, const py::dict& attrs,
+                     const py::list& outputs, bool pure, const std::vector<GraphPtr>& regions, const py::object& host) {
+        Node node{op, in, {}, attrs_from(attrs), regions, nullptr, pure};
+        if (!host.is_none()) node.host = std::make_shared<PythonCall>(host);
+        return g.add(std::move(node), specs_of(outputs));
+      }, py::arg("op"), py::arg("inputs"), py::arg("attrs"), py::arg("outputs"), py::arg("pure") = true,
+         py::arg("regions") = std::vector<GraphPtr>{}, py::arg("host") = py::none())
+      .def("alias", &Graph::alias)
+      .def("set_outputs", [](Graph& g, const std::vector<int>& outputs) { g.outputs = outputs; })
+      .def("__len__", [](const Graph& g) { return g.nodes.size(); })
+      .def("__str__", &Graph::to_text);
+
+  py::class_<Compiled>(m, "Compiled")
+      .def("run", &Compiled::run)
+      .def("chosen", [](const Compiled& c, const std::vector<int64_t>& sizes) { return c.executable->chosen(sizes); },
+           "Per step: (primitive, kernel).")
+      .def("profile", [](const Compiled& c, const std::vector<Array>& arguments, const std::vector<int64_t>& sizes) {
+        std::vector<Array> inputs = c.gather(arguments);
+        py::gil_scoped_release nogil;
+        return c.executable->profile(inputs, sizes);
+      }, "Seconds of each step over one run; slots are read and not written.")
+      .def("step_text", [](const Compiled& c, size_t index, const std::vector<int64_t>& sizes) {
+        const Step& step = c.executable->code().steps.at(index);
+        Problem problem{step.op, {}, {}, {}};
+        for (int v : step.in) problem.in.push_back({c.executable->code().values[v].dtype,
+                                                    symbols::evaluate(c.executable->code().values[v].shape, sizes)});
+        for (int v : step.out) problem.out.push_back({c.executable->code().values[v].dtype,
+                                                      symbols::evaluate(c.executable->code().values[v].shape, sizes)});
+        return to_string(problem);
+      })
+      .def("arena_bytes", [](const Compiled& c, const std::vector<int64_t>& sizes) {
+        return c.executable->arena_bytes(sizes);
+      })
+      .def_property_readonly("plans", [](const Compiled& c) { return c.executable->plans(); })
+      .def_property_readonly("steps", [](const Compiled& c) { return c.executable->code().steps.size(); });
+
+  m.def("compile", &compile, py::arg("graph"), py::arg("outputs"), py::arg("reads"), py::arg("writes"),
+        py::arg("device") = "cpu:0", py::arg("observer") = py::none());
+  m.def("passes", [] {
+    std::vector<std::string> names;
+    for (const Pass& pass : registered_passes()) names.push_back(pass.name);
+    return names;
+  });
+}
 
 }  // namespace native::bindings

@@ -1,0 +1,198 @@
+#include "graph/graph.h"
+
+#include <algorithm>
+
+#include "core/errors.h"
+#include "core/symbols.h"
+
+namespace native {
+namespace {
+
+size_t hash_of(const Node& node) {
+  size_t h = std::hash<std::string>{}(node.op) ^ node.attrs.hash();
+  for (int v : node.in) h = (h ^ static_cast<size_t>(v)) * 1099511628211ull;
+  return h;
+}
+
+std::string dims_text(const Spec& spec) {
+  std::string text = std::string(name_of(spec.dtype)) + "[";
+  for (size_t i = 0; i < spec.shape.size(); ++i) text += (i ? ", " : "") + symbols::to_string(spec.shape[i]);
+  return text + "]";
+}
+
+std::string attr_text(const Attr& attr) {
+  auto join = [](const auto& items, auto text_of) {
+    std::string text = "(";
+    for (size_t i = 0; i < items.size(); ++i) text += (i ? ", " : "") + text_of(items[i]);
+    return text + ")";
+  };
+  if (auto* i = std::get_if<int64_t>(&attr)) return symbols::to_string(*i);
+  if (auto* d = std::get_if<double>(&attr)) return std::to_string(*d);
+  if (auto* s = std::get_if<std::string>(&attr)) return "'" + *s + "'";
+  if (auto* v = std::get_if<Ints>(&attr)) return join(*v, [](int64_t x) { return symbols::to_string(x); });
+  return join(std::get<Floats>(attr), [](double x) { return std::to_string(x); });
+}
+
+std::string list_text(const std::vector<int>& vs) {
+  std::string text;
+  for (size_t i = 0; i < vs.size(); ++i) text += (i ? ", %" : "%") + std::to_string(vs[i]);
+  return text;
+}
+
+// The nodes that outputs and impure nodes depend on.
+std::vector<bool> needed_nodes(const Graph& graph, const std::vector<int>& producer) {
+  std::vector<bool> needed(graph.nodes.size(), false);
+  std::vector<int> work;
+  for (int v : graph.outputs)
+    if (producer[v] >= 0) work.push_back(producer[v]);
+  for (size_t n = 0; n < graph.nodes.size(); ++n)
+    if (!graph.nodes[n].pure) work.push_back(static_cast<int>(n));
+  while (!work.empty()) {
+    const int n = work.back();
+    work.pop_back();
+    if (needed[n]) continue;
+    needed[n] = true;
+    for (int v : graph.nodes[n].in)
+      if (producer[v] >= 0 && !needed[producer[v]]) work.push_back(producer[v]);
+  }
+  return needed;
+}
+
+}  // namespace
+
+int Graph::value(const Spec& spec) {
+  values.push_back(spec);
+  return static_cast<int>(values.size()) - 1;
+}
+
+int Graph::input(const Spec& spec) {
+  inputs.push_back(value(spec));
+  return inputs.back();
+}
+
+int Graph::constant(const Array& array) {
+  const int v = value(array.spec);
+  constant_index_[v] = constants.size();
+  constants.emplace_back(v, array);
+  return v;
+}
+
+const Array* Graph::constant_of(int value) const {
+  auto found = constant_index_.find(value);
+  return found == constant_index_.end() ? nullptr : &constants[found->second].second;
+}
+
+std::vector<int> Graph::add(Node node, const std::vector<Spec>& outputs_of) {
+  for (int& v : node.in) v = resolve(v);
+  if (node.pure && node.regions.empty() && !node.host) {
+    auto& candidates = seen_[hash_of(node)];
+    for (size_t k : candidates) {
+      const Node& other = nodes[k];
+      if (other.op != node.op || other.in != node.in || !(other.attrs == node.attrs) ||
+          other.out.size() != outputs_of.size())
+        continue;
+      bool same = true;
+      for (size_t i = 0; i < outputs_of.size(); ++i) same = same && values[other.out[i]] == outputs_of[i];
+      if (same) return other.out;
+    }
+    candidates.push_back(nodes.size());
+  }
+  for (const Spec& spec : outputs_of) node.out.push_back(value(spec));
+  nodes.push_back(std::move(node));
+  return nodes.back().out;
+}
+
+void Graph::alias(int value, int replacement) {
+  if (!(values[value] == values[replacement]))
+    throw ShapeError("a value of " + dims_text(values[replacement]) + " cannot stand for " + dims_text(values[value]));
+  aliases_[value] = replacement;
+}
+
+int Graph::resolve(int value) const {
+  for (auto at = aliases_.find(value); at != aliases_.end(); at = aliases_.find(value)) value = at->second;
+  return value;
+}
+
+std::vector<int> Graph::producers() const {
+  std::vector<int> result(values.size(), -1);
+  for (size_t n = 0; n < nodes.size(); ++n)
+    for (int v : nodes[n].out) result[v] = static_cast<int>(n);
+  return result;
+}
+
+std::vector<int> Graph::use_counts() const {
+  std::vector<int> counts(values.size(), 0);
+  for (const Node& node : nodes)
+    for (int v : node.in) ++counts[v];
+  for (int v : outputs) ++counts[v];
+  return counts;
+}
+
+std::string Graph::to_text() const {
+  std::string text;
+  for (int v : inputs) text += "%" + std::to_string(v) + " = input " + dims_text(values[v]) + "\n";
+  for (const auto& [v, array] : constants)
+    text += "%" + std::to_string(v) + " = constant " + dims_text(values[v]) + "\n";
+  for (const Node& node : nodes) {
+    text += list_text(node.out) + " = " + node.op + "(" + list_text(node.in) + ")";
+    for (const auto& [name, attr] : node.attrs.items()) text += " " + name + "=" + attr_text(attr);
+    for (int v : node.out) text += " : " + dims_text(values[v]);
+    text += "\n";
+    for (const auto& region : node.regions) text += "{\n" + region->to_text() + "}\n";
+  }
+  return text + "return " + list_text(outputs) + "\n";
+}
+
+void rebuild(Graph& graph) {
+  for (Node& node : graph.nodes)
+    for (int& v : node.in) v = graph.resolve(v);
+  for (int& v : graph.outputs) v = graph.resolve(v);
+
+  const std::vector<int> producer = graph.producers();
+  const std::vector<bool> needed = needed_nodes(graph, producer);
+  enum : char { New, Open, Done };
+  std::vector<char> state(graph.nodes.size(), New);
+  // Depth-first from each needed node in the old order: keeps that order wherever dependencies allow.
+  std::vector<int> order, stack;
+  for (size_t start = 0; start < graph.nodes.size(); ++start) {
+    if (!needed[start] || state[start] == Done) continue;
+    stack.assign(1, static_cast<int>(start));
+    while (!stack.empty()) {
+      const int n = stack.back();
+      if (state[n] != New) {
+        if (state[n] == Open) order.push_back(n);
+        state[n] = Done;
+        stack.pop_back();
+        continue;
+      }
+      state[n] = Open;
+      const auto& in = graph.nodes[n].in;
+      for (auto v = in.rbegin(); v != in.rend(); ++v) {
+        const int p = producer[*v];
+        if (p < 0 || state[p] == Done) continue;
+        if (state[p] == Open) throw UnsupportedError("a pass made a cycle through '" + graph.nodes[p].op + "'");
+        stack.push_back(p);
+      }
+    }
+  }
+  std::vector<Node> sorted;
+  sorted.reserve(order.size());
+  for (int n : order) sorted.push_back(std::move(graph.nodes[n]));
+  graph.nodes = std::move(sorted);
+}
+
+std::shared_ptr<Code> lower(const Graph& graph) {
+  auto code = std::make_shared<Code>();
+  code->values = graph.values;
+  code->inputs = graph.inputs;
+  code->outputs = graph.outputs;
+  code->constants = graph.constants;
+  for (const Node& node : graph.nodes) {
+    Step step{node.op, node.in, node.out, node.attrs, {}, node.host};
+    for (const GraphPtr& region : node.regions) step.regions.push_back(lower(*region));
+    code->steps.push_back(std::move(step));
+  }
+  return code;
+}
+
+}  // namespace native

@@ -1,0 +1,64 @@
+// The graph that a trace records: nodes over numbered values, in the order of recording (so always
+// topological). Pure nodes are hash-consed: recording one again returns the values of the first. Not
+// thread safe; a graph belongs to one trace.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "core/array.h"
+#include "runtime/executable.h"
+
+namespace native {
+
+class Graph;
+using GraphPtr = std::shared_ptr<Graph>;
+
+struct Node {
+  std::string op;
+  std::vector<int> in, out;
+  Attrs attrs;
+  std::vector<GraphPtr> regions;
+  HostCallPtr host;
+  bool pure = true;
+};
+
+class Graph {
+ public:
+  int input(const Spec& spec);
+  int constant(const Array& array);
+  // Records a node and returns its values (of an equal earlier node if it is pure).
+  std::vector<int> add(Node node, const std::vector<Spec>& outputs);
+  int value(const Spec& spec);
+  // From now on, and in what was recorded before, `value` means `replacement`.
+  void alias(int value, int replacement);
+  int resolve(int value) const;
+
+  const Spec& spec(int value) const { return values[value]; }
+  // The node that makes a value; -1 for inputs and constants.
+  std::vector<int> producers() const;
+  // How often each value is read by nodes and outputs.
+  std::vector<int> use_counts() const;
+  const Array* constant_of(int value) const;
+
+  std::string to_text() const;
+
+  std::vector<Spec> values;
+  std::vector<Node> nodes;
+  std::vector<int> inputs, outputs;
+  std::vector<std::pair<int, Array>> constants;
+
+ private:
+  std::unordered_map<size_t, std::vector<size_t>> seen_;  // hash -> nodes
+  std::unordered_map<int, int> aliases_;
+  std::unordered_map<int, size_t> constant_index_;
+};
+
+// Orders nodes topologically (stable), leaves out those that no output needs, and resolves aliases.
+void rebuild(Graph& graph);
+// The graph as code for an executable; regions likewise.
+std::shared_ptr<Code> lower(const Graph& graph);
+
+}  // namespace native

@@ -1,0 +1,191 @@
+#include "runtime/executable.h"
+
+#include <chrono>
+#include <cstring>
+
+#include "core/errors.h"
+#include "runtime/plan.h"
+#include "runtime/regions.h"
+
+namespace native {
+namespace {
+
+constexpr size_t kMostPlans = 64;
+
+std::function<void()>& interrupt_check() {
+  static std::function<void()>* check = new std::function<void()>;
+  return *check;
+}
+
+// Asks for an interrupt at most every 20 ms: the check takes the GIL.
+class Interrupts {
+ public:
+  void poll() {
+    if ((++polls_ & 15) != 0 || !interrupt_check()) return;
+    const auto now = std::chrono::steady_clock::now();
+    if (now - last_ < std::chrono::milliseconds(20)) return;
+    last_ = now;
+    interrupt_check()();
+  }
+
+ private:
+  unsigned polls_ = 0;
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+// A borrowed view for host calls, copied so that Python may keep it.
+Array array_at(const Spec& spec, const void* data, const DevicePtr& device) {
+  Array host = Array::empty(spec);
+  device->copy_out(host.data(), data, spec.bytes());
+  return host;
+}
+
+}  // namespace
+
+void set_interrupt_check(std::function<void()> check) { interrupt_check() = std::move(check); }
+
+Executable::Executable(std::shared_ptr<const Code> code, DevicePtr device)
+    : code_(std::move(code)), device_(std::move(device)) {
+  for (size_t i = 0; i < code_->inputs.size(); ++i) input_of_.emplace(code_->inputs[i], static_cast<int>(i));
+  for (const auto& [value, array] : code_->constants) {
+    constant_of_.emplace(value, static_cast<int>(constants_.size()));
+    constants_.push_back(array.to(device_));
+  }
+}
+Executable::~Executable() = default;
+
+std::shared_ptr<const Plan> Executable::plan(const std::vector<int64_t>& sizes) const {
+  {
+    std::lock_guard lock(mutex_);
+    for (auto at = plans_.begin(); at != plans_.end(); ++at)
+      if (at->first == sizes) {
+        plans_.splice(plans_.begin(), plans_, at);
+        return plans_.front().second;
+      }
+  }
+  auto made = std::make_shared<const Plan>(*code_, sizes, device_);
+  std::lock_guard lock(mutex_);
+  plans_.emplace_front(sizes, made);
+  if (plans_.size() > kMostPlans) plans_.pop_back();
+  return made;
+}
+
+size_t Executable::plans() const {
+  std::lock_guard lock(mutex_);
+  return plans_.size();
+}
+size_t Executable::arena_bytes(const std::vector<int64_t>& sizes) const { return plan(sizes)->arena_bytes; }
+
+std::vector<std::pair<std::string, std::string>> Executable::chosen(const std::vector<int64_t>& sizes) const {
+  std::vector<std::pair<std::string, std::string>> rows;
+  auto bound = plan(sizes);
+  for (const BoundStep& step : bound->steps) rows.emplace_back(step.step->op, step.kernel_name);
+  return rows;
+}
+
+std::vector<Array> Executable::run_plan(const Plan& plan, const std::vector<Array>& inputs,
+                                        std::vector<double>* seconds) const {
+  std::vector<Array> held;
+  std::vector<const void*> in;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    held.push_back(inputs[i].to(device_));
+    const Spec& expected = plan.specs[code_->inputs[i]];
+    if (!(held.back().spec == expected))
+      throw ShapeError("compiled function got " + to_string(held.back().spec) + " where it expects " +
+                       to_string(expected));
+    in.push_back(held.back().data());
+  }
+  std::vector<Array> results;
+  std::vector<void*> out;
+  for (int v : code_->outputs) {
+    // An output that is an input or a constant needs no copy: arrays are immutable.
+    if (auto found = input_of_.find(v); found != input_of_.end())
+      results.push_back(held[found->second]);
+    else if (auto constant = constant_of_.find(v); constant != constant_of_.end())
+      results.push_back(constants_[constant->second]);
+    else
+      results.push_back(Array::empty(plan.specs[v], device_));
+    const bool shared = input_of_.count(v) || constant_of_.count(v);
+    out.push_back(shared ? nullptr : results.back().data());
+  }
+  execute(plan, in.data(), out.data(), seconds);
+  return results;
+}
+
+std::vector<Array> Executable::run(const std::vector<Array>& inputs, const std::vector<int64_t>& sizes) const {
+  return run_plan(*plan(sizes), inputs, nullptr);
+}
+
+std::vector<double> Executable::profile(const std::vector<Array>& inputs, const std::vector<int64_t>& sizes) const {
+  std::vector<double> seconds;
+  run_plan(*plan(sizes), inputs, &seconds);
+  return seconds;
+}
+
+void Executable::run_into(const void* const* inputs, void* const* outputs, const std::vector<int64_t>& sizes) const {
+  execute(*plan(sizes), inputs, outputs, nullptr);
+}
+
+void Executable::execute(const Plan& plan, const void* const* inputs, void* const* outputs,
+                         std::vector<double>* seconds) const {
+  Buffer arena(device_, plan.arena_bytes);
+  Buffer scratch(cpu_device(), plan.scratch_bytes);
+  auto data_of = [&](int v) -> void* {
+    const Place& place = plan.places[v];
+    switch (place.kind) {
+      case Place::Kind::Input: return const_cast<void*>(inputs[place.index]);
+      case Place::Kind::Constant: return constants_[place.index].data();
+      case Place::Kind::Output: return outputs[place.index];
+      case Place::Kind::Arena: return static_cast<char*>(arena.data()) + place.index;
+      case Place::Kind::None: break;
+    }
+    return nullptr;
+  };
+
+  Interrupts interrupts;
+  std::vector<const void*> in;
+  std::vector<void*> out;
+  for (const BoundStep& step : plan.steps) {
+    interrupts.poll();
+    const auto start = std::chrono::steady_clock::now();
+    in.clear();
+    out.clear();
+    switch (step.kind) {
+      case BoundStep::Kind::Alias: break;
+      case BoundStep::Kind::Kernel:
+        for (int v : step.step->in) in.push_back(device_->kernel_address(data_of(v)));
+        for (int v : step.step->out) out.push_back(device_->kernel_address(data_of(v)));
+        step.kernel->run(in.data(), out.data(), scratch.data());
+        break;
+      case BoundStep::Kind::Host: {
+        std::vector<Array> arguments;
+        std::vector<Spec> expected;
+        for (int v : step.step->in) arguments.push_back(array_at(plan.specs[v], data_of(v), device_));
+        for (int v : step.step->out) expected.push_back(plan.specs[v]);
+        std::vector<Array> results = step.host->call(arguments, expected, step.attrs);
+        for (size_t i = 0; i < results.size(); ++i) {
+          if (!(results[i].spec == expected[i]))
+            throw ShapeError(step.step->op + ": host call returned " + to_string(results[i].spec) + ", expected " +
+                             to_string(expected[i]));
+          device_->copy_in(data_of(step.step->out[i]), results[i].data(), expected[i].bytes());
+        }
+        break;
+      }
+      case BoundStep::Kind::Region: {
+        for (int v : step.step->in) in.push_back(data_of(v));
+        for (int v : step.step->out) out.push_back(data_of(v));
+        run_region(step, plan, device_, in.data(), out.data());
+        break;
+      }
+    }
+    if (seconds)
+      seconds->push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+  for (const auto& [index, value] : plan.copies) {
+    if (!outputs[index]) continue;
+    std::memcpy(device_->kernel_address(outputs[index]), device_->kernel_address(data_of(value)),
+                plan.specs[value].bytes());
+  }
+}
+
+}  // namespace native

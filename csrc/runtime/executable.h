@@ -1,0 +1,91 @@
+// A compiled function: straight-line code over values, bound to concrete sizes when it runs.
+//
+// Code is what a graph is lowered to. Sizes may be symbolic; for each assignment of sizes a Plan (concrete
+// specs, prepared kernels, offsets in one arena) is made once and kept in a bounded cache. Running is
+// thread safe: each run has its own arena and outputs. Nothing in a run changes state that the caller can
+// see before it returns, so a failing run has no effect.
+#pragma once
+
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/array.h"
+#include "runtime/registry.h"
+
+namespace native {
+
+// Work on the host: a Python function, called with the GIL. May throw.
+class HostCall {
+ public:
+  virtual ~HostCall() = default;
+  virtual std::vector<Array> call(const std::vector<Array>& inputs, const std::vector<Spec>& outputs,
+                                  const Attrs& attrs) const = 0;
+};
+using HostCallPtr = std::shared_ptr<const HostCall>;
+
+struct Code;
+
+struct Step {
+  std::string op;
+  std::vector<int> in, out;  // values
+  Attrs attrs;
+  std::vector<std::shared_ptr<Code>> regions;  // bodies of cond, while_loop, scan
+  HostCallPtr host;                            // set for explicit host calls
+};
+
+struct Code {
+  std::vector<Spec> values;  // sizes may be symbolic
+  std::vector<Step> steps;   // in order
+  std::vector<int> inputs, outputs;
+  std::vector<std::pair<int, Array>> constants;
+};
+
+// What runs a primitive that no kernel takes; set once by the bindings. Gets the primitive's name.
+using HostFallback = std::function<HostCallPtr(const std::string& op)>;
+void set_host_fallback(HostFallback fallback);
+// Called now and then while code runs; throws to stop it (Ctrl-C). Set once by the bindings.
+void set_interrupt_check(std::function<void()> check);
+
+class Plan;
+
+class Executable {
+ public:
+  Executable(std::shared_ptr<const Code> code, DevicePtr device);
+  ~Executable();
+
+  // Sizes: the value of every symbol. Inputs in the order of code().inputs, of the sizes that the symbols
+  // imply. Fresh outputs, except that an output which is an input or constant is that very array.
+  std::vector<Array> run(const std::vector<Array>& inputs, const std::vector<int64_t>& sizes) const;
+  // The same into memory of the caller's.
+  void run_into(const void* const* inputs, void* const* outputs, const std::vector<int64_t>& sizes) const;
+
+  const Code& code() const { return *code_; }
+  // For the profiler and tests: per step of the plan for these sizes: the primitive and the kernel that
+  // runs it ("alias", "host", "region" otherwise).
+  std::vector<std::pair<std::string, std::string>> chosen(const std::vector<int64_t>& sizes) const;
+  // Seconds of each step over one run; runs like run().
+  std::vector<double> profile(const std::vector<Array>& inputs, const std::vector<int64_t>& sizes) const;
+  size_t arena_bytes(const std::vector<int64_t>& sizes) const;
+  size_t plans() const;
+
+ private:
+  std::shared_ptr<const Plan> plan(const std::vector<int64_t>& sizes) const;
+  void execute(const Plan& plan, const void* const* inputs, void* const* outputs, std::vector<double>* seconds) const;
+  std::vector<Array> run_plan(const Plan& plan, const std::vector<Array>& inputs, std::vector<double>* seconds) const;
+
+  std::shared_ptr<const Code> code_;
+  DevicePtr device_;
+  std::vector<Array> constants_;  // on the device
+  std::map<int, int> input_of_, constant_of_;
+
+  mutable std::mutex mutex_;
+  mutable std::list<std::pair<std::vector<int64_t>, std::shared_ptr<const Plan>>> plans_;  // latest first
+};
+
+}  // namespace native

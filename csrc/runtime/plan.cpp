@@ -1,0 +1,165 @@
+#include "runtime/plan.h"
+
+#include <algorithm>
+#include <iterator>
+#include <map>
+#include <numeric>
+
+#include "core/errors.h"
+#include "core/symbols.h"
+
+namespace native {
+namespace {
+
+HostFallback& host_fallback() {
+  static HostFallback* fallback = new HostFallback;
+  return *fallback;
+}
+
+constexpr size_t kAlign = 64;
+size_t aligned(size_t bytes) { return (std::max<size_t>(bytes, 1) + kAlign - 1) / kAlign * kAlign; }
+
+// Best-fit allocation over time: blocks are handed out in step order and come back after the last use.
+class ArenaPlanner {
+ public:
+  size_t take(size_t bytes) {
+    bytes = aligned(bytes);
+    auto best = free_.end();
+    for (auto at = free_.begin(); at != free_.end(); ++at)
+      if (at->second >= bytes && (best == free_.end() || at->second < best->second)) best = at;
+    if (best == free_.end()) {
+      // Grow the last block when it reaches the end of the arena.
+      size_t offset = end_;
+      if (!free_.empty()) {
+        auto last = std::prev(free_.end());
+        if (last->first + last->second == end_) {
+          offset = last->first;
+          free_.erase(last);
+        }
+      }
+      end_ = offset + bytes;
+      return offset;
+    }
+    const auto [offset, size] = *best;
+    free_.erase(best);
+    if (size > bytes) free_[offset + bytes] = size - bytes;
+    return offset;
+  }
+
+  void give(size_t offset, size_t bytes) {
+    bytes = aligned(bytes);
+    auto next = free_.lower_bound(offset);
+    if (next != free_.end() && offset + bytes == next->first) {
+      bytes += next->second;
+      next = free_.erase(next);
+    }
+    if (next != free_.begin()) {
+      auto before = std::prev(next);
+      if (before->first + before->second == offset) {
+        before->second += bytes;
+        return;
+      }
+    }
+    free_[offset] = bytes;
+  }
+
+  size_t end() const { return end_; }
+
+ private:
+  std::map<size_t, size_t> free_;  // offset -> bytes
+  size_t end_ = 0;
+};
+
+}  // namespace
+
+void set_host_fallback(HostFallback fallback) { host_fallback() = std::move(fallback); }
+
+bool is_alias(const std::string& op) {
+  return op == "reshape" || op == "stop_gradient" || op == "copy" || op == "barrier";
+}
+
+Plan::Plan(const Code& code, const std::vector<int64_t>& bound, const DevicePtr& device) : sizes(bound) {
+  specs.reserve(code.values.size());
+  for (const Spec& value : code.values) {
+    specs.push_back({value.dtype, symbols::evaluate(value.shape, sizes)});
+    specs.back().count();  // refuses negative and overflowing sizes before anything is allocated
+  }
+  bind_steps(code, device);
+  place_values(code);
+}
+
+void Plan::bind_steps(const Code& code, const DevicePtr& device) {
+  for (const Step& step : code.steps) {
+    BoundStep bound{BoundStep::Kind::Kernel, &step, nullptr, "", step.host, symbols::evaluate(step.attrs, sizes), {}};
+    if (is_alias(step.op)) {
+      bound.kind = BoundStep::Kind::Alias;
+      bound.kernel_name = "alias";
+      if (specs[step.in[0]].count() != specs[step.out[0]].count())
+        throw ShapeError("cannot reshape " + to_string(specs[step.in[0]].shape) + " to " +
+                         to_string(specs[step.out[0]].shape));
+    } else if (!step.regions.empty()) {
+      bound.kind = BoundStep::Kind::Region;
+      bound.kernel_name = "region";
+      for (const auto& region : step.regions) bound.regions.push_back(std::make_shared<Executable>(region, device));
+    } else if (step.host) {
+      bound.kind = BoundStep::Kind::Host;
+      bound.kernel_name = "host";
+    } else {
+      Problem problem{step.op, {}, {}, bound.attrs};
+      for (int v : step.in) problem.in.push_back(specs[v]);
+      for (int v : step.out) problem.out.push_back(specs[v]);
+      bound.kernel = prepare(problem, &bound.kernel_name);
+      if (bound.kernel) {
+        scratch_bytes = std::max(scratch_bytes, bound.kernel->scratch_bytes());
+      } else {
+        bound.kind = BoundStep::Kind::Host;
+        bound.kernel_name = "host";
+        if (host_fallback()) bound.host = host_fallback()(step.op);
+        if (!bound.host) throw UnsupportedError("no kernel for " + to_string(problem));
+      }
+    }
+    steps.push_back(std::move(bound));
+  }
+}
+
+void Plan::place_values(const Code& code) {
+  const size_t count = code.values.size();
+  places.assign(count, {});
+  // Aliases share the place of their root.
+  std::vector<int> root(count);
+  std::iota(root.begin(), root.end(), 0);
+  for (const Step& step : code.steps)
+    if (is_alias(step.op)) root[step.out[0]] = root[step.in[0]];
+
+  for (size_t i = 0; i < code.inputs.size(); ++i) places[code.inputs[i]] = {Place::Kind::Input, i};
+  for (size_t i = 0; i < code.constants.size(); ++i) places[code.constants[i].first] = {Place::Kind::Constant, i};
+  for (size_t i = 0; i < code.outputs.size(); ++i) {
+    Place& place = places[root[code.outputs[i]]];
+    if (place.kind == Place::Kind::None)
+      place = {Place::Kind::Output, i};
+    else
+      copies.emplace_back(static_cast<int>(i), code.outputs[i]);
+  }
+
+  std::vector<size_t> last_use(count, 0);
+  for (size_t s = 0; s < code.steps.size(); ++s) {
+    for (int v : code.steps[s].in) last_use[root[v]] = s;
+    for (int v : code.steps[s].out) last_use[root[v]] = s;
+  }
+  std::vector<std::vector<int>> dies(code.steps.size());
+  ArenaPlanner arena;
+  for (size_t s = 0; s < code.steps.size(); ++s) {
+    if (!is_alias(code.steps[s].op)) {
+      for (int v : code.steps[s].out) {
+        if (places[v].kind != Place::Kind::None) continue;
+        places[v] = {Place::Kind::Arena, arena.take(specs[v].bytes())};
+        dies[last_use[v]].push_back(v);
+      }
+    }
+    for (int v : dies[s]) arena.give(places[v].index, specs[v].bytes());
+  }
+  for (size_t v = 0; v < count; ++v) places[v] = places[root[v]];
+  arena_bytes = arena.end();
+}
+
+}  // namespace native

@@ -1,0 +1,49 @@
+// Code bound to concrete sizes: prepared kernels and a static memory plan. Immutable once made.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "runtime/executable.h"
+
+namespace native {
+
+// Where the bytes of a value are during a run.
+struct Place {
+  enum class Kind { None, Input, Constant, Output, Arena } kind = Kind::None;
+  size_t index = 0;  // of the input, constant or output; byte offset in the arena
+};
+
+// A region bound to its own plan by the executable that runs it.
+struct BoundStep {
+  enum class Kind { Kernel, Alias, Host, Region } kind;
+  const Step* step;
+  std::shared_ptr<const Kernel> kernel;
+  std::string kernel_name;
+  HostCallPtr host;
+  Attrs attrs;  // sizes filled in
+  std::vector<std::shared_ptr<Executable>> regions;
+};
+
+class Plan {
+ public:
+  Plan(const Code& code, const std::vector<int64_t>& sizes, const DevicePtr& device);
+
+  std::vector<int64_t> sizes;
+  std::vector<Spec> specs;           // by value, concrete
+  std::vector<BoundStep> steps;
+  std::vector<Place> places;         // by value
+  std::vector<std::pair<int, int>> copies;  // output index, value: outputs that share another's place
+  size_t arena_bytes = 0;
+  size_t scratch_bytes = 0;
+
+ private:
+  void bind_steps(const Code& code, const DevicePtr& device);
+  void place_values(const Code& code);
+};
+
+// Steps whose output is the input's bytes under another shape.
+bool is_alias(const std::string& op);
+
+}  // namespace native

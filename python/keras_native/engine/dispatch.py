@@ -1,0 +1,146 @@
+"""From a call to compiled code: which variant of a traced function fits these sizes, or a new one.
+
+Sizes that change from call to call become symbols: the leading ones at once when asked, any other when
+a second value of it is seen. So a function is traced once or twice, whatever the lengths it meets.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+
+from keras_native import _core
+from keras_native.engine import tree
+from keras_native.engine.symbolic import SymInt
+from keras_native.engine.tensor import Tensor
+from keras_native.engine.trace import CompiledFunction
+
+MOST_KEYS = 64
+MOST_VARIANTS = 16
+
+
+class Variant:
+    """Compiled code for arguments of a pattern: per size an int (must equal) or ("s", k): symbol k."""
+
+    def __init__(self, pattern, compiled: CompiledFunction, structure, statics):
+        self.pattern = pattern
+        self.compiled = compiled
+        self.structure = structure
+        self.statics = statics  # leaf index -> value that is no tensor
+        self.symbols = 1 + max((d[1] for p in pattern for d in p if type(d) is tuple), default=-1)
+
+    def match(self, shapes) -> list[int] | None:
+        """Values of the symbols if the code is right for these shapes, else None."""
+        sizes = [None] * self.symbols
+        for pattern, dims in zip(self.pattern, shapes):
+            for wanted, size in zip(pattern, dims):
+                if type(wanted) is int:
+                    if wanted != size:
+                        return None
+                elif sizes[wanted[1]] is None:
+                    sizes[wanted[1]] = size
+                elif sizes[wanted[1]] != size:
+                    return None
+        return sizes if self.compiled.accepts(sizes) else None
+
+    def run(self, arrays, sizes):
+        tensors = iter(self.compiled.run(arrays, sizes))
+        count = self.structure.num_leaves
+        leaves = [self.statics[i] if i in self.statics else next(tensors) for i in range(count)]
+        return tree.unflatten(self.structure, leaves)
+
+
+class Dispatcher:
+    """Calls `fn(*tensors)` through compiled variants.
+
+    Args:
+        fn: takes the tensors of a call; gets the key as keyword argument `key`.
+        leading: open every leading size from the first trace on.
+
+    Attributes:
+        traces: how often `fn` was traced so far.
+    """
+
+    def __init__(self, fn: Callable, *, leading: bool = False, device: str = "cpu:0"):
+        self.fn = fn
+        self.leading = leading
+        self.device = device
+        self.traces = 0
+        self._variants: OrderedDict[Hashable, list[Variant]] = OrderedDict()
+
+    def variant(self, key: Hashable, tensors: Sequence[Tensor]) -> tuple[Variant, list[int]]:
+        """The code for a call, traced if need be, and the values of its symbols."""
+        full_key = (key, tuple((t.dtype, len(t.dims)) for t in tensors))
+        shapes = [t.dims for t in tensors]
+        variants = self._variants.get(full_key)
+        if variants is None:
+            variants = self._variants[full_key] = []
+            if len(self._variants) > MOST_KEYS:
+                self._variants.popitem(last=False)
+        else:
+            self._variants.move_to_end(full_key)
+        for variant in variants:
+            sizes = variant.match(shapes)
+            if sizes is not None:
+                return variant, sizes
+        variant = self._make(key, tensors, shapes, variants)
+        variants.insert(0, variant)
+        del variants[MOST_VARIANTS:]
+        return variant, variant.match(shapes)
+
+    def __call__(self, key: Hashable, tensors: Sequence[Tensor]):
+        variant, sizes = self.variant(key, tensors)
+        return variant.run([t.array for t in tensors], sizes)
+
+    def _make(self, key, tensors, shapes, variants) -> Variant:
+        open_sizes = self._open_sizes(shapes, variants)
+        if open_sizes:
+            try:
+                return self._trace(key, tensors, shapes, open_sizes)
+            except Exception:
+                # Code that insists on a known size is traced for this very size instead.
+                pass
+        return self._trace(key, tensors, shapes, {})
+
+    def _open_sizes(self, shapes, variants) -> dict:
+        """(argument, axis) -> size, for every size to leave open."""
+        axes = set()
+        for i, dims in enumerate(shapes):
+            if self.leading and dims:
+                axes.add((i, 0))
+            for variant in variants:
+                for k, (wanted, size) in enumerate(zip(variant.pattern[i], dims)):
+                    if type(wanted) is tuple or wanted != size:
+                        axes.add((i, k))
+        # Only what differs for good reason: after several variants with open sizes, stay fixed.
+        if len(variants) >= MOST_VARIANTS // 2:
+            return {}
+        return {(i, k): shapes[i][k] for i, k in axes}
+
+    def _trace(self, key, tensors, shapes, open_sizes) -> Variant:
+        self.traces += 1
+        symbols: dict[int, int] = {}
+        pattern, specs = [], []
+        for i, (t, dims) in enumerate(zip(tensors, shapes)):
+            row, sizes = [], []
+            for k, size in enumerate(dims):
+                if (i, k) in open_sizes:
+                    index = symbols.setdefault(size, len(symbols))
+                    row.append(("s", index))
+                    sizes.append(SymInt(_core.symbols.symbol(index), size))
+                else:
+                    row.append(size)
+                    sizes.append(size)
+            pattern.append(tuple(row))
+            specs.append((tuple(sizes), t.dtype))
+        outcome = {}
+
+        def flat(*arguments):
+            leaves, outcome["structure"] = tree.flatten(self.fn(*arguments, key=key))
+            outcome["statics"] = {
+                i: leaf for i, leaf in enumerate(leaves) if not isinstance(leaf, Tensor)
+            }
+            return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+
+        compiled = CompiledFunction(flat, specs, device=self.device)
+        return Variant(pattern, compiled, outcome["structure"], outcome["statics"])

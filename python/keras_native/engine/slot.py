@@ -1,0 +1,56 @@
+"""Variable storage: one slot a variable, read and written by eager code and by compiled steps alike."""
+
+from __future__ import annotations
+
+from keras_native import _core
+from keras_native.engine.primitive import STATE
+from keras_native.engine.tensor import Tensor
+
+
+class Slot:
+    """Holds the current value of a variable.
+
+    Arrays never change, so what `read` returned before a write stays as it was. Under a trace, reads
+    are inputs of the compiled step and writes become its final commit.
+    """
+
+    def __init__(self, tensor: Tensor):
+        self.core = _core.Slot(_concrete(tensor))
+        self.dims = tensor.dims
+        self.dtype = tensor.dtype
+        self._tensor = tensor
+        self._version = self.core.version
+
+    def read(self) -> Tensor:
+        """The current value; the same object until the next write, so that tapes can watch it."""
+        if STATE.trace is not None:
+            return STATE.trace.read(self)
+        # A compiled step may have replaced the array behind our back.
+        if self._version != self.core.version:
+            self._tensor = Tensor(self.core.get())
+            self._version = self.core.version
+        return self._tensor
+
+    def write(self, tensor: Tensor) -> None:
+        """Replaces the value.
+
+        Raises:
+            ValueError: another shape or dtype than the slot's.
+        """
+        if tuple(tensor.dims) != tuple(self.dims) or tensor.dtype != self.dtype:
+            raise ValueError(
+                f"cannot assign {tensor.dtype}{tuple(tensor.shape)} to a variable of "
+                f"{self.dtype}{tuple(self.dims)}"
+            )
+        if STATE.trace is not None:
+            STATE.trace.write(self, tensor)
+        else:
+            self.core.set(_concrete(tensor))
+            self._tensor = tensor
+            self._version = self.core.version
+
+
+def _concrete(tensor: Tensor):
+    if tensor.array is None:
+        tensor.numpy()  # raises TraceError with the reason
+    return tensor.array

@@ -1,0 +1,267 @@
+"""Tracing: running a Python function on tensors without values, recording its primitives in a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from keras_native import _core
+from keras_native.engine import symbolic
+from keras_native.engine.errors import TraceError
+from keras_native.engine.primitive import REGISTRY, STATE, Primitive, as_spec
+from keras_native.engine.slot import Slot
+from keras_native.engine.symbolic import SymInt
+from keras_native.engine.tensor import Tensor
+
+# Constants of up to so many elements are computed while tracing; larger ones by the compiled code, so
+# that they cost no memory between calls.
+_FOLD_LIMIT = 4096
+
+
+class Trace:
+    """A function being recorded. `outer` is the trace around a region (the body of a cond or scan)."""
+
+    def __init__(self, outer: Trace | None = None):
+        self.graph = _core.Graph()
+        self.outer = outer
+        self.root = outer.root if outer else self
+        self.values: dict[int, Tensor] = {}  # by value number
+        self.guards: list[tuple] = []  # of the root
+        self.nodes = 0
+        self.slots: dict[int, Tensor] = {}  # id(slot) -> current value
+        self.read_slots: list[Slot] = []  # of the root: slots that are inputs
+        self.slot_inputs: dict[int, Tensor] = {}
+        self.written: dict[int, Slot] = {}
+        self.captured: list[Tensor] = []  # of a region: outer tensors that are inputs
+        self.captured_inputs: dict[int, Tensor] = {}
+        self._constants: dict[int, tuple] = {}  # id(array) -> (value, array)
+
+    # Inputs.
+
+    def tensor(self, value: int, dims, dtype: str) -> Tensor:
+        known = self.values.get(value)
+        if known is None:
+            known = self.values[value] = Tensor(dims=tuple(dims), dtype=dtype, trace=self, node=value)
+        return known
+
+    def input(self, dims, dtype: str) -> Tensor:
+        value = self.graph.input(dtype, [symbolic.code_of(d) for d in dims])
+        return self.tensor(value, dims, dtype)
+
+    def lift(self, tensor: Tensor) -> Tensor:
+        """The tensor as a value of this trace: itself, a constant, or a captured outer value."""
+        if tensor.trace is self:
+            return tensor
+        if tensor.trace is None:
+            key = id(tensor.array)
+            if key not in self._constants:
+                value = self.graph.constant(tensor.array)
+                self._constants[key] = (self.tensor(value, tensor.dims, tensor.dtype), tensor.array)
+            return self._constants[key][0]
+        if self.outer is None:
+            raise TraceError("a traced tensor was used after its trace had ended")
+        key = id(tensor)
+        if key not in self.captured_inputs:
+            self.captured.append(tensor)
+            self.captured_inputs[key] = self.input(tensor.dims, tensor.dtype)
+        return self.captured_inputs[key]
+
+    # Variables.
+
+    def read(self, slot: Slot) -> Tensor:
+        current = self.slots.get(id(slot))
+        if current is None:
+            if self.outer is not None:
+                current = self.lift(self.outer.read(slot))
+            else:
+                current = self.input(slot.dims, slot.dtype)
+                self.slot_inputs[id(slot)] = current
+                self.read_slots.append(slot)
+            self.slots[id(slot)] = current
+        return current
+
+    def write(self, slot: Slot, tensor: Tensor) -> None:
+        self.read(slot)  # a branch that does not assign keeps the old value
+        self.slots[id(slot)] = tensor
+        self.written[id(slot)] = slot
+
+    # Recording.
+
+    def record(self, primitive: Primitive, inputs: Sequence[Tensor], attrs: dict, specs) -> list[Tensor]:
+        if primitive.pure and _foldable(inputs, specs, attrs):
+            return primitive.run(inputs, attrs, specs)
+        lifted = [self.lift(t).node for t in inputs]
+        if any(v is None for v in attrs.values()):
+            attrs = {k: v for k, v in attrs.items() if v is not None}
+        return self.node(primitive.name, lifted, attrs, specs, primitive.pure)
+
+    def node(self, op, values, attrs, specs, pure=True, regions=(), host=None) -> list[Tensor]:
+        self.root.nodes += 1
+        outputs = [(dtype, [symbolic.code_of(d) for d in dims]) for dims, dtype in specs]
+        attrs = {name: _encode(value) for name, value in attrs.items()}
+        outs = self.graph.add(op, values, attrs, outputs, pure, list(regions), host)
+        return [self.tensor(v, dims, dtype) for v, (dims, dtype) in zip(outs, specs)]
+
+    def __enter__(self):
+        self._saved = STATE.trace, STATE.tapes
+        STATE.trace = self
+        if self.outer is None:
+            STATE.tapes = []
+        return self
+
+    def __exit__(self, *exc):
+        STATE.trace, STATE.tapes = self._saved
+
+
+def _encode(value):
+    if type(value) is SymInt:
+        return value.code
+    if type(value) in (tuple, list) and any(type(v) is SymInt for v in value):
+        return tuple(symbolic.code_of(v) for v in value)
+    return value
+
+
+def _foldable(inputs, specs, attrs) -> bool:
+    """All inputs known now, and outputs small: the primitive can run while tracing."""
+    for t in inputs:
+        if t.trace is not None:
+            return False
+    for value in attrs.values():
+        if type(value) is SymInt:
+            return False
+    for dims, _ in specs:
+        count = 1
+        for d in dims:
+            if type(d) is SymInt:
+                return False
+            count *= d
+        if count > _FOLD_LIMIT:
+            return False
+    return True
+
+
+class Region:
+    """A traced body: its graph, results, and what it uses and assigns from outside."""
+
+    def __init__(self, trace: Trace, outputs: list[Tensor], inputs: list[Tensor]):
+        self.trace = trace
+        self.inputs = inputs
+        self.outputs = outputs
+        self.captured = trace.captured
+        self.written = list(trace.written.values())
+
+
+def trace_region(fn: Callable, arguments: Sequence[tuple]) -> tuple[Region, object]:
+    """Traces `fn` on fresh tensors of the given (dims, dtype) inside the current trace.
+
+    Returns the region and the structure that `fn` returned.
+    """
+    trace = Trace(outer=STATE.trace)
+    with trace:
+        inputs = [trace.input(dims, dtype) for dims, dtype in arguments]
+        result = fn(*inputs)
+    return Region(trace, [], inputs), result
+
+
+class Symbols:
+    """Gives equal leading sizes of one call the same symbol."""
+
+    def __init__(self):
+        self.by_size: dict[int, SymInt] = {}
+        self.sizes: list[int] = []
+
+    def of(self, size: int) -> SymInt:
+        if size not in self.by_size:
+            code = _core.symbols.symbol(len(self.sizes))
+            self.by_size[size] = SymInt(code, size)
+            self.sizes.append(size)
+        return self.by_size[size]
+
+
+class CompiledFunction:
+    """A traced and compiled function of flat tensors.
+
+    Attributes:
+        compiled: the `_core.Compiled`; guards: what its sizes must satisfy; nodes: nodes recorded.
+    """
+
+    def __init__(self, fn: Callable, specs: Sequence[tuple], *, device: str = "cpu:0", observer=None):
+        """Traces `fn(*tensors)`, which returns a list of tensors.
+
+        Args:
+            specs: (dims, dtype) of each argument; dims may hold SymInts.
+        """
+        trace = Trace()
+        with trace:
+            arguments = [trace.input(dims, dtype) for dims, dtype in specs]
+            results = [trace.lift(t) for t in fn(*arguments)]
+            writes = list(trace.written.values())
+            finals = [trace.lift(trace.slots[id(slot)]) for slot in writes]
+        # A slot that ends with the value it began with is not written.
+        kept = [
+            (slot, final)
+            for slot, final in zip(writes, finals)
+            if final is not trace.slot_inputs.get(id(slot))
+        ]
+        self.nodes = trace.nodes
+        self.guards = trace.guards
+        self.slots = trace.read_slots
+        self.compiled = _core.compile(
+            trace.graph,
+            [t.node for t in results] + [t.node for _, t in kept],
+            [slot.core for slot in trace.read_slots],
+            [slot.core for slot, _ in kept],
+            device,
+            observer,
+        )
+
+    def accepts(self, sizes) -> bool:
+        """Whether the compiled code is right for these sizes."""
+        return not self.guards or symbolic.holds(self.guards, sizes)
+
+    def run(self, arrays, sizes) -> list[Tensor]:
+        return [Tensor(a) for a in self.compiled.run(arrays, sizes)]
+
+
+def abstract_eval(fn: Callable, specs: Sequence[tuple]):
+    """Runs `fn` on traced tensors of the given (dims, dtype) and throws the graph away.
+
+    A size of None stands for one that is not known: it becomes a symbol, and None again in the shapes
+    of the results. Returns whatever `fn` returned, its tensors traced ones: read `.shape` and `.dtype`.
+    """
+    trace = Trace()
+    # Hints that no other size is likely to equal.
+    unknown = iter(range(9973, 100000, 6))
+    count = 0
+    with trace:
+        arguments = []
+        for dims, dtype in specs:
+            sizes = []
+            for d in dims:
+                if d is None:
+                    d = SymInt(_core.symbols.symbol(count), next(unknown))
+                    count += 1
+                sizes.append(d)
+            arguments.append(trace.input(sizes, dtype))
+        return fn(*arguments)
+
+
+def _host(op: str):
+    """What runs primitive `op` inside compiled code when no kernel takes it."""
+    primitive = REGISTRY.get(op)
+    if primitive is None or primitive.reference is None:
+        return None
+
+    def call(arrays, specs, attrs):
+        STATE.host_calls[op] = STATE.host_calls.get(op, 0) + 1
+        results = primitive.reference(*(a.numpy() for a in arrays), **attrs)
+        if not isinstance(results, tuple):
+            results = (results,)
+        return [
+            _core.Array.from_numpy(as_spec(r, dims, dtype), False)
+            for r, (dtype, dims) in zip(results, specs, strict=True)
+        ]
+
+    return call
+
+
+_core.set_host_fallback(_host)

@@ -1,0 +1,281 @@
+"""Function transforms over the one tape and the one trace, in JAX's manner."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+
+from keras_native.engine import tree
+from keras_native.engine.dispatch import Dispatcher
+from keras_native.engine.primitive import STATE
+from keras_native.engine.primitives import shape
+from keras_native.engine.tape import Tape, as_tensor, backward, full_like, paused
+from keras_native.engine.tensor import Tensor, from_numpy
+
+
+def value_and_grad(fun: Callable, argnums: int | tuple[int, ...] = 0, has_aux: bool = False) -> Callable:
+    """A function that returns `(fun(*args), gradients)`.
+
+    Args:
+        fun: returns a scalar tensor, or `(scalar, aux)` with `has_aux`.
+        argnums: the argument, or arguments, to differentiate by; each a tensor, variable or structure.
+
+    Raises (when called):
+        ValueError: `fun` did not return a scalar.
+    """
+    several = not isinstance(argnums, int)
+    positions = tuple(argnums) if several else (argnums,)
+
+    @functools.wraps(fun)
+    def wrapped(*args, **kwargs):
+        args = list(args)
+        flats = []
+        for i in positions:
+            leaves, spec = tree.flatten(args[i])
+            tensors = [_leaf_tensor(leaf) for leaf in leaves]
+            # Variables stay what they are: the function reads them itself.
+            args[i] = tree.unflatten(
+                spec, [t if _is_array(leaf) else leaf for leaf, t in zip(leaves, tensors)]
+            )
+            flats.append((tensors, spec))
+        with Tape() as tape:
+            result = fun(*args, **kwargs)
+        value = as_tensor(result[0] if has_aux else result)
+        if value.dims != ():
+            raise ValueError(f"value_and_grad: {fun} must return a scalar, got shape {value.shape}")
+        sources = [t for tensors, _ in flats for t in tensors]
+        grads = backward(tape.records, [value], [full_like(value, 1)], sources)
+        grads = iter(g if g is not None else full_like(s, 0) for g, s in zip(grads, sources))
+        parts = [tree.unflatten(spec, [next(grads) for _ in tensors]) for tensors, spec in flats]
+        return result, tuple(parts) if several else parts[0]
+
+    return wrapped
+
+
+def grad(fun: Callable, argnums: int | tuple[int, ...] = 0, has_aux: bool = False) -> Callable:
+    """A function that returns the gradients of `fun` (and aux): see `value_and_grad`."""
+    both = value_and_grad(fun, argnums, has_aux)
+
+    @functools.wraps(fun)
+    def wrapped(*args, **kwargs):
+        result, grads = both(*args, **kwargs)
+        return (grads, result[1]) if has_aux else grads
+
+    return wrapped
+
+
+def _is_array(leaf) -> bool:
+    return isinstance(leaf, (Tensor, np.ndarray, float, int, complex, np.generic))
+
+
+def _leaf_tensor(leaf) -> Tensor:
+    if isinstance(leaf, (float, int)) and not isinstance(leaf, bool):
+        return from_numpy(np.float32(leaf))
+    if isinstance(leaf, (np.ndarray, np.generic)):
+        return from_numpy(leaf)
+    return as_tensor(leaf)
+
+
+class _Jit:
+    def __init__(self, fun, device):
+        functools.update_wrapper(self, fun)
+        self.fun = fun
+        self._contexts = {}
+        self.dispatcher = Dispatcher(self._call, device=device)
+
+    def _flatten(self, args, kwargs):
+        leaves, spec = tree.flatten((args, kwargs))
+        tensors, statics = [], []
+        for i, leaf in enumerate(leaves):
+            if isinstance(leaf, (np.ndarray, np.generic)):
+                leaf = from_numpy(leaf)
+            if isinstance(leaf, Tensor):
+                tensors.append(leaf)
+            else:
+                statics.append((i, _Static(leaf)))
+        return tensors, (spec, tuple(statics))
+
+    def _call(self, *tensors, key):
+        spec, statics = key
+        fixed = dict(statics)
+        arguments = iter(tensors)
+        leaves = [
+            fixed[i].value if i in fixed else next(arguments) for i in range(spec.num_leaves)
+        ]
+        args, kwargs = tree.unflatten(spec, leaves)
+        return self.fun(*args, **kwargs)
+
+    def __call__(self, *args, **kwargs):
+        if STATE.trace is not None:
+            return self.fun(*args, **kwargs)
+        tensors, key = self._flatten(args, kwargs)
+        return self.dispatcher(key, tensors)
+
+    def graph(self, *args, **kwargs) -> str:
+        """The graph of a call, before and after each pass, as text."""
+        from keras_native.engine.trace import CompiledFunction
+
+        tensors, key = self._flatten(args, kwargs)
+        parts = []
+
+        def flat(*arguments):
+            leaves, _ = tree.flatten(self._call(*arguments, key=key))
+            return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+
+        CompiledFunction(
+            flat,
+            [(t.dims, t.dtype) for t in tensors],
+            observer=lambda name, text: parts.append(f"== {name}\n{text}"),
+        )
+        return "\n".join(parts)
+
+    @property
+    def traces(self) -> int:
+        """How often the function was traced so far."""
+        return self.dispatcher.traces
+
+
+class _Static:
+    """A Python value that is part of a cache key: by equality and type where hashable, by identity else."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value):
+        self.value = value
+
+    def __hash__(self):
+        try:
+            return hash((type(self.value), self.value))
+        except TypeError:
+            return id(self.value)
+
+    def __eq__(self, other):
+        a, b = self.value, other.value
+        if a is b:
+            return True
+        try:
+            hash(a)
+        except TypeError:
+            return False
+        return type(a) is type(b) and a == b
+
+
+def jit(fun: Callable, *, device: str = "cpu:0") -> Callable:
+    """Compiles `fun`: traced once for each structure, dtype and pattern of sizes of its arguments.
+
+    Tensors and NumPy arrays are traced; every other argument is a constant of the trace. Variables
+    that the function reads or assigns are inputs and outputs of the compiled code. The result has a
+    method `graph(*args)` and a count `traces`.
+    """
+    return _Jit(fun, device)
+
+
+def stop_gradient(x):
+    """The tensor (or structure of tensors) as a constant of differentiation."""
+    return tree.map_structure(lambda t: shape.stop_gradient(as_tensor(t)), x)
+
+
+class _Custom:
+    """Stands for a primitive on the tape: its gradient rule is the user's."""
+
+    def __init__(self, name, vjp):
+        self.name = name
+        self.vjp = vjp
+
+
+def _record_custom(name, inputs, outputs, vjp):
+    for tape in STATE.tapes:
+        tape.record(_Custom(name, vjp), tuple(inputs), {}, tuple(outputs))
+
+
+def custom_gradient(fun: Callable) -> Callable:
+    """Gives a function its own gradient.
+
+    `fun(*args)` returns `(result, grad_fn)`; `grad_fn(*upstream)` (also called with `upstream=` where it
+    takes that keyword) returns a cotangent for each tensor among the arguments.
+    """
+
+    @functools.wraps(fun)
+    def wrapped(*args, **kwargs):
+        leaves, _ = tree.flatten((args, kwargs))
+        inputs = [as_tensor(a) for a in leaves if _is_tensor_like(a)]
+        with paused():
+            result, grad_fn = fun(*args, **kwargs)
+        outputs, spec = tree.flatten(result)
+        # Fresh tensors, so that a result that is one of the arguments has a cotangent of its own.
+        with paused():
+            outputs = [shape.copy(as_tensor(t)) for t in outputs]
+
+        def vjp(cts, outs, *ins):
+            upstream = [c if c is not None else full_like(o, 0) for c, o in zip(cts, outs)]
+            try:
+                grads = grad_fn(*upstream)
+            except TypeError as error:
+                if "upstream" not in str(error):
+                    raise
+                grads = grad_fn(upstream=upstream[0] if len(upstream) == 1 else upstream)
+            flat = [None if g is None else as_tensor(g) for g in tree.flatten(grads)[0]]
+            if len(flat) != len(ins):
+                raise ValueError(
+                    f"custom_gradient: {fun} has {len(ins)} tensor arguments, its gradient function "
+                    f"returned {len(flat)} cotangents"
+                )
+            return tuple(flat)
+
+        _record_custom("custom_gradient", inputs, outputs, vjp)
+        return tree.unflatten(spec, outputs)
+
+    return wrapped
+
+
+def _is_tensor_like(value) -> bool:
+    return isinstance(value, Tensor) or isinstance(getattr(value, "value", None), Tensor)
+
+
+def checkpoint(fun: Callable) -> Callable:
+    """Recomputes `fun` in the backward pass instead of keeping what it computed."""
+
+    @functools.wraps(fun)
+    def wrapped(*args, **kwargs):
+        leaves, spec = tree.flatten((args, kwargs))
+        where = [i for i, leaf in enumerate(leaves) if _is_tensor_like(leaf)]
+        inputs = [as_tensor(leaves[i]) for i in where]
+        if not STATE.tapes:
+            return fun(*args, **kwargs)
+        with paused(), Tape() as first:
+            result = fun(*args, **kwargs)
+        known = {id(t) for t in inputs}
+        # Variables and closed-over tensors that the function used are inputs of the record as well.
+        made = {id(o) for _, _, _, r in first.records for o in (r if type(r) is tuple else (r,))}
+        extra = {
+            id(t): t
+            for _, ins, _, _ in first.records
+            for t in ins
+            if id(t) not in made and id(t) not in known
+        }
+        outside = list(extra.values())
+        outs, out_spec = tree.flatten(result)
+        outputs = [as_tensor(o) for o in outs]
+        del first
+
+        def vjp(cts, results, *ins):
+            fresh = [shape.barrier(t) for t in ins[: len(inputs)]]
+            again = list(leaves)
+            for i, t in zip(where, fresh):
+                again[i] = t
+            args2, kwargs2 = tree.unflatten(spec, again)
+            with Tape() as tape:
+                redone = [as_tensor(t) for t in tree.flatten(fun(*args2, **kwargs2))[0]]
+            pairs = [(t, ct) for t, ct in zip(redone, cts) if ct is not None]
+            return tuple(
+                backward(
+                    tape.records, [t for t, _ in pairs], [c for _, c in pairs], fresh + outside
+                )
+            )
+
+        _record_custom("checkpoint", inputs + outside, outputs, vjp)
+        return tree.unflatten(out_spec, outputs)
+
+    return wrapped
