@@ -149,6 +149,20 @@ def stop_gradient(x: Tensor) -> Tensor:
     return _stop_gradient(x)
 
 
+_barrier = _Alias(
+    "barrier",
+    shape=lambda x: (x.dims, x.dtype),
+    reference=lambda x: x,
+    vjp=lambda ct, out, x: (ct,),
+)
+
+
+def barrier(x: Tensor) -> Tensor:
+    """The identity, which keeps what is computed from it from being merged with what is computed
+    from `x`: recomputation in a backward pass stays recomputation."""
+    return _barrier(x)
+
+
 # transpose
 
 

@@ -1,0 +1,443 @@
+"""Control flow: Python's when run eagerly, regions of the graph under a trace.
+
+A region is a traced body. What it uses from outside is captured as extra inputs; variables that it
+assigns become extra results, so that one branch of a cond runs and a loop carries what it updates.
+Gradients recompute the body inside the region of the backward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from keras_native.engine import dtype as dtypes
+from keras_native.engine import tree
+from keras_native.engine.primitive import STATE
+from keras_native.engine.primitives import elementwise, shape
+from keras_native.engine.tape import Tape, as_tensor, backward, full_like, paused
+from keras_native.engine.tensor import Tensor
+from keras_native.engine.trace import Trace
+from keras_native.engine.transforms import _record_custom
+
+
+class _Region:
+    """One traced body.
+
+    Args:
+        fn: called with tensors; returns a structure of tensors (None allowed).
+        arguments: tensors whose sizes and dtypes the arguments have.
+        slots: variables that are arguments too (after the others) and results (after the others).
+        snapshot: id(slot) -> outer tensor, values of variables at an earlier time.
+        discard: assignments inside have no effect outside (the body is a recomputation).
+    """
+
+    def __init__(self, fn: Callable, arguments, slots=(), snapshot=None, discard=False):
+        outer = STATE.trace
+        self.trace = trace = Trace(outer=outer)
+        with trace:
+            inputs = [trace.input(t.dims, t.dtype) for t in arguments]
+            for slot in slots:
+                trace.slots[id(slot)] = trace.input(slot.dims, slot.dtype)
+            for key, tensor in (snapshot or {}).items():
+                trace.slots[key] = trace.lift(tensor)
+            leaves, self.structure = tree.flatten(fn(*inputs))
+            self.nones = tuple(i for i, leaf in enumerate(leaves) if leaf is None)
+            self.results = [trace.lift(as_tensor(leaf)) for leaf in leaves if leaf is not None]
+        self.written = [] if discard else list(trace.written.values())
+
+    @property
+    def captured(self) -> list[Tensor]:
+        return self.trace.captured
+
+    def slot_values(self, slots) -> list[Tensor]:
+        """Values of variables at the end of the body."""
+        return [self.trace.lift(self.trace.read(slot)) for slot in slots]
+
+    def finish(self, outputs, captured=None):
+        """Fixes the graph's outputs, and its captured inputs to a given list."""
+        self.trace.graph.set_outputs([t.node for t in outputs])
+        if captured is not None:
+            self.trace.graph.set_inputs([self.trace.lift(t).node for t in captured])
+        return self.trace.graph
+
+    def unflatten(self, tensors):
+        tensors = iter(tensors)
+        leaves = [None if i in self.nones else next(tensors) for i in range(self.structure.num_leaves)]
+        return tree.unflatten(self.structure, leaves)
+
+
+def _specs(tensors):
+    return [(t.dims, t.dtype) for t in tensors]
+
+
+def _check_same(op, what, first, second):
+    if _specs(first) != _specs(second):
+
+        def text(ts):
+            return ", ".join(f"{t.dtype}{t.shape}" for t in ts)
+
+        raise ValueError(f"{op}: {what}: ({text(first)}) and ({text(second)})")
+
+
+def _node(op, values, attrs, results, regions):
+    trace = STATE.trace
+    nodes = [trace.lift(t).node for t in values]
+    return trace.node(op, nodes, attrs, _specs(results), True, regions)
+
+
+def _snapshot(*regions):
+    """What the variables that the regions read were before them, as outer tensors."""
+    outer = STATE.trace
+    return {
+        key: outer.slots[key] for region in regions for key in region.trace.slots if key in outer.slots
+    }
+
+
+def _gradients(run, cts, sources):
+    """Inside a region: cotangents of `sources` through `run()`, zeros where there is none.
+
+    `sources` may be outer tensors: a body uses them as they are or lifted (variables).
+    """
+    with Tape() as tape:
+        results = [as_tensor(t) for t in tree.flatten(run())[0] if t is not None]
+    lifted = [STATE.trace.lift(t) for t in sources]
+    pairs = [(t, ct) for t, ct in zip(results, cts) if ct is not None]
+    targets, seeds = [t for t, _ in pairs], [ct for _, ct in pairs]
+    found = backward(tape.records, targets, seeds, [*sources, *lifted])
+    grads = []
+    for k, t in enumerate(sources):
+        direct, through = found[k], found[k + len(sources)]
+        if lifted[k] is t:
+            through = None
+        if direct is None and through is None:
+            grads.append(full_like(t, 0))
+        elif direct is None or through is None:
+            grads.append(through if direct is None else direct)
+        else:
+            grads.append(elementwise.add(direct, through))
+    return grads
+
+
+def _floats(tensors):
+    return [t for t in tensors if dtypes.is_differentiable(t.dtype)]
+
+
+def cond(pred: Tensor, true_fn: Callable, false_fn: Callable):
+    """Calls one of two functions without arguments and returns its result.
+
+    Under a trace both are traced and one is run; they must return the same structure, sizes and
+    dtypes. Variables assigned in either are assigned by the branch that runs.
+
+    Raises:
+        ValueError: `pred` is not a scalar, or the branches' results differ.
+    """
+    if pred.dims != ():
+        raise ValueError(f"cond: the predicate must be a scalar, got {pred.dtype}{pred.shape}")
+    if pred.trace is None:
+        return true_fn() if bool(pred.numpy()) else false_fn()
+    if pred.dtype != "bool":
+        pred = elementwise.cast(pred, "bool")
+    return _cond(pred, true_fn, false_fn, None)
+
+
+def _cond(pred, true_fn, false_fn, snapshot):
+    with paused():
+        branches = [
+            _Region(fn, (), snapshot=snapshot, discard=snapshot is not None)
+            for fn in (true_fn, false_fn)
+        ]
+        first, second = branches
+        if first.structure != second.structure or first.nones != second.nones:
+            raise ValueError(
+                "cond: the branches return different structures: "
+                f"{first.structure} and {second.structure}"
+            )
+        _check_same("cond", "the branches' results differ", first.results, second.results)
+        slots = list({id(s): s for branch in branches for s in branch.written}.values())
+        finals = [branch.slot_values(slots) for branch in branches]
+        captured = list({id(t): t for branch in branches for t in branch.captured}.values())
+        graphs = [
+            branch.finish(branch.results + final, captured)
+            for branch, final in zip(branches, finals)
+        ]
+        before = _snapshot(*branches)
+        outs = _node("cond", [pred, *captured], {}, first.results + finals[0], graphs)
+        results = outs[: len(first.results)]
+        for slot, value in zip(slots, outs[len(results) :]):
+            STATE.trace.write(slot, value)
+
+    sources = _floats(captured)
+
+    def vjp(cts, _, *ins):
+        present = [ct for ct in cts if ct is not None]
+
+        def branch(fn):
+            def run():
+                given = iter(present)
+                local = [None if ct is None else next(given) for ct in cts]
+                return _gradients(fn, local, sources)
+
+            return run
+
+        grads = iter(_cond(pred, branch(true_fn), branch(false_fn), before))
+        return tuple(grads)
+
+    if sources:
+        _record_custom("cond", sources, results, vjp)
+    return first.unflatten(results)
+
+
+def while_loop(cond: Callable, body: Callable, loop_vars, maximum_iterations: int | None = None):
+    """Calls `loop_vars = body(*loop_vars)` while `cond(*loop_vars)`; returns the last ones.
+
+    Under a trace it is one node; its number of steps is not known, so that it has no reverse-mode
+    derivative (an error says so when one is asked for).
+
+    Raises:
+        ValueError: the body changes the number, sizes or dtypes of the loop variables.
+    """
+    leaves, structure = tree.flatten(tuple(loop_vars))
+    start = [as_tensor(leaf) for leaf in leaves]
+    if STATE.trace is None:
+        return _eager_while(cond, body, tuple(loop_vars), maximum_iterations)
+
+    def flat(fn):
+        def call(*tensors):
+            return fn(*tree.unflatten(structure, tensors[: len(start)]))
+
+        return call
+
+    with paused():
+        body_region, slots = _loop_region(flat(body), start)
+        _check_same("while_loop", "the body changes its variables", start, body_region.results)
+        test = _Region(flat(cond), start, slots)
+        (verdict,) = test.results
+        if verdict.dims != () or verdict.dtype != "bool":
+            raise ValueError(
+                f"while_loop: the condition must be a bool scalar, got {verdict.dtype}{verdict.shape}"
+            )
+        carried = start + [STATE.trace.read(s) for s in slots]
+        attrs = {
+            "carried": len(carried),
+            "test_captured": len(test.captured),
+            "limit": -1 if maximum_iterations is None else int(maximum_iterations),
+        }
+        graphs = [
+            test.finish(test.results),
+            body_region.finish(body_region.results + body_region.slot_values(slots)),
+        ]
+        values = [*carried, *test.captured, *body_region.captured]
+        outs = _node("while_loop", values, attrs, carried, graphs)
+        for slot, value in zip(slots, outs[len(start) :]):
+            STATE.trace.write(slot, value)
+        results = outs[: len(start)]
+
+    def vjp(cts, *_):
+        raise ValueError(
+            "while_loop has no reverse-mode derivative: its number of steps is not known; use scan "
+            "or fori_loop with fixed bounds"
+        )
+
+    _record_custom("while_loop", [*start, *body_region.captured], results, vjp)
+    return tree.unflatten(structure, results)
+
+
+def _eager_while(cond, body, loop_vars, limit):
+    count = 0
+    while (limit is None or count < limit) and bool(as_tensor(cond(*loop_vars)).numpy()):
+        result = body(*loop_vars)
+        loop_vars = tuple(result) if isinstance(result, (list, tuple)) else (result,)
+        count += 1
+    return loop_vars
+
+
+def _loop_region(fn, arguments):
+    """The region of a loop's body; variables that it assigns are carried from step to step."""
+    region = _Region(fn, arguments)
+    slots = region.written
+    if slots:
+        region = _Region(fn, arguments, slots)
+    return region, slots
+
+
+def _slice(x: Tensor, i: int) -> Tensor:
+    dims = x.dims
+    piece = shape.slice(x, (i,) + (0,) * (len(dims) - 1), (i + 1, *dims[1:]))
+    return shape.reshape(piece, dims[1:])
+
+
+def scan(f: Callable, init, xs=None, length: int | None = None, reverse: bool = False, unroll=1):
+    """`carry, y = f(carry, x)` for each leading slice `x` of `xs`: the last carry, and the ys stacked.
+
+    One node under a trace, with a derivative (a scan backwards that recomputes each step).
+
+    Raises:
+        ValueError: leading sizes differ, nothing gives the length, or `f` changes the carry's sizes
+            or dtypes.
+    """
+    carry_leaves, carry_tree = tree.flatten(init)
+    carry = [as_tensor(leaf) for leaf in carry_leaves]
+    x_leaves, x_tree = tree.flatten(xs)
+    x_leaves = [as_tensor(leaf) for leaf in x_leaves if leaf is not None]
+    for x in x_leaves:
+        if not x.dims:
+            raise ValueError("scan: xs must have a leading dimension, got a scalar")
+        if length is None:
+            length = x.dims[0]
+        elif x.dims[0] != length:
+            raise ValueError(f"scan: leading size {x.dims[0]} differs from length {length}")
+    if length is None:
+        raise ValueError("scan: without xs, length must be given")
+
+    def call(carry_tensors, x_tensors):
+        new_carry, y = f(
+            tree.unflatten(carry_tree, carry_tensors),
+            tree.unflatten(x_tree, x_tensors) if x_leaves else None,
+        )
+        new_leaves, new_tree = tree.flatten(new_carry)
+        if new_tree != carry_tree:
+            raise ValueError(f"scan: the carry changes from {carry_tree} to {new_tree}")
+        return [as_tensor(t) for t in new_leaves], y
+
+    if STATE.trace is None and length != 0:
+        return _eager_scan(call, carry, x_leaves, carry_tree, length, reverse)
+    return _traced_scan(call, carry, x_leaves, carry_tree, length, reverse)
+
+
+def _eager_scan(call, carry, xs, carry_tree, length, reverse):
+    rows, structure = [], None
+    order = range(length - 1, -1, -1) if reverse else range(length)
+    for i in order:
+        new, y = call(carry, [_slice(x, i) for x in xs])
+        _check_same("scan", "the carry changes", carry, new)
+        carry = new
+        leaves, structure = tree.flatten(y)
+        rows.append(leaves)
+    if reverse:
+        rows.reverse()
+    stacked = [
+        None if column[0] is None else shape.stack([as_tensor(t) for t in column], 0)
+        for column in zip(*rows)
+    ]
+    return tree.unflatten(carry_tree, carry), tree.unflatten(structure, stacked)
+
+
+def _traced_scan(call, carry, xs, carry_tree, length, reverse, discard=False, snapshot=None):
+    n, m = len(carry), len(xs)
+    keep = bool(STATE.tapes)  # a derivative may be asked for: keep the carry before each step
+    outer_structure = {}
+
+    def body(*tensors):
+        new, y = call(list(tensors[:n]), list(tensors[n : n + m]))
+        leaves, outer_structure["y"] = tree.flatten(y)
+        outer_structure["nones"] = tuple(i for i, t in enumerate(leaves) if t is None)
+        ys = [as_tensor(t) for t in leaves if t is not None]
+        outer_structure["count"] = len(ys)
+        return [*new, *ys, *(tensors[:n] if keep else ())]
+
+    slices = [Tensor(dims=x.dims[1:], dtype=x.dtype, trace=STATE.trace) for x in xs]
+    with paused():
+        region = _Region(body, carry + slices, snapshot=snapshot, discard=discard)
+        slots = region.written
+        if slots:
+            region = _CarriedRegion(body, carry, slices, slots)
+        _check_same("scan", "the carry changes", carry, region.results[:n])
+        carried = carry + [STATE.trace.read(s) for s in slots]
+        finals = region.slot_values(slots)
+        rows = region.results[n:]
+        stacked = [
+            Tensor(dims=(length, *t.dims), dtype=t.dtype, trace=STATE.trace) for t in rows
+        ]
+        graph = region.finish(region.results[:n] + finals + rows)
+        attrs = {
+            "carried": len(carried),
+            "stacked": m,
+            "length": length,
+            "reverse": bool(reverse),
+        }
+        before = _snapshot(region)
+        values = [*carried, *xs, *region.captured]
+        outs = _node("scan", values, attrs, carried + stacked, [graph])
+        for slot, value in zip(slots, outs[n : n + len(slots)]):
+            STATE.trace.write(slot, value)
+        last, ys = outs[:n], outs[n + len(slots) :]
+
+    count = outer_structure["count"]
+    captured = _floats(region.captured)
+    if keep:
+        history = ys[count:]
+        ys = ys[:count]
+
+        def vjp(cts, outs, *ins):
+            return _scan_vjp(call, carry, xs, captured, history, ys, cts, length, reverse, before)
+
+        _record_custom("scan", [*carry, *xs, *captured], [*last, *ys], vjp)
+
+    leaves = iter(ys)
+    nones = outer_structure["nones"]
+    total = outer_structure["y"].num_leaves
+    y = tree.unflatten(outer_structure["y"], [None if i in nones else next(leaves) for i in range(total)])
+    return tree.unflatten(carry_tree, last), y
+
+
+class _CarriedRegion(_Region):
+    """A scan's body in which assigned variables are arguments between the carry and the slices."""
+
+    def __init__(self, body, carry, slices, slots):
+        n, k = len(carry), len(slots)
+        like = [Tensor(dims=s.dims, dtype=s.dtype, trace=STATE.trace) for s in slots]
+
+        def fn(*tensors):
+            for slot, value in zip(slots, tensors[n : n + k]):
+                STATE.trace.slots[id(slot)] = value
+            return body(*tensors[:n], *tensors[n + k :])
+
+        super().__init__(fn, [*carry, *like, *slices])
+
+
+def _scan_vjp(call, carry, xs, captured, history, ys, cts, length, reverse, snapshot):
+    n = len(carry)
+    diff_carry = [i for i, t in enumerate(carry) if dtypes.is_differentiable(t.dtype)]
+    diff_x = [i for i, t in enumerate(xs) if dtypes.is_differentiable(t.dtype)]
+    ct_carry = [cts[i] if cts[i] is not None else full_like(carry[i], 0) for i in diff_carry]
+    ct_ys = [cts[n + i] for i in range(len(ys))]
+    present = [i for i, ct in enumerate(ct_ys) if ct is not None]
+    sums = [full_like(t, 0) for t in captured]
+
+    def step(state, slices):
+        flow, total = state[: len(diff_carry)], state[len(diff_carry) :]
+        before = slices[:n]
+        x = slices[n : n + len(xs)]
+        ct_y = slices[n + len(xs) :]
+        local = [None] * n + [None] * len(ys)
+        for i, ct in zip(diff_carry, flow):
+            local[i] = ct
+        for i, ct in zip(present, ct_y):
+            local[n + i] = ct
+
+        def run():
+            new, y = call(before, x)
+            return [*new, *[t for t in tree.flatten(y)[0] if t is not None]]
+
+        sources = [before[i] for i in diff_carry] + [x[i] for i in diff_x] + captured
+        grads = _gradients(run, local, sources)
+        a, b = len(diff_carry), len(diff_carry) + len(diff_x)
+        added = [elementwise.add(s, g) for s, g in zip(total, grads[b:])]
+        return [*grads[:a], *added], grads[a:b]
+
+    _, state_tree = tree.flatten([None] * (len(diff_carry) + len(captured)))
+    final, ct_x = _traced_scan(
+        lambda state, slices: step(state, slices),
+        [*ct_carry, *sums],
+        [*history, *xs, *[ct_ys[i] for i in present]],
+        state_tree,
+        length,
+        not reverse,
+        discard=True,
+        snapshot=snapshot,
+    )
+    result = [None] * (n + len(xs))
+    for i, ct in zip(diff_carry, final[: len(diff_carry)]):
+        result[i] = ct
+    for i, ct in zip(diff_x, ct_x):
+        result[n + i] = ct
+    return (*result, *final[len(diff_carry) :])

@@ -1,0 +1,15 @@
+"""Export to formats of other frameworks, which need those frameworks."""
+
+from __future__ import annotations
+
+from keras_native.engine.errors import UnsupportedError
+
+
+class SavedModelExportArchive:
+    """Stands where other backends export to TensorFlow's SavedModel; refuses, saying what to do."""
+
+    def __init__(self, *args, **kwargs):
+        raise UnsupportedError(
+            "The native backend does not export SavedModels. Save the model with "
+            "`model.save('m.keras')` and export it under KERAS_BACKEND=tensorflow or jax."
+        )

@@ -1,0 +1,112 @@
+"""One step of a model (train, test or predict) on a batch: eager, or traced once and replayed."""
+
+from __future__ import annotations
+
+import os
+import traceback
+import warnings
+from collections.abc import Callable
+
+import keras
+import numpy as np
+from keras.src import tree as keras_tree
+
+import keras_native
+from keras_native.engine import tree
+from keras_native.engine.dispatch import Dispatcher
+from keras_native.engine.errors import TraceError
+from keras_native.engine.tensor import Tensor, from_numpy
+from keras_native.src.ops.core import convert_to_tensor
+
+
+class StepFunction:
+    """Calls `step(data)` for batches of data.
+
+    Args:
+        step: takes the batch as a structure of tensors (None where something is missing).
+        flags: a function giving what else the trace depends on (hashable).
+        mode: "jit" (a value needed while tracing is an error), "auto" (then it warns once and runs
+            eagerly from there on) or "eager".
+
+    Attributes:
+        traces: how often the step was traced.
+    """
+
+    def __init__(self, step: Callable, flags: Callable, mode: str):
+        self.step = step
+        self.flags = flags
+        self.mode = mode
+        self.dispatcher = Dispatcher(self._traced, leading=True)
+
+    @property
+    def traces(self) -> int:
+        return self.dispatcher.traces
+
+    def _traced(self, *tensors, key):
+        structure, missing, _ = key
+        given = iter(tensors)
+        leaves = [None if i in missing else next(given) for i in range(structure.num_leaves)]
+        return self.step(tree.unflatten(structure, leaves))
+
+    def __call__(self, data):
+        leaves, structure = tree.flatten(data)
+        tensors = [None if leaf is None else as_input(leaf) for leaf in leaves]
+        if self.mode != "eager":
+            missing = tuple(i for i, t in enumerate(tensors) if t is None)
+            present = [t for t in tensors if t is not None]
+            key = (structure, missing, self.flags())
+            try:
+                return self.dispatcher(key, present)
+            except TraceError as error:
+                if self.mode == "jit":
+                    raise
+                self.mode = "eager"
+                warnings.warn(
+                    f"This model cannot be compiled and runs eagerly from here on: {error}. "
+                    f"It happened at {_user_line(error)}.",
+                    stacklevel=4,
+                )
+        return self.step(tree.unflatten(structure, tensors))
+
+    def compiled(self, data):
+        """The compiled code for a batch with its arrays and sizes, for profilers and tests."""
+        leaves, structure = tree.flatten(data)
+        missing = tuple(i for i, leaf in enumerate(leaves) if leaf is None)
+        tensors = [as_input(leaf) for leaf in leaves if leaf is not None]
+        variant, sizes = self.dispatcher.variant((structure, missing, self.flags()), tensors)
+        return variant.compiled.compiled, [t.array for t in tensors], sizes
+
+
+def as_input(leaf) -> Tensor:
+    """A batch's leaf as a tensor of its own memory: the caller may write to his array afterwards."""
+    if isinstance(leaf, Tensor):
+        return leaf
+    if type(leaf) is np.ndarray and leaf.dtype in _DIRECT:
+        return from_numpy(leaf, copy=True)
+    return convert_to_tensor(leaf)
+
+
+_DIRECT = frozenset(
+    np.dtype(t) for t in ("float32", "int32", "uint8", "bool", "float16", "int64", "int8")
+)
+
+_LIBRARIES = tuple(
+    os.path.dirname(os.path.abspath(m.__file__)) + os.sep for m in (keras, keras_native)
+)
+
+
+def _user_line(error: BaseException) -> str:
+    """The innermost line of the traceback outside Keras and this package, else the innermost."""
+    frames = traceback.extract_tb(error.__traceback__)
+    outside = [f for f in frames if not f.filename.startswith(_LIBRARIES)]
+    # The outermost frames are the caller's own `fit`; a layer's `call` comes below Keras's.
+    inner = outside[-1] if outside and outside[-1] is not frames[0] else frames[-1]
+    return f"{inner.filename}:{inner.lineno} ({inner.line})"
+
+
+def append_outputs(outputs, batch):
+    """Adds a batch's predictions to lists in the structure of the predictions."""
+    if outputs is None:
+        return keras_tree.map_structure(lambda leaf: [leaf], batch)
+    keras_tree.map_structure_up_to(batch, lambda o, leaf: o.append(leaf), outputs, batch)
+    return outputs

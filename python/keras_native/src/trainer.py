@@ -1,0 +1,379 @@
+"""fit, evaluate and predict: each step is traced once for each signature and replayed without Python."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from keras.src import backend, tree
+from keras.src import callbacks as callbacks_module
+from keras.src import optimizers as optimizers_module
+from keras.src.backend import config
+from keras.src.trainers import trainer as base_trainer
+from keras.src.trainers.data_adapters import array_slicing, data_adapter_utils
+from keras.src.trainers.epoch_iterator import EpochIterator
+from keras.src.utils import traceback_utils
+from keras.src.utils.python_utils import pythonify_logs
+
+from keras_native.engine.primitives import shape
+from keras_native.engine.tape import Tape, backward, full_like
+from keras_native.src.steps import StepFunction, append_outputs
+
+
+class Trainer(base_trainer.Trainer):
+    """The trainer that `keras.Model` inherits from on this backend."""
+
+    def __init__(self):
+        super().__init__()
+        self.train_function = None
+        self.test_function = None
+        self.predict_function = None
+        self._jit_is_auto = True
+        self._jit_resolving = False
+
+    # jit_compile: "auto" tries whatever the layers say of themselves; True insists.
+
+    def _resolve_auto_jit_compile(self):
+        self._jit_resolving = True
+        return True
+
+    @property
+    def jit_compile(self):
+        if self._jit_compile is None:
+            self._jit_compile, self._jit_is_auto = True, True
+        return self._jit_compile
+
+    @jit_compile.setter
+    def jit_compile(self, value):
+        self._jit_compile = bool(value)
+        self._jit_is_auto, self._jit_resolving = self._jit_resolving, False
+
+    def _mode(self) -> str:
+        if self.run_eagerly:
+            return "eager"
+        if not self.jit_compile:
+            # Without compilation in the API's sense a step is still traced where it can be.
+            return "auto"
+        return "auto" if self._jit_is_auto else "jit"
+
+    # Steps.
+
+    def _forward(self, x, training):
+        if self._call_has_training_arg:
+            return self(x, training=training)
+        return self(x)
+
+    def _track_loss(self, loss, x):
+        batch = next(t for t in tree.flatten(x) if t is not None).dims[0]
+        self._loss_tracker.update_state(loss, sample_weight=shape.full((), batch, "int32"))
+
+    def train_step(self, data):
+        """Forward, loss, gradients, update: returns the metrics. Made to be overridden."""
+        x, y, sample_weight = data_adapter_utils.unpack_x_y_sample_weight(data)
+        with Tape() as tape:
+            y_pred = self._forward(x, training=True)
+            loss = self._compute_loss(
+                x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True
+            )
+            scaled = loss if self.optimizer is None else self.optimizer.scale_loss(loss)
+        self._track_loss(loss, x)
+        weights = self.trainable_weights[:]
+        if weights:
+            sources = [w._slot.read() for w in weights]
+            gradients = backward(tape.records, [scaled], [full_like(scaled, 1)], sources)
+            self.optimizer.apply(gradients, weights)
+        else:
+            warnings.warn("The model does not have any trainable weights.", stacklevel=2)
+        return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+    def test_step(self, data):
+        """Forward and loss: returns the metrics. Made to be overridden."""
+        x, y, sample_weight = data_adapter_utils.unpack_x_y_sample_weight(data)
+        y_pred = self._forward(x, training=False)
+        loss = self._compute_loss(
+            x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=False
+        )
+        self._track_loss(loss, x)
+        return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+    def predict_step(self, data):
+        """Forward: returns the predictions. Made to be overridden."""
+        x, _, _ = data_adapter_utils.unpack_x_y_sample_weight(data)
+        return self._forward(x, training=False)
+
+    # Functions over a list of batches (several with steps_per_execution).
+
+    def _flags(self):
+        variables = self.__dict__.get("_native_variables")
+        if variables is None:
+            variables = self._native_variables = list(self.variables)
+        return tuple([v._trainable for v in variables])
+
+    def _make(self, step):
+        self.__dict__.pop("_native_variables", None)
+        return StepFunction(step, self._flags, self._mode())
+
+    def make_train_function(self, force=False):
+        if self.train_function is not None and not force:
+            return self.train_function
+        step = self._make(self.train_step)
+
+        def train_function(batches):
+            for data in batches:
+                logs = step(data)
+            return logs
+
+        train_function.step = step
+        self.train_function = train_function
+        return train_function
+
+    def make_test_function(self, force=False):
+        if self.test_function is not None and not force:
+            return self.test_function
+        step = self._make(self.test_step)
+
+        def test_function(batches):
+            for data in batches:
+                logs = step(data)
+            return logs
+
+        test_function.step = step
+        self.test_function = test_function
+        return test_function
+
+    def make_predict_function(self, force=False):
+        if self.predict_function is not None and not force:
+            return self.predict_function
+        step = self._make(self.predict_step)
+
+        def predict_function(batches):
+            results = [step(data) for data in batches]
+            if len(results) == 1:
+                return results[0]
+            return tree.map_structure(lambda *parts: backend.numpy.concatenate(parts), *results)
+
+        predict_function.step = step
+        self.predict_function = predict_function
+        return predict_function
+
+    def compile(self, *args, **kwargs):
+        super().compile(*args, **kwargs)
+
+    # Loops.
+
+    @traceback_utils.filter_traceback
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        validation_split=0.0,
+        validation_data=None,
+        shuffle=True,
+        class_weight=None,
+        sample_weight=None,
+        initial_epoch=0,
+        steps_per_epoch=None,
+        validation_steps=None,
+        validation_batch_size=None,
+        validation_freq=1,
+    ):
+        self._assert_compile_called("fit")
+        max_epochs = config.max_epochs()
+        if max_epochs and max_epochs < epochs:
+            warnings.warn(f"Limiting epochs to {max_epochs}", stacklevel=2)
+            epochs = max_epochs
+
+        self._eval_epoch_iterator = None
+        if validation_split and validation_data is None:
+            (x, y, sample_weight), validation_data = array_slicing.train_validation_split(
+                (x, y, sample_weight), validation_split=validation_split
+            )
+        if validation_data is not None:
+            val_x, val_y, val_weight = data_adapter_utils.unpack_x_y_sample_weight(validation_data)
+
+        iterator = BatchIterator(
+            x=x,
+            y=y,
+            sample_weight=sample_weight,
+            batch_size=batch_size,
+            steps_per_epoch=steps_per_epoch,
+            shuffle=shuffle,
+            class_weight=class_weight,
+            steps_per_execution=self.steps_per_execution,
+        )
+        self._symbolic_build(iterator=iterator)
+        iterator.reset()
+
+        callbacks = self._callbacks(callbacks, iterator, verbose, epochs, add_history=True)
+        self.stop_training = False
+        self.make_train_function()
+        training_logs = {}
+        callbacks.on_train_begin()
+        for epoch in range(self._initial_epoch or initial_epoch, epochs):
+            self.reset_metrics()
+            callbacks.on_epoch_begin(epoch)
+            logs = {}
+            for begin, end, data in iterator:
+                callbacks.on_train_batch_begin(begin)
+                logs = self.train_function(data)
+                callbacks.on_train_batch_end(end, logs)
+                if self.stop_training:
+                    break
+            epoch_logs = dict(self._get_metrics_result_or_logs(logs))
+
+            if validation_data is not None and self._should_eval(epoch, validation_freq):
+                if self._eval_epoch_iterator is None:
+                    self._eval_epoch_iterator = BatchIterator(
+                        x=val_x,
+                        y=val_y,
+                        sample_weight=val_weight,
+                        batch_size=validation_batch_size or batch_size,
+                        steps_per_execution=self.steps_per_execution,
+                        steps_per_epoch=validation_steps,
+                        shuffle=False,
+                    )
+                val_logs = self.evaluate(
+                    x=val_x,
+                    y=val_y,
+                    sample_weight=val_weight,
+                    batch_size=validation_batch_size or batch_size,
+                    steps=validation_steps,
+                    callbacks=callbacks,
+                    return_dict=True,
+                    _use_cached_eval_dataset=True,
+                )
+                epoch_logs.update({f"val_{name}": value for name, value in val_logs.items()})
+
+            callbacks.on_epoch_end(epoch, epoch_logs)
+            training_logs = epoch_logs
+            if self.stop_training:
+                break
+
+        if isinstance(self.optimizer, optimizers_module.Optimizer) and epochs > 0:
+            self.optimizer.finalize_variable_values(self.trainable_weights)
+        self._eval_epoch_iterator = None
+        callbacks.on_train_end(logs=training_logs)
+        return self.history
+
+    @traceback_utils.filter_traceback
+    def evaluate(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        verbose="auto",
+        sample_weight=None,
+        steps=None,
+        callbacks=None,
+        return_dict=False,
+        **kwargs,
+    ):
+        self._assert_compile_called("evaluate")
+        use_cached = kwargs.pop("_use_cached_eval_dataset", False)
+        if kwargs:
+            raise ValueError(f"Arguments not recognized: {kwargs}")
+        if use_cached:
+            iterator = self._eval_epoch_iterator
+        else:
+            iterator = BatchIterator(
+                x=x,
+                y=y,
+                sample_weight=sample_weight,
+                batch_size=batch_size,
+                steps_per_epoch=steps,
+                shuffle=False,
+                steps_per_execution=self.steps_per_execution,
+            )
+        self._symbolic_build(iterator=iterator)
+        iterator.reset()
+
+        callbacks = self._callbacks(callbacks, iterator, verbose, 1)
+        self.make_test_function()
+        self.stop_evaluating = False
+        callbacks.on_test_begin()
+        logs = {}
+        self.reset_metrics()
+        for begin, end, data in iterator:
+            callbacks.on_test_batch_begin(begin)
+            logs = self.test_function(data)
+            callbacks.on_test_batch_end(end, logs)
+            if self.stop_evaluating:
+                break
+        logs = pythonify_logs(self._get_metrics_result_or_logs(logs))
+        callbacks.on_test_end(logs)
+        return logs if return_dict else self._flatten_metrics_in_order(logs)
+
+    @traceback_utils.filter_traceback
+    def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
+        iterator = BatchIterator(
+            x=x,
+            batch_size=batch_size,
+            steps_per_epoch=steps,
+            shuffle=False,
+            steps_per_execution=self.steps_per_execution,
+        )
+        callbacks = self._callbacks(callbacks, iterator, verbose, 1)
+        self.make_predict_function()
+        self.stop_predicting = False
+        callbacks.on_predict_begin()
+        outputs = None
+        for begin, end, data in iterator:
+            callbacks.on_predict_batch_begin(begin)
+            batch = self.predict_function(data)
+            outputs = append_outputs(outputs, batch)
+            callbacks.on_predict_batch_end(end, {"outputs": batch})
+            if self.stop_predicting:
+                break
+        callbacks.on_predict_end()
+        outputs = tree.map_structure(backend.convert_to_numpy, outputs)
+        return tree.map_structure_up_to(batch, np.concatenate, outputs)
+
+    def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False):
+        self._assert_compile_called("train_on_batch")
+        if class_weight is not None:
+            if sample_weight is not None:
+                raise ValueError(
+                    "Arguments `sample_weight` and `class_weight` cannot be specified at the same "
+                    f"time. Received: sample_weight={sample_weight}, class_weight={class_weight}"
+                )
+            sample_weight = data_adapter_utils.class_weight_to_sample_weights(y, class_weight)
+        return self._on_batch((x, y, sample_weight), self.make_train_function, return_dict)
+
+    def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False):
+        self._assert_compile_called("test_on_batch")
+        return self._on_batch((x, y, sample_weight), self.make_test_function, return_dict)
+
+    def _on_batch(self, data, make_function, return_dict):
+        self._symbolic_build(data_batch=data)
+        function = make_function()
+        self.reset_metrics()
+        logs = pythonify_logs(function([data]))
+        return logs if return_dict else self._flatten_metrics_in_order(logs)
+
+    def predict_on_batch(self, x):
+        outputs = self.make_predict_function()([(x,)])
+        return tree.map_structure(backend.convert_to_numpy, outputs)
+
+    def _callbacks(self, callbacks, iterator, verbose, epochs, add_history=False):
+        if isinstance(callbacks, callbacks_module.CallbackList):
+            return callbacks
+        return callbacks_module.CallbackList(
+            callbacks,
+            add_history=add_history,
+            add_progbar=verbose != 0,
+            verbose=verbose,
+            epochs=epochs,
+            steps=iterator.num_batches,
+            model=self,
+        )
+
+
+class BatchIterator(EpochIterator):
+    """Batches as NumPy arrays, in lists of `steps_per_execution`."""
+
+    def _get_iterator(self):
+        return self.data_adapter.get_numpy_iterator()
