@@ -1,0 +1,53 @@
+"""Elementwise functions that have no place on a hot path: NumPy on the host, with gradients."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from keras_native.engine.primitives import elementwise as ew
+from keras_native.engine.primitives.elementwise import FLOATS, INTEGERS, Elementwise
+
+
+def _bessel_series(x: np.ndarray, order: int) -> np.ndarray:
+    """exp(-|x|) I_order(x) by its integral: the trapezoid rule converges geometrically.
+
+    I_n(x) = mean over theta of exp(x cos theta) cos(n theta); the rule with m points is exact to
+    rounding once m exceeds a few times |x|; beyond 500 the asymptotic series is.
+    """
+    wide = np.abs(x.astype(np.float64)).reshape(-1)
+    out = np.empty_like(wide)
+    far = wide > 500
+    theta = (np.arange(256) + 0.5) * (np.pi / 256)
+    near = wide[~far, None]
+    out[~far] = np.mean(np.exp(near * (np.cos(theta) - 1)) * np.cos(order * theta), axis=1)
+    z = wide[far]
+    term, total = np.ones_like(z), np.ones_like(z)
+    for k in range(1, 12):
+        with np.errstate(invalid="ignore"):
+            term = term * -(4 * order**2 - (2 * k - 1) ** 2) / (8 * k * z)
+        total = total + term
+    out[far] = total / np.sqrt(2 * np.pi * z)
+    out = out.reshape(x.shape)
+    return np.sign(x) * out if order % 2 else out
+
+
+def _bessel(order: int):
+    def reference(x):
+        scale = np.exp(np.abs(x.astype(np.float64)))
+        return (_bessel_series(x, order) * scale).astype(x.dtype)
+
+    return reference
+
+
+def _i1_gradient(g, y, x):
+    # I1' = I0 - I1 / x, and 1/2 at zero.
+    zero = ew.eq(x, 0)
+    safe = ew.select(zero, ew.scalar(1, x.dtype), x)
+    slope = ew.sub(i0(x), ew.div(y, safe))
+    return ew.mul(g, ew.select(zero, ew.scalar(0.5, x.dtype), slope))
+
+
+i0 = Elementwise("i0", FLOATS, _bessel(0), lambda g, y, x: ew.mul(g, i1(x)))
+i1 = Elementwise("i1", FLOATS, _bessel(1), _i1_gradient)
+gcd = Elementwise("gcd", INTEGERS, np.gcd)
+lcm = Elementwise("lcm", INTEGERS, np.lcm)
