@@ -88,9 +88,11 @@ def _entry(item) -> list:
             raise IndexError(f"tensors are indexed by integers, not {item.dtype}")
         return [index_tensor(item)]
     if not isinstance(item, (np.ndarray, np.generic, list, tuple, bool)):
+        # A size that is still symbolic stays as it is.
+        if hasattr(item, "as_tensor"):
+            return [item]
         try:
-            # A size that is still symbolic comes out as it went in.
-            return [item if hasattr(item, "__add__") else operator.index(item)]
+            return [operator.index(item)]
         except TypeError:
             raise IndexError(f"cannot index a tensor by {type(item).__name__}") from None
     if isinstance(item, (list, tuple)) and any(isinstance(i, Tensor) for i in item):
