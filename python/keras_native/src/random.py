@@ -81,7 +81,7 @@ def randint(shape, minval, maxval, dtype="int32", seed=None):
 
 
 def categorical(logits, num_samples, dtype="int32", seed=None):
-    """Class numbers [batch, num_samples] drawn by unnormalised log-probabilities [batch, classes]."""
+    """Class numbers [batch, num_samples] drawn by log-probabilities [batch, classes]."""
     logits = convert_to_tensor(logits)
     if logits.dtype not in ("float32", "float64"):
         logits = ew.cast(logits, "float32")
