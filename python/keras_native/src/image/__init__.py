@@ -1,0 +1,1 @@
+"""What `src.ops.image` is made of, one module for each family."""
