@@ -1,0 +1,416 @@
+// Direct convolution without im2col: the forward primitive and the gradient by the input.
+//
+// Both are one loop, `result[j] = sum over taps of source[j * multiplier + offset(tap)] * weight(tap)`. The
+// gradient by the input of a strided convolution is that loop once for each residue of the position modulo
+// the stride (a pass), each with the taps that reach it.
+//
+// A pass is cut into blocks of pixels and those into tiles; weights are packed once a call into panels as
+// wide as the tile. For a block, panel after panel is held in the caches while the tiles go over it.
+#include "kernels/conv/direct.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "kernels/conv/geometry.h"
+#include "runtime/pool.h"
+
+namespace native::conv {
+namespace {
+
+constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+constexpr size_t round_up(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+struct Tap {
+  Triple offset;   // in the source
+  int64_t weight;  // index among the kernel's taps
+};
+
+struct Pass {
+  Triple count;  // results along each dimension, at start + step * j
+  Triple start, step;
+  std::vector<Tap> taps;
+  int64_t weights_at;  // first packed weight, in elements
+  int64_t pixels;
+};
+
+struct Panel {
+  int64_t group, first;  // first channel within the group
+  int width;
+};
+
+struct Task {
+  int pass;
+  int64_t first_pixel, pixels;
+  int first_panel, panels;
+};
+
+// How weight (tap, k, column) of a group is found.
+struct WeightStrides {
+  int64_t tap, k, column, group;
+};
+
+double activated(double z, Activation activation) {
+  switch (activation) {
+    case Activation::Sigmoid:
+      return 1 / (1 + std::exp(-z));
+    case Activation::Tanh:
+      return std::tanh(z);
+    case Activation::Silu:
+      return z / (1 + std::exp(-z));
+    case Activation::Gelu:
+      return 0.5 * z * (1 + std::erf(z * std::sqrt(0.5)));
+    case Activation::GeluTanh:
+      return 0.5 * z * (1 + std::tanh(0.7978845608028654 * (z + 0.044715 * z * z * z)));
+    default:
+      return z;
+  }
+}
+
+template <class T>
+const DirectVariant<T>* variants(const DirectTable& table) {
+  if constexpr (sizeof(T) == 4)
+    return table.f32;
+  else
+    return table.f64;
+}
+
+template <class T>
+class Direct final : public Kernel {
+ public:
+  Direct(const Geometry& g, bool input_grad, Activation activation, bool bias)
+      : g_(g), activation_(activation), has_bias_(bias), batch_(g.batch) {
+    if (input_grad) {
+      source_ = g.out, result_ = g.in;
+      source_channels_ = g.cout, result_channels_ = g.cin;
+      run_ = g.group_out();
+      group_columns_ = g.group_in();
+      weight_ = {g.group_in() * g.cout, 1, g.cout, g.group_out()};
+      multiplier_ = {1, 1, 1};
+      add_residue_passes();
+    } else {
+      source_ = g.in, result_ = g.out;
+      source_channels_ = g.cin, result_channels_ = g.cout;
+      run_ = g.group_in();
+      group_columns_ = g.group_out();
+      weight_ = {g.group_in() * g.cout, g.cout, 1, g.group_out()};
+      multiplier_ = g.stride;
+      add_forward_pass();
+    }
+    choose_variant();
+    make_panels();
+    make_tasks();
+  }
+
+  size_t scratch_bytes() const override { return weight_bytes() + bias_bytes() + zero_bytes() + padded_bytes(); }
+
+  void run(const void* const* in, void* const* out, void* scratch) const override {
+    char* memory = static_cast<char*>(scratch);
+    T* weights = reinterpret_cast<T*>(memory);
+    T* bias = has_bias_ ? reinterpret_cast<T*>(memory + weight_bytes()) : nullptr;
+    T* zeros = reinterpret_cast<T*>(memory + weight_bytes() + bias_bytes());
+    T* padded = reinterpret_cast<T*>(memory + weight_bytes() + bias_bytes() + zero_bytes());
+
+    std::memset(zeros, 0, zero_bytes());
+    if (has_bias_) pack_bias(static_cast<const T*>(in[2]), bias);
+    pack_weights(static_cast<const T*>(in[1]), weights);
+    const T* source = static_cast<const T*>(in[0]);
+    if (pad_width_) {
+      pad_rows(source, padded);
+      source = padded;
+    }
+    T* result = static_cast<T*>(out[0]);
+    pool::parallel_for(static_cast<int64_t>(tasks_.size()),
+                       [&](int64_t i) { run_task(tasks_[i], source, weights, bias, zeros, result); });
+    if (activation_ > Activation::Relu6) activate(result);
+  }
+
+ private:
+  void add_forward_pass() {
+    Pass pass{g_.out, {0, 0, 0}, {1, 1, 1}, {}, 0, 0};
+    // Taps along the width that lie side by side in memory are one longer run. With few channels that is
+    // worth a padded copy of the input; else only where there is no padding to mind.
+    const int64_t reach = (g_.out[2] - 1) * g_.stride[2] + g_.kernel[2] - g_.low[2];
+    const bool padding = g_.low[2] > 0 || reach > g_.in[2];
+    const bool merge = g_.kernel[2] > 1 && g_.dilation[2] == 1 && g_.groups == 1 && (!padding || g_.cin < 16);
+    int64_t low = g_.low[2], kernel = g_.kernel[2];
+    if (merge) {
+      run_ *= kernel;
+      weight_.tap *= kernel;
+      kernel = 1;
+      if (padding) {
+        pad_width_ = true;
+        source_[2] = (g_.out[2] - 1) * g_.stride[2] + g_.kernel[2];
+        low = 0;
+      }
+    }
+    int64_t index = 0;
+    for (int64_t d = 0; d < g_.kernel[0]; ++d)
+      for (int64_t h = 0; h < g_.kernel[1]; ++h)
+        for (int64_t w = 0; w < kernel; ++w)
+          pass.taps.push_back(
+              {{d * g_.dilation[0] - g_.low[0], h * g_.dilation[1] - g_.low[1], w * g_.dilation[2] - low}, index++});
+    passes_.push_back(std::move(pass));
+  }
+
+  // The taps k of one dimension that reach positions of residue r, as (k, offset).
+  std::vector<std::pair<int64_t, int64_t>> reaching(int dim, int64_t r) const {
+    std::vector<std::pair<int64_t, int64_t>> found;
+    for (int64_t k = 0; k < g_.kernel[dim]; ++k) {
+      const int64_t distance = r + g_.low[dim] - k * g_.dilation[dim];
+      if (distance % g_.stride[dim] == 0) found.emplace_back(k, distance / g_.stride[dim]);
+    }
+    return found;
+  }
+
+  void add_residue_passes() {
+    for (int64_t a = 0; a < std::min(g_.stride[0], g_.in[0]); ++a)
+      for (int64_t b = 0; b < std::min(g_.stride[1], g_.in[1]); ++b)
+        for (int64_t c = 0; c < std::min(g_.stride[2], g_.in[2]); ++c) {
+          Pass pass{{}, {a, b, c}, g_.stride, {}, 0, 0};
+          for (int i = 0; i < 3; ++i) pass.count[i] = ceil_div(g_.in[i] - pass.start[i], g_.stride[i]);
+          for (auto [kd, od] : reaching(0, a))
+            for (auto [kh, oh] : reaching(1, b))
+              for (auto [kw, ow] : reaching(2, c))
+                pass.taps.push_back({{od, oh, ow}, (kd * g_.kernel[1] + kh) * g_.kernel[2] + kw});
+          passes_.push_back(std::move(pass));
+        }
+  }
+
+  void choose_variant() {
+    const DirectTable& table = direct_table();
+    double best = 0;
+    for (int i = 0; i < table.variants; ++i) {
+      const DirectVariant<T>& v = variants<T>(table)[i];
+      const double computed = static_cast<double>(ceil_div(group_columns_, v.columns) * v.columns);
+      const double useful = v.speed * static_cast<double>(group_columns_) / computed;
+      if (useful > best) best = useful, tile_ = v;
+    }
+  }
+
+  void make_panels() {
+    for (int64_t group = 0; group < g_.groups; ++group)
+      for (int64_t first = 0; first < group_columns_; first += tile_.columns)
+        panels_.push_back({group, first, static_cast<int>(std::min<int64_t>(tile_.columns, group_columns_ - first))});
+    int64_t at = 0;
+    for (Pass& pass : passes_) {
+      pass.pixels = batch_ * pass.count[0] * pass.count[1] * pass.count[2];
+      pass.weights_at = at;
+      at += panel_elements(pass) * static_cast<int64_t>(panels_.size());
+    }
+    weight_elements_ = at;
+  }
+
+  void make_tasks() {
+    constexpr int64_t kSourceBytes = 128 << 10;  // a block's source stays in half of a small second-level cache
+    constexpr int64_t kPointers = 8192;          // and its table of sources beside it
+    constexpr int64_t kLeastWork = 256 << 10;    // multiply-adds, about 5 microseconds: a pool's wake-up
+    constexpr int64_t kTasks = 16;               // enough to keep 8 threads even
+    const int64_t panels = static_cast<int64_t>(panels_.size());
+    for (int p = 0; p < static_cast<int>(passes_.size()); ++p) {
+      const Pass& pass = passes_[p];
+      if (pass.pixels == 0) continue;
+      const int64_t taps = std::max<int64_t>(1, static_cast<int64_t>(pass.taps.size()));
+      const int64_t pixel_work = taps * run_ * tile_.columns * panels;
+      const int64_t pixel_bytes = source_channels_ * static_cast<int64_t>(sizeof(T)) * multiplier_[1] * multiplier_[2];
+      int64_t block = std::min(kSourceBytes / std::max<int64_t>(1, pixel_bytes), kPointers / taps);
+      block = std::max<int64_t>(block, 8 * tile_.rows);
+      block = std::max(block, kLeastWork / std::max<int64_t>(1, pixel_work));
+      // Equal blocks, of whole tiles.
+      const int64_t blocks = ceil_div(pass.pixels, block);
+      block = ceil_div(ceil_div(pass.pixels, blocks), tile_.rows) * tile_.rows;
+      const int64_t most = std::max<int64_t>(1, pass.pixels * pixel_work / kLeastWork);
+      const int64_t cuts = std::clamp<int64_t>(std::min(kTasks, most) / blocks, 1, panels);
+      const int64_t each = ceil_div(panels, cuts);
+      for (int64_t first = 0; first < pass.pixels; first += block)
+        for (int64_t panel = 0; panel < panels; panel += each)
+          tasks_.push_back({p, first, std::min(block, pass.pixels - first), static_cast<int>(panel),
+                            static_cast<int>(std::min(each, panels - panel))});
+    }
+  }
+
+  int64_t panel_elements(const Pass& pass) const {
+    return static_cast<int64_t>(pass.taps.size()) * run_ * tile_.columns;
+  }
+  size_t weight_bytes() const { return round_up(weight_elements_ * sizeof(T)); }
+  size_t bias_bytes() const { return has_bias_ ? round_up(panels_.size() * tile_.columns * sizeof(T)) : 0; }
+  // A source in the padding: zeros for every channel, or for a whole merged run.
+  size_t zero_bytes() const { return round_up(std::max(source_channels_, run_) * sizeof(T)); }
+  size_t padded_bytes() const {
+    if (!pad_width_) return 0;
+    return round_up(batch_ * source_[0] * source_[1] * source_[2] * source_channels_ * sizeof(T));
+  }
+
+  void pack_bias(const T* bias, T* packed) const {
+    for (const Panel& panel : panels_) {
+      const T* from = bias + panel.group * group_columns_ + panel.first;
+      for (int c = 0; c < tile_.columns; ++c) *packed++ = c < panel.width ? from[c] : T(0);
+    }
+  }
+
+  void pack_weights(const T* weights, T* packed) const {
+    const int64_t panels = static_cast<int64_t>(panels_.size());
+    const int64_t chunk = std::max<int64_t>(1, (32 << 10) * panels / std::max<int64_t>(1, weight_elements_));
+    pool::parallel_for(ceil_div(panels, chunk), [&](int64_t task) {
+      for (int64_t p = task * chunk; p < std::min(panels, (task + 1) * chunk); ++p)
+        for (const Pass& pass : passes_)
+          pack_panel(pass, panels_[p], weights, packed + pass.weights_at + p * panel_elements(pass));
+    });
+  }
+
+  void pack_panel(const Pass& pass, const Panel& panel, const T* weights, T* packed) const {
+    const int columns = tile_.columns, width = panel.width;
+    weights += panel.group * weight_.group + panel.first * weight_.column;
+    for (const Tap& tap : pass.taps) {
+      const T* from = weights + tap.weight * weight_.tap;
+      if (weight_.column == 1) {
+        for (int64_t k = 0; k < run_; ++k, from += weight_.k, packed += columns) {
+          std::memcpy(packed, from, width * sizeof(T));
+          std::fill(packed + width, packed + columns, T(0));
+        }
+      } else {
+        for (int64_t k = 0; k < run_; ++k, from += weight_.k, packed += columns) {
+          for (int c = 0; c < width; ++c) packed[c] = from[c * weight_.column];
+          std::fill(packed + width, packed + columns, T(0));
+        }
+      }
+    }
+  }
+
+  // Copies the input with zeros beside every row, so that no tap leaves its row.
+  void pad_rows(const T* source, T* padded) const {
+    const int64_t rows = batch_ * source_[0] * source_[1];
+    const int64_t from_row = g_.in[2] * g_.cin, to_row = source_[2] * g_.cin;
+    const int64_t crop = std::max<int64_t>(0, -g_.low[2]) * g_.cin, lead = std::max<int64_t>(0, g_.low[2]) * g_.cin;
+    const int64_t copied = std::max<int64_t>(0, std::min(from_row - crop, to_row - lead));
+    const int64_t chunk = std::max<int64_t>(1, (64 << 10) / std::max<int64_t>(1, to_row));
+    pool::parallel_for(ceil_div(rows, chunk), [&](int64_t task) {
+      for (int64_t r = task * chunk; r < std::min(rows, (task + 1) * chunk); ++r) {
+        T* to = padded + r * to_row;
+        std::fill(to, to + lead, T(0));
+        std::memcpy(to + lead, source + r * from_row + crop, copied * sizeof(T));
+        std::fill(to + lead + copied, to + to_row, T(0));
+      }
+    });
+  }
+
+  // The sources [tile][tap][row] and results [tile][row] of a block of pixels. The rows that a last tile
+  // lacks read zeros and write to `spare`.
+  void list_pixels(const Pass& pass, int64_t first, int64_t pixels, const T* source, const T* zeros, T* result,
+                   T* spare, const T** sources, T** results) const {
+    const int rows = tile_.rows;
+    const int64_t taps = static_cast<int64_t>(pass.taps.size());
+    Triple j;
+    int64_t rest = first;
+    for (int i = 2; i >= 0; --i) j[i] = rest % pass.count[i], rest /= pass.count[i];
+    int64_t n = rest;
+    for (int64_t p = 0; p < ceil_div(pixels, rows) * rows; ++p) {
+      const T** at = sources + (p / rows) * taps * rows + p % rows;
+      if (p >= pixels) {
+        for (int64_t t = 0; t < taps; ++t) at[t * rows] = zeros;
+        results[p] = spare;
+        continue;
+      }
+      const T* image = source + n * source_[0] * source_[1] * source_[2] * source_channels_;
+      for (int64_t t = 0; t < taps; ++t) {
+        const Triple& offset = pass.taps[t].offset;
+        const int64_t d = j[0] * multiplier_[0] + offset[0], h = j[1] * multiplier_[1] + offset[1],
+                      w = j[2] * multiplier_[2] + offset[2];
+        const bool inside = d >= 0 && d < source_[0] && h >= 0 && h < source_[1] && w >= 0 && w < source_[2];
+        at[t * rows] = inside ? image + ((d * source_[1] + h) * source_[2] + w) * source_channels_ : zeros;
+      }
+      const int64_t pixel =
+          ((n * result_[0] + pass.start[0] + j[0] * pass.step[0]) * result_[1] + pass.start[1] + j[1] * pass.step[1]) *
+              result_[2] +
+          pass.start[2] + j[2] * pass.step[2];
+      results[p] = result + pixel * result_channels_;
+      for (int i = 2; i >= 0; --i) {
+        if (++j[i] < pass.count[i]) break;
+        j[i] = 0;
+        if (i == 0) ++n;
+      }
+    }
+  }
+
+  void run_task(const Task& task, const T* source, const T* weights, const T* bias, const T* zeros, T* result) const {
+    const Pass& pass = passes_[task.pass];
+    const int rows = tile_.rows;
+    const int64_t taps = static_cast<int64_t>(pass.taps.size());
+    const int64_t tiles = ceil_div(task.pixels, rows);
+    const size_t source_bytes = round_up(tiles * rows * taps * sizeof(T*));
+    const size_t result_bytes = round_up(tiles * rows * sizeof(T*));
+    char* memory =
+        static_cast<char*>(pool::thread_scratch(source_bytes + result_bytes + round_up(result_channels_ * sizeof(T))));
+    const T** sources = reinterpret_cast<const T**>(memory);
+    T** results = reinterpret_cast<T**>(memory + source_bytes);
+    T* spare = reinterpret_cast<T*>(memory + source_bytes + result_bytes);
+    list_pixels(pass, task.first_pixel, task.pixels, source, zeros, result, spare, sources, results);
+
+    DirectTile<T> tile{};
+    tile.taps = taps;
+    tile.run = run_;
+    tile.activation = activation_ <= Activation::Relu6 ? static_cast<int>(activation_) : 0;
+    for (int p = task.first_panel; p < task.first_panel + task.panels; ++p) {
+      const Panel& panel = panels_[p];
+      tile.offset = panel.group * run_;
+      tile.weights = weights + pass.weights_at + p * panel_elements(pass);
+      tile.bias = bias ? bias + p * tile_.columns : nullptr;
+      tile.result_offset = panel.group * group_columns_ + panel.first;
+      tile.width = panel.width;
+      for (int64_t i = 0; i < tiles; ++i) {
+        tile.sources = sources + i * taps * rows;
+        tile.results = results + i * rows;
+        tile_.run(tile);
+      }
+    }
+  }
+
+  void activate(T* result) const {
+    const int64_t count = g_.out_pixels() * g_.cout;
+    constexpr int64_t kChunk = 16 << 10;
+    pool::parallel_for(ceil_div(count, kChunk), [&](int64_t task) {
+      for (int64_t i = task * kChunk; i < std::min(count, (task + 1) * kChunk); ++i)
+        result[i] = static_cast<T>(activated(static_cast<double>(result[i]), activation_));
+    });
+  }
+
+  const Geometry g_;
+  const Activation activation_;
+  const bool has_bias_;
+  const int64_t batch_;
+  Triple source_, result_, multiplier_;
+  int64_t source_channels_, result_channels_;
+  int64_t run_;            // consecutive source elements for each tap
+  int64_t group_columns_;  // result channels of a group
+  WeightStrides weight_;
+  bool pad_width_ = false;
+  DirectVariant<T> tile_{};
+  std::vector<Pass> passes_;
+  std::vector<Panel> panels_;
+  std::vector<Task> tasks_;
+  int64_t weight_elements_ = 0;
+};
+
+std::unique_ptr<Kernel> prepare(const Problem& problem) {
+  const auto g = geometry_of(problem);
+  if (!g) return nullptr;
+  const bool input_grad = problem.op == "conv_input_grad";
+  const Activation activation = activation_of(problem);
+  const bool bias = problem.op == "conv_bias_act";
+  switch (problem.out[0].dtype) {
+    case DType::F32:
+      return std::make_unique<Direct<float>>(*g, input_grad, activation, bias);
+    case DType::F64:
+      return std::make_unique<Direct<double>>(*g, input_grad, activation, bias);
+    default:
+      return nullptr;
+  }
+}
+
+const Register forward{"conv", "direct", 10, prepare};
+const Register fused{"conv_bias_act", "direct", 10, prepare};
+const Register input_gradient{"conv_input_grad", "direct", 10, prepare};
+
+}  // namespace
+}  // namespace native::conv

@@ -1,0 +1,45 @@
+// The register-blocked inner loops of the direct convolution: `rows` pixels by `columns` channels.
+//
+// The left operand is never gathered: a table holds, for each tap, the address of the source pixel of each
+// of the tile's pixels (a row of zeros where it lies in the padding), and the loop broadcasts from there.
+#pragma once
+
+#include <cstdint>
+
+#include "runtime/cpu.h"
+
+namespace native::conv {
+
+template <class T>
+struct DirectTile {
+  const T* const* sources;  // [taps][rows]
+  int64_t taps;
+  int64_t run;        // consecutive elements that each tap reads from a source
+  int64_t offset;     // added to every source: the first channel of the group
+  const T* weights;   // [taps * run][columns]
+  const T* bias;      // [columns], or null
+  T* const* results;  // [rows], plus `result_offset`
+  int64_t result_offset;
+  int width;       // columns to store, at most `columns`
+  int activation;  // 0 none, 1 relu, 2 relu6
+};
+
+template <class T>
+struct DirectVariant {
+  int rows, columns;
+  // Relative speed of the loop when no column is wasted.
+  float speed;
+  void (*run)(const DirectTile<T>& tile);
+};
+
+constexpr int kDirectVariants = 4;
+
+struct DirectTable {
+  int variants;  // of the kDirectVariants slots
+  DirectVariant<float> f32[kDirectVariants];
+  DirectVariant<double> f64[kDirectVariants];
+};
+
+NATIVE_ISA_TABLE(DirectTable, direct_table)
+
+}  // namespace native::conv

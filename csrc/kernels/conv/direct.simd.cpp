@@ -1,0 +1,100 @@
+#include "kernels/conv/direct.h"
+
+#include "simd/vec.h"
+
+namespace native::conv {
+namespace NATIVE_ISA {
+namespace {
+
+// x - 0 is x for every x (x + 0 is not, for -0): this folds to one broadcast.
+template <class T>
+inline Vec<T> broadcast(T x) {
+  return x - Vec<T>{};
+}
+
+template <class T, int kRows, int kVecs>
+void tile(const DirectTile<T>& t) {
+  constexpr int kColumns = kVecs * kLanes<T>;
+  Vec<T> acc[kRows][kVecs];
+#pragma GCC unroll 8
+  for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 4
+    for (int j = 0; j < kVecs; ++j) acc[i][j] = t.bias ? load(t.bias + j * kLanes<T>) : Vec<T>{};
+
+  const T* w = t.weights;
+  const T* const* sources = t.sources;
+  for (int64_t tap = 0; tap < t.taps; ++tap, sources += kRows) {
+    const T* a[kRows];
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i) a[i] = sources[i] + t.offset;
+    for (int64_t k = 0; k < t.run; ++k, w += kColumns) {
+      Vec<T> b[kVecs];
+#pragma GCC unroll 4
+      for (int j = 0; j < kVecs; ++j) b[j] = load(w + j * kLanes<T>);
+#pragma GCC unroll 8
+      for (int i = 0; i < kRows; ++i) {
+        const Vec<T> x = broadcast(a[i][k]);
+#pragma GCC unroll 4
+        for (int j = 0; j < kVecs; ++j) acc[i][j] += x * b[j];
+      }
+    }
+  }
+
+  if (t.activation > 0) {
+    const Vec<T> zero{}, six = broadcast(T(6));
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 4
+      for (int j = 0; j < kVecs; ++j) {
+        // In this order NaN passes through both.
+        acc[i][j] = vmax(zero, acc[i][j]);
+        if (t.activation == 2) acc[i][j] = vmin(six, acc[i][j]);
+      }
+  }
+
+  if (t.width == kColumns) {
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 4
+      for (int j = 0; j < kVecs; ++j) store(t.results[i] + t.result_offset + j * kLanes<T>, acc[i][j]);
+  } else {
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i) {
+      T row[kColumns];
+#pragma GCC unroll 4
+      for (int j = 0; j < kVecs; ++j) store(row + j * kLanes<T>, acc[i][j]);
+      T* result = t.results[i] + t.result_offset;
+      for (int c = 0; c < t.width; ++c) result[c] = row[c];
+    }
+  }
+}
+
+template <class T, int kRows, int kVecs>
+constexpr DirectVariant<T> variant(float speed) {
+  return {kRows, kVecs * kLanes<T>, speed, &tile<T, kRows, kVecs>};
+}
+
+}  // namespace
+
+extern const DirectTable direct_table;
+#if NATIVE_VEC_BYTES == 64
+// 32 registers: rows * vecs accumulators, vecs weights, the broadcast folded into the multiply-add. One
+// multiply-add a cycle and latency 4 ask for 4 accumulators; more vectors a row spare broadcasts.
+const DirectTable direct_table = {
+    4,
+    {variant<float, 6, 4>(1.0f), variant<float, 8, 3>(1.0f), variant<float, 8, 2>(0.95f), variant<float, 8, 1>(0.8f)},
+    {variant<double, 6, 4>(1.0f), variant<double, 8, 3>(1.0f), variant<double, 8, 2>(0.95f),
+     variant<double, 8, 1>(0.8f)},
+};
+#else
+// 16 registers: rows * vecs accumulators, vecs weights and one broadcast. Two multiply-adds a cycle with
+// latency 4 to 5 ask for at least 10 accumulators; 6x2 and 4x3 have 12. 8x1 is for few channels only.
+const DirectTable direct_table = {
+    3,
+    {variant<float, 6, 2>(1.0f), variant<float, 4, 3>(0.98f), variant<float, 8, 1>(0.75f), {}},
+    {variant<double, 6, 2>(1.0f), variant<double, 4, 3>(0.98f), variant<double, 8, 1>(0.75f), {}},
+};
+#endif
+
+}  // namespace NATIVE_ISA
+}  // namespace native::conv
