@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from keras.src.backend.common.variables import KerasVariable
+from keras.src.backend.common import KerasVariable
 
 from keras_native.engine.eager import eagerly
 from keras_native.engine.slot import Slot

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 from keras.src.backend import config
-from keras.src.backend.common.variables import KerasVariable, standardize_dtype
+from keras.src.backend.common import KerasVariable, standardize_dtype
 
 from keras_native.engine import dtype as dtypes
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import shape as sh
+from keras_native.engine.symbolic import SymInt
 from keras_native.engine.tensor import Tensor, from_numpy
 
 _INT32 = range(-(2**31), 2**31)
@@ -57,15 +58,16 @@ def convert_to_tensor(x, dtype=None, sparse=None, ragged=None) -> Tensor:
         return x if dtype is None else ew.cast(x, dtype)
     if isinstance(x, (list, tuple)) and _has_tensors(x):
         return _stack(x, dtype)
-    if _is_symbolic_size(x):
-        return _size_tensor(x, dtype)
+    if type(x) is SymInt:
+        # A number that the trace computes: it must not become a constant.
+        return sh.full((), x, dtype or "int32")
     return from_numpy(_as_array(x, dtype), copy=isinstance(x, np.ndarray))
 
 
 def _has_tensors(x) -> bool:
     if isinstance(x, (list, tuple)):
         return any(map(_has_tensors, x))
-    return isinstance(x, (Tensor, KerasVariable)) or _is_symbolic_size(x)
+    return isinstance(x, (Tensor, KerasVariable)) or type(x) is SymInt
 
 
 def _stack(items, dtype: str | None) -> Tensor:
@@ -75,15 +77,6 @@ def _stack(items, dtype: str | None) -> Tensor:
             *(type(x) if type(x) in (int, float) else t.dtype for x, t in zip(items, tensors))
         )
     return sh.stack([convert_to_tensor(t, dtype) for t in tensors], 0)
-
-
-def _is_symbolic_size(x) -> bool:
-    return hasattr(x, "as_tensor") and not hasattr(x, "dtype")
-
-
-def _size_tensor(size, dtype: str | None) -> Tensor:
-    """A symbolic size as a scalar that the trace computes: it must not become a constant."""
-    return ew.cast(size.as_tensor(), dtype or "int32")
 
 
 def _as_array(x, dtype: str | None) -> np.ndarray:

@@ -6,7 +6,7 @@ import contextlib
 
 from keras.src import tree
 from keras.src.backend.common.name_scope import name_scope
-from keras.src.backend.common.variables import KerasVariable
+from keras.src.backend.common import KerasVariable
 
 from keras_native.engine.errors import UnsupportedError
 from keras_native.engine.primitives import gather

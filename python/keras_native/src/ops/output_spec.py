@@ -2,41 +2,51 @@
 
 from __future__ import annotations
 
-import numpy as np
 from keras.src import tree
 from keras.src.backend.common.keras_tensor import KerasTensor
 from keras.src.backend.common.stateless_scope import StatelessScope
 from keras.src.backend.common.symbolic_scope import SymbolicScope
 
-from keras_native.engine import dtype as dtypes
-from keras_native.engine.tensor import Tensor, from_numpy
+from keras_native import _core
+from keras_native.engine.symbolic import SymInt
+from keras_native.engine.tensor import Tensor
+from keras_native.engine.trace import Trace
+
+# What an unknown size is taken for where a function insists on a number; two, to find the sizes
+# of its results that depend on it. Unlikely to equal any size that is known.
+_HINTS = (9973, 9967)
 
 
 def compute_output_spec(fn, *args, **kwargs):
-    """`fn`'s outputs as KerasTensors for KerasTensor inputs, whose None sizes stay None."""
-    with StatelessScope(), SymbolicScope():
-        unknown = any(
-            isinstance(x, KerasTensor) and None in x.shape for x in tree.flatten((args, kwargs))
-        )
-        first = _run(fn, args, kwargs, 83)
-        second = _run(fn, args, kwargs, 89) if unknown else first
+    """`fn`'s results as KerasTensors for KerasTensor arguments; unknown sizes stay None.
 
-    def spec(a, b):
-        if not isinstance(a, Tensor):
-            return a
-        shape = tuple(m if m == n else None for m, n in zip(a.shape, b.shape))
-        return KerasTensor(shape, a.dtype)
+    `fn` is traced, not computed. All unknown sizes are taken to be the same one, so that operands
+    whose batch sizes are both unknown fit together.
+    """
+    out, specialised = _trace(fn, args, kwargs, _HINTS[0])
+    again = _trace(fn, args, kwargs, _HINTS[1])[0] if specialised else out
 
-    flat = [spec(a, b) for a, b in zip(tree.flatten(first), tree.flatten(second))]
-    return tree.pack_sequence_as(first, flat)
+    def spec(first, second):
+        if not isinstance(first, Tensor):
+            return first
+        sizes = (m if m == n else None for m, n in zip(first.shape, second.shape))
+        return KerasTensor(tuple(sizes), first.dtype)
+
+    flat = [spec(a, b) for a, b in zip(tree.flatten(out), tree.flatten(again))]
+    return tree.pack_sequence_as(out, flat)
 
 
-def _run(fn, args, kwargs, size: int):
-    def fill(x):
+def _trace(fn, args, kwargs, hint: int):
+    """`fn`'s results as traced tensors, and whether it asked for the value of the unknown size."""
+    trace = Trace()
+    unknown = SymInt(_core.symbols.symbol(0), hint)
+
+    def symbolic(x):
         if not isinstance(x, KerasTensor):
             return x
-        shape = tuple(size if d is None else d for d in x.shape)
-        return from_numpy(np.zeros(shape, dtypes.NUMPY[x.dtype]))
+        return trace.input([unknown if d is None else d for d in x.shape], x.dtype)
 
-    args, kwargs = tree.map_structure(fill, (args, kwargs))
-    return fn(*args, **kwargs)
+    with StatelessScope(), SymbolicScope(), trace:
+        args, kwargs = tree.map_structure(symbolic, (args, kwargs))
+        out = fn(*args, **kwargs)
+    return out, any(outcome for relation, _, _, outcome in trace.guards if relation == "==")
