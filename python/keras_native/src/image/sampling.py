@@ -76,7 +76,8 @@ def _sample(rows: Tensor, sizes, positions, first_row, order, mode, fill_value) 
                 ok = ew.logical_and(ew.ge(index, 0), ew.lt(index, size))
                 valid = ok if valid is None else ew.logical_and(valid, ok)
             offset = _inside(index, size, mode)
-            offset = offset if stride is 1 else ew.mul(offset, stride)  # noqa: F632
+            if type(stride) is not int or stride != 1:
+                offset = ew.mul(offset, stride)
             row = offset if row is None else ew.add(row, offset)
             if share is not None:
                 weight = share if weight is None else ew.mul(weight, share)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 
 from keras.src import tree
-from keras.src.backend.common.name_scope import name_scope
 from keras.src.backend.common import KerasVariable
+from keras.src.backend.common.name_scope import name_scope
 
 from keras_native.engine.errors import UnsupportedError
 from keras_native.engine.primitives import gather

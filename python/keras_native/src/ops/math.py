@@ -143,7 +143,8 @@ def _overlap_add(frames: Tensor, stride: int) -> Tensor:
     return ga.scatter_add(signal, _frame_positions(count, length, stride), frames, -1)
 
 
-def _complex(x) -> Tensor:
+def _get_complex_tensor_from_tuple(x) -> Tensor:
+    """Real and imaginary parts as one tensor; Keras itself calls this by its name."""
     if not isinstance(x, (tuple, list)) or len(x) != 2:
         raise ValueError(
             f"Input `x` should be a tuple of two tensors - real and imaginary. Received: x={x}"
@@ -171,17 +172,17 @@ def _parts(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def fft(x):
     """The Fourier transform of (real, imaginary) parts over the last axis."""
-    return _parts(ft.fft(_complex(x)))
+    return _parts(ft.fft(_get_complex_tensor_from_tuple(x)))
 
 
 def fft2(x):
     """The Fourier transform of (real, imaginary) parts over the last two axes."""
-    return _parts(ft.fft(_complex(x), (-2, -1)))
+    return _parts(ft.fft(_get_complex_tensor_from_tuple(x), (-2, -1)))
 
 
 def ifft2(x):
     """The inverse of `fft2`."""
-    return _parts(ft.fft(_complex(x), (-2, -1), inverse=True))
+    return _parts(ft.fft(_get_complex_tensor_from_tuple(x), (-2, -1), inverse=True))
 
 
 def rfft(x, fft_length=None):
@@ -191,7 +192,7 @@ def rfft(x, fft_length=None):
 
 def irfft(x, fft_length=None):
     """The inverse of `rfft`."""
-    return ft.irfft(_complex(x), fft_length)
+    return ft.irfft(_get_complex_tensor_from_tuple(x), fft_length)
 
 
 def _window(window, sequence_length: int, fft_length: int, dtype: str) -> Tensor:
@@ -254,7 +255,7 @@ def stft(x, sequence_length, sequence_stride, fft_length, window="hann", center=
 
 def istft(x, sequence_length, sequence_stride, fft_length, length=None, window="hann", center=True):
     """The inverse of `stft`; without a window, frames are just added up."""
-    x = _complex(x)
+    x = _get_complex_tensor_from_tuple(x)
     if x.ndim < 2:
         raise ValueError(f"Input `x` must have at least 2 dimensions. Received shape: {x.shape}")
     frames = ft.irfft(x, fft_length)
