@@ -31,9 +31,7 @@ def getitem(x: Tensor, key) -> Tensor:
     arrays = any(isinstance(e, Tensor) for e in entries)
     if arrays:
         # Beside index arrays an integer is an index array of shape ().
-        entries = [
-            from_numpy(np.asarray(e, np.int32)) if type(e) is int else e for e in entries
-        ]
+        entries = [from_numpy(np.asarray(e, np.int32)) if type(e) is int else e for e in entries]
     x, dims, places = _basic(x, entries)
     x = sh.reshape(x, dims)
     return _advanced(x, places) if arrays else x
@@ -50,7 +48,9 @@ def _take(x: Tensor, index: int) -> Tensor:
 
 def _position(index: int, size, axis: int, dims: tuple):
     if type(size) is int and not -size <= index < size:
-        raise IndexError(f"index {index} is out of range for axis {axis} of a tensor of shape {dims}")
+        raise IndexError(
+            f"index {index} is out of range for axis {axis} of a tensor of shape {dims}"
+        )
     return index + size if index < 0 else index
 
 
@@ -96,7 +96,9 @@ def _entry(item) -> list:
         except TypeError:
             raise IndexError(f"cannot index a tensor by {type(item).__name__}") from None
     if isinstance(item, (list, tuple)) and any(isinstance(i, Tensor) for i in item):
-        return [index_tensor(sh.stack([i if isinstance(i, Tensor) else from_numpy(i) for i in item]))]
+        return [
+            index_tensor(sh.stack([i if isinstance(i, Tensor) else from_numpy(i) for i in item]))
+        ]
     array = np.asarray(item)
     if array.dtype == bool:
         return _mask(array)

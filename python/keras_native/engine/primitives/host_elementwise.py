@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from keras_native.engine import dtype as dtypes
+from keras_native.engine.primitive import Primitive, signature
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives.elementwise import FLOATS, INTEGERS, Elementwise
+from keras_native.engine.tensor import Tensor
 
 
 def _bessel_series(x: np.ndarray, order: int) -> np.ndarray:
@@ -51,3 +54,31 @@ i0 = Elementwise("i0", FLOATS, _bessel(0), lambda g, y, x: ew.mul(g, i1(x)))
 i1 = Elementwise("i1", FLOATS, _bessel(1), _i1_gradient)
 gcd = Elementwise("gcd", INTEGERS, np.gcd)
 lcm = Elementwise("lcm", INTEGERS, np.lcm)
+
+
+def _bitcast_shape(x, *, dtype):
+    have, want = dtypes.NUMPY[x.dtype].itemsize, dtypes.NUMPY[dtype].itemsize
+    if have == want:
+        return x.dims, dtype
+    if not x.dims or (have < want and x.dims[-1] % (want // have) != 0):
+        raise ValueError(f"bitcast: the last axis of {signature([x])} cannot be read as {dtype}")
+    size = x.dims[-1] * (have // want) if have > want else x.dims[-1] // (want // have)
+    return (*x.dims[:-1], size), dtype
+
+
+_bitcast = Primitive(
+    "bitcast",
+    shape=_bitcast_shape,
+    reference=lambda x, *, dtype: (
+        np.ascontiguousarray(x).reshape(x.shape).view(dtypes.NUMPY[dtype])
+    ),
+)
+
+
+def bitcast(x: Tensor, dtype: str) -> Tensor:
+    """The bytes of x read as another dtype; a narrower or wider one scales the last axis.
+
+    Raises:
+        ValueError: the last axis does not divide into the wider dtype.
+    """
+    return _bitcast(x, dtype=dtype)

@@ -159,7 +159,11 @@ def linspace(start, stop, num=50, endpoint=True, retstep=False, dtype=None, axis
     start, stop = _common_shape(start, stop)
     axis = axis_of(axis, start.ndim + 1)
     if num == 1 or gaps <= 0:
-        out = sh.expand_dims(start, axis) if num else sh.full((*start.dims[:axis], 0, *start.dims[axis:]), 0, start.dtype)
+        out = (
+            sh.expand_dims(start, axis)
+            if num
+            else sh.full((*start.dims[:axis], 0, *start.dims[axis:]), 0, start.dtype)
+        )
     else:
         places = np.arange(num).reshape((num, *[1] * (start.ndim - axis)))
         t = constant(places / gaps, start.dtype)

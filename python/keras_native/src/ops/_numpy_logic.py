@@ -16,7 +16,6 @@ from keras_native.src.ops._numpy_common import (
     host,
     is_inexact,
     operands,
-    tensor,
     tensors,
     unsupported_under_trace,
     wide,

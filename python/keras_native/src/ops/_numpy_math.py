@@ -458,4 +458,3 @@ def isreal(x) -> Tensor:
     if x.dtype in dtypes.COMPLEX:
         return ew.eq(ew.imag(x), 0)
     return sh.full(x.dims, True, "bool")
-

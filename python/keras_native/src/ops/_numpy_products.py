@@ -226,4 +226,3 @@ def corrcoef(x) -> Tensor:
     count = c.dims[0]
     c = ew.div(c, sh.reshape(deviation, (count, 1)))
     return ew.div(c, deviation)
-

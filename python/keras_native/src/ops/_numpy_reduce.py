@@ -97,10 +97,7 @@ def _extreme(name: str, reduce, combine, doc: str):
 
 
 def _is_empty(x: Tensor, axes) -> bool:
-    for a in axes:
-        if type(x.dims[a]) is int and x.dims[a] == 0:
-            return True
-    return False
+    return any(type(x.dims[a]) is int and x.dims[a] == 0 for a in axes)
 
 
 def _over(reduce, x, axis, keepdims):
@@ -305,5 +302,3 @@ def _nan_moments(x: Tensor, axis, keepdims) -> tuple[Tensor, Tensor]:
     if not keepdims:
         center, count = sh.squeeze(center, axes), sh.squeeze(count, axes)
     return center, ew.div(spread, count)
-
-

@@ -30,7 +30,9 @@ def _sizes(shape) -> tuple:
         return tuple(int(d) for d in host(shape).reshape(-1))
     if not isinstance(shape, (tuple, list)):
         shape = (shape,)
-    return tuple(d if type(d) is int or hasattr(d, "as_tensor") else operator.index(d) for d in shape)
+    return tuple(
+        d if type(d) is int or hasattr(d, "as_tensor") else operator.index(d) for d in shape
+    )
 
 
 def reshape(x, newshape) -> Tensor:
@@ -422,7 +424,9 @@ def diag(x, k=0) -> Tensor:
     # Each element and the zeros up to the next one on the diagonal, width + 1 further.
     zero = ew.scalar(0, x.dtype)
     spread = sh.pad(sh.reshape(x, (count, 1)), (0, 0), (0, width), zero)
-    flat = sh.slice(sh.reshape(spread, (count * (width + 1),)), (0,), ((count - 1) * (width + 1) + 1,))
+    flat = sh.slice(
+        sh.reshape(spread, (count * (width + 1),)), (0,), ((count - 1) * (width + 1) + 1,)
+    )
     before = k if k >= 0 else -k * width
     after = width * width - before - ((count - 1) * (width + 1) + 1)
     return sh.reshape(sh.pad(flat, (before,), (after,), zero), (width, width))
@@ -470,7 +474,9 @@ def take_along_axis(x, indices, axis=None) -> Tensor:
     x, indices = tensor(x), as_index(indices)
     if axis is None:
         if indices.ndim != 1:
-            raise ValueError(f"take_along_axis: expected 1-D indices without an axis, got {indices.shape}")
+            raise ValueError(
+                f"take_along_axis: expected 1-D indices without an axis, got {indices.shape}"
+            )
         x, axis = ravel(x), 0
     return ga.take_along_axis(x, indices, axis)
 
