@@ -10,6 +10,7 @@ import numpy as np
 from keras_native.engine import dtype as dtypes
 from keras_native.engine.primitives import gather as ga
 from keras_native.engine.primitives import shape as sh
+from keras_native.engine.symbolic import SymInt
 from keras_native.engine.tensor import Tensor, from_numpy
 
 _NEW = object()
@@ -89,7 +90,7 @@ def _entry(item) -> list:
         return [index_tensor(item)]
     if not isinstance(item, (np.ndarray, np.generic, list, tuple, bool)):
         # A size that is still symbolic stays as it is.
-        if hasattr(item, "as_tensor"):
+        if type(item) is SymInt:
             return [item]
         try:
             return [operator.index(item)]

@@ -10,6 +10,8 @@ import numpy as np
 
 from keras_native.engine import dtype as dtypes
 from keras_native.engine.primitives import elementwise as ew
+from keras_native.engine.primitives import shape as sh
+from keras_native.engine.symbolic import SymInt
 from keras_native.engine.tensor import Tensor, from_numpy
 
 _NUMBERS = (bool, int, float, complex)
@@ -56,7 +58,7 @@ def kind(x):
 
 def is_symbolic_size(x) -> bool:
     """Whether `x` is a size that is symbolic under trace: weak, as a Python int."""
-    return hasattr(x, "as_tensor")
+    return type(x) is SymInt
 
 
 def pair(x1, x2) -> tuple:
@@ -82,7 +84,7 @@ def as_dtype(x, dtype: str) -> Tensor:
     if isinstance(x, Tensor):
         return x if x.dtype == dtype else ew.cast(x, dtype)
     if is_symbolic_size(x):
-        return ew.cast(x.as_tensor(), dtype)
+        return sh.full((), x, dtype)
     return ew.scalar(x, dtype)
 
 

@@ -8,6 +8,7 @@ from keras_native.engine import dtype as dtypes
 from keras_native.engine import promotion
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import shape as sh
+from keras_native.engine.symbolic import SymInt
 from keras_native.engine.tensor import Tensor, from_numpy
 from keras_native.src.ops._numpy_common import (
     axis_of,
@@ -78,14 +79,14 @@ def empty_like(x, dtype=None) -> Tensor:
 def _kind(x):
     if x is None:
         return None
-    if hasattr(x, "as_tensor"):
+    if type(x) is SymInt:
         return int
     return promotion.kind(x) if isinstance(x, Tensor) else getattr(x, "dtype", type(x))
 
 
 def _number(x):
     """A Python number from anything that has one value now."""
-    if isinstance(x, (int, float)) or hasattr(x, "as_tensor"):
+    if isinstance(x, (int, float)) or type(x) is SymInt:
         return x
     return host(x).reshape(()).item()
 
@@ -100,7 +101,7 @@ def arange(start, stop=None, step=None, dtype=None) -> Tensor:
         start, stop = 0, start
     start, stop = _number(start), _number(stop)
     step = 1 if step is None else _number(step)
-    if any(hasattr(x, "as_tensor") for x in (start, stop, step)):
+    if any(type(x) is SymInt for x in (start, stop, step)):
         count = -((start - stop) // step)
         counted = ew.cast(sh.iota(count), dtype)
         step, start = promotion.as_dtype(step, dtype), promotion.as_dtype(start, dtype)

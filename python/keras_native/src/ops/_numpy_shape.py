@@ -10,6 +10,7 @@ import numpy as np
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import gather as ga
 from keras_native.engine.primitives import shape as sh
+from keras_native.engine.symbolic import SymInt
 from keras_native.engine.tensor import Tensor
 from keras_native.src.ops._numpy_common import (
     as_index,
@@ -31,7 +32,7 @@ def _sizes(shape) -> tuple:
     if not isinstance(shape, (tuple, list)):
         shape = (shape,)
     return tuple(
-        d if type(d) is int or hasattr(d, "as_tensor") else operator.index(d) for d in shape
+        d if type(d) is int or type(d) is SymInt else operator.index(d) for d in shape
     )
 
 
@@ -173,7 +174,7 @@ def array_split(x, indices_or_sections, axis=0) -> list[Tensor]:
     if isinstance(indices_or_sections, (tuple, list, np.ndarray, Tensor)):
         if isinstance(indices_or_sections, Tensor):
             indices_or_sections = host(indices_or_sections)
-        cuts = [i if hasattr(i, "as_tensor") else operator.index(i) for i in indices_or_sections]
+        cuts = [i if type(i) is SymInt else operator.index(i) for i in indices_or_sections]
     else:
         sections = operator.index(indices_or_sections)
         if sections <= 0:
@@ -201,7 +202,7 @@ def split(x, indices_or_sections, axis=0) -> list[Tensor]:
     x = tensor(x)
     if isinstance(indices_or_sections, int) and indices_or_sections > 0:
         count = x.dims[axis_of(axis, x.ndim)]
-        if count % indices_or_sections != 0:
+        if type(count) is int and count % indices_or_sections != 0:
             raise ValueError(
                 f"split: axis {axis} of a tensor of shape {x.shape} does not divide into "
                 f"{indices_or_sections} equal pieces"
@@ -257,7 +258,7 @@ def repeat(x, repeats, axis=None) -> Tensor:
     if axis is None:
         x, axis = ravel(x), 0
     axis = axis_of(axis, x.ndim)
-    if isinstance(repeats, int) or hasattr(repeats, "as_tensor"):
+    if isinstance(repeats, int) or type(repeats) is SymInt:
         return sh.repeat(x, repeats, axis)
     if isinstance(repeats, Tensor) and repeats.array is None:
         unsupported_under_trace("repeat")
