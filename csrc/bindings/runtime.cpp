@@ -3,6 +3,7 @@
 #include "core/errors.h"
 #include "runtime/cpu.h"
 #include "runtime/eager.h"
+#include "runtime/peak.h"
 #include "runtime/pool.h"
 
 namespace native::bindings {
@@ -80,6 +81,12 @@ void bind_runtime(py::module_& m) {
   }, "Instruction sets that this build has and this machine runs.");
   m.def("threads", &pool::threads);
   m.def("set_threads", &pool::set_threads, py::call_guard<py::gil_scoped_release>());
+  m.def("cache_sizes", [] {
+    const CacheSizes sizes = cache_sizes();
+    return py::make_tuple(sizes.l1d, sizes.l2, sizes.l3);
+  }, "Bytes of the first, second and third cache.");
+  m.def("measure_peak", &measure_peak, py::call_guard<py::gil_scoped_release>(),
+        "float32 operations a second of all threads together, measured by a loop of multiply-adds.");
   m.def("trim_memory", &allocator::trim);
   m.def("kernels", [] {
     py::list rows;

@@ -1,0 +1,1 @@
+"""Command-line tools: `python -m keras_native NAME` calls `main(arguments)` of the module NAME."""

@@ -1,0 +1,63 @@
+"""What this machine and this build offer: versions, instruction sets, threads, caches, kernels."""
+
+import argparse
+import os
+import pathlib
+import platform
+from importlib import metadata
+
+import keras_native
+from keras_native import _core
+
+
+def main(arguments: list[str]) -> None:
+    """Prints the facts as one table."""
+    argparse.ArgumentParser(prog="python -m keras_native info", description=__doc__).parse_args(
+        arguments
+    )
+    facts = collect()
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        print(f"{name:{width}}  {value}")
+
+
+def collect() -> dict[str, str]:
+    """Facts by name, in the order in which they are shown."""
+    kernels = _core.kernels()
+    l1, l2, l3 = (f"{size // 1024:,} KiB" for size in _core.cache_sizes())
+    facts = {
+        "keras-native": f"{keras_native.__version__} in {keras_native.__path__[0]}",
+        "Keras": _version("keras", "keras-nightly"),
+        "Python, NumPy": f"{platform.python_version()}, {_version('numpy')}",
+        "processor": processor(),
+        "devices": "cpu:0",
+        "instruction set": f"{_core.isa()} (this build and machine: {', '.join(_core.isas())})",
+        "threads": f"{_core.threads()} of {os.cpu_count()} processors",
+        "caches": f"{l1} first, {l2} second, {l3} third",
+        "peak": f"{_core.measure_peak() / 1e9:.0f} GFLOP/s in float32, measured",
+        "kernels": f"{len(kernels)} for {len({op for op, *_ in kernels})} primitives",
+    }
+    for name, value in sorted(os.environ.items()):
+        if name.startswith("NATIVE_") or name.startswith("KERAS_"):
+            facts[name] = value
+    return facts
+
+
+def processor() -> str:
+    """The processor's name as its maker writes it."""
+    try:
+        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _version(*names: str) -> str:
+    for name in names:
+        try:
+            return f"{metadata.version(name)}"
+        except metadata.PackageNotFoundError:
+            continue
+    return "not installed"
