@@ -119,27 +119,32 @@ def shuffle(x, axis=0, seed=None):
     return ga.gather(x, order, axis)
 
 
+def _wide(dtype: str) -> str:
+    return "float64" if dtype == "float64" else "float32"
+
+
 def _parameter(value, shape, dtype: str) -> Tensor:
     return sh.broadcast_to(convert_to_tensor(value, dtype), tuple(shape))
 
 
 def gamma(shape, alpha, dtype=None, seed=None):
     """Gamma variates of shape parameter `alpha` and scale 1."""
-    return rh.random_gamma(_key(seed), _parameter(alpha, shape, _float(dtype)))
+    dtype = _float(dtype)
+    sample = rh.random_gamma(_key(seed), _parameter(alpha, shape, _wide(dtype)))
+    return ew.cast(sample, dtype)
 
 
 def binomial(shape, counts, probabilities, dtype=None, seed=None):
     """Numbers of successes in `counts` trials of the given probabilities."""
     dtype = _float(dtype)
-    counts, probabilities = (_parameter(p, shape, dtype) for p in (counts, probabilities))
-    return rh.random_binomial(_key(seed), counts, probabilities)
+    counts, probabilities = (_parameter(p, shape, _wide(dtype)) for p in (counts, probabilities))
+    return ew.cast(rh.random_binomial(_key(seed), counts, probabilities), dtype)
 
 
 def beta(shape, alpha, beta, dtype=None, seed=None):
     """Beta variates: a / (a + b) of two gamma variates."""
     dtype = _float(dtype)
     key = _key(seed)
-    wide = "float64" if dtype == "float64" else "float32"
-    a = rh.random_gamma(key, _parameter(alpha, shape, wide), stream=0)
-    b = rh.random_gamma(key, _parameter(beta, shape, wide), stream=1)
+    a = rh.random_gamma(key, _parameter(alpha, shape, _wide(dtype)), stream=0)
+    b = rh.random_gamma(key, _parameter(beta, shape, _wide(dtype)), stream=1)
     return ew.cast(ew.div(a, ew.add(a, b)), dtype)

@@ -68,7 +68,7 @@ def _binomial_shape(key, counts, probabilities):
 def _binomial_reference(key, counts, probabilities):
     counts = counts.astype(np.float64)
     probabilities = probabilities.astype(np.float64)
-    valid = (counts >= 0) & (probabilities >= 0) & (probabilities <= 1)
+    valid = (counts >= 0) & (counts < 2**63) & (probabilities >= 0) & (probabilities <= 1)
     counts, probabilities = np.where(valid, counts, 0), np.where(valid, probabilities, 0)
     drawn = _generator(key, 0).binomial(counts.astype(np.int64), probabilities)
     return np.where(valid, drawn, np.nan)

@@ -33,6 +33,8 @@ def _channel_axis(images: Tensor, data_format) -> int:
 
 
 def _planes(images: Tensor, axis: int) -> list[Tensor]:
+    if images.dims[axis] != 3:
+        raise ValueError(f"Invalid channel size: expected 3. Received: images.shape={images.shape}")
     dims = images.dims[:axis] + images.dims[axis + 1 :]
     start, stop = [0] * images.ndim, [None] * images.ndim
     planes = []

@@ -36,10 +36,11 @@ def gaussian_blur(images, kernel_size=(3, 3), sigma=(1.0, 1.0), data_format=None
     check_rank(images)
     sigma = convert_to_tensor(sigma, images.dtype)
     across, down = (sh.reshape(sh.slice(sigma, (i,), (i + 1,)), ()) for i in range(2))
+    width, height = map(int, kernel_size)
     x = sh.expand_dims(images, 0) if images.ndim == 3 else images
     # The kernel is the product of a row and a column: two passes of a few taps.
-    x = _each_channel(x, sh.expand_dims(_gaussian(kernel_size[0], across), 0), data_format)
-    x = _each_channel(x, sh.expand_dims(_gaussian(kernel_size[1], down), 1), data_format)
+    x = _each_channel(x, sh.expand_dims(_gaussian(width, across), 0), data_format)
+    x = _each_channel(x, sh.expand_dims(_gaussian(height, down), 1), data_format)
     return sh.reshape(x, x.dims[1:]) if images.ndim == 3 else x
 
 

@@ -66,7 +66,8 @@ def scan(f, init, xs=None, length=None, reverse=False, unroll=1):
     if xs is None and length is None:
         raise ValueError("Got no `xs` to scan over and `length` not provided.")
     init = tree.map_structure(convert_to_tensor, init)
-    xs = tree.map_structure(convert_to_tensor, xs)
+    if xs is not None:
+        xs = tree.map_structure(convert_to_tensor, xs)
     return control.scan(f, init, xs, length=length, reverse=reverse, unroll=unroll)
 
 

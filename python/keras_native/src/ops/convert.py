@@ -12,7 +12,7 @@ from keras_native.engine.primitives import shape as sh
 from keras_native.engine.symbolic import SymInt
 from keras_native.engine.tensor import Tensor, from_numpy
 
-_INT32 = range(-(2**31), 2**31)
+_NARROW_INTEGERS = {"int64": "int32", "uint64": "uint32"}
 
 
 def result_type(*operands) -> str:
@@ -37,8 +37,8 @@ def convert_to_tensor(x, dtype=None, sparse=None, ragged=None) -> Tensor:
 
     Args:
         x: a tensor, variable, Python number, (nested) list of these, NumPy array, or any object
-            that NumPy can read. Python ints become int32 (int64 where that is too narrow), floats
-            `floatx`; arrays keep their dtype.
+            that NumPy can read. 64-bit integers become 32-bit ones if they fit, Python floats
+            `floatx`; arrays of other dtypes keep them.
         dtype: of the result; None keeps or infers it.
 
     Raises:
@@ -91,6 +91,8 @@ def _as_array(x, dtype: str | None) -> np.ndarray:
         array = np.asarray(x)
         if isinstance(x, (bool, int, float, complex, list, tuple, range)) and dtype is None:
             dtype = _python_dtype(array)
+    if dtype is None and array.dtype.name in _NARROW_INTEGERS:
+        dtype = _narrow_integer(array)
     if array.dtype.kind not in "biufcV" or array.dtype.fields:
         raise TypeError(
             f"cannot convert a value of type {type(x).__name__} (NumPy dtype {array.dtype}) "
@@ -108,12 +110,15 @@ def _python_dtype(array: np.ndarray) -> str | None:
     """The dtype of Python numbers that NumPy has read at its own, wider defaults."""
     if array.dtype == np.float64:
         return config.floatx()
-    if array.dtype == np.complex128:
-        return "complex64"
-    if array.dtype == np.int64:
-        fits = array.size == 0 or (int(array.min()) in _INT32 and int(array.max()) in _INT32)
-        return "int32" if fits else None
-    return None
+    return "complex64" if array.dtype == np.complex128 else None
+
+
+def _narrow_integer(array: np.ndarray) -> str | None:
+    """The 32-bit dtype for 64-bit integers that fit: promotion knows no wider ones."""
+    narrow = _NARROW_INTEGERS[array.dtype.name]
+    info = np.iinfo(narrow)
+    fits = array.size == 0 or (array.min() >= info.min and array.max() <= info.max)
+    return narrow if fits else None
 
 
 def convert_to_numpy(x) -> np.ndarray:
