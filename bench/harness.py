@@ -7,6 +7,7 @@ same tables.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import math
 import time
@@ -115,7 +116,9 @@ def primitive(op: str):
         import pkgutil
 
         for module in pkgutil.iter_modules(primitives.__path__):
-            importlib.import_module(f"{primitives.__name__}.{module.name}")
+            # A family that fails to import must not hide another's results.
+            with contextlib.suppress(ImportError):
+                importlib.import_module(f"{primitives.__name__}.{module.name}")
     return REGISTRY[op]
 
 

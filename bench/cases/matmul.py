@@ -113,8 +113,8 @@ _SIZES = [
 ]
 _EMPTY = [(0, 3, 4), (3, 0, 4), (3, 4, 0)]
 
-# Layers of real models: an MLP at batch 128, ResNet-50's head and 1x1 convolutions, a decoder step, a
-# transformer's projection.
+# Layers of real models: an MLP at batch 128, ResNet-50's head and 1x1 convolutions, a decoder step,
+# a transformer's projection.
 _LAYERS = [
     (128, 784, 512),
     (128, 512, 512),

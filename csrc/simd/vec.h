@@ -44,7 +44,7 @@ static inline void store(T* p, Vec<T> v) {
 }
 template <class T>
 static inline Vec<T> splat(T x) {
-  return Vec<T>{} + x;
+  return x - Vec<T>{};  // x - 0 is x for every x, so no subtraction is left; 0 + x would not be (-0)
 }
 // The first n lanes, the others zero.
 template <class T>

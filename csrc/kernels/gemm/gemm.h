@@ -1,0 +1,144 @@
+// GEMM for other kernels: C[m, n] (+)= A[m, k] * B[k, n], then bias and activation.
+//
+// Three levels, each usable by itself:
+//   gemm_table()     one instruction set's micro-kernels and packing routines (plain function pointers)
+//   gemm::block()    a single-threaded product, callable from inside a pool task
+//   gemm::Plan       a whole product over a grid of tasks that depends on the problem alone
+//
+// Operands are strided: element (i, j) is data[i * row + j * column], one of the strides being 1. A
+// transpose is a swap of the strides.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "runtime/cpu.h"
+
+namespace native {
+namespace gemm {
+
+enum class Activation : int { None, Relu, Gelu, GeluTanh, Silu, Sigmoid, Tanh };
+
+template <class T>
+struct Operand {
+  const T* data;
+  int64_t row, column;  // strides in elements
+};
+
+// What happens to a finished tile of C. `bias` has one entry a column, or is null.
+template <class T>
+struct Epilogue {
+  const T* bias = nullptr;
+  Activation activation = Activation::None;
+};
+
+// B in panels: panel j holds columns [j * nr, (j + 1) * nr) as rows of nr elements, the last one padded
+// with zeros. `panel` is the distance between panels, `row` between rows. Packed panels have row == nr;
+// row-major B with a multiple of nr columns serves without packing (row = its row stride, panel = nr).
+template <class T>
+struct Panels {
+  const T* data;
+  int64_t row, panel;
+};
+
+// One block: m and n are arbitrary, k should be at most kernels.kc (a panel of B stays in L1). Rows of A
+// come in slivers of mr rows, `sliver` elements apart: mr * a.row, or mr * k where pack_a made slivers.
+template <class T>
+struct Block {
+  int64_t m, n, k;
+  Operand<T> a;
+  int64_t sliver;
+  Panels<T> b;
+  T* c;
+  int64_t c_row;
+  bool accumulate;       // C += instead of C =
+  Epilogue<T> epilogue;  // applied after the sum
+};
+
+template <class T>
+struct Kernels {
+  int mr, nr;  // the register tile
+  int kc, mc;  // block sizes: depth of a panel, rows of a task
+  void (*block)(const Block<T>&);
+  // Packs k rows and n columns of B into panels `panel` elements apart.
+  void (*pack_b)(const Operand<T>& b, int64_t k, int64_t n, T* out, int64_t panel);
+  // Copies the block's A to where it lies close together: block.a and block.sliver then point into `out`,
+  // which has packed_a_size() elements.
+  void (*pack_a)(Block<T>& block, T* out);
+  // y[n] (+)= x[k] * B[k, n], row-major B (column stride 1); x has a stride.
+  void (*gemv)(int64_t n, int64_t k, const T* x, int64_t x_step, const T* b, int64_t b_row, T* y);
+  // C[m, n] = A[m, k] * B[n, k]^T as dot products: both with contiguous k. For few rows.
+  void (*dots)(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, const T* b, int64_t b_row, T* c,
+               int64_t c_row);
+  // Bias and activation over m rows in place.
+  void (*finish)(int64_t m, int64_t n, T* c, int64_t c_row, const Epilogue<T>& epilogue);
+};
+
+struct GemmTable {
+  Kernels<float> f32;
+  Kernels<double> f64;
+};
+
+// Elements that packed B takes.
+template <class T>
+int64_t packed_b_size(const Kernels<T>& kernels, int64_t k, int64_t n) {
+  return (n + kernels.nr - 1) / kernels.nr * kernels.nr * k;
+}
+
+// Elements that one block of packed A takes.
+template <class T>
+int64_t packed_a_size(const Kernels<T>& kernels) {
+  return (kernels.mc + kernels.mr) * (kernels.kc + 16);
+}
+
+// Elements of scratch that block() and block_packed() need; 64-byte aligned.
+template <class T>
+int64_t block_scratch_size(const Kernels<T>& kernels, int64_t k, int64_t n);
+template <class T>
+int64_t block_packed_scratch_size(const Kernels<T>& kernels) {
+  return packed_a_size(kernels);
+}
+
+// C[m, n] (+)= A * B on the calling thread. k == 0 gives zeros (or leaves C) and the epilogue.
+template <class T>
+void block(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, const Operand<T>& a, const Operand<T>& b, T* c,
+           int64_t c_row, bool accumulate, const Epilogue<T>& epilogue, T* scratch);
+
+// The same with B in panels; kernels.pack_b with panel = k * nr makes them: {packed, nr, k * nr}.
+template <class T>
+void block_packed(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, const Operand<T>& a, const Panels<T>& b,
+                  T* c, int64_t c_row, bool accumulate, const Epilogue<T>& epilogue, T* scratch);
+
+// A product over the thread pool, of row-major operands without gaps. Immutable.
+template <class T>
+class Plan {
+ public:
+  Plan(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, bool transpose_a, bool transpose_b);
+  // Elements of scratch that run() needs; 64-byte aligned.
+  int64_t scratch_size() const;
+  void run(const T* a, const T* b, T* c, const Epilogue<T>& epilogue, T* scratch) const;
+
+ private:
+  enum class Path { Gemv, Dots, Tiles, SplitK };
+
+  void run_vector(const T* a, const T* b, T* c) const;
+  void run_dots(const T* a, const T* b, T* c, const Epilogue<T>& epilogue) const;
+  Panels<T> panels(const T* b, T* scratch) const;
+  void run_tiles(const T* a, const T* b, T* c, const Epilogue<T>& epilogue, T* scratch) const;
+  void run_split(const T* a, const T* b, T* c, const Epilogue<T>& epilogue, T* scratch) const;
+  void compute(const T* a, const Panels<T>& b, const T* edge, int64_t i, int64_t rows, int64_t j, int64_t columns,
+               int64_t p, int64_t depth, T* c, int64_t c_row, const Epilogue<T>& epilogue) const;
+
+  const Kernels<T>& kernels_;
+  int64_t m_, n_, k_;
+  bool transpose_a_, transpose_b_;
+  Path path_ = Path::Tiles;
+  bool pack_b_ = true;
+  int64_t task_m_, task_n_, splits_ = 1;
+};
+
+}  // namespace gemm
+
+NATIVE_ISA_TABLE(gemm::GemmTable, gemm_table)
+
+}  // namespace native

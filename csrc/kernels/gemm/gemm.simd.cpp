@@ -1,0 +1,349 @@
+// Micro-kernels and packing.
+//
+// The register tile is 6 rows by V vectors. With 16 registers V = 2: 12 accumulators, 2 of B, 1 of A, and
+// 12 FMAs in flight hide a latency of 4 to 5 cycles at two a cycle. With 32 registers (AVX-512) V = 4: 24
+// accumulators. An iteration of the 6x2 tile loads 8 vectors for 12 FMAs, below the two loads a cycle of
+// the first-level cache.
+#include "kernels/gemm/gemm.h"
+
+#include "simd/vec.h"
+
+#if defined(__AVX__)
+#include <immintrin.h>
+#endif
+
+namespace native {
+namespace NATIVE_ISA {
+namespace {
+
+using gemm::Activation;
+using gemm::Block;
+using gemm::Epilogue;
+using gemm::Operand;
+
+constexpr int kRows = 6;
+constexpr int kVectors = NATIVE_VEC_BYTES == 64 ? 4 : 2;
+
+// NaN stays NaN.
+template <class T>
+inline Vec<T> relu(Vec<T> x) {
+  return x < Vec<T>{} ? Vec<T>{} : x;
+}
+
+// R rows by V vectors of C, the last vector `tail` lanes wide. Partial: tail < lanes.
+template <class T, int R, int V, bool Partial>
+inline void tile(const Block<T>& block, const T* a, const T* b, T* c, const T* bias, int tail) {
+  constexpr int L = kLanes<T>;
+  Vec<T> sum[R][V];
+#pragma GCC unroll 8
+  for (int i = 0; i < R; ++i)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) sum[i][v] = Vec<T>{};
+  const int64_t a_row = block.a.row, a_step = block.a.column, b_step = block.b.row;
+  for (int64_t p = 0; p < block.k; ++p) {
+    Vec<T> bv[V];
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) bv[v] = load(b + v * L);
+#pragma GCC unroll 8
+    for (int i = 0; i < R; ++i) {
+      const Vec<T> x = splat(a[i * a_row]);
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) sum[i][v] += x * bv[v];
+    }
+    a += a_step;
+    b += b_step;
+  }
+  const bool clip = block.epilogue.activation == Activation::Relu, accumulate = block.accumulate;
+  const int64_t c_row = block.c_row;
+#pragma GCC unroll 4
+  for (int v = 0; v < V; ++v) {
+    const bool part = Partial && v == V - 1;
+    Vec<T> offset{};
+    if (bias) offset = part ? load_part(bias + v * L, tail) : load(bias + v * L);
+#pragma GCC unroll 8
+    for (int i = 0; i < R; ++i) {
+      T* out = c + i * c_row + v * L;
+      Vec<T> result = sum[i][v];
+      if (accumulate) result += part ? load_part(out, tail) : load(out);
+      if (bias) result += offset;
+      if (clip) result = relu<T>(result);
+      if (part)
+        store_part(out, result, tail);
+      else
+        store(out, result);
+    }
+  }
+}
+
+template <class T>
+using TileFunction = void (*)(const Block<T>&, const T*, const T*, T*, const T*, int);
+
+template <class T, int V, bool Partial>
+struct TileRow {
+  static constexpr TileFunction<T> by_rows[kRows] = {tile<T, 1, V, Partial>, tile<T, 2, V, Partial>,
+                                                     tile<T, 3, V, Partial>, tile<T, 4, V, Partial>,
+                                                     tile<T, 5, V, Partial>, tile<T, 6, V, Partial>};
+};
+
+template <class T>
+TileFunction<T> choose_tile(int rows, int vectors, bool partial) {
+  const int i = rows - 1;
+  if constexpr (kVectors == 4) {
+    if (vectors == 4) return partial ? TileRow<T, 4, true>::by_rows[i] : TileRow<T, 4, false>::by_rows[i];
+    if (vectors == 3) return partial ? TileRow<T, 3, true>::by_rows[i] : TileRow<T, 3, false>::by_rows[i];
+  }
+  if (vectors == 2) return partial ? TileRow<T, 2, true>::by_rows[i] : TileRow<T, 2, false>::by_rows[i];
+  return partial ? TileRow<T, 1, true>::by_rows[i] : TileRow<T, 1, false>::by_rows[i];
+}
+
+// A panel of B stays in the first-level cache while all slivers of A pass.
+template <class T>
+void block(const Block<T>& block) {
+  constexpr int L = kLanes<T>, N = kVectors * L;
+  for (int64_t j = 0; j < block.n; j += N) {
+    const int columns = static_cast<int>(block.n - j < N ? block.n - j : N);
+    const int vectors = (columns + L - 1) / L, tail = columns - (vectors - 1) * L;
+    const T* b = block.b.data + j / N * block.b.panel;
+    const T* bias = block.epilogue.bias ? block.epilogue.bias + j : nullptr;
+    const TileFunction<T> whole = choose_tile<T>(kRows, vectors, tail < L);
+    const T* a = block.a.data;
+    T* c = block.c + j;
+    int64_t left = block.m;
+    for (; left >= 2 * kRows || left == kRows; left -= kRows, a += block.sliver, c += kRows * block.c_row)
+      whole(block, a, b, c, bias, tail);
+    if (left == 0) continue;
+    // 8 rows as 4 and 4: fewer than 4 rows do not hide the latency of FMA. Slivers cannot be cut elsewhere.
+    const bool even = left > kRows && block.sliver == kRows * block.a.row;
+    const int first = static_cast<int>(even ? (left + 1) / 2 : left < kRows ? left : kRows);
+    const int second = static_cast<int>(left - first);
+    choose_tile<T>(first, vectors, tail < L)(block, a, b, c, bias, tail);
+    if (second > 0)
+      choose_tile<T>(second, vectors, tail < L)(block, even ? a + first * block.a.row : a + block.sliver, b,
+                                                c + first * block.c_row, bias, tail);
+  }
+}
+
+// Packing
+
+#if defined(__AVX__)
+// Transposes 8x8 floats.
+inline void transpose8(const float* in, int64_t in_row, float* out, int64_t out_row) {
+  __m256 r[8], t[8];
+#pragma GCC unroll 8
+  for (int i = 0; i < 4; ++i) {
+    // Row i beside row i + 4: the exchange of halves costs no shuffle.
+    r[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(in + i * in_row)),
+                                _mm_loadu_ps(in + (i + 4) * in_row), 1);
+    r[i + 4] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(in + i * in_row + 4)),
+                                    _mm_loadu_ps(in + (i + 4) * in_row + 4), 1);
+  }
+#pragma GCC unroll 2
+  for (int h = 0; h < 8; h += 4) {
+    t[h] = _mm256_unpacklo_ps(r[h], r[h + 1]);
+    t[h + 1] = _mm256_unpackhi_ps(r[h], r[h + 1]);
+    t[h + 2] = _mm256_unpacklo_ps(r[h + 2], r[h + 3]);
+    t[h + 3] = _mm256_unpackhi_ps(r[h + 2], r[h + 3]);
+    _mm256_storeu_ps(out + h * out_row, _mm256_shuffle_ps(t[h], t[h + 2], 0x44));
+    _mm256_storeu_ps(out + (h + 1) * out_row, _mm256_shuffle_ps(t[h], t[h + 2], 0xee));
+    _mm256_storeu_ps(out + (h + 2) * out_row, _mm256_shuffle_ps(t[h + 1], t[h + 3], 0x44));
+    _mm256_storeu_ps(out + (h + 3) * out_row, _mm256_shuffle_ps(t[h + 1], t[h + 3], 0xee));
+  }
+}
+#endif
+
+// out[j * out_row + i] = in[i * in_row + j].
+template <class T>
+void transpose(const T* in, int64_t in_row, int64_t rows, int64_t columns, T* out, int64_t out_row) {
+  int64_t i = 0;
+#if defined(__AVX__)
+  if constexpr (sizeof(T) == 4) {
+    for (; i + 8 <= rows; i += 8) {
+      int64_t j = 0;
+      for (; j + 8 <= columns; j += 8)
+        transpose8(reinterpret_cast<const float*>(in + i * in_row + j), in_row,
+                   reinterpret_cast<float*>(out + j * out_row + i), out_row);
+      for (; j < columns; ++j)
+        for (int64_t s = i; s < i + 8; ++s) out[j * out_row + s] = in[s * in_row + j];
+    }
+  }
+#endif
+  for (; i < rows; ++i)
+    for (int64_t j = 0; j < columns; ++j) out[j * out_row + i] = in[i * in_row + j];
+}
+
+template <class T>
+void copy_rows(const T* in, int64_t in_row, int64_t rows, int64_t columns, T* out, int64_t out_row) {
+  constexpr int L = kLanes<T>;
+  for (int64_t i = 0; i < rows; ++i) {
+    int64_t j = 0;
+    for (; j + L <= columns; j += L) store(out + i * out_row + j, load(in + i * in_row + j));
+    for (; j < columns; ++j) out[i * out_row + j] = in[i * in_row + j];
+  }
+}
+
+template <class T>
+void pack_b(const Operand<T>& b, int64_t k, int64_t n, T* out, int64_t panel) {
+  constexpr int N = kVectors * kLanes<T>;
+  for (int64_t j = 0; j < n; j += N, out += panel) {
+    const int64_t columns = n - j < N ? n - j : N;
+    if (columns < N)
+      for (int64_t p = 0; p < k; ++p)
+        for (int64_t s = columns; s < N; ++s) out[p * N + s] = T{};
+    if (b.column == 1)
+      copy_rows(b.data + j, b.row, k, columns, out, N);
+    else
+      transpose(b.data + j * b.column, b.column, columns, k, out, N);
+  }
+}
+
+// Rows stay rows, a little more than k apart so that six of them do not fall into one cache set; columns
+// become slivers of kRows. Either way the micro-kernel reads a few kilobytes that lie together.
+template <class T>
+void pack_a(Block<T>& block, T* out) {
+  const Operand<T> a = block.a;
+  const int64_t m = block.m, k = block.k;
+  if (a.column == 1) {
+    constexpr int64_t line = 64 / sizeof(T);
+    const int64_t step = (k + line - 1) / line * line + line;
+    copy_rows(a.data, a.row, m, k, out, step);
+    block.a = {out, step, 1};
+    block.sliver = kRows * step;
+    return;
+  }
+  block.a = {out, 1, kRows};
+  block.sliver = kRows * k;
+  for (int64_t i = 0; i < m; i += kRows, out += kRows * k) {
+    const int rows = static_cast<int>(m - i < kRows ? m - i : kRows);
+    const T* in = a.data + i;
+    if (rows == kRows) {
+      for (int64_t p = 0; p < k; ++p)
+        for (int r = 0; r < kRows; ++r) out[p * kRows + r] = in[p * a.column + r];
+    } else {
+      for (int64_t p = 0; p < k; ++p)
+        for (int r = 0; r < rows; ++r) out[p * kRows + r] = in[p * a.column + r];
+    }
+  }
+}
+
+// One row
+
+// Several rows of B a pass: fewer visits to y, and as many streams as prefetchers follow.
+template <class T, int R>
+inline void gemv_rows(int64_t n, const T* x, int64_t x_step, const T* b, int64_t b_row, T* y, bool accumulate) {
+  constexpr int L = kLanes<T>;
+  Vec<T> xs[R];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) xs[r] = splat(x[r * x_step]);
+  int64_t j = 0;
+  for (; j + L <= n; j += L) {
+    // Two sums: half the chain of dependent FMAs.
+    Vec<T> even = accumulate ? load(y + j) : Vec<T>{}, odd{};
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) (r % 2 ? odd : even) += xs[r] * load(b + r * b_row + j);
+    store(y + j, even + odd);
+  }
+  for (; j < n; ++j) {
+    T even = accumulate ? y[j] : T{}, odd{};
+    for (int r = 0; r < R; ++r) (r % 2 ? odd : even) += x[r * x_step] * b[r * b_row + j];
+    y[j] = even + odd;
+  }
+}
+
+template <class T>
+void gemv(int64_t n, int64_t k, const T* x, int64_t x_step, const T* b, int64_t b_row, T* y) {
+  int64_t p = 0;
+  for (; p + 8 <= k; p += 8) gemv_rows<T, 8>(n, x + p * x_step, x_step, b + p * b_row, b_row, y, p > 0);
+  for (; p < k; ++p) gemv_rows<T, 1>(n, x + p * x_step, x_step, b + p * b_row, b_row, y, p > 0);
+  if (k == 0)
+    for (int64_t j = 0; j < n; ++j) y[j] = T{};
+}
+
+// R rows of A times C rows of B, vectors along k.
+template <class T, int R, int C>
+inline void dot_tile(int64_t k, const T* a, int64_t a_row, const T* b, int64_t b_row, T* c, int64_t c_row) {
+  constexpr int L = kLanes<T>;
+  Vec<T> sum[R][C];
+#pragma GCC unroll 4
+  for (int i = 0; i < R; ++i)
+#pragma GCC unroll 8
+    for (int j = 0; j < C; ++j) sum[i][j] = Vec<T>{};
+  int64_t p = 0;
+  for (; p + L <= k; p += L) {
+    Vec<T> x[R];
+#pragma GCC unroll 4
+    for (int i = 0; i < R; ++i) x[i] = load(a + i * a_row + p);
+#pragma GCC unroll 8
+    for (int j = 0; j < C; ++j) {
+      const Vec<T> y = load(b + j * b_row + p);
+#pragma GCC unroll 4
+      for (int i = 0; i < R; ++i) sum[i][j] += x[i] * y;
+    }
+  }
+  for (int i = 0; i < R; ++i)
+    for (int j = 0; j < C; ++j) {
+      T total = reduce_add<T>(sum[i][j]);
+      for (int64_t q = p; q < k; ++q) total += a[i * a_row + q] * b[j * b_row + q];
+      c[i * c_row + j] = total;
+    }
+}
+
+template <class T, int R>
+void dot_rows(int64_t n, int64_t k, const T* a, int64_t a_row, const T* b, int64_t b_row, T* c, int64_t c_row) {
+  // 12 accumulators, or 8 where there is one row of A.
+  constexpr int C = R == 1 ? 8 : R == 2 ? 6 : R == 3 ? 4 : 3;
+  int64_t j = 0;
+  for (; j + C <= n; j += C) dot_tile<T, R, C>(k, a, a_row, b + j * b_row, b_row, c + j, c_row);
+  for (; j < n; ++j) dot_tile<T, R, 1>(k, a, a_row, b + j * b_row, b_row, c + j, c_row);
+}
+
+template <class T>
+void dots(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, const T* b, int64_t b_row, T* c, int64_t c_row) {
+  int64_t i = 0;
+  for (; i + 4 <= m; i += 4) dot_rows<T, 4>(n, k, a + i * a_row, a_row, b, b_row, c + i * c_row, c_row);
+  a += i * a_row;
+  c += i * c_row;
+  if (m - i == 3) dot_rows<T, 3>(n, k, a, a_row, b, b_row, c, c_row);
+  if (m - i == 2) dot_rows<T, 2>(n, k, a, a_row, b, b_row, c, c_row);
+  if (m - i == 1) dot_rows<T, 1>(n, k, a, a_row, b, b_row, c, c_row);
+}
+
+template <class T>
+void finish(int64_t m, int64_t n, T* c, int64_t c_row, const Epilogue<T>& epilogue) {
+  constexpr int L = kLanes<T>;
+  const bool clip = epilogue.activation == Activation::Relu;
+  for (int64_t i = 0; i < m; ++i, c += c_row)
+    for (int64_t j = 0; j < n; j += L) {
+      const int lanes = static_cast<int>(n - j < L ? n - j : L);
+      Vec<T> x = lanes == L ? load(c + j) : load_part(c + j, lanes);
+      if (epilogue.bias) x += lanes == L ? load(epilogue.bias + j) : load_part(epilogue.bias + j, lanes);
+      if (clip) x = relu<T>(x);
+      if (lanes == L)
+        store(c + j, x);
+      else
+        store_part(c + j, x, lanes);
+    }
+}
+
+// kc: a panel of B takes half of a 32 KB first-level cache (16 KB), and as AVX-512 panels are four times
+// as wide they come from the second level instead, where depth costs nothing: 384.
+template <class T>
+constexpr gemm::Kernels<T> kernels() {
+  return {kRows,
+          kVectors * kLanes<T>,
+          NATIVE_VEC_BYTES == 64 ? 384 : 256,
+          96,
+          block<T>,
+          pack_b<T>,
+          pack_a<T>,
+          gemv<T>,
+          dots<T>,
+          finish<T>};
+}
+
+}  // namespace
+
+extern const gemm::GemmTable gemm_table;
+const gemm::GemmTable gemm_table = {kernels<float>(), kernels<double>()};
+
+}  // namespace NATIVE_ISA
+}  // namespace native
