@@ -106,7 +106,8 @@ class Trainer(base_trainer.Trainer):
     def _flags(self):
         variables = self.__dict__.get("_native_variables")
         if variables is None:
-            variables = self._native_variables = list(self.variables)
+            # Past Keras's __setattr__, which would take the list for state of the model.
+            variables = self.__dict__["_native_variables"] = list(self.variables)
         return tuple([v._trainable for v in variables])
 
     def _make(self, step):
