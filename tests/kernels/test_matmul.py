@@ -1,8 +1,18 @@
 """matmul, linear and einsum: the table of cases, and what a table does not say."""
 
+import itertools
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras_native import _core
+from keras_native.engine.primitives.matmul import einsum, linear, matmul
+from keras_native.engine.tensor import from_numpy
+
 from bench import harness
+from bench.cases.matmul import linear as linear_case
+from bench.cases.matmul import matmul as matmul_case
 
 CASES = harness.test_cases(harness.load_cases("matmul"))
 GRADIENTS = [
@@ -10,6 +20,10 @@ GRADIENTS = [
     for case in CASES
     if case.grad and case.inputs[0][1] == "float32" and 0 not in case.inputs[0][0]
 ]
+
+
+def tensor(*shape, dtype="float32", seed=0):
+    return from_numpy(np.random.default_rng(seed).standard_normal(shape).astype(dtype))
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -20,3 +34,105 @@ def test_forward(case):
 @pytest.mark.parametrize("case", GRADIENTS, ids=str)
 def test_gradient(case):
     harness.check_gradient(case)
+
+
+def test_every_case_has_a_kernel():
+    without = [str(case) for case in CASES if harness.kernel_of(case) is None]
+    assert without == ["linear[float64[9x20]_float64[20x33]_float64[33];activation=tanh]"]
+
+
+size = st.integers(1, 130)
+
+
+@settings(max_examples=40, deadline=None)
+@given(m=size, k=st.integers(0, 600), n=size, ta=st.booleans(), tb=st.booleans())
+def test_random_sizes(m, k, n, ta, tb):
+    harness.check_forward(matmul_case(m, k, n, ta=ta, tb=tb), threads=(2,))
+
+
+@settings(max_examples=15, deadline=None)
+@given(m=size, k=st.integers(0, 600), n=size, tw=st.booleans(), bias=st.booleans())
+def test_random_linear(m, k, n, tw, bias):
+    harness.check_forward(linear_case(m, k, n, "gelu", tw=tw, bias=bias), threads=(2,))
+
+
+# Paths that small sizes do not reach: split k, direct panels with a remainder, packed A.
+@pytest.mark.parametrize(
+    "sizes", [(20, 9000, 30), (40, 600, 333), (200, 600, 200), (98, 520, 530), (1, 999, 2001)]
+)
+@pytest.mark.parametrize("ta, tb", itertools.product((False, True), repeat=2))
+def test_larger_sizes(sizes, ta, tb):
+    harness.check_forward(matmul_case(*sizes, ta=ta, tb=tb))
+
+
+@pytest.mark.parametrize("isa", harness.isas())
+@pytest.mark.parametrize("sizes", [(1, 20, 40), (5, 20, 40), (70, 20, 40), (5, 20, 1)])
+@pytest.mark.parametrize("tb", [False, True])
+def test_nan_and_infinity_stay_in_their_row_and_column(isa, sizes, tb):
+    _core.set_isa(isa)
+    m, k, n = sizes
+    a = np.ones((m, k), "float32")
+    b = np.ones((n, k) if tb else (k, n), "float32")
+    a[m - 1, 3] = np.nan
+    a[0, 2] = np.inf if m > 1 else np.nan
+    got = matmul(from_numpy(a), from_numpy(b), transpose_b=tb).numpy()
+    want = a.astype("float64") @ (b.T if tb else b)
+    np.testing.assert_array_equal(got, want)
+    got = linear(from_numpy(a), from_numpy(b), activation="relu", transpose_w=tb).numpy()
+    np.testing.assert_array_equal(got, np.maximum(want, 0))
+
+
+@pytest.mark.parametrize(
+    "call, error, text",
+    [
+        (
+            lambda: matmul(tensor(2, 3), tensor(4, 5)),
+            ValueError,
+            "matmul: inner dimensions 3 and 4",
+        ),
+        (lambda: matmul(tensor(3), tensor(3, 5)), ValueError, "rank 2 or more"),
+        (lambda: matmul(tensor(2, 2, 3), tensor(3, 3, 5)), ValueError, "do not broadcast"),
+        (lambda: matmul(tensor(2, 3), tensor(3, 5, dtype="float64")), TypeError, "one dtype"),
+        (lambda: linear(tensor(2, 3), tensor(4, 5)), ValueError, "linear: inner dimensions"),
+        (lambda: linear(tensor(2, 3), tensor(3, 5), tensor(4)), ValueError, "bias must have shape"),
+        (lambda: linear(tensor(2, 3), tensor(3, 5), None, "elu"), ValueError, "'elu'"),
+        (lambda: einsum("ij,jk", tensor(2, 3)), ValueError, "2 terms but 1 operands"),
+        (lambda: einsum("ij,jk->ik", tensor(2, 3), tensor(4, 5)), ValueError, "'j'"),
+        (lambda: einsum("ij->k", tensor(2, 3)), ValueError, "unknown"),
+        (lambda: einsum("ijk->i", tensor(2, 3)), ValueError, "rank 2"),
+    ],
+)
+def test_bad_input(call, error, text):
+    with pytest.raises(error, match=text):
+        call()
+
+
+@pytest.mark.parametrize(
+    "equation, shapes",
+    [
+        ("ij,jk->ik", [(3, 4), (4, 5)]),
+        ("ij,jk", [(3, 4), (4, 5)]),
+        ("bij,bjk->bik", [(2, 3, 4), (2, 4, 5)]),
+        ("bhqd,bhkd->bhqk", [(2, 3, 4, 5), (2, 3, 6, 5)]),
+        ("bqhd,bkhd->bhqk", [(2, 4, 3, 5), (2, 6, 3, 5)]),
+        ("...ij,...jk->...ik", [(2, 1, 3, 4), (5, 4, 6)]),
+        ("...ij,jk", [(2, 3, 4), (4, 5)]),
+        ("abc,cd,def->abef", [(2, 3, 4), (4, 5), (5, 6, 7)]),
+        ("i,j->ij", [(3,), (4,)]),
+        ("ij,ij->ij", [(3, 4), (3, 4)]),
+        ("i,i->", [(7,), (7,)]),
+        ("ii->i", [(4, 4)]),
+        ("ii", [(4, 4)]),
+        ("iji->j", [(4, 3, 4)]),
+        ("ij->ji", [(3, 4)]),
+        ("ij->", [(3, 4)]),
+        ("ij,kj->i", [(3, 4), (5, 4)]),
+        ("ij,jk->ik", [(3, 1), (4, 5)]),
+        ("abcd,efg->", [(1, 2, 2, 1), (2, 1, 2)]),
+        ("ab,bc,cd,de->ae", [(2, 3), (3, 4), (4, 5), (5, 6)]),
+    ],
+)
+def test_einsum(equation, shapes):
+    arrays = [np.random.default_rng(i).standard_normal(s) for i, s in enumerate(shapes)]
+    got = einsum(equation, *(from_numpy(a) for a in arrays)).numpy()
+    np.testing.assert_allclose(got, np.einsum(equation, *arrays), rtol=1e-12, atol=1e-12)

@@ -79,6 +79,27 @@ struct GemmTable {
   Kernels<double> f64;
 };
 
+// Conversion of `count` elements.
+struct VectorTable {
+  void (*widen_bf16)(const uint16_t* in, float* out, int64_t count);
+  void (*narrow_bf16)(const float* in, uint16_t* out, int64_t count);
+  void (*widen_f16)(const uint16_t* in, float* out, int64_t count);
+  void (*narrow_f16)(const float* in, uint16_t* out, int64_t count);
+};
+
+// Products of integers modulo the output's width, named after widths. Rows [0, m) of C = A * B with any
+// strides; C is row-major without gaps.
+template <class In, class Out>
+using IntegerProduct = void (*)(int64_t m, int64_t n, int64_t k, const Operand<In>& a, const Operand<In>& b, Out* c);
+struct IntegerTable {
+  IntegerProduct<uint8_t, uint8_t> u8;
+  IntegerProduct<uint16_t, uint16_t> u16;
+  IntegerProduct<uint32_t, uint32_t> u32;
+  IntegerProduct<uint64_t, uint64_t> u64;
+  IntegerProduct<int8_t, uint32_t> i8_to_32;
+  IntegerProduct<uint8_t, uint32_t> u8_to_32;
+};
+
 // Elements that packed B takes.
 template <class T>
 int64_t packed_b_size(const Kernels<T>& kernels, int64_t k, int64_t n) {
@@ -140,5 +161,7 @@ class Plan {
 }  // namespace gemm
 
 NATIVE_ISA_TABLE(gemm::GemmTable, gemm_table)
+NATIVE_ISA_TABLE(gemm::VectorTable, gemm_vector_table)
+NATIVE_ISA_TABLE(gemm::IntegerTable, gemm_integer_table)
 
 }  // namespace native

@@ -4,8 +4,7 @@
 // 12 FMAs in flight hide a latency of 4 to 5 cycles at two a cycle. With 32 registers (AVX-512) V = 4: 24
 // accumulators. An iteration of the 6x2 tile loads 8 vectors for 12 FMAs, below the two loads a cycle of
 // the first-level cache.
-#include "kernels/gemm/gemm.h"
-
+#include "kernels/gemm/parts.h"
 #include "simd/vec.h"
 
 #if defined(__AVX__)
@@ -225,119 +224,13 @@ void pack_a(Block<T>& block, T* out) {
   }
 }
 
-// One row
-
-// Several rows of B a pass: fewer visits to y, and as many streams as prefetchers follow.
-template <class T, int R>
-inline void gemv_rows(int64_t n, const T* x, int64_t x_step, const T* b, int64_t b_row, T* y, bool accumulate) {
-  constexpr int L = kLanes<T>;
-  Vec<T> xs[R];
-#pragma GCC unroll 8
-  for (int r = 0; r < R; ++r) xs[r] = splat(x[r * x_step]);
-  int64_t j = 0;
-  for (; j + L <= n; j += L) {
-    // Two sums: half the chain of dependent FMAs.
-    Vec<T> even = accumulate ? load(y + j) : Vec<T>{}, odd{};
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) (r % 2 ? odd : even) += xs[r] * load(b + r * b_row + j);
-    store(y + j, even + odd);
-  }
-  for (; j < n; ++j) {
-    T even = accumulate ? y[j] : T{}, odd{};
-    for (int r = 0; r < R; ++r) (r % 2 ? odd : even) += x[r * x_step] * b[r * b_row + j];
-    y[j] = even + odd;
-  }
-}
-
-template <class T>
-void gemv(int64_t n, int64_t k, const T* x, int64_t x_step, const T* b, int64_t b_row, T* y) {
-  int64_t p = 0;
-  for (; p + 8 <= k; p += 8) gemv_rows<T, 8>(n, x + p * x_step, x_step, b + p * b_row, b_row, y, p > 0);
-  for (; p < k; ++p) gemv_rows<T, 1>(n, x + p * x_step, x_step, b + p * b_row, b_row, y, p > 0);
-  if (k == 0)
-    for (int64_t j = 0; j < n; ++j) y[j] = T{};
-}
-
-// R rows of A times C rows of B, vectors along k.
-template <class T, int R, int C>
-inline void dot_tile(int64_t k, const T* a, int64_t a_row, const T* b, int64_t b_row, T* c, int64_t c_row) {
-  constexpr int L = kLanes<T>;
-  Vec<T> sum[R][C];
-#pragma GCC unroll 4
-  for (int i = 0; i < R; ++i)
-#pragma GCC unroll 8
-    for (int j = 0; j < C; ++j) sum[i][j] = Vec<T>{};
-  int64_t p = 0;
-  for (; p + L <= k; p += L) {
-    Vec<T> x[R];
-#pragma GCC unroll 4
-    for (int i = 0; i < R; ++i) x[i] = load(a + i * a_row + p);
-#pragma GCC unroll 8
-    for (int j = 0; j < C; ++j) {
-      const Vec<T> y = load(b + j * b_row + p);
-#pragma GCC unroll 4
-      for (int i = 0; i < R; ++i) sum[i][j] += x[i] * y;
-    }
-  }
-  for (int i = 0; i < R; ++i)
-    for (int j = 0; j < C; ++j) {
-      T total = reduce_add<T>(sum[i][j]);
-      for (int64_t q = p; q < k; ++q) total += a[i * a_row + q] * b[j * b_row + q];
-      c[i * c_row + j] = total;
-    }
-}
-
-template <class T, int R>
-void dot_rows(int64_t n, int64_t k, const T* a, int64_t a_row, const T* b, int64_t b_row, T* c, int64_t c_row) {
-  // 12 accumulators, or 8 where there is one row of A.
-  constexpr int C = R == 1 ? 8 : R == 2 ? 6 : R == 3 ? 4 : 3;
-  int64_t j = 0;
-  for (; j + C <= n; j += C) dot_tile<T, R, C>(k, a, a_row, b + j * b_row, b_row, c + j, c_row);
-  for (; j < n; ++j) dot_tile<T, R, 1>(k, a, a_row, b + j * b_row, b_row, c + j, c_row);
-}
-
-template <class T>
-void dots(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, const T* b, int64_t b_row, T* c, int64_t c_row) {
-  int64_t i = 0;
-  for (; i + 4 <= m; i += 4) dot_rows<T, 4>(n, k, a + i * a_row, a_row, b, b_row, c + i * c_row, c_row);
-  a += i * a_row;
-  c += i * c_row;
-  if (m - i == 3) dot_rows<T, 3>(n, k, a, a_row, b, b_row, c, c_row);
-  if (m - i == 2) dot_rows<T, 2>(n, k, a, a_row, b, b_row, c, c_row);
-  if (m - i == 1) dot_rows<T, 1>(n, k, a, a_row, b, b_row, c, c_row);
-}
-
-template <class T>
-void finish(int64_t m, int64_t n, T* c, int64_t c_row, const Epilogue<T>& epilogue) {
-  constexpr int L = kLanes<T>;
-  const bool clip = epilogue.activation == Activation::Relu;
-  for (int64_t i = 0; i < m; ++i, c += c_row)
-    for (int64_t j = 0; j < n; j += L) {
-      const int lanes = static_cast<int>(n - j < L ? n - j : L);
-      Vec<T> x = lanes == L ? load(c + j) : load_part(c + j, lanes);
-      if (epilogue.bias) x += lanes == L ? load(epilogue.bias + j) : load_part(epilogue.bias + j, lanes);
-      if (clip) x = relu<T>(x);
-      if (lanes == L)
-        store(c + j, x);
-      else
-        store_part(c + j, x, lanes);
-    }
-}
-
 // kc: a panel of B takes half of a 32 KB first-level cache (16 KB), and as AVX-512 panels are four times
 // as wide they come from the second level instead, where depth costs nothing: 384.
 template <class T>
 constexpr gemm::Kernels<T> kernels() {
-  return {kRows,
-          kVectors * kLanes<T>,
-          NATIVE_VEC_BYTES == 64 ? 384 : 256,
-          96,
-          block<T>,
-          pack_b<T>,
-          pack_a<T>,
-          gemv<T>,
-          dots<T>,
-          finish<T>};
+  return {
+      kRows, kVectors * kLanes<T>, NATIVE_VEC_BYTES == 64 ? 384 : 256, 96, block<T>, pack_b<T>, pack_a<T>, gemv, dots,
+      finish};
 }
 
 }  // namespace

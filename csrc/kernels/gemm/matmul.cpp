@@ -137,28 +137,130 @@ class Matmul : public Kernel {
   int64_t group_;
 };
 
-bool same_dtype(const Problem& problem) {
+// Half precision: operands are widened once, the product is that of float32, and the result is rounded once.
+class HalfMatmul : public Kernel {
+ public:
+  HalfMatmul(const Problem& problem, const Matrices& matrices, Activation activation, bool bias)
+      : product_(matrices, activation, bias) {
+    const bool brain = problem.in[0].dtype == DType::BF16;
+    const gemm::VectorTable& table = gemm_vector_table();
+    widen_ = brain ? table.widen_bf16 : table.widen_f16;
+    if (problem.out[0].dtype != DType::F32) narrow_ = brain ? table.narrow_bf16 : table.narrow_f16;
+    for (const Spec& spec : problem.in) counts_.push_back(spec.count());
+    out_count_ = problem.out[0].count();
+  }
+
+  size_t scratch_bytes() const override {
+    int64_t elements = narrow_ ? padded(out_count_) : 0;
+    for (int64_t count : counts_) elements += padded(count);
+    return sizeof(float) * static_cast<size_t>(elements) + product_.scratch_bytes();
+  }
+
+  void run(const void* const* in, void* const* out, void* scratch) const override {
+    float* next = static_cast<float*>(scratch);
+    const void* wide[3] = {};
+    for (size_t i = 0; i < counts_.size(); ++i) {
+      const uint16_t* from = static_cast<const uint16_t*>(in[i]);
+      float* const to = next;
+      pieces(counts_[i], [&](int64_t start, int64_t count) { widen_(from + start, to + start, count); });
+      wide[i] = to;
+      next += padded(counts_[i]);
+    }
+    if (!narrow_) return product_.run(wide, out, next);
+    void* results[1] = {next};
+    product_.run(wide, results, next + padded(out_count_));
+    uint16_t* const to = static_cast<uint16_t*>(out[0]);
+    pieces(out_count_, [&](int64_t start, int64_t count) { narrow_(next + start, to + start, count); });
+  }
+
+ private:
+  static int64_t padded(int64_t count) { return (count + 15) / 16 * 16; }
+  template <class F>
+  static void pieces(int64_t count, const F& body) {
+    constexpr int64_t kPiece = 1 << 16;
+    pool::parallel_for((count + kPiece - 1) / kPiece,
+                       [&](int64_t task) { body(task * kPiece, std::min(kPiece, count - task * kPiece)); });
+  }
+
+  const Matmul<float> product_;
+  void (*widen_)(const uint16_t*, float*, int64_t);
+  void (*narrow_)(const float*, uint16_t*, int64_t) = nullptr;
+  std::vector<int64_t> counts_;
+  int64_t out_count_;
+};
+
+template <class In, class Out>
+class IntegerMatmul : public Kernel {
+ public:
+  IntegerMatmul(const Matrices& matrices, gemm::IntegerProduct<In, Out> product) : p_(matrices), product_(product) {}
+
+  void run(const void* const* in, void* const* out, void*) const override {
+    const In *a = static_cast<const In*>(in[0]), *b = static_cast<const In*>(in[1]);
+    Out* c = static_cast<Out*>(out[0]);
+    const int64_t rows = std::max<int64_t>(1, (1 << 20) / std::max<int64_t>(1, p_.n * p_.k));
+    const int64_t each = (p_.m + rows - 1) / rows;
+    pool::parallel_for(p_.batch * each, [&](int64_t task) {
+      const int64_t matrix = task / each, i = task % each * rows;
+      const In* one_a = a + (p_.batch > 1 ? p_.index_a[matrix] : 0) * p_.m * p_.k + (p_.transpose_a ? i : i * p_.k);
+      const In* one_b = b + (p_.batch > 1 ? p_.index_b[matrix] : 0) * p_.k * p_.n;
+      product_(std::min(rows, p_.m - i), p_.n, p_.k, {one_a, p_.transpose_a ? 1 : p_.k, p_.transpose_a ? p_.m : 1},
+               {one_b, p_.transpose_b ? 1 : p_.n, p_.transpose_b ? p_.k : 1}, c + (matrix * p_.m + i) * p_.n);
+    });
+  }
+
+ private:
+  const Matrices p_;
+  const gemm::IntegerProduct<In, Out> product_;
+};
+
+bool is_half(DType dtype) { return dtype == DType::F16 || dtype == DType::BF16; }
+
+// The kernel of a float problem, or nullptr.
+std::unique_ptr<Kernel> prepare_float(const Problem& problem, const Matrices& matrices, Activation activation) {
+  const DType dtype = problem.in[0].dtype, out = problem.out[0].dtype;
+  const bool bias = problem.in.size() == 3;
   for (const Spec& spec : problem.in)
-    if (spec.dtype != problem.out[0].dtype) return false;
-  return true;
+    if (spec.dtype != dtype) return nullptr;
+  if (is_half(dtype) && (out == dtype || out == DType::F32))
+    return std::make_unique<HalfMatmul>(problem, matrices, activation, bias);
+  if (out != dtype) return nullptr;
+  if (dtype == DType::F32) return std::make_unique<Matmul<float>>(matrices, activation, bias);
+  // Double precision has no vector functions: the others go by the reference.
+  if (dtype == DType::F64 && (activation == Activation::None || activation == Activation::Relu))
+    return std::make_unique<Matmul<double>>(matrices, activation, bias);
+  return nullptr;
 }
 
 std::unique_ptr<Kernel> prepare_matmul(const Problem& problem) {
-  if (!same_dtype(problem)) return nullptr;
-  switch (problem.out[0].dtype) {
-    case DType::F32:
-      return std::make_unique<Matmul<float>>(matrices(problem), Activation::None, false);
-    case DType::F64:
-      return std::make_unique<Matmul<double>>(matrices(problem), Activation::None, false);
-    default:
-      return nullptr;
-  }
+  return prepare_float(problem, matrices(problem), Activation::None);
+}
+
+std::unique_ptr<Kernel> prepare_integer(const Problem& problem) {
+  const DType dtype = problem.in[0].dtype, out = problem.out[0].dtype;
+  if (problem.in[1].dtype != dtype || !is_integer(dtype)) return nullptr;
+  const gemm::IntegerTable& table = gemm_integer_table();
+  auto make = [&]<class In, class Out>(gemm::IntegerProduct<In, Out> product) -> std::unique_ptr<Kernel> {
+    return std::make_unique<IntegerMatmul<In, Out>>(matrices(problem), product);
+  };
+  if (out == dtype) switch (size_of(dtype)) {
+      case 1:
+        return make(table.u8);
+      case 2:
+        return make(table.u16);
+      case 4:
+        return make(table.u32);
+      default:
+        return make(table.u64);
+    }
+  if (out != DType::I32 && out != DType::U32) return nullptr;
+  if (dtype == DType::I8) return make(table.i8_to_32);
+  if (dtype == DType::U8) return make(table.u8_to_32);
+  return nullptr;
 }
 
 std::unique_ptr<Kernel> prepare_linear(const Problem& problem) {
   const auto activation = activation_of(problem.attrs.text("activation", "none"));
-  if (!same_dtype(problem) || !activation) return nullptr;
-  if (*activation != Activation::None && *activation != Activation::Relu) return nullptr;
+  if (!activation) return nullptr;
   const Shape& out = problem.out[0].shape;
   Matrices r{};
   r.batch = 1;
@@ -167,18 +269,11 @@ std::unique_ptr<Kernel> prepare_linear(const Problem& problem) {
   for (size_t d = 0; d + 1 < out.size(); ++d) r.m *= out[d];
   r.k = problem.in[0].shape.back();
   r.transpose_b = problem.attrs.integer("transpose_w", 0) != 0;
-  const bool bias = problem.in.size() == 3;
-  switch (problem.out[0].dtype) {
-    case DType::F32:
-      return std::make_unique<Matmul<float>>(r, *activation, bias);
-    case DType::F64:
-      return std::make_unique<Matmul<double>>(r, *activation, bias);
-    default:
-      return nullptr;
-  }
+  return prepare_float(problem, r, *activation);
 }
 
 const Register r_matmul{"matmul", "gemm", 10, prepare_matmul};
+const Register r_integer{"matmul", "integer", 5, prepare_integer};
 const Register r_linear{"linear", "gemm", 10, prepare_linear};
 
 }  // namespace

@@ -1,0 +1,185 @@
+// What is not a tile: products with one row or few, epilogues over rows of C, conversion of half precision.
+#include "kernels/gemm/parts.h"
+#include "simd/element.h"
+#include "simd/math.h"
+#include "simd/vec.h"
+
+namespace native {
+namespace NATIVE_ISA {
+namespace {
+
+using gemm::Activation;
+using gemm::Epilogue;
+
+// Several rows of B a pass: fewer visits to y, and as many streams as prefetchers follow.
+template <class T, int R>
+inline void gemv_rows(int64_t n, const T* x, int64_t x_step, const T* b, int64_t b_row, T* y, bool accumulate) {
+  constexpr int L = kLanes<T>;
+  Vec<T> xs[R];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) xs[r] = splat(x[r * x_step]);
+  int64_t j = 0;
+  for (; j + L <= n; j += L) {
+    // Two sums: half the chain of dependent FMAs.
+    Vec<T> even = accumulate ? load(y + j) : Vec<T>{}, odd{};
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) (r % 2 ? odd : even) += xs[r] * load(b + r * b_row + j);
+    store(y + j, even + odd);
+  }
+  for (; j < n; ++j) {
+    T even = accumulate ? y[j] : T{}, odd{};
+    for (int r = 0; r < R; ++r) (r % 2 ? odd : even) += x[r * x_step] * b[r * b_row + j];
+    y[j] = even + odd;
+  }
+}
+
+template <class T>
+void gemv_of(int64_t n, int64_t k, const T* x, int64_t x_step, const T* b, int64_t b_row, T* y) {
+  int64_t p = 0;
+  for (; p + 8 <= k; p += 8) gemv_rows<T, 8>(n, x + p * x_step, x_step, b + p * b_row, b_row, y, p > 0);
+  for (; p < k; ++p) gemv_rows<T, 1>(n, x + p * x_step, x_step, b + p * b_row, b_row, y, p > 0);
+  if (k == 0)
+    for (int64_t j = 0; j < n; ++j) y[j] = T{};
+}
+
+// R rows of A times C rows of B, vectors along k.
+template <class T, int R, int C>
+inline void dot_tile(int64_t k, const T* a, int64_t a_row, const T* b, int64_t b_row, T* c, int64_t c_row) {
+  constexpr int L = kLanes<T>;
+  Vec<T> sum[R][C];
+#pragma GCC unroll 4
+  for (int i = 0; i < R; ++i)
+#pragma GCC unroll 8
+    for (int j = 0; j < C; ++j) sum[i][j] = Vec<T>{};
+  int64_t p = 0;
+  for (; p + L <= k; p += L) {
+    Vec<T> x[R];
+#pragma GCC unroll 4
+    for (int i = 0; i < R; ++i) x[i] = load(a + i * a_row + p);
+#pragma GCC unroll 8
+    for (int j = 0; j < C; ++j) {
+      const Vec<T> y = load(b + j * b_row + p);
+#pragma GCC unroll 4
+      for (int i = 0; i < R; ++i) sum[i][j] += x[i] * y;
+    }
+  }
+  for (int i = 0; i < R; ++i)
+    for (int j = 0; j < C; ++j) {
+      T total = reduce_add<T>(sum[i][j]);
+      for (int64_t q = p; q < k; ++q) total += a[i * a_row + q] * b[j * b_row + q];
+      c[i * c_row + j] = total;
+    }
+}
+
+template <class T, int R>
+void dot_rows(int64_t n, int64_t k, const T* a, int64_t a_row, const T* b, int64_t b_row, T* c, int64_t c_row) {
+  // 12 accumulators, or 8 where there is one row of A.
+  constexpr int C = R == 1 ? 8 : R == 2 ? 6 : R == 3 ? 4 : 3;
+  int64_t j = 0;
+  for (; j + C <= n; j += C) dot_tile<T, R, C>(k, a, a_row, b + j * b_row, b_row, c + j, c_row);
+  for (; j < n; ++j) dot_tile<T, R, 1>(k, a, a_row, b + j * b_row, b_row, c + j, c_row);
+}
+
+template <class T>
+void dots_of(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, const T* b, int64_t b_row, T* c,
+             int64_t c_row) {
+  int64_t i = 0;
+  for (; i + 4 <= m; i += 4) dot_rows<T, 4>(n, k, a + i * a_row, a_row, b, b_row, c + i * c_row, c_row);
+  a += i * a_row;
+  c += i * c_row;
+  if (m - i == 3) dot_rows<T, 3>(n, k, a, a_row, b, b_row, c, c_row);
+  if (m - i == 2) dot_rows<T, 2>(n, k, a, a_row, b, b_row, c, c_row);
+  if (m - i == 1) dot_rows<T, 1>(n, k, a, a_row, b, b_row, c, c_row);
+}
+
+// NaN stays NaN.
+template <class T>
+inline Vec<T> relu(Vec<T> x) {
+  return x < Vec<T>{} ? Vec<T>{} : x;
+}
+
+template <class T, class F>
+inline void finish_rows(int64_t m, int64_t n, T* c, int64_t c_row, const T* bias, F activation) {
+  constexpr int L = kLanes<T>;
+  for (int64_t i = 0; i < m; ++i, c += c_row) {
+    int64_t j = 0;
+    for (; j + L <= n; j += L) store(c + j, activation(bias ? load(c + j) + load(bias + j) : load(c + j)));
+    if (j == n) continue;
+    const int tail = static_cast<int>(n - j);
+    Vec<T> x = load_part(c + j, tail);
+    if (bias) x += load_part(bias + j, tail);
+    store_part(c + j, activation(x), tail);
+  }
+}
+
+// Half precision, in steps of whole vectors; the tail goes through a buffer.
+template <class H>
+void widen_of(const uint16_t* in, float* out, int64_t count) {
+  constexpr int L = kLanes<float>;
+  int64_t i = 0;
+  for (; i + L <= count; i += L) store(out + i, widen(load_u16(in + i), H{}));
+  if (i == count) return;
+  uint16_t part[L] = {};
+  for (int64_t r = i; r < count; ++r) part[r - i] = in[r];
+  store_part(out + i, widen(load_u16(part), H{}), static_cast<int>(count - i));
+}
+template <class H>
+void narrow_of(const float* in, uint16_t* out, int64_t count) {
+  constexpr int L = kLanes<float>;
+  int64_t i = 0;
+  for (; i + L <= count; i += L) store_u16(out + i, narrow(load(in + i), H{}));
+  if (i == count) return;
+  uint16_t part[L];
+  store_u16(part, narrow(load_part(in + i, static_cast<int>(count - i)), H{}));
+  for (int64_t r = i; r < count; ++r) out[r] = part[r - i];
+}
+
+}  // namespace
+
+void gemv(int64_t n, int64_t k, const float* x, int64_t x_step, const float* b, int64_t b_row, float* y) {
+  gemv_of(n, k, x, x_step, b, b_row, y);
+}
+void gemv(int64_t n, int64_t k, const double* x, int64_t x_step, const double* b, int64_t b_row, double* y) {
+  gemv_of(n, k, x, x_step, b, b_row, y);
+}
+void dots(int64_t m, int64_t n, int64_t k, const float* a, int64_t a_row, const float* b, int64_t b_row, float* c,
+          int64_t c_row) {
+  dots_of(m, n, k, a, a_row, b, b_row, c, c_row);
+}
+void dots(int64_t m, int64_t n, int64_t k, const double* a, int64_t a_row, const double* b, int64_t b_row, double* c,
+          int64_t c_row) {
+  dots_of(m, n, k, a, a_row, b, b_row, c, c_row);
+}
+
+void finish(int64_t m, int64_t n, float* c, int64_t c_row, const Epilogue<float>& e) {
+  auto rows = [&](auto activation) { finish_rows(m, n, c, c_row, e.bias, activation); };
+  switch (e.activation) {
+    case Activation::None:
+      return rows([](vf32 x) { return x; });
+    case Activation::Relu:
+      return rows([](vf32 x) { return relu<float>(x); });
+    case Activation::Gelu:
+      return rows([](vf32 x) { return vgelu(x); });
+    case Activation::GeluTanh:
+      return rows([](vf32 x) { return vgelu_tanh(x); });
+    case Activation::Silu:
+      return rows([](vf32 x) { return vsilu(x); });
+    case Activation::Sigmoid:
+      return rows([](vf32 x) { return vsigmoid(x); });
+    case Activation::Tanh:
+      return rows([](vf32 x) { return vtanh(x); });
+  }
+}
+// The driver asks for no other activation in double precision.
+void finish(int64_t m, int64_t n, double* c, int64_t c_row, const Epilogue<double>& e) {
+  if (e.activation == Activation::Relu)
+    finish_rows(m, n, c, c_row, e.bias, [](vf64 x) { return relu<double>(x); });
+  else
+    finish_rows(m, n, c, c_row, e.bias, [](vf64 x) { return x; });
+}
+
+extern const gemm::VectorTable gemm_vector_table;
+const gemm::VectorTable gemm_vector_table = {widen_of<BFloat>, narrow_of<BFloat>, widen_of<Half>, narrow_of<Half>};
+
+}  // namespace NATIVE_ISA
+}  // namespace native

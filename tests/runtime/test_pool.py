@@ -1,0 +1,69 @@
+"""The thread pool seen through kernels: the same bits at any number of threads; forks live."""
+
+import os
+import threading
+
+import numpy as np
+import pytest
+from keras_native import _core
+from keras_native.engine.primitives.matmul import matmul
+from keras_native.engine.tensor import from_numpy
+
+COUNTS = (1, 2, 3, 7, 16)
+
+
+def product(m, k, n, seed=0):
+    rng = np.random.default_rng(seed)
+    a = rng.standard_normal((m, k), dtype=np.float32)
+    b = rng.standard_normal((k, n), dtype=np.float32)
+    return from_numpy(a), from_numpy(b)
+
+
+# Tiles, a split of k with a reduction, one row, and a problem of one task.
+@pytest.mark.parametrize("sizes", [(300, 257, 301), (20, 9000, 30), (1, 999, 2001), (5, 6, 7)])
+def test_same_bits_at_any_thread_count(sizes):
+    a, b = product(*sizes)
+    results = set()
+    for count in COUNTS:
+        _core.set_threads(count)
+        results.update(matmul(a, b).numpy().tobytes() for _ in range(3))
+    assert len(results) == 1
+
+
+def test_callers_on_several_threads():
+    _core.set_threads(3)
+    a, b = product(200, 200, 200)
+    want = matmul(a, b).numpy().tobytes()
+    wrong = []
+
+    def work():
+        for _ in range(20):
+            if matmul(a, b).numpy().tobytes() != want:
+                wrong.append(threading.get_ident())
+
+    callers = [threading.Thread(target=work) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert not wrong
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_fork():
+    _core.set_threads(3)
+    a, b = product(200, 200, 200)
+    want = matmul(a, b).numpy().tobytes()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if matmul(a, b).numpy().tobytes() == want else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert matmul(a, b).numpy().tobytes() == want
+
+
+def test_thread_count_is_clamped():
+    _core.set_threads(0)
+    assert _core.threads() == 1
+    _core.set_threads(100000)
+    assert _core.threads() == 256
