@@ -1,4 +1,4 @@
-"""`python -m bench.peers FAMILY LIBRARY`: times one library on a family's cases, in its own process.
+"""`python -m bench.peers FAMILY LIBRARY`: times one library on a family's cases, by itself.
 
 Prints one line of JSON: {"library", "version", "seconds": {case: seconds}}. Imports nothing of ours
 but the table of cases, so it runs in any interpreter that has the library.

@@ -204,8 +204,9 @@ def _activation_vjp(ct, out, z, activation):
         return REGISTRY["gelu"].vjp(ct, out, z(), approximate=activation == "gelu_tanh")[0]
     if activation == "silu":
         return REGISTRY["silu"].vjp(ct, out, z())[0]
-    # A derivative that follows from the output; relu's mask is the same for input and output.
-    return REGISTRY[activation].vjp(ct, out, out if activation == "relu" else None)[0]
+    # These derivatives follow from the output: sigmoid's and tanh's rules read it alone, and relu's
+    # mask is the same for input and output.
+    return REGISTRY[activation].vjp(ct, out, out)[0]
 
 
 def _linear_vjp(ct, out, x, w, bias=None, *, activation="none", transpose_w=False):
