@@ -1,0 +1,211 @@
+// Functions of float64, and of float32 where they are computed in float64 and rounded once.
+#include "kernels/elementwise/loops.simd.h"
+#include "kernels/elementwise/tables.h"
+
+namespace native {
+namespace NATIVE_ISA {
+namespace {
+
+template <class T, double (*function)(double)>
+void map_scalar(void* out, const void* a, const void*, const void*, int n, const double*) {
+  for (int i = 0; i < n; ++i)
+    static_cast<T*>(out)[i] = static_cast<T>(function(static_cast<double>(static_cast<const T*>(a)[i])));
+}
+template <class T, double (*function)(double, double)>
+void map_scalar2(void* out, const void* a, const void* b, const void*, int n, const double*) {
+  for (int i = 0; i < n; ++i)
+    static_cast<T*>(out)[i] = static_cast<T>(
+        function(static_cast<double>(static_cast<const T*>(a)[i]), static_cast<double>(static_cast<const T*>(b)[i])));
+}
+template <class T, double (*function)(double, double)>
+void map_scalar_immediate(void* out, const void* a, const void*, const void*, int n, const double* immediates) {
+  for (int i = 0; i < n; ++i)
+    static_cast<T*>(out)[i] = static_cast<T>(function(static_cast<double>(static_cast<const T*>(a)[i]), immediates[0]));
+}
+
+#define LIBM(name) \
+  double d_##name(double x) { return __builtin_##name(x); }
+LIBM(exp)
+LIBM(exp2)
+LIBM(expm1)
+LIBM(log)
+LIBM(log1p)
+LIBM(log2)
+LIBM(log10)
+LIBM(sin)
+LIBM(cos)
+LIBM(tan)
+LIBM(asin)
+LIBM(acos)
+LIBM(atan)
+LIBM(sinh)
+LIBM(cosh)
+LIBM(tanh)
+LIBM(asinh)
+LIBM(acosh)
+LIBM(atanh)
+LIBM(erf)
+LIBM(erfc)
+LIBM(cbrt)
+#undef LIBM
+
+double d_pow(double a, double b) { return __builtin_pow(a, b); }
+double d_atan2(double a, double b) { return __builtin_atan2(a, b); }
+double d_hypot(double a, double b) { return __builtin_hypot(a, b); }
+double d_fmod(double a, double b) { return __builtin_fmod(a, b); }
+
+// The remainder has the divisor's sign, also where it is zero.
+double d_mod(double a, double b) {
+  const double r = __builtin_fmod(a, b);
+  if (r == 0) return __builtin_copysign(0.0, b);
+  return (r < 0) != (b < 0) ? r + b : r;
+}
+double d_floor_divide(double a, double b) {
+  if (b == 0) return a / b;
+  double r = __builtin_fmod(a, b);
+  double quotient = (a - r) / b;
+  if (r != 0 && (r < 0) != (b < 0)) quotient -= 1;
+  if (quotient == 0) return __builtin_copysign(0.0, a / b);
+  const double floor = __builtin_floor(quotient);
+  return quotient - floor > 0.5 ? floor + 1 : floor;
+}
+
+double d_sigmoid(double x) {
+  const double e = __builtin_exp(-__builtin_fabs(x));
+  return (x < 0 ? e : 1.0) / (1.0 + e);
+}
+double d_softplus(double x) { return (x > 0 ? x : 0.0) + __builtin_log1p(__builtin_exp(-__builtin_fabs(x))); }
+double d_log_sigmoid(double x) { return -d_softplus(-x); }
+double d_silu(double x) { return x * d_sigmoid(x); }
+double d_gelu(double x) { return 0.5 * x * __builtin_erfc(x * -0.70710678118654752440); }
+double d_gelu_tanh(double x) { return x * d_sigmoid(x * (1.5957691216057308 + 0.07135481627260025 * (x * x))); }
+double d_elu(double x, double alpha) { return x > 0 ? x : alpha * __builtin_expm1(x); }
+double d_selu(double x) { return 1.0507009873554804934 * d_elu(x, 1.6732632423543772848); }
+double d_logaddexp(double a, double b) {
+  if (a == b) return a + 0.69314718055994530942;
+  const double difference = a - b;
+  if (difference != difference) return difference;
+  return (a > b ? a : b) + __builtin_log1p(__builtin_exp(-__builtin_fabs(difference)));
+}
+double d_lgamma(double x) {
+  int sign;
+  return __builtin_lgamma_r(x, &sign);
+}
+
+// Inverse of erf: a rational start (M. Giles), then Newton's steps on erf or erfc.
+double d_erfinv(double x) {
+  const double a = __builtin_fabs(x);
+  if (!(a < 1)) return a == 1 ? __builtin_copysign(__builtin_inf(), x) : __builtin_nan("");
+  double w = -__builtin_log((1 - a) * (1 + a)), y;
+  constexpr double near[] = {1.50140941, 0.246640727, -0.00417768164, -0.00125372503, 0.00021858087, -4.39150654e-06};
+  constexpr double far[] = {2.83297682, 1.00167406, 0.00943887047, -0.0076224613, 0.00573950773, -0.00367342844};
+  const double* c = w < 5 ? near : far;
+  w = w < 5 ? w - 2.5 : __builtin_sqrt(w) - 3;
+  y = c[5];
+  for (int i = 4; i >= 0; --i) y = y * w + c[i];
+  y = y * a < 6 ? y * a : 6;
+  for (int i = 0; i < 3; ++i) {
+    // 1 - a is exact above a half, where erf itself would cancel.
+    const double error = a < 0.5 ? __builtin_erf(y) - a : (1 - a) - __builtin_erfc(y);
+    const double step = error * 0.88622692545275801365 * __builtin_exp(y * y);
+    y -= step / (1 + y * step);
+  }
+  return __builtin_copysign(y, x);
+}
+
+// By recurrence to at least 10, then Stirling's series; reflected below 0.
+double d_digamma(double x) {
+  constexpr double pi = 3.14159265358979323846;
+  if (x == 0) return __builtin_copysign(__builtin_inf(), -x);
+  double total = 0, z = x;
+  if (x < 0) {
+    const double part = x - __builtin_rint(x);
+    if (!(part != 0)) return __builtin_nan("");
+    total = -pi / __builtin_tan(pi * part);
+    z = 1 - x;
+  }
+  if (z == __builtin_inf()) return z;
+  for (; z < 10; z += 1) total -= 1 / z;
+  const double s = 1 / (z * z);
+  constexpr double c[] = {1.0 / 12, -1.0 / 120, 1.0 / 252, -1.0 / 240, 1.0 / 132, -691.0 / 32760, 1.0 / 12};
+  double tail = c[6];
+  for (int i = 5; i >= 0; --i) tail = tail * s + c[i];
+  return total + __builtin_log(z) - 0.5 / z - tail * s;
+}
+
+template <class T, class Bits>
+void nextafter(void* out, const void* a, const void* b, const void*, int n, const double*) {
+  for (int i = 0; i < n; ++i) {
+    const T from = static_cast<const T*>(a)[i], to = static_cast<const T*>(b)[i];
+    T y = to;
+    if (from != from || to != to) {
+      y = from + to;
+    } else if (from != to) {
+      Bits bits = __builtin_bit_cast(Bits, from);
+      if (from == 0)
+        y = to > 0 ? __builtin_bit_cast(T, Bits{1}) : -__builtin_bit_cast(T, Bits{1});
+      else
+        y = __builtin_bit_cast(T, static_cast<Bits>((to > from) == (from > 0) ? bits + 1 : bits - 1));
+    }
+    static_cast<T*>(out)[i] = y;
+  }
+}
+
+constexpr TileOps make_table() {
+  TileOps table{};
+#define BOTH(code, map, function)                                                                \
+  table.op[static_cast<int>(Opcode::code)][static_cast<int>(Class::F32)] = map<float, function>; \
+  table.op[static_cast<int>(Opcode::code)][static_cast<int>(Class::F64)] = map<double, function>;
+  BOTH(exp, map_scalar, d_exp)
+  BOTH(exp2, map_scalar, d_exp2)
+  BOTH(expm1, map_scalar, d_expm1)
+  BOTH(log, map_scalar, d_log)
+  BOTH(log1p, map_scalar, d_log1p)
+  BOTH(log2, map_scalar, d_log2)
+  BOTH(log10, map_scalar, d_log10)
+  BOTH(sin, map_scalar, d_sin)
+  BOTH(cos, map_scalar, d_cos)
+  BOTH(tan, map_scalar, d_tan)
+  BOTH(asin, map_scalar, d_asin)
+  BOTH(acos, map_scalar, d_acos)
+  BOTH(atan, map_scalar, d_atan)
+  BOTH(sinh, map_scalar, d_sinh)
+  BOTH(cosh, map_scalar, d_cosh)
+  BOTH(tanh, map_scalar, d_tanh)
+  BOTH(asinh, map_scalar, d_asinh)
+  BOTH(acosh, map_scalar, d_acosh)
+  BOTH(atanh, map_scalar, d_atanh)
+  BOTH(erf, map_scalar, d_erf)
+  BOTH(erfc, map_scalar, d_erfc)
+  BOTH(cbrt, map_scalar, d_cbrt)
+  BOTH(erfinv, map_scalar, d_erfinv)
+  BOTH(lgamma, map_scalar, d_lgamma)
+  BOTH(digamma, map_scalar, d_digamma)
+  BOTH(sigmoid, map_scalar, d_sigmoid)
+  BOTH(log_sigmoid, map_scalar, d_log_sigmoid)
+  BOTH(softplus, map_scalar, d_softplus)
+  BOTH(silu, map_scalar, d_silu)
+  BOTH(gelu, map_scalar, d_gelu)
+  BOTH(gelu_tanh, map_scalar, d_gelu_tanh)
+  BOTH(selu, map_scalar, d_selu)
+  BOTH(elu, map_scalar_immediate, d_elu)
+  BOTH(pow, map_scalar2, d_pow)
+  BOTH(atan2, map_scalar2, d_atan2)
+  BOTH(hypot, map_scalar2, d_hypot)
+  BOTH(fmod, map_scalar2, d_fmod)
+  BOTH(mod, map_scalar2, d_mod)
+  BOTH(floor_divide, map_scalar2, d_floor_divide)
+  BOTH(logaddexp, map_scalar2, d_logaddexp)
+#undef BOTH
+  table.op[static_cast<int>(Opcode::nextafter)][static_cast<int>(Class::F32)] = nextafter<float, uint32_t>;
+  table.op[static_cast<int>(Opcode::nextafter)][static_cast<int>(Class::F64)] = nextafter<double, uint64_t>;
+  return table;
+}
+
+}  // namespace
+
+extern const TileOps double_ops;
+constexpr TileOps double_ops = make_table();
+
+}  // namespace NATIVE_ISA
+}  // namespace native
