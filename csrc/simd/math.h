@@ -114,20 +114,35 @@ static inline vf32 vlog1p(vf32 x) {
 }
 
 static inline vf32 vtanh(vf32 x) {
-  const vf32 t = vexpm1(-2.0f * vabs(x));
-  return vcopysign(t / (t + 2.0f), x);
+  constexpr float c[] = {0.5f, 0.166666672f, 0.0416661277f, 0.00833327323f, 0.00139559747f, 0.000199157803f};
+  const vf32 a = vabs(x);
+  const Reduced y = reduce_by_ln2(vmax(splat(-40.0f), -2.0f * a), splat(0.0f));
+  const vf32 p = y.r * y.r * polynomial(y.r, c) + y.r;
+  const vf32 s = (vf32)((y.n + 127) << 23);
+  const vf32 e = s * p + s;           // exp(-2 a)
+  const vf32 t = s * p + (s - 1.0f);  // the same less 1
+  // Below 0.55 the quotient itself, above it the quotient's distance from 1: what is small is exact.
+  const vi32 far = a > 0.55f;
+  const vf32 q = (far ? 2.0f * e : -t) / (t + 2.0f);
+  return vcopysign(a == 0.0f ? a : far ? 1.0f - q : q, x);
 }
 
-static inline vf32 vsigmoid(vf32 x) {
+// exp(-|x|) and the logistic function of x.
+struct Logistic {
+  vf32 e, y;
+};
+static inline Logistic logistic(vf32 x) {
   // exp of the negative magnitude neither overflows nor cancels.
   const vf32 e = vexp(-vabs(x));
-  return (x < 0.0f ? e : splat(1.0f)) / (1.0f + e);
+  const vf32 d = 1.0f + e;
+  const vi32 negative = x < 0.0f;
+  const vf32 y = (negative ? e : splat(1.0f)) / d;
+  // What rounding 1 + e lost, to first order.
+  const vf32 lost = e - (d - 1.0f);
+  return {e, y - y * lost * (negative ? 1.0f - y : y)};
 }
-
-static inline vf32 vsilu(vf32 x) {
-  const vf32 e = vexp(-vabs(x));
-  return x * ((x < 0.0f ? e : splat(1.0f)) / (1.0f + e));
-}
+static inline vf32 vsigmoid(vf32 x) { return logistic(x).y; }
+static inline vf32 vsilu(vf32 x) { return x * logistic(x).y; }
 
 // log(1 + exp(x)).
 static inline vf32 vsoftplus(vf32 x) {
@@ -152,23 +167,28 @@ static inline vf32 normal_tail_ratio(vf32 u) {
                          -0.0321972705f,  0.0179402027f,    -0.00500438223f, -0.000303760229f,
                          0.000692859176f, -6.05564346e-05f, -7.16110881e-05f};
   u = vmin(splat(21.0f), u);
-  const vf32 a = u + 4.0f, b = u + 1.0f;
-  const vf32 inverse = 1.0f / (a * b);
-  return polynomial((u - 4.0f) * b * inverse, c) * (a * inverse);
+  return polynomial((u - 4.0f) / (u + 4.0f), c) / (u + 1.0f);
 }
 
 constexpr float kSqrt2 = 1.41421356f;
 
+// erf(x) / x - 1 within [-1, 1], from the square of x.
+static inline vf32 erf_near(vf32 square) {
+  constexpr float c[] = {0.128379151f,   -0.37612626f,     0.112835854f,   -0.0268538147f,
+                         0.00518833054f, -0.000801020244f, 7.85384982e-05f};
+  return polynomial(square, c);
+}
+
 static inline vf32 verfc(vf32 x) {
-  const vf32 tail = 2.0f * exp_of_negative_square(x, 1.0f) * normal_tail_ratio(kSqrt2 * vabs(x));
-  return x < 0.0f ? 2.0f - tail : tail;
+  const vf32 a = vabs(x);
+  const vf32 near = 1.0f - (x * erf_near(x * x) + x);
+  const vf32 tail = 2.0f * exp_of_negative_square(x, 1.0f) * normal_tail_ratio(kSqrt2 * a);
+  return a < 0.46875f ? near : x < 0.0f ? 2.0f - tail : tail;
 }
 
 static inline vf32 verf(vf32 x) {
-  constexpr float c[] = {1.12837911f,    -0.37612626f,     0.112835854f,   -0.0268538147f,
-                         0.00518833054f, -0.000801020244f, 7.85384982e-05f};
   const vf32 a = vabs(x);
-  const vf32 near = a * polynomial(a * a, c);
+  const vf32 near = a * erf_near(a * a) + a;
   const vf32 far = 1.0f - 2.0f * exp_of_negative_square(x, 1.0f) * normal_tail_ratio(kSqrt2 * a);
   return vcopysign(a < 1.0f ? near : far, x);
 }
