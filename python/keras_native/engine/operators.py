@@ -66,8 +66,11 @@ def power(x1, x2):
     return ew.pow(x1, x2)
 
 
-def matmul(x1: Tensor, x2: Tensor) -> Tensor:
-    """NumPy's matmul, vectors included, of operands of one dtype; int8 accumulates to int32.
+def matmul(x1: Tensor, x2: Tensor, out_dtype: str | None = None) -> Tensor:
+    """NumPy's matmul, vectors included, of operands of one dtype.
+
+    Args:
+        out_dtype: dtype of the result; by default int32 for int8 operands, else theirs.
 
     Raises:
         ValueError: a scalar operand, or sizes that do not fit.
@@ -82,7 +85,9 @@ def matmul(x1: Tensor, x2: Tensor) -> Tensor:
         x1 = reshape(x1, (1, *a))
     if len(b) == 1:
         x2 = reshape(x2, (*b, 1))
-    out = matmul_primitive(x1, x2, out_dtype="int32" if x1.dtype == "int8" else None)
+    if out_dtype is None and x1.dtype == "int8":
+        out_dtype = "int32"
+    out = matmul_primitive(x1, x2, out_dtype=out_dtype)
     if len(a) == 1 or len(b) == 1:
         dims = out.dims
         dims = dims[:-1] if len(b) == 1 else dims

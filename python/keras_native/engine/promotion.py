@@ -1,7 +1,7 @@
-"""Operands of one dtype: what Python operators and Keras's functions do before a primitive is called.
+"""Operands of one dtype: what operators and Keras's functions do before they call a primitive.
 
-Python numbers are weak: they take the tensor's dtype where it can hold their kind. Equal dtypes stay
-as they are, 64-bit ones too; everything else follows `dtypes.result_type`.
+Python numbers are weak: they take the tensor's dtype where it can hold their kind. Equal dtypes
+stay as they are, 64-bit ones too; everything else follows `dtypes.result_type`.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def _check(op: str, *matrices: Tensor, square: bool = False) -> None:
 
 
 def _host(function):
-    """A reference in a dtype that LAPACK has; results of floats go back to the dtype of the first."""
+    """A reference in a dtype that LAPACK has; float results go back to the dtype of the first."""
 
     def reference(*arrays, **attrs):
         narrow = arrays[0].dtype

@@ -197,7 +197,9 @@ def _places(place, method: str, xp):
 
 
 def bincount(x, weights=None, minlength=0, sparse=False) -> Tensor:
-    """How often each integer occurs (or the sum of its weights), in a vector or each row. Eager only.
+    """How often each integer occurs (or the sum of its weights), in a vector or each row.
+
+    Eager only: the length depends on the values.
 
     Raises:
         ValueError: sparse is not supported.
@@ -205,21 +207,25 @@ def bincount(x, weights=None, minlength=0, sparse=False) -> Tensor:
     if sparse:
         raise ValueError("`sparse=True` is not supported with the native backend")
     unsupported_under_trace("bincount")
-    x = as_index(x)
+    x = tensor(x)
+    given, x = x.dtype, as_index(x)
     if x.ndim not in (1, 2):
         raise ValueError(f"bincount: expected a vector or a matrix, got shape {x.shape}")
     values = host(x)
     length = int(np.max(values, initial=-1)) + 1
     length = length if length > minlength else minlength
+    dtype = "int32"
     if weights is None:
-        weights = sh.full(x.dims, 1, "int32")
+        weights = sh.full(x.dims, 1, dtype)
     else:
         weights = tensor(weights)
-        weights = ew.cast(weights, accumulator_dtype(result_type(x.dtype, weights.dtype)))
+        dtype = result_type(given, weights.dtype)
+        weights = ew.cast(weights, accumulator_dtype(dtype))
     if x.ndim == 1:
-        return ga.scatter_add(sh.full((length,), 0, weights.dtype), x, weights, 0)
+        zeros = sh.full((length,), 0, weights.dtype)
+        return ew.cast(ga.scatter_add(zeros, x, weights, 0), dtype)
     zeros = sh.full((x.dims[0], length), 0, weights.dtype)
-    return ga.scatter_along_axis_add(zeros, x, weights, 1)
+    return ew.cast(ga.scatter_along_axis_add(zeros, x, weights, 1), dtype)
 
 
 def histogram(x, bins=10, range=None) -> tuple[Tensor, Tensor]:
@@ -266,7 +272,7 @@ def unique(
     size=None,
     fill_value=None,
 ):
-    """The distinct elements (or slices along an axis), ascending; NaNs are all different. Eager only.
+    """The distinct elements (or slices along an axis), ascending; NaNs all differ. Eager only.
 
     Args:
         sorted: accepted; the result is always sorted.

@@ -27,21 +27,24 @@ from keras_native.src.ops._numpy_shape import diagonal, moveaxis, ravel
 
 def matmul(x1, x2) -> Tensor:
     """NumPy's matmul; int8 by int8 accumulates to int32."""
-    if type(x1) is not Tensor or type(x2) is not Tensor or x1.dtype != x2.dtype:
-        x1, x2 = tensors(tensor(x1), tensor(x2))
+    x1, x2 = tensor(x1), tensor(x2)
+    if x1.dtype == x2.dtype != "bool":
+        return operators.matmul(x1, x2)
+    x1, x2 = tensors(x1, x2)
     if x1.dtype == "bool":
         return ew.cast(operators.matmul(ew.cast(x1, "int32"), ew.cast(x2, "int32")), "bool")
-    return operators.matmul(x1, x2)
+    return operators.matmul(x1, x2, x1.dtype)
 
 
 def einsum(subscripts, *operands, **kwargs) -> Tensor:
-    """Einstein summation; int8 operands accumulate to int32. Options for other backends are ignored."""
-    operands = tensors(*(tensor(x) for x in operands))
-    dtype = operands[0].dtype
+    """Einstein summation; int8 operands accumulate to int32. Further options are ignored."""
+    given = [tensor(x) for x in operands]
+    xs = tensors(*given)
+    dtype = xs[0].dtype
     if dtype == "bool":
-        out = contract(subscripts, *(ew.cast(x, "int32") for x in operands))
-        return ew.cast(out, "bool")
-    return contract(subscripts, *operands, out_dtype="int32" if dtype == "int8" else None)
+        return ew.cast(contract(subscripts, *(ew.cast(x, "int32") for x in xs)), "bool")
+    wider = all(x.dtype == "int8" for x in given)
+    return contract(subscripts, *xs, out_dtype="int32" if wider else None)
 
 
 def _pair(x1, x2) -> list[Tensor]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from keras.src import tree
 
 from keras_native.engine import dtype as dtypes
-from keras_native.engine.errors import UnsupportedError
+from keras_native.engine import transforms
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import linalg as la
 from keras_native.engine.primitives import reduce as rd
 from keras_native.engine.primitives import shape as sh
 from keras_native.engine.primitives.matmul import matmul
 from keras_native.engine.tensor import Tensor
-from keras_native.src.ops._numpy_common import as_float, axes_of, constant, tensors
+from keras_native.src.ops._numpy_common import as_float, axes_of, constant, tensor, tensors
 
 __all__ = [
     "cholesky",
@@ -260,5 +261,46 @@ def _matrix_norm(x: Tensor, ord, axes, keepdims) -> Tensor:
 
 
 def jvp(fun, primals, tangents, has_aux=False):
-    """Forward derivatives are not provided."""
-    raise UnsupportedError("jvp is not supported with the native backend; use gradients")
+    """`fun(*primals)` and its derivative in the direction of the tangents.
+
+    Args:
+        fun: of tensors, differentiable twice: the transposed derivative is transposed once more.
+        primals, tangents: tuples of tensors (or nested structures of them) of equal shapes.
+        has_aux: `fun` returns (outputs, anything); the latter is returned as a third result.
+
+    Returns:
+        (outputs, tangents of the outputs[, auxiliary]).
+    """
+    xs = [tensor(x) for x in tree.flatten(primals)]
+    ts = [ew.cast(tensor(t), x.dtype) for x, t in zip(xs, tree.flatten(tangents), strict=True)]
+
+    def outputs(*leaves):
+        out = fun(*tree.pack_sequence_as(primals, list(leaves)))
+        out, aux = out if has_aux else (out, None)
+        return out, aux
+
+    out, aux = outputs(*xs)
+    leaves = [tensor(leaf) for leaf in tree.flatten(out)]
+    seeds = [sh.full(leaf.dims, 0, leaf.dtype) for leaf in leaves]
+
+    def pulled_back(*us):
+        def paired(*ys):
+            return _dot(tree.flatten(outputs(*ys)[0]), us)
+
+        return _dot(transforms.grad(paired, tuple(range(len(xs))))(*xs), ts)
+
+    pushed = transforms.grad(pulled_back, tuple(range(len(seeds))))(*seeds)
+    pushed = [s if p is None else p for p, s in zip(pushed, seeds)]
+    result = (out, tree.pack_sequence_as(out, pushed))
+    return (*result, aux) if has_aux else result
+
+
+def _dot(xs, ys) -> Tensor:
+    """The sum of products of tensors, pair by pair; None counts as zeros."""
+    products = [
+        rd.reduce_sum(ew.mul(tensor(x), y)) for x, y in zip(xs, ys, strict=True) if x is not None
+    ]
+    total = products[0]
+    for p in products[1:]:
+        total = ew.add(total, p)
+    return total

@@ -1,0 +1,144 @@
+"""The linear algebra of the face: results against NumPy, gradients against finite differences."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from keras_native.engine.primitives import linalg as la
+from keras_native.engine.tensor import from_numpy
+from keras_native.engine.transforms import grad
+from keras_native.src.ops import linalg
+from keras_native.src.ops import numpy as knp
+
+RNG = np.random.default_rng(7)
+
+
+def general(*dims):
+    return RNG.standard_normal(dims)
+
+
+def positive(*dims):
+    a = RNG.standard_normal(dims)
+    return a @ a.swapaxes(-1, -2) + dims[-1] * np.eye(dims[-1])
+
+
+def triangular(*dims):
+    return np.tril(general(*dims)) + 3 * np.eye(dims[-1])
+
+
+def symmetrised(function):
+    """Of functions that read one triangle: the gradient by the symmetric matrix."""
+    return lambda a: function(knp.add(a, knp.swapaxes(a, -1, -2)))
+
+
+# name, function of tensors, inputs. Signs and phases are removed where they are free.
+GRADIENTS = {
+    "solve": (linalg.solve, general(2, 3, 3), general(2, 3, 2)),
+    "solve vector": (linalg.solve, general(3, 3), general(3)),
+    "inv": (linalg.inv, general(2, 3, 3)),
+    "triangular lower": (
+        lambda a, b: linalg.solve_triangular(a, b, lower=True),
+        triangular(3, 3),
+        general(3, 2),
+    ),
+    "triangular upper": (linalg.solve_triangular, triangular(3, 3).T.copy(), general(3, 2)),
+    "cholesky": (symmetrised(linalg.cholesky), positive(2, 3, 3)),
+    "cholesky_inverse": (linalg.cholesky_inverse, triangular(3, 3)),
+    "det": (linalg.det, general(2, 3, 3)),
+    "det singular": (linalg.det, np.ones((2, 2))),
+    "slogdet": (lambda a: knp.slogdet(a)[1], general(2, 3, 3)),
+    "eigh values": (symmetrised(lambda a: linalg.eigh(a)[0]), general(3, 3)),
+    "eigh vectors": (symmetrised(lambda a: knp.square(linalg.eigh(a)[1])), general(3, 3)),
+    "eig values": (
+        lambda a: knp.real(knp.multiply(linalg.eig(a)[0], linalg.eig(a)[0])),
+        general(3, 3),
+    ),
+    "eig vectors": (lambda a: knp.absolute(linalg.eig(a)[1]), general(3, 3)),
+    "svd values": (lambda a: linalg.svd(a, compute_uv=False), general(2, 4, 3)),
+    "svd full values": (lambda a: linalg.svd(a)[1], general(3, 4)),
+    "svd u": (lambda a: knp.square(linalg.svd(a, full_matrices=False)[0]), general(4, 3)),
+    "svd vh": (lambda a: knp.square(linalg.svd(a, full_matrices=False)[2]), general(3, 4)),
+    "svd square": (lambda a: knp.square(knp.matmul(*linalg.svd(a)[::2])), general(3, 3)),
+    "qr q": (lambda a: linalg.qr(a)[0], general(4, 3)),
+    "qr r": (lambda a: linalg.qr(a)[1], general(2, 3, 3)),
+    "qr wide": (lambda a: linalg.qr(a)[1], general(2, 4)),
+    "lu": (lambda a: linalg.lu_factor(a)[0], general(2, 3, 3)),
+    "pinv": (linalg.pinv, general(4, 3)),
+    "lstsq": (linalg.lstsq, general(4, 3), general(4, 2)),
+    "norm nuc": (lambda a: linalg.norm(a, "nuc", (0, 1)), general(3, 4)),
+    "norm 3": (lambda a: linalg.norm(a, 3, -1), general(3, 4)),
+}
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
+def test_gradient(name):
+    function, *inputs = GRADIENTS[name]
+    inputs = [np.asarray(x, np.float64) for x in inputs]
+    weights = RNG.standard_normal(function(*map(from_numpy, inputs)).dims)
+
+    def loss(*tensors):
+        return knp.sum(knp.multiply(function(*tensors), from_numpy(weights)))
+
+    for i, x in enumerate(inputs):
+        got = grad(loss, i)(*map(from_numpy, inputs)).numpy()
+        expected = np.empty_like(x)
+        for at in np.ndindex(*x.shape):
+            values = []
+            for step in (1e-6, -1e-6):
+                moved = [v.copy() for v in inputs]
+                moved[i][at] += step
+                values.append(float(loss(*map(from_numpy, moved))))
+            expected[at] = (values[0] - values[1]) / 2e-6
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dims", [(3, 3), (2, 4, 3), (3, 5), (0, 3, 3)])
+def test_lu_rebuilds_the_matrix(dims):
+    a = general(*dims)
+    factors, pivots = (t.numpy() for t in la.lu(from_numpy(a)))
+    m, n = dims[-2:]
+    k = min(m, n)
+    for i in np.ndindex(*dims[:-2]):
+        low = np.tril(factors[i], -1)[:, :k] + np.eye(m, k)
+        rebuilt = low @ np.triu(factors[i])[:k]
+        rows = np.arange(m)
+        for j, pivot in enumerate(pivots[i]):
+            rows[[j, pivot]] = rows[[pivot, j]]
+        np.testing.assert_allclose(rebuilt, a[i][rows], atol=1e-12)
+
+
+@pytest.mark.parametrize("ord", [None, "fro", "nuc", 1, -1, 2, -2, np.inf, -np.inf])
+@pytest.mark.parametrize("axis", [(0, 1), (1, 0), (-1, 0)])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_matrix_norm(ord, axis, keepdims):
+    a = general(3, 4, 2)
+    got = linalg.norm(from_numpy(a), ord, axis, keepdims).numpy()
+    np.testing.assert_allclose(got, np.linalg.norm(a, ord, axis, keepdims), rtol=1e-12)
+
+
+@pytest.mark.parametrize("ord", [None, 0, 1, 2, 3.5, np.inf, -np.inf])
+def test_vector_norm(ord):
+    a = general(3, 4)
+    got = linalg.norm(from_numpy(a), ord, axis=-1).numpy()
+    np.testing.assert_allclose(got, np.linalg.norm(a, ord, axis=-1), rtol=1e-12)
+
+
+def test_jvp_is_the_directional_derivative():
+    x, t = general(3), general(3)
+    out, pushed = linalg.jvp(lambda v: knp.exp(v), (from_numpy(x),), (from_numpy(t),))
+    np.testing.assert_allclose(out.numpy(), np.exp(x))
+    np.testing.assert_allclose(pushed.numpy(), np.exp(x) * t)
+
+
+def test_bad_inputs_raise():
+    with pytest.raises(ValueError, match="square"):
+        linalg.inv(from_numpy(general(2, 3)))
+    with pytest.raises(ValueError):
+        linalg.inv(from_numpy(np.zeros((2, 2))))
+    with pytest.raises(ValueError):
+        linalg.cholesky(from_numpy(-np.eye(2)))
+    with pytest.raises(ValueError, match="rank >= 2"):
+        linalg.pinv(from_numpy(general(3)))
+    with pytest.raises(ValueError, match="fit"):
+        linalg.solve(from_numpy(general(3, 3)), from_numpy(general(2, 4)))
