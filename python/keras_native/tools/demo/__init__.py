@@ -1,4 +1,4 @@
-"""Trains three models on real data, saves them, loads them in a fresh process, reports their cost."""
+"""Trains three models on real data, loads them again in a fresh process, reports their cost."""
 
 from keras_native.tools.demo.run import main
 

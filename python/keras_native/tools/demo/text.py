@@ -1,8 +1,9 @@
 """A causal Transformer that continues text, trained on the topics of Python's `help()`."""
 
+from pydoc_data.topics import topics
+
 import keras
 import numpy as np
-from pydoc_data.topics import topics
 
 from keras_native.tools.demo.result import Result
 
