@@ -4,8 +4,8 @@
     python tests/keras/run.py layers ops/nn_test.py    folders or files under keras/src
     python tests/keras/run.py --backend jax losses     the same with another backend, to compare
 
-Writes RESULTS.md (a table by folder) and FAILURES.txt (one failure a line) beside this file, or into
---output. Some tests need tensorflow-cpu, torch, jax, grain, onnxruntime, pandas, scikit-learn,
+Writes RESULTS.md (a table by folder) and FAILURES.txt (one failure a line) beside this file, or
+into --output. Some tests need tensorflow-cpu, torch, jax, grain, onnxruntime, pandas, scikit-learn,
 dm-tree, scipy, pillow or requests; files that cannot be collected without them are counted apart.
 """
 
@@ -68,7 +68,7 @@ def main() -> int:
 
 
 def find_tests(paths: list[str]) -> list[pathlib.Path]:
-    """Test files under the given folders or files; those of keras.applications only if asked for."""
+    """Test files under the given folders or files; keras.applications only if asked for."""
     if not paths:
         found = (KERAS / "src").rglob("*_test.py")
         return sorted(file for file in found if "applications" not in file.parts)

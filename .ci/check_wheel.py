@@ -1,0 +1,40 @@
+"""What a wheel must be: small, stripped, with the plug-in's files in its root.
+
+python .ci/check_wheel.py WHEEL
+"""
+
+import pathlib
+import sys
+import zipfile
+
+LARGEST = 6 * 2**20
+ROOT = {"_keras_native_hook.py", "keras_native_hook.pth", "keras_native_hook.start"}
+
+
+def main() -> int:
+    """Prints what is wrong; 0 if nothing is."""
+    path = pathlib.Path(sys.argv[1])
+    wrong = []
+    size = path.stat().st_size
+    with zipfile.ZipFile(path) as wheel:
+        names = set(wheel.namelist())
+        core = [name for name in names if name.startswith("keras_native/_core.")]
+        symbols = [name for name in core if b".symtab" in wheel.read(name)]
+    if size > LARGEST:
+        wrong.append(f"{size / 2**20:.1f} MB is more than {LARGEST / 2**20:.0f}")
+    if missing := ROOT - names:
+        wrong.append(f"not in its root: {', '.join(sorted(missing))}")
+    if len(core) != 1:
+        wrong.append(f"{len(core)} compiled modules, 1 expected")
+    if symbols:
+        wrong.append(f"not stripped: {', '.join(symbols)}")
+    strange = {name.split("/")[0] for name in names - ROOT}
+    strange = {name for name in strange if not name.startswith("keras_native")}
+    if strange:
+        wrong.append(f"does not belong there: {', '.join(sorted(strange))}")
+    print(f"{path.name}: {size / 2**20:.2f} MB, {len(names)} files", *wrong, sep="\n  ")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
