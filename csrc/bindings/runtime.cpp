@@ -5,6 +5,7 @@
 #include "runtime/eager.h"
 #include "runtime/peak.h"
 #include "runtime/pool.h"
+#include "runtime/test_device.h"
 
 namespace native::bindings {
 namespace {
@@ -87,6 +88,7 @@ void bind_runtime(py::module_& m) {
   }, "Bytes of the first, second and third cache.");
   m.def("measure_peak", &measure_peak, py::call_guard<py::gil_scoped_release>(),
         "float32 operations a second of all threads together, measured by a loop of multiply-adds.");
+  m.def("register_test_device", &register_test_device);
   m.def("trim_memory", &allocator::trim);
   m.def("kernels", [] {
     py::list rows;

@@ -36,6 +36,12 @@ int64_t Attrs::integer(const std::string& name, int64_t otherwise) const {
   return has(name) ? integer(name) : otherwise;
 }
 
+int64_t Attrs::integer_or_zero(const std::string& name) const {
+  const Attr* attr = find(name);
+  const auto* value = attr ? std::get_if<int64_t>(attr) : nullptr;
+  return value ? *value : 0;
+}
+
 double Attrs::real(const std::string& name) const {
   const Attr& attr = get(name);
   if (auto* value = std::get_if<double>(&attr)) return *value;

@@ -22,6 +22,8 @@ class Attrs {
   // A bool is stored as an int; a double may be read from an int.
   int64_t integer(const std::string& name) const;
   int64_t integer(const std::string& name, int64_t otherwise) const;
+  // 0 when the attribute is absent or no integer.
+  int64_t integer_or_zero(const std::string& name) const;
   double real(const std::string& name) const;
   double real(const std::string& name, double otherwise) const;
   std::string text(const std::string& name, const std::string& otherwise) const;

@@ -8,8 +8,10 @@ from keras_native import _core
 from keras_native.engine import symbolic
 from keras_native.engine.errors import TraceError
 from keras_native.engine.primitive import REGISTRY, STATE, Primitive, as_spec
+from keras_native.engine.recognise import recognise
 from keras_native.engine.slot import Slot
 from keras_native.engine.symbolic import SymInt
+from keras_native.engine.tape import Tape
 from keras_native.engine.tensor import Tensor
 
 # Constants of up to so many elements are computed while tracing; larger ones by the compiled code, so
@@ -193,7 +195,9 @@ class CompiledFunction:
         trace = Trace()
         with trace:
             arguments = [trace.input(dims, dtype) for dims, dtype in specs]
-            results = [trace.lift(t) for t in fn(*arguments)]
+            with Tape() as tape:
+                results = [trace.lift(t) for t in fn(*arguments)]
+            recognise(tape.records)
             writes = list(trace.written.values())
             finals = [trace.lift(trace.slots[id(slot)]) for slot in writes]
         # A slot that ends with the value it began with is not written.
@@ -229,8 +233,8 @@ def abstract_eval(fn: Callable, specs: Sequence[tuple]):
     of the results. Returns whatever `fn` returned, its tensors traced ones: read `.shape` and `.dtype`.
     """
     trace = Trace()
-    # Hints that no other size is likely to equal.
-    unknown = iter(range(9973, 100000, 6))
+    # One hint for all, so that sizes which must be equal are; a number that no known size equals.
+    hint = 9973
     count = 0
     with trace:
         arguments = []
@@ -238,7 +242,7 @@ def abstract_eval(fn: Callable, specs: Sequence[tuple]):
             sizes = []
             for d in dims:
                 if d is None:
-                    d = SymInt(_core.symbols.symbol(count), next(unknown))
+                    d = SymInt(_core.symbols.symbol(count), hint)
                     count += 1
                 sizes.append(d)
             arguments.append(trace.input(sizes, dtype))

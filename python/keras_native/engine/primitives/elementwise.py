@@ -319,9 +319,9 @@ softplus = E(
     "softplus", FLOATS, lambda x: np.logaddexp(x, np.zeros_like(x)),
     lambda g, y, x: mul(g, sigmoid(x)),
 )  # fmt: skip
-relu = E("relu", REAL, lambda x: np.maximum(x, 0), lambda g, y, x: _where(gt(x, 0), g, 0))
+relu = E("relu", REAL, lambda x: np.maximum(x, 0), lambda g, y, x: _where(gt(y, 0), g, 0))
 relu6 = E(
-    "relu6", REAL, lambda x: np.clip(x, 0, 6), lambda g, y, x: _where(_between(x, 0, 6), g, 0)
+    "relu6", REAL, lambda x: np.clip(x, 0, 6), lambda g, y, x: _where(_between(y, 0, 6), g, 0)
 )
 
 

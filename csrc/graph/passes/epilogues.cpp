@@ -1,0 +1,109 @@
+// Bias and activation move into the matmul or convolution before them, to be applied while its tile is in
+// the cache. Exact to rounding: the sum with the bias is rounded once instead of twice.
+#include <algorithm>
+#include <array>
+#include <string>
+
+#include "graph/passes.h"
+
+namespace native {
+namespace {
+
+class Epilogues {
+ public:
+  explicit Epilogues(Graph& graph) : graph_(graph), producer_(graph.producers()), uses_(graph.use_counts()) {}
+
+  void run() {
+    for (size_t n = 0; n < graph_.nodes.size(); ++n) {
+      if (!try_bias(n)) try_activation(n);
+    }
+  }
+
+ private:
+  // The node that makes the value, if nobody else reads it.
+  Node* only_for_us(int value) {
+    const int p = producer_[value];
+    return p >= 0 && uses_[value] == 1 ? &graph_.nodes[p] : nullptr;
+  }
+
+  void take(size_t n, Node fused, const Node& absorbed) {
+    fused.out = graph_.nodes[n].out;
+    fused.pure = true;
+    const int old = absorbed.out[0];
+    graph_.nodes[n] = std::move(fused);
+    uses_[old] = 0;
+  }
+
+  bool try_bias(size_t n) {
+    const Node& node = graph_.nodes[n];
+    if (node.op != "add" || node.in.size() != 2) return false;
+    for (int side = 0; side < 2; ++side) {
+      Node* product = only_for_us(node.in[side]);
+      const int bias = node.in[1 - side];
+      if (!product || !(graph_.spec(product->out[0]) == graph_.spec(node.out[0]))) continue;
+      const int vector = bias_vector(bias, graph_.spec(node.out[0]).shape.back());
+      if (vector < 0) continue;
+      Node fused;
+      if (!as_fused(*product, vector, fused)) continue;
+      const Node absorbed = *product;
+      take(n, std::move(fused), absorbed);
+      return true;
+    }
+    return false;
+  }
+
+  // The value as a vector [n]: itself, or what it is a reshape of ((1, n), (1, 1, 1, n), ...).
+  int bias_vector(int value, int64_t n) {
+    auto is_vector = [&](int v) { return graph_.spec(v).shape == Shape{n}; };
+    if (is_vector(value)) return value;
+    const Shape& dims = graph_.spec(value).shape;
+    const bool row = !dims.empty() && dims.back() == n &&
+                     std::all_of(dims.begin(), dims.end() - 1, [](int64_t d) { return d == 1; });
+    const int p = producer_[value];
+    if (row && p >= 0 && graph_.nodes[p].op == "reshape" && is_vector(graph_.nodes[p].in[0]))
+      return graph_.nodes[p].in[0];
+    return -1;
+  }
+
+  bool as_fused(const Node& product, int bias, Node& fused) {
+    if (graph_.spec(bias).dtype != graph_.spec(product.in[0]).dtype) return false;
+    if (product.op == "matmul") {
+      if (graph_.spec(product.in[1]).shape.size() != 2 || product.attrs.integer("transpose_a", 0) ||
+          product.attrs.has("out_dtype"))
+        return false;
+      fused.op = "linear";
+      fused.attrs.set("transpose_w", product.attrs.integer("transpose_b", 0));
+    } else if (product.op == "conv") {
+      fused.op = "conv_bias_act";
+      fused.attrs = product.attrs;
+    } else {
+      return false;
+    }
+    fused.in = {product.in[0], product.in[1], bias};
+    fused.attrs.set("activation", std::string("none"));
+    return true;
+  }
+
+  void try_activation(size_t n) {
+    const Node& node = graph_.nodes[n];
+    static constexpr std::array known{"relu", "silu", "sigmoid", "tanh", "gelu"};
+    if (std::find(known.begin(), known.end(), node.op) == known.end()) return;
+    Node* product = only_for_us(node.in[0]);
+    if (!product || (product->op != "linear" && product->op != "conv_bias_act") ||
+        product->attrs.text("activation") != "none")
+      return;
+    Node fused = *product;
+    const bool tanh_form = node.op == "gelu" && node.attrs.integer("approximate", 0);
+    fused.attrs.set("activation", tanh_form ? std::string("gelu_tanh") : node.op);
+    const Node absorbed = *product;
+    take(n, std::move(fused), absorbed);
+  }
+
+  Graph& graph_;
+  std::vector<int> producer_, uses_;
+};
+
+const RegisterPass pass(40, "epilogues", [](Graph& graph) { Epilogues(graph).run(); });
+
+}  // namespace
+}  // namespace native

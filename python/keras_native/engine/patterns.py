@@ -1,0 +1,90 @@
+"""Chains that Keras spells out, and the fused primitives that they are."""
+
+from __future__ import annotations
+
+from keras_native.engine.recognise import Chain, matcher, scalar
+
+
+def _moments_of(chain: Chain, tensor, position: int):
+    """The record of `moments` that made the tensor (behind a reshape that keeps dims), or None."""
+    record, k = chain.output(chain.through(tensor, "reshape"), "moments")
+    return record if k == position else None
+
+
+def _parameter(chain: Chain, tensor, dims):
+    """The tensor of shape `dims` behind a broadcasting reshape, or None."""
+    if tensor.dims != dims:
+        tensor = chain.through(tensor, "reshape")
+    return tensor if tensor.dims == dims else None
+
+
+@matcher("add")
+def layer_norm(record, chain: Chain):
+    """x * inv + (beta - mean * inv), inv = rsqrt(variance + eps) [* gamma], over the last axes."""
+    root = record[3]
+    for scaled, shift in chain.either(root, "add"):
+        for x, inv in chain.either(scaled, "mul"):
+            found = _layer_norm_parts(chain, x, inv, shift)
+            if found is not None:
+                return found
+    return None
+
+
+def _layer_norm_parts(chain, x, inv, shift):
+    options = [(inv, None), *chain.either(inv, "mul")]
+    for root_inv, gamma in options:
+        inside = chain.inputs(root_inv, "rsqrt")
+        if inside is None:
+            continue
+        for variance, eps in chain.either(inside[0], "add"):
+            eps = scalar(eps)
+            moments = _moments_of(chain, variance, 1)
+            if eps is None or moments is None or moments[1][0] is not x:
+                continue
+            axes = moments[2]["axes"]
+            count = len(axes)
+            if tuple(axes) != tuple(range(len(x.dims) - count, len(x.dims))):
+                continue
+            for product, beta in [(shift, None), *chain.either(shift, "add")]:
+                if not _is_negative_mean(chain, product, inv, moments):
+                    continue
+                dims = x.dims[-count:]
+                given = []
+                for parameter in (gamma, beta):
+                    if parameter is not None:
+                        parameter = _parameter(chain, parameter, dims)
+                        if parameter is None:
+                            return None
+                        given.append(parameter)
+                attrs = {
+                    "axes": count,
+                    "eps": eps,
+                    "has_gamma": gamma is not None,
+                    "has_beta": beta is not None,
+                }
+                return "layer_norm", (x, *given), attrs, 0, {}
+    return None
+
+
+def _is_negative_mean(chain, product, inv, moments) -> bool:
+    """product = -mean * inv."""
+    for negative, other in chain.either(product, "mul"):
+        inside = chain.inputs(negative, "neg")
+        if other is inv and inside and _moments_of(chain, inside[0], 0) is moments:
+            return True
+    return False
+
+
+@matcher("batch_norm_inference")
+def batch_norm(record, chain: Chain):
+    """Normalisation by the batch's own moments over all axes but the last: training."""
+    _, inputs, attrs, _ = record
+    x, mean, variance = inputs[:3]
+    moments = _moments_of(chain, mean, 0)
+    if moments is None or _moments_of(chain, variance, 1) is not moments:
+        return None
+    if moments[1][0] is not x or tuple(moments[2]["axes"]) != tuple(range(len(x.dims) - 1)):
+        return None
+    if mean.dims != x.dims[-1:] or variance.dims != x.dims[-1:]:
+        return None
+    return "batch_norm_train", (x, *inputs[3:]), dict(attrs), 0, {1: mean, 2: variance}
