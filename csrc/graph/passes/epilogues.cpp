@@ -36,7 +36,7 @@ class Epilogues {
 
   bool try_bias(size_t n) {
     const Node& node = graph_.nodes[n];
-    if (node.op != "add" || node.in.size() != 2) return false;
+    if (node.op != "add" || node.in.size() != 2 || graph_.spec(node.out[0]).shape.empty()) return false;
     for (int side = 0; side < 2; ++side) {
       Node* product = only_for_us(node.in[side]);
       const int bias = node.in[1 - side];
