@@ -12,9 +12,9 @@ LENGTH = 64
 WIDTH = 128
 HEADS = 4
 BLOCKS = 2
-BATCH = 32
-EPOCHS = 12
-STEPS = 80
+BATCH = 16
+EPOCHS = 10
+STEPS = 100
 
 
 @keras.saving.register_keras_serializable("keras_native_demo")
