@@ -1,0 +1,211 @@
+"""Convolution and its gradients, conv_bias_act.
+
+Tolerance: a sum of k products has error about sqrt(k) * eps of one product's size, and its own size
+is sqrt(k) products, so the error relative to the largest result hardly grows; what is allowed is
+sqrt(k) * eps of the largest result with a floor of 4.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from bench.harness import Case
+
+
+def geometry(n, sizes, cin, cout, kernel, strides=1, pad=0, dilation=1, groups=1):
+    """Attributes, and the shapes of x, w and y; ints are for every dimension."""
+    rank = len(sizes)
+
+    def spread(value):
+        return (value,) * rank if isinstance(value, int) else tuple(value)
+
+    kernel, strides, dilation = spread(kernel), spread(strides), spread(dilation)
+    padding = (pad,) * (2 * rank) if isinstance(pad, int) else tuple(pad)
+    out = tuple(
+        (s + padding[2 * i] + padding[2 * i + 1] - (k - 1) * d - 1) // st + 1
+        for i, (s, k, st, d) in enumerate(zip(sizes, kernel, strides, dilation))
+    )
+    attrs = {"strides": strides, "padding": padding, "dilation": dilation, "groups": groups}
+    return attrs, (n, *sizes, cin), (*kernel, cin // groups, cout), (n, *out, cout)
+
+
+def _torch(op, attrs, rank):
+    """The same work in PyTorch, channels last; symmetric padding only."""
+    padding = attrs["padding"]
+    if padding[::2] != padding[1::2] or rank != 2:
+        return {}
+
+    def build(arrays):
+        import torch
+
+        def nchw(a):
+            return torch.from_numpy(a).permute(0, 3, 1, 2)
+
+        def oihw(a):
+            a = torch.from_numpy(a).permute(3, 2, 0, 1)
+            return a.contiguous(memory_format=torch.channels_last)
+
+        common = ([*attrs["strides"]], [*padding[::2]], [*attrs["dilation"]])
+        if op in ("conv", "conv_bias_act"):
+            x, w = nchw(arrays[0]), oihw(arrays[1])
+            bias = torch.from_numpy(arrays[2]) if len(arrays) > 2 else None
+            after = torch.relu if attrs.get("activation") == "relu" else lambda y: y
+            return lambda: after(torch.conv2d(x, w, bias, *common, attrs["groups"]))
+        if op == "conv_input_grad":
+            ct, w = nchw(arrays[0]), oihw(arrays[1])
+            x = torch.empty(ct.shape[0], w.shape[1] * attrs["groups"], *attrs["input_dims"])
+            x = x.contiguous(memory_format=torch.channels_last)
+        else:
+            x, ct = nchw(arrays[0]), nchw(arrays[1])
+            w = torch.empty(ct.shape[1], x.shape[1] // attrs["groups"], *attrs["kernel_dims"])
+            w = w.contiguous(memory_format=torch.channels_last)
+        mask = [op == "conv_input_grad", op == "conv_weight_grad", False]
+        return lambda: torch.ops.aten.convolution_backward(
+            ct, x, w, None, *common, False, [0, 0], attrs["groups"], mask
+        )
+
+    return {"torch": build}
+
+
+def cases(n, sizes, cin, cout, kernel, dtype="float32", ops="fdw", label="", **more) -> list[Case]:
+    """Forward (f), gradient by the input (d) and by the weights (w) of one convolution."""
+    speed = more.pop("speed", False)
+    attrs, x, w, y = geometry(n, sizes, cin, cout, kernel, **more)
+    taps = math.prod(w[:-2])
+    flops = 2 * math.prod(y) * math.prod(w[:-1])
+    size = {"float16": 2, "bfloat16": 2, "float64": 8}.get(dtype, 4)
+    traffic = size * (math.prod(x) + math.prod(w) + math.prod(y))
+    groups = attrs["groups"]
+    kinds = {
+        "f": ("conv", (x, w), attrs, math.prod(w[:-1])),
+        "d": ("conv_input_grad", (y, w), {**attrs, "input_dims": x[1:-1]}, taps * cout // groups),
+        "w": ("conv_weight_grad", (x, y), {**attrs, "kernel_dims": w[:-2]}, math.prod(y[:-1])),
+    }
+    result = []
+    for kind in ops:
+        op, shapes, op_attrs, terms = kinds[kind]
+        result.append(
+            Case(
+                op=op,
+                inputs=tuple((s, dtype) for s in shapes),
+                attrs=op_attrs,
+                flops=flops,
+                bytes=traffic,
+                tol=max(4.0, math.sqrt(terms)),
+                speed=speed,
+                peer=_torch(op, op_attrs, len(sizes)),
+                label=label and f"{label} {kind}",
+            )
+        )
+    return result
+
+
+def fused(n, sizes, cin, cout, kernel, activation, dtype="float32", **more) -> Case:
+    speed = more.pop("speed", False)
+    attrs, x, w, y = geometry(n, sizes, cin, cout, kernel, **more)
+    attrs = {**attrs, "activation": activation}
+    terms = math.prod(w[:-1])
+    # The results of these are of size 1, but their argument and its error are sqrt(terms) times that.
+    size = math.sqrt(terms) if activation in ("sigmoid", "tanh") else 1
+    return Case(
+        op="conv_bias_act",
+        inputs=((x, dtype), (w, dtype), ((cout,), dtype)),
+        attrs=attrs,
+        flops=2 * math.prod(y) * math.prod(w[:-1]),
+        tol=size * max(4.0, math.sqrt(terms)),
+        # A kink of the activation within a difference's step would spoil it.
+        grad=activation not in ("relu", "relu6"),
+        speed=speed,
+        peer=_torch("conv_bias_act", attrs, len(sizes)),
+    )
+
+
+def special(value) -> Case:
+    """One infinity or NaN reaches exactly the results whose window holds it."""
+    attrs, x, w, _ = geometry(2, (7, 6), 5, 18, 3, pad=1)
+
+    def make(rng):
+        operands = [rng.standard_normal(s).astype("float32") for s in (x, w)]
+        operands[0][1, 3, 2, 4] = value
+        return operands
+
+    return Case(
+        op="conv",
+        inputs=((x, "float32"), (w, "float32")),
+        attrs=attrs,
+        tol=8,
+        grad=False,
+        make=make,
+        label=f"with {value}",
+    )
+
+
+CASES: list[Case] = [
+    # Plain, and every attribute by itself and together.
+    *cases(2, (9, 8), 16, 32, 3),
+    *cases(2, (9, 8), 5, 7, 3, pad=1),
+    *cases(3, (7, 7), 33, 50, 3, pad=1),
+    *cases(1, (11, 9), 8, 24, 3, strides=2, pad=(0, 1, 0, 1)),
+    *cases(2, (10, 9), 6, 9, (2, 3), strides=(3, 2), pad=(2, 0, 1, 3), dilation=(2, 1)),
+    *cases(2, (8, 12), 4, 17, 3, dilation=2, pad=2),
+    *cases(2, (8, 9), 6, 10, 2, pad=(-1, 2, 0, -2)),
+    # First layers: one or three channels.
+    *cases(4, (12, 12), 1, 32, 3),
+    *cases(2, (19, 17), 3, 64, 7, strides=2, pad=3),
+    # Pointwise.
+    *cases(2, (7, 7), 40, 24, 1),
+    *cases(2, (7, 8), 12, 16, 1, strides=2),
+    # Groups and depthwise.
+    *cases(2, (6, 7), 12, 18, 3, pad=1, groups=3),
+    *cases(2, (9, 8), 24, 24, 3, pad=1, groups=24),
+    *cases(2, (9, 8), 19, 19, 3, strides=2, pad=(0, 1, 0, 1), groups=19),
+    *cases(2, (12, 11), 8, 8, (5, 2), pad=2, dilation=2, groups=8),
+    *cases(2, (7, 6), 5, 15, 3, pad=1, groups=5),
+    # One and three dimensions.
+    *cases(3, (21,), 7, 19, 4, strides=2, pad=1),
+    *cases(2, (30,), 6, 6, 5, pad=(4, 0), groups=6),
+    *cases(1, (5, 6, 4), 4, 9, (2, 3, 2), strides=(1, 2, 1), pad=(1, 0, 1, 1, 0, 1)),
+    *cases(2, (4, 5, 5), 6, 6, 3, pad=1, groups=6),
+    # Large enough for several blocks, tasks and partial sums.
+    *cases(6, (15, 14), 24, 40, 3, pad=1),
+    *cases(9, (20, 21), 3, 16, 3, pad=1),
+    # Empty and single.
+    *cases(0, (5, 5), 3, 4, 3),
+    *cases(1, (1, 1), 1, 1, 1),
+    *cases(1, (3, 3), 1, 1, 3),
+    # Other dtypes.
+    *cases(2, (6, 5), 5, 9, 3, pad=1, dtype="float64"),
+    *cases(2, (6, 5), 8, 8, 3, pad=1, groups=8, dtype="float64"),
+    *cases(2, (6, 5), 5, 9, 3, pad=1, dtype="float16"),
+    *cases(2, (6, 5), 5, 9, 3, pad=1, dtype="bfloat16"),
+    *(fused(2, (6, 5), 5, 20, 3, a, pad=1) for a in ("none", "relu", "relu6", "sigmoid", "tanh")),
+    *(fused(2, (6, 5), 5, 20, 3, a) for a in ("silu", "gelu", "gelu_tanh")),
+    fused(2, (6, 5), 16, 16, 3, "relu", pad=1, groups=16),
+    special(np.inf),
+    special(np.nan),
+]
+
+# Sizes of real networks, batch 8 unless said.
+SPEED: list[Case] = [
+    *cases(128, (28, 28), 1, 32, 3, label="mnist 28x28x1-32 b128"),
+    *cases(128, (13, 13), 32, 64, 3, label="mnist 13x13x32-64 b128"),
+    *cases(8, (224, 224), 3, 64, 7, strides=2, pad=3, ops="fw", label="resnet stem"),
+    *cases(8, (56, 56), 64, 64, 3, pad=1, label="resnet 3x3 56x56x64"),
+    *cases(8, (28, 28), 128, 128, 3, pad=1, label="resnet 3x3 28x28x128"),
+    *cases(8, (14, 14), 256, 256, 3, pad=1, label="resnet 3x3 14x14x256"),
+    *cases(8, (7, 7), 512, 512, 3, pad=1, label="resnet 3x3 7x7x512"),
+    *cases(8, (56, 56), 64, 256, 1, label="resnet 1x1 56x56x64-256"),
+    *cases(8, (56, 56), 256, 64, 1, label="resnet 1x1 56x56x256-64"),
+    *cases(8, (14, 14), 1024, 256, 1, label="resnet 1x1 14x14x1024-256"),
+    *cases(8, (7, 7), 512, 2048, 1, label="resnet 1x1 7x7x512-2048"),
+    *cases(8, (56, 56), 256, 512, 1, strides=2, label="resnet 1x1/2 56x56x256-512"),
+    *cases(8, (224, 224), 3, 32, 3, strides=2, pad=(0, 1, 0, 1), ops="fw", label="mobilenet stem"),
+    *cases(8, (112, 112), 32, 32, 3, pad=1, groups=32, label="depthwise 112x112x32"),
+    *cases(8, (112, 112), 96, 96, 3, strides=2, pad=1, groups=96, label="depthwise/2 112x112x96"),
+    *cases(8, (56, 56), 144, 144, 3, pad=1, groups=144, label="depthwise 56x56x144"),
+    *cases(8, (14, 14), 384, 384, 3, pad=1, groups=384, label="depthwise 14x14x384"),
+    *cases(8, (7, 7), 960, 960, 3, pad=1, groups=960, label="depthwise 7x7x960"),
+]
+CASES += [Case(**{**vars(case), "speed": True}) for case in SPEED]

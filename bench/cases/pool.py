@@ -1,0 +1,118 @@
+"""Pooling and its gradients.
+
+Tolerance: a maximum is exact; an average or a gradient adds at most a window's worth of terms.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from bench.harness import Case
+
+
+def geometry(n, sizes, channels, window, strides=None, pad=0):
+    """Attributes, and the shapes of x and y; ints are for every dimension."""
+    rank = len(sizes)
+    window = (window,) * rank if isinstance(window, int) else tuple(window)
+    strides = window if strides is None else strides
+    strides = (strides,) * rank if isinstance(strides, int) else tuple(strides)
+    padding = (pad,) * (2 * rank) if isinstance(pad, int) else tuple(pad)
+    out = tuple(
+        (s + padding[2 * i] + padding[2 * i + 1] - w) // st + 1
+        for i, (s, w, st) in enumerate(zip(sizes, window, strides))
+    )
+    attrs = {"window": window, "strides": strides, "padding": padding}
+    return attrs, (n, *sizes, channels), (n, *out, channels)
+
+
+def _torch_max(attrs):
+    pad = attrs["padding"]
+    if len(pad) != 4 or pad[::2] != pad[1::2]:
+        return {}
+
+    def build(arrays):
+        import torch
+
+        x = torch.from_numpy(arrays[0]).permute(0, 3, 1, 2)
+        return lambda: torch.max_pool2d(x, attrs["window"], attrs["strides"], pad[::2])
+
+    return {"torch": build}
+
+
+def cases(n, sizes, channels, window, dtype="float32", label="", speed=False, **more) -> list[Case]:
+    """Both poolings, their gradients and the adjoint of the maximum's gradient."""
+    attrs, x, y = geometry(n, sizes, channels, window, **more)
+
+    def with_maximum(last):
+        def make(rng):
+            from bench.harness import primitive
+
+            # Ties are common: the first of the largest elements is meant.
+            value = rng.integers(-3, 4, x).astype(dtype)
+            out = primitive("max_pool").reference(value, **attrs)
+            return [value, out, rng.standard_normal(last).astype(dtype)]
+
+        return make
+
+    three = ((x, dtype), (y, dtype))
+    traffic = 4 * (math.prod(x) + math.prod(y))
+    averages = {**attrs, "count_include_pad": False}
+    result = [
+        Case(
+            "max_pool",
+            ((x, dtype),),
+            attrs,
+            bytes=traffic,
+            tol=0.5,
+            # Among many elements two of a window are closer than the step of a difference.
+            grad=math.prod(x) < 5000,
+            peer=_torch_max(attrs),
+        ),
+        Case(
+            "max_pool_grad",
+            (*three, (y, dtype)),
+            attrs,
+            bytes=2 * traffic,
+            make=with_maximum(y),
+            grad=False,
+        ),
+        Case("max_pool_select", (*three, (x, dtype)), attrs, make=with_maximum(x), grad=False),
+        Case("avg_pool", ((x, dtype),), averages, bytes=traffic),
+        Case("avg_pool", ((x, dtype),), {**averages, "count_include_pad": True}, bytes=traffic),
+        Case("avg_pool_grad", ((y, dtype),), {**averages, "input_dims": x[1:-1]}, bytes=traffic),
+    ]
+    extra = {"speed": speed, "label": label}
+    return [Case(**{**vars(case), **extra}) for case in result]
+
+
+def special() -> Case:
+    attrs, x, _ = geometry(1, (6, 6), 11, 3, strides=2, pad=1)
+
+    def make(rng):
+        value = rng.standard_normal(x).astype("float32")
+        value[0, 2, 3, 4], value[0, 4, 4, :9], value[0, :2, :2, 1] = np.nan, np.inf, -np.inf
+        return [value]
+
+    return Case("max_pool", ((x, "float32"),), attrs, grad=False, make=make, label="special")
+
+
+CASES: list[Case] = [
+    *cases(2, (8, 6), 16, 2),
+    *cases(2, (9, 7), 19, 2),
+    *cases(2, (9, 7), 5, 3, strides=2, pad=1),
+    *cases(1, (8, 9), 33, (3, 2), strides=1, pad=(0, 2, 1, 0)),
+    *cases(2, (11, 10), 8, 2, strides=3),
+    *cases(3, (13,), 9, 3, strides=2, pad=(1, 0)),
+    *cases(2, (4, 6, 5), 7, 2, strides=(2, 1, 2)),
+    *cases(9, (26, 26), 24, 2),
+    *cases(0, (4, 4), 3, 2),
+    *cases(1, (1, 1), 1, 1),
+    *cases(2, (5, 5), 6, 3, strides=2, dtype="float64"),
+    *cases(2, (5, 5), 6, 3, strides=2, dtype="float16"),
+    *cases(2, (5, 5), 6, 3, strides=2, dtype="bfloat16"),
+    special(),
+    *cases(128, (26, 26), 32, 2, speed=True, label="26x26x32 b128 2x2"),
+    *cases(8, (112, 112), 64, 3, strides=2, pad=1, speed=True, label="112x112x64 b8 3x3/2"),
+]

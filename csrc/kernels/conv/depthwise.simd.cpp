@@ -1,0 +1,126 @@
+#include "kernels/conv/depthwise.h"
+
+#include "simd/vec.h"
+
+namespace native::conv {
+namespace NATIVE_ISA {
+namespace {
+
+template <class V>
+inline V activated(V x, int activation) {
+  const V zero{};
+  // In this order NaN passes through both.
+  if (activation > 0) x = zero > x ? zero : x;
+  if (activation == 2) x = (zero + 6) < x ? (zero + 6) : x;
+  return x;
+}
+
+// kResults neighbouring results of kVecs vectors of channels: a weight serves kResults multiply-adds, and
+// there are enough accumulators to cover their latency.
+template <class T, int kResults, int kVecs>
+inline void block(const DepthwiseRun<T>& r, int64_t j, int64_t c) {
+  Vec<T> acc[kResults][kVecs];
+  int64_t at[kResults];
+#pragma GCC unroll 4
+  for (int i = 0; i < kResults; ++i) {
+    at[i] = (j + i) * r.source_step + c;
+#pragma GCC unroll 2
+    for (int v = 0; v < kVecs; ++v) acc[i][v] = r.bias ? load(r.bias + c + v * kLanes<T>) : Vec<T>{};
+  }
+  for (int64_t term = 0; term < r.terms; ++term) {
+    const T* w = r.weights[term] + c;
+    const T* x = r.sources[term];
+#pragma GCC unroll 2
+    for (int v = 0; v < kVecs; ++v) {
+      const Vec<T> weight = load(w + v * kLanes<T>);
+#pragma GCC unroll 4
+      for (int i = 0; i < kResults; ++i) acc[i][v] += load(x + at[i] + v * kLanes<T>) * weight;
+    }
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < kResults; ++i)
+#pragma GCC unroll 2
+    for (int v = 0; v < kVecs; ++v)
+      store(r.result + (j + i) * r.result_step + c + v * kLanes<T>, activated(acc[i][v], r.activation));
+}
+
+template <class T, int kResults>
+inline void all_channels(const DepthwiseRun<T>& r, int64_t j) {
+  int64_t c = 0;
+  for (; c + 2 * kLanes<T> <= r.channels; c += 2 * kLanes<T>) block<T, kResults, 2>(r, j, c);
+  for (; c + kLanes<T> <= r.channels; c += kLanes<T>) block<T, kResults, 1>(r, j, c);
+  for (; c < r.channels; ++c)
+    for (int64_t i = j; i < j + kResults; ++i) {
+      T acc = r.bias ? r.bias[c] : T(0);
+      for (int64_t term = 0; term < r.terms; ++term) acc += r.sources[term][i * r.source_step + c] * r.weights[term][c];
+      r.result[i * r.result_step + c] = activated(acc, r.activation);
+    }
+}
+
+template <class T>
+void run(const DepthwiseRun<T>& r) {
+  int64_t j = 0;
+  for (; j + 4 <= r.count; j += 4) all_channels<T, 4>(r, j);
+  for (; j + 2 <= r.count; j += 2) all_channels<T, 2>(r, j);
+  for (; j < r.count; ++j) all_channels<T, 1>(r, j);
+}
+
+template <class T, int kRows, int kVecs>
+inline void sum_block(const DepthwiseSum<T>& s, int64_t c) {
+  Vec<T> acc[kRows][kVecs] = {};
+  const T* x[kRows];
+#pragma GCC unroll 4
+  for (int i = 0; i < kRows; ++i) x[i] = s.sources[i] + c;
+  const T* g = s.cotangent + c;
+  int64_t at = 0;
+  for (int64_t j = 0; j < s.count; ++j, g += s.cotangent_step, at += s.source_step) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVecs; ++v) {
+      const Vec<T> ct = load(g + v * kLanes<T>);
+#pragma GCC unroll 4
+      for (int i = 0; i < kRows; ++i) acc[i][v] += load(x[i] + at + v * kLanes<T>) * ct;
+    }
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 4
+    for (int v = 0; v < kVecs; ++v) {
+      T* to = s.sums[i] + c + v * kLanes<T>;
+      store(to, load(to) + acc[i][v]);
+    }
+}
+
+template <class T, int kRows>
+void sum_rows(const DepthwiseSum<T>& s) {
+  int64_t c = 0;
+  for (; c + 4 * kLanes<T> <= s.channels; c += 4 * kLanes<T>) sum_block<T, kRows, 4>(s, c);
+  for (; c + 2 * kLanes<T> <= s.channels; c += 2 * kLanes<T>) sum_block<T, kRows, 2>(s, c);
+  for (; c + kLanes<T> <= s.channels; c += kLanes<T>) sum_block<T, kRows, 1>(s, c);
+  for (; c < s.channels; ++c)
+    for (int i = 0; i < kRows; ++i) {
+      T acc = 0;
+      for (int64_t j = 0; j < s.count; ++j)
+        acc += s.sources[i][j * s.source_step + c] * s.cotangent[j * s.cotangent_step + c];
+      s.sums[i][c] += acc;
+    }
+}
+
+template <class T>
+void sum(const DepthwiseSum<T>& s) {
+  switch (s.rows) {
+    case 1:
+      return sum_rows<T, 1>(s);
+    case 2:
+      return sum_rows<T, 2>(s);
+    default:
+      return sum_rows<T, 3>(s);
+  }
+}
+
+}  // namespace
+
+extern const DepthwiseTable depthwise_table;
+const DepthwiseTable depthwise_table = {&run<float>, &run<double>, &sum<float>, &sum<double>};
+
+}  // namespace NATIVE_ISA
+}  // namespace native::conv

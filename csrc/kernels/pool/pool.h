@@ -1,0 +1,43 @@
+// Pooling loops over the channels of neighbouring outputs. A window is a list of source pixels, each a row
+// of `channels`; those in the padding are left out by the caller.
+#pragma once
+
+#include <cstdint>
+
+#include "runtime/cpu.h"
+
+namespace native::pooling {
+
+// One window.
+template <class T>
+struct Window {
+  int64_t taps;
+  const int64_t* offsets;  // [taps], elements from `x`, in row-major order of the window
+  int64_t channels;
+  const T* x;
+  T scale;  // of an average: one over the count
+};
+
+template <class T>
+struct PoolLoops {
+  void (*maximum)(const Window<T>& w, T* out);
+  void (*average)(const Window<T>& w, T* out);
+  // gradient[tap] receives ct where x[tap] is the first that equals out. Set: the other taps are zeroed
+  // instead of kept (windows that do not overlap).
+  void (*maximum_add)(const Window<T>& w, const T* out, const T* ct, T* gradient);
+  void (*maximum_set)(const Window<T>& w, const T* out, const T* ct, T* gradient);
+  // result = values[tap] of that tap.
+  void (*select)(const Window<T>& w, const T* out, const T* values, T* result);
+  // gradient[tap] += ct * scale, or is set to it.
+  void (*average_add)(const Window<T>& w, const T* ct, T* gradient);
+  void (*average_set)(const Window<T>& w, const T* ct, T* gradient);
+};
+
+struct PoolTable {
+  PoolLoops<float> f32;
+  PoolLoops<double> f64;
+};
+
+NATIVE_ISA_TABLE(PoolTable, pool_table)
+
+}  // namespace native::pooling

@@ -1,0 +1,116 @@
+"""Convolution: the table of cases, random geometries, wrong input."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from keras_native.engine.primitives import conv
+from keras_native.engine.tensor import from_numpy
+
+from bench import harness
+from bench.cases import conv as table
+
+CASES = harness.test_cases(table.CASES)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_forward(case):
+    harness.check_forward(case)
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in CASES if c.grad and c.inputs[0][1] == "float32"], ids=str
+)
+def test_gradient(case):
+    harness.check_gradient(case)
+
+
+def test_kernels_take_every_case():
+    own = [c for c in CASES if c.inputs[0][1] in ("float32", "float64") and 0 not in c.inputs[0][0]]
+    hosts = [c for c in own if harness.kernel_of(c) is None]
+    assert not hosts
+
+
+@st.composite
+def geometries(draw):
+    rank = draw(st.integers(1, 3))
+    most = (40, 14, 7)[rank - 1]
+
+    def each(low, high):
+        return tuple(draw(st.integers(low, high)) for _ in range(rank))
+
+    groups = draw(st.sampled_from((1, 1, 2, 3)))
+    cin, cout = (groups * draw(st.integers(1, 40)) for _ in range(2))
+    if draw(st.integers(0, 4)) == 0:
+        groups, cout = cin, cin
+    sizes, kernel, strides, dilation = each(1, most), each(1, 4), each(1, 3), each(1, 2)
+    pad = tuple(draw(st.integers(-1, 3)) for _ in range(2 * rank))
+    for i, size in enumerate(sizes):
+        assume(size + min(pad[2 * i], 0) + min(pad[2 * i + 1], 0) > 0)
+        assume(size + pad[2 * i] + pad[2 * i + 1] > (kernel[i] - 1) * dilation[i])
+    more = {"strides": strides, "pad": pad, "dilation": dilation, "groups": groups}
+    return (draw(st.integers(0, 4)), sizes, cin, cout, kernel), more
+
+
+@settings(max_examples=60, deadline=None)
+@given(geometries())
+def test_random_geometries(geometry):
+    positional, more = geometry
+    for case in table.cases(*positional, **more):
+        harness.check_forward(case, threads=(2,))
+    harness.check_forward(table.fused(*positional, "relu", **more), threads=(2,))
+
+
+def test_second_derivatives_are_the_other_convolutions():
+    """The derivative of <conv(x, w), c> by x, then by w, is conv_weight_grad of the direction."""
+    rng = np.random.default_rng(0)
+    x, w = (from_numpy(rng.standard_normal(s)) for s in ((2, 6, 5, 4), (3, 2, 4, 6)))
+    ct = from_numpy(rng.standard_normal((2, 2, 4, 6)))
+    attrs = {"strides": (2, 1), "padding": (0, 0, 0, 0), "dilation": (1, 1), "groups": 1}
+    dx, _ = conv.conv_p.vjp(ct, None, x, w, **attrs)
+    direction = from_numpy(rng.standard_normal(dx.dims))
+    _, by_w = conv.conv_input_grad_p.vjp(direction, dx, ct, w, input_dims=(6, 5), **attrs)
+    along = conv.conv_weight_grad(direction, ct, (3, 2), strides=(2, 1))
+    np.testing.assert_allclose(by_w.numpy(), along.numpy(), rtol=1e-12)
+
+
+def _tensor(*shape, dtype="float32"):
+    return from_numpy(np.zeros(shape, dtype))
+
+
+@pytest.mark.parametrize(
+    "error, call",
+    [
+        (TypeError, lambda: conv.conv(_tensor(1, 5, 5, 3), _tensor(3, 3, 3, 4, dtype="float64"))),
+        (ValueError, lambda: conv.conv(_tensor(1, 5, 5, 3), _tensor(3, 3, 4, 4))),
+        (ValueError, lambda: conv.conv(_tensor(1, 5, 5, 3), _tensor(3, 3, 4))),
+        (ValueError, lambda: conv.conv(_tensor(1, 5, 5, 3), _tensor(6, 3, 3, 4))),
+        (ValueError, lambda: conv.conv(_tensor(1, 5, 5, 3), _tensor(3, 3, 3, 4), strides=0)),
+        (ValueError, lambda: conv.conv(_tensor(1, 5, 5, 4), _tensor(3, 3, 2, 3), groups=2)),
+        (
+            ValueError,
+            lambda: conv.conv(_tensor(1, 5, 5, 3), _tensor(3, 3, 3, 4), padding=((1, 1),)),
+        ),
+        (
+            ValueError,
+            lambda: conv.conv_input_grad(_tensor(1, 3, 3, 4), _tensor(3, 3, 3, 4), (7, 7)),
+        ),
+        (
+            ValueError,
+            lambda: conv.conv_weight_grad(_tensor(1, 5, 5, 3), _tensor(1, 4, 4, 4), (3, 3)),
+        ),
+        (
+            ValueError,
+            lambda: conv.conv_bias_act(_tensor(1, 5, 5, 3), _tensor(3, 3, 3, 4), _tensor(5)),
+        ),
+        (
+            ValueError,
+            lambda: conv.conv_bias_act(
+                _tensor(1, 5, 5, 3), _tensor(3, 3, 3, 4), _tensor(4), activation="maximum"
+            ),
+        ),
+    ],
+)
+def test_wrong_input_is_named(error, call):
+    with pytest.raises(error, match="conv"):
+        call()
