@@ -107,8 +107,8 @@ def fused(n, sizes, cin, cout, kernel, activation, dtype="float32", **more) -> C
     attrs, x, w, y = geometry(n, sizes, cin, cout, kernel, **more)
     attrs = {**attrs, "activation": activation}
     terms = math.prod(w[:-1])
-    # The results of these are of size 1, but their argument and its error are sqrt(terms) times that.
-    size = math.sqrt(terms) if activation in ("sigmoid", "tanh") else 1
+    # These results are bounded, but their argument and its error are sqrt(terms) in size.
+    size = math.sqrt(terms) if activation in ("sigmoid", "tanh", "relu6") else 1
     return Case(
         op="conv_bias_act",
         inputs=((x, dtype), (w, dtype), ((cout,), dtype)),
@@ -171,6 +171,11 @@ CASES: list[Case] = [
     # Large enough for several blocks, tasks and partial sums.
     *cases(6, (15, 14), 24, 40, 3, pad=1),
     *cases(9, (20, 21), 3, 16, 3, pad=1),
+    # Enough channels and squares for Winograd.
+    *cases(3, (17, 19), 64, 72, 3, pad=1, ops="fd"),
+    *cases(9, (13, 12), 67, 130, 3, ops="fd"),
+    *cases(5, (16, 16), 64, 64, 3, pad=(-1, 2, 3, 0), ops="fd"),
+    fused(9, (9, 12), 64, 65, 3, "relu6", pad=1),
     # Empty and single.
     *cases(0, (5, 5), 3, 4, 3),
     *cases(1, (1, 1), 1, 1, 1),

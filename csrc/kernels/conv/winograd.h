@@ -1,0 +1,24 @@
+// Transforms of the Winograd convolution F(2x2, 3x3), vectorised over channels: a 2x2 square of results
+// costs 16 products of transformed values instead of 36.
+#pragma once
+
+#include <cstdint>
+
+#include "runtime/cpu.h"
+
+namespace native::conv {
+
+struct WinogradTable {
+  // source[4 * row + column] are the pixels of a 4x4 square; value[p * pitch + c] is position p of 16.
+  void (*input)(const float* const* source, int64_t channels, float* value, int64_t pitch);
+  // w[tap * tap_pitch + c] are the nine taps.
+  void (*weight)(const float* w, int64_t tap_pitch, int64_t channels, float* value, int64_t pitch);
+  // result[2 * row + column] are the pixels of a 2x2 square, null outside the image; bias may be null.
+  // Activation: 0 none, 1 relu, 2 relu6.
+  void (*output)(const float* value, int64_t pitch, int64_t channels, const float* bias, int activation,
+                 float* const* result);
+};
+
+NATIVE_ISA_TABLE(WinogradTable, winograd_table)
+
+}  // namespace native::conv

@@ -1,0 +1,121 @@
+#include "kernels/conv/winograd.h"
+
+#include "simd/vec.h"
+
+namespace native::conv {
+namespace NATIVE_ISA {
+namespace {
+
+// One lane or a vector of them, so that the last channels take the same formulas.
+template <class V>
+inline V read(const float* p) {
+  if constexpr (sizeof(V) == sizeof(float))
+    return *p;
+  else
+    return load(p);
+}
+inline void write(float* p, float v) { *p = v; }
+inline void write(float* p, vf32 v) { store(p, v); }
+
+template <class V>
+inline void input_lanes(const float* const* source, int64_t c, float* value, int64_t pitch) {
+  V t[4][4];
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    const V d0 = read<V>(source[j] + c), d1 = read<V>(source[4 + j] + c), d2 = read<V>(source[8 + j] + c),
+            d3 = read<V>(source[12 + j] + c);
+    t[0][j] = d0 - d2;
+    t[1][j] = d1 + d2;
+    t[2][j] = d2 - d1;
+    t[3][j] = d1 - d3;
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    float* to = value + 4 * i * pitch + c;
+    write(to, t[i][0] - t[i][2]);
+    write(to + pitch, t[i][1] + t[i][2]);
+    write(to + 2 * pitch, t[i][2] - t[i][1]);
+    write(to + 3 * pitch, t[i][1] - t[i][3]);
+  }
+}
+
+void input(const float* const* source, int64_t channels, float* value, int64_t pitch) {
+  int64_t c = 0;
+  for (; c + kLanes<float> <= channels; c += kLanes<float>) input_lanes<vf32>(source, c, value, pitch);
+  for (; c < channels; ++c) input_lanes<float>(source, c, value, pitch);
+}
+
+template <class V>
+inline void weight_lanes(const float* w, int64_t tap_pitch, int64_t c, float* value, int64_t pitch) {
+  V t[4][3];
+#pragma GCC unroll 3
+  for (int j = 0; j < 3; ++j) {
+    const V g0 = read<V>(w + j * tap_pitch + c), g1 = read<V>(w + (3 + j) * tap_pitch + c),
+            g2 = read<V>(w + (6 + j) * tap_pitch + c);
+    t[0][j] = g0;
+    t[1][j] = 0.5f * (g0 + g2) + 0.5f * g1;
+    t[2][j] = 0.5f * (g0 + g2) - 0.5f * g1;
+    t[3][j] = g2;
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    float* to = value + 4 * i * pitch + c;
+    const V even = 0.5f * (t[i][0] + t[i][2]), odd = 0.5f * t[i][1];
+    write(to, t[i][0]);
+    write(to + pitch, even + odd);
+    write(to + 2 * pitch, even - odd);
+    write(to + 3 * pitch, t[i][2]);
+  }
+}
+
+void weight(const float* w, int64_t tap_pitch, int64_t channels, float* value, int64_t pitch) {
+  int64_t c = 0;
+  for (; c + kLanes<float> <= channels; c += kLanes<float>) weight_lanes<vf32>(w, tap_pitch, c, value, pitch);
+  for (; c < channels; ++c) weight_lanes<float>(w, tap_pitch, c, value, pitch);
+}
+
+template <class V>
+inline V activated(V x, int activation) {
+  const V zero{};
+  // In this order NaN passes through both.
+  if (activation > 0) x = zero > x ? zero : x;
+  if (activation == 2) x = (zero + 6.0f) < x ? (zero + 6.0f) : x;
+  return x;
+}
+
+template <class V>
+inline void output_lanes(const float* value, int64_t pitch, int64_t c, const float* bias, int activation,
+                         float* const* result) {
+  V t[2][4];
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    const float* from = value + j * pitch + c;
+    const V m0 = read<V>(from), m1 = read<V>(from + 4 * pitch), m2 = read<V>(from + 8 * pitch),
+            m3 = read<V>(from + 12 * pitch);
+    t[0][j] = m0 + m1 + m2;
+    t[1][j] = m1 - m2 - m3;
+  }
+  const V b = bias ? read<V>(bias + c) : V{};
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; ++i) {
+    const V left = t[i][0] + t[i][1] + t[i][2] + b, right = t[i][1] - t[i][2] - t[i][3] + b;
+    if (result[2 * i]) write(result[2 * i] + c, activated(left, activation));
+    if (result[2 * i + 1]) write(result[2 * i + 1] + c, activated(right, activation));
+  }
+}
+
+void output(const float* value, int64_t pitch, int64_t channels, const float* bias, int activation,
+            float* const* result) {
+  int64_t c = 0;
+  for (; c + kLanes<float> <= channels; c += kLanes<float>)
+    output_lanes<vf32>(value, pitch, c, bias, activation, result);
+  for (; c < channels; ++c) output_lanes<float>(value, pitch, c, bias, activation, result);
+}
+
+}  // namespace
+
+extern const WinogradTable winograd_table;
+const WinogradTable winograd_table = {&input, &weight, &output};
+
+}  // namespace NATIVE_ISA
+}  // namespace native::conv
