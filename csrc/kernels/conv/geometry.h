@@ -35,4 +35,7 @@ enum class Activation : int { None, Relu, Relu6, Sigmoid, Tanh, Silu, Gelu, Gelu
 // Of `conv_bias_act`; None for every other primitive.
 Activation activation_of(const Problem& problem);
 
+// 3x3, stride 1, two-dimensional, float32, and large enough for Winograd to be faster than the direct loop.
+bool winograd_fits(const Problem& problem, const Geometry& g);
+
 }  // namespace native::conv

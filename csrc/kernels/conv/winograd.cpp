@@ -209,21 +209,10 @@ class Winograd final : public Kernel {
 };
 
 std::unique_ptr<Kernel> prepare(const Problem& problem) {
-  if (problem.out[0].dtype != DType::F32) return nullptr;
   const auto g = geometry_of(problem);
-  const Activation activation = activation_of(problem);
-  if (!g || g->kernel != Triple{1, 3, 3} || g->stride != Triple{1, 1, 1} || g->dilation[1] != 1 ||
-      g->dilation[2] != 1 || g->low[0] != 0 || g->in[0] != g->out[0] || g->in[0] != 1 || g->groups != 1 ||
-      activation > Activation::Relu6)
-    return nullptr;
-  // Fewer channels do not pay for the transforms of the input and output, fewer squares not for that of the
-  // weights (read once and written 16/9 as large, for each square 16 multiply-adds instead of 36).
-  constexpr int64_t kChannels = 64, kSquares = 200;
   const bool input_grad = problem.op == "conv_input_grad";
-  const Triple& result = input_grad ? g->in : g->out;
-  const int64_t squares = g->batch * ceil_div(result[1], 2) * ceil_div(result[2], 2);
-  if (g->cin < kChannels || g->cout < kChannels || squares < kSquares) return nullptr;
-  return std::make_unique<Winograd>(*g, input_grad, activation, problem.op == "conv_bias_act");
+  if (!g || activation_of(problem) > Activation::Relu6 || !winograd_fits(problem, *g)) return nullptr;
+  return std::make_unique<Winograd>(*g, input_grad, activation_of(problem), problem.op == "conv_bias_act");
 }
 
 const Register forward{"conv", "winograd", 30, prepare};
@@ -231,4 +220,15 @@ const Register fused{"conv_bias_act", "winograd", 30, prepare};
 const Register input_gradient{"conv_input_grad", "winograd", 30, prepare};
 
 }  // namespace
+
+bool winograd_fits(const Problem& problem, const Geometry& g) {
+  if (problem.out[0].dtype != DType::F32 || g.groups != 1 || g.in[0] != 1 || g.out[0] != 1) return false;
+  if (g.kernel != Triple{1, 3, 3} || g.stride != Triple{1, 1, 1} || g.dilation != Triple{1, 1, 1}) return false;
+  // Fewer channels do not pay for the transforms of the pixels, fewer squares not for those of the weights.
+  constexpr int64_t kChannels = 32, kSquares = 200;
+  const Triple& result = problem.op == "conv_input_grad" ? g.in : g.out;
+  const int64_t squares = g.batch * ceil_div(result[1], 2) * ceil_div(result[2], 2);
+  return g.cin >= kChannels && g.cout >= kChannels && squares >= kSquares;
+}
+
 }  // namespace native::conv

@@ -17,6 +17,11 @@ struct WinogradTable {
   // Activation: 0 none, 1 relu, 2 relu6.
   void (*output)(const float* value, int64_t pitch, int64_t channels, const float* bias, int activation,
                  float* const* result);
+  // The adjoint of `output`: ct[2 * row + column] are the cotangents of a 2x2 square.
+  void (*cotangent)(const float* const* ct, int64_t channels, float* value, int64_t pitch);
+  // The adjoint of `weight`, of a sum: value[part * part_pitch + p * pitch + c] over the parts in order.
+  void (*weight_back)(const float* value, int64_t parts, int64_t part_pitch, int64_t pitch, int64_t channels, float* w,
+                      int64_t tap_pitch);
 };
 
 NATIVE_ISA_TABLE(WinogradTable, winograd_table)

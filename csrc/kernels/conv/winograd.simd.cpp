@@ -112,10 +112,71 @@ void output(const float* value, int64_t pitch, int64_t channels, const float* bi
   for (; c < channels; ++c) output_lanes<float>(value, pitch, c, bias, activation, result);
 }
 
+template <class V>
+inline void cotangent_lanes(const float* const* ct, int64_t c, float* value, int64_t pitch) {
+  V t[4][2];
+#pragma GCC unroll 2
+  for (int j = 0; j < 2; ++j) {
+    const V c0 = read<V>(ct[j] + c), c1 = read<V>(ct[2 + j] + c);
+    t[0][j] = c0;
+    t[1][j] = c0 + c1;
+    t[2][j] = c0 - c1;
+    t[3][j] = -c1;
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    float* to = value + 4 * i * pitch + c;
+    write(to, t[i][0]);
+    write(to + pitch, t[i][0] + t[i][1]);
+    write(to + 2 * pitch, t[i][0] - t[i][1]);
+    write(to + 3 * pitch, -t[i][1]);
+  }
+}
+
+void cotangent(const float* const* ct, int64_t channels, float* value, int64_t pitch) {
+  int64_t c = 0;
+  for (; c + kLanes<float> <= channels; c += kLanes<float>) cotangent_lanes<vf32>(ct, c, value, pitch);
+  for (; c < channels; ++c) cotangent_lanes<float>(ct, c, value, pitch);
+}
+
+template <class V>
+inline void weight_back_lanes(const float* value, int64_t parts, int64_t part_pitch, int64_t pitch, int64_t c, float* w,
+                              int64_t tap_pitch) {
+  V t[3][4];
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    V u[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      const float* from = value + (4 * i + j) * pitch + c;
+      u[i] = read<V>(from);
+      for (int64_t part = 1; part < parts; ++part) u[i] += read<V>(from + part * part_pitch);
+    }
+    t[0][j] = u[0] + 0.5f * (u[1] + u[2]);
+    t[1][j] = 0.5f * (u[1] - u[2]);
+    t[2][j] = 0.5f * (u[1] + u[2]) + u[3];
+  }
+#pragma GCC unroll 3
+  for (int i = 0; i < 3; ++i) {
+    float* to = w + 3 * i * tap_pitch + c;
+    write(to, t[i][0] + 0.5f * (t[i][1] + t[i][2]));
+    write(to + tap_pitch, 0.5f * (t[i][1] - t[i][2]));
+    write(to + 2 * tap_pitch, 0.5f * (t[i][1] + t[i][2]) + t[i][3]);
+  }
+}
+
+void weight_back(const float* value, int64_t parts, int64_t part_pitch, int64_t pitch, int64_t channels, float* w,
+                 int64_t tap_pitch) {
+  int64_t c = 0;
+  for (; c + kLanes<float> <= channels; c += kLanes<float>)
+    weight_back_lanes<vf32>(value, parts, part_pitch, pitch, c, w, tap_pitch);
+  for (; c < channels; ++c) weight_back_lanes<float>(value, parts, part_pitch, pitch, c, w, tap_pitch);
+}
+
 }  // namespace
 
 extern const WinogradTable winograd_table;
-const WinogradTable winograd_table = {&input, &weight, &output};
+const WinogradTable winograd_table = {&input, &weight, &output, &cotangent, &weight_back};
 
 }  // namespace NATIVE_ISA
 }  // namespace native::conv

@@ -1,0 +1,175 @@
+// Gradient of a 3x3 convolution of stride 1 by its weights, by the adjoint of Winograd's F(2x2, 3x3): the
+// sum over squares of results is taken of the 16 products of transformed values, and transformed back once.
+//
+// A task takes a range of squares times a slab of input channels; its partial sums are [position][cin][cout].
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/conv/geometry.h"
+#include "kernels/conv/weight_grad.h"
+#include "kernels/conv/winograd.h"
+#include "runtime/pool.h"
+
+namespace native::conv {
+namespace {
+
+constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+constexpr size_t round_up(size_t bytes) { return (bytes + 63) / 64 * 64; }
+constexpr int64_t kPositions = 16;
+constexpr int64_t kSquares = 64;  // of a block: enough for a tile's sums to outweigh loading and storing them
+
+class WinogradWeightGrad final : public Kernel {
+ public:
+  explicit WinogradWeightGrad(const Geometry& g) : g_(g), transform_(winograd_table()) {
+    choose_tile();
+    high_ = ceil_div(g.out[1], 2);
+    wide_ = ceil_div(g.out[2], 2);
+    squares_ = g.batch * high_ * wide_;
+    constexpr int64_t kTasks = 16, kSlab = 48;  // 48 channels of 64 squares are 200 KB
+    slabs_ = ceil_div(g.cin, kSlab);
+    slab_ = ceil_div(ceil_div(g.cin, slabs_), tile_.rows) * tile_.rows;
+    slabs_ = ceil_div(g.cin, slab_);
+    splits_ = std::clamp<int64_t>(kTasks / slabs_, 1, ceil_div(squares_, kSquares));
+    // One line more, so that the 16 positions do not fall on the same cache sets.
+    value_pitch_ = kSquares * slab_ + 16;
+    cotangent_pitch_ = kSquares * tile_.columns + 16;
+  }
+
+  size_t scratch_bytes() const override {
+    return splits_ * part() * sizeof(float) + round_up(std::max(g_.cin, g_.cout) * sizeof(float));
+  }
+
+  void run(const void* const* in, void* const* out, void* scratch) const override {
+    float* sums = static_cast<float*>(scratch);
+    float* zeros = sums + splits_ * part();
+    std::memset(zeros, 0, std::max(g_.cin, g_.cout) * sizeof(float));
+    const float* x = static_cast<const float*>(in[0]);
+    const float* ct = static_cast<const float*>(in[1]);
+    pool::parallel_for(splits_ * slabs_, [&](int64_t task) {
+      const int64_t split = task / slabs_, first = task % slabs_ * slab_;
+      add_squares(x, ct, zeros, squares_ * split / splits_, squares_ * (split + 1) / splits_, first,
+                  std::min(slab_, g_.cin - first), sums + split * part());
+    });
+    float* result = static_cast<float*>(out[0]);
+    const int64_t chunk = std::max<int64_t>(1, 4096 / g_.cout);
+    pool::parallel_for(ceil_div(g_.cin, chunk), [&](int64_t task) {
+      for (int64_t c = task * chunk; c < std::min(g_.cin, (task + 1) * chunk); ++c)
+        transform_.weight_back(sums + c * g_.cout, splits_, part(), g_.cin * g_.cout, g_.cout, result + c * g_.cout,
+                               g_.cin * g_.cout);
+    });
+  }
+
+ private:
+  void choose_tile() {
+    const WeightGradTable& table = weight_grad_table();
+    double best = 0;
+    for (int i = 0; i < table.variants; ++i) {
+      const WeightGradVariant<float>& v = table.f32[i];
+      const double useful =
+          v.speed * static_cast<double>(g_.cout) / static_cast<double>(ceil_div(g_.cout, v.columns) * v.columns);
+      if (useful > best) best = useful, tile_ = v;
+    }
+  }
+
+  int64_t part() const { return kPositions * g_.cin * g_.cout; }
+
+  struct Square {
+    int64_t n, h, w;
+  };
+  Square square_at(int64_t index) const {
+    return {index / wide_ / high_, index / wide_ % high_ * 2, index % wide_ * 2};
+  }
+
+  void add_squares(const float* x, const float* ct, const float* zeros, int64_t begin, int64_t end, int64_t channel,
+                   int64_t channels, float* sums) const {
+    const size_t value_bytes = round_up(kPositions * value_pitch_ * sizeof(float));
+    const size_t cotangent_bytes = round_up(kPositions * cotangent_pitch_ * sizeof(float));
+    char* memory =
+        static_cast<char*>(pool::thread_scratch(value_bytes + cotangent_bytes + tile_.columns * sizeof(float)));
+    float* values = reinterpret_cast<float*>(memory);
+    float* cotangents = reinterpret_cast<float*>(memory + value_bytes);
+    float* spare = reinterpret_cast<float*>(memory + value_bytes + cotangent_bytes);
+    for (int64_t first = begin; first < end; first += kSquares) {
+      const int64_t count = std::min(kSquares, end - first);
+      for (int64_t s = 0; s < count; ++s)
+        take_input(square_at(first + s), x, zeros, channel, channels, values + s * slab_);
+      for (int64_t column = 0; column < g_.cout; column += tile_.columns) {
+        const int64_t width = std::min<int64_t>(tile_.columns, g_.cout - column);
+        if (width < tile_.columns) std::memset(cotangents, 0, cotangent_bytes);
+        for (int64_t s = 0; s < count; ++s)
+          take_cotangent(square_at(first + s), ct, zeros, column, width, cotangents + s * tile_.columns);
+        multiply(values, cotangents, count, channels, static_cast<int>(width), first > begin,
+                 sums + channel * g_.cout + column, spare);
+      }
+    }
+  }
+
+  void take_input(const Square& q, const float* x, const float* zeros, int64_t channel, int64_t channels,
+                  float* value) const {
+    const float* patch[16];
+    for (int64_t i = 0; i < 16; ++i) {
+      const int64_t row = q.h - g_.low[1] + i / 4, column = q.w - g_.low[2] + i % 4;
+      const bool inside = row >= 0 && row < g_.in[1] && column >= 0 && column < g_.in[2];
+      patch[i] = inside ? x + ((q.n * g_.in[1] + row) * g_.in[2] + column) * g_.cin + channel : zeros;
+    }
+    transform_.input(patch, channels, value, value_pitch_);
+  }
+
+  void take_cotangent(const Square& q, const float* ct, const float* zeros, int64_t first, int64_t width,
+                      float* value) const {
+    const float* square[4];
+    for (int64_t i = 0; i < 4; ++i) {
+      const int64_t row = q.h + i / 2, column = q.w + i % 2;
+      const bool inside = row < g_.out[1] && column < g_.out[2];
+      square[i] = inside ? ct + ((q.n * g_.out[1] + row) * g_.out[2] + column) * g_.cout + first : zeros;
+    }
+    transform_.cotangent(square, width, value, cotangent_pitch_);
+  }
+
+  void multiply(const float* values, const float* cotangents, int64_t count, int64_t channels, int width,
+                bool accumulate, float* sums, float* spare) const {
+    constexpr int kMostRows = 8;
+    const int64_t start = 0;
+    const float* sources[kMostRows];
+    float* results[kMostRows];
+    WeightGradTile<float> tile{};
+    tile.sources = sources;
+    tile.results = results;
+    tile.line_offset = &start;
+    tile.lines = 1;
+    tile.length = count;
+    tile.step = slab_;
+    tile.accumulate = accumulate;
+    tile.width = width;
+    for (int64_t position = 0; position < kPositions; ++position) {
+      tile.cotangent = cotangents + position * cotangent_pitch_;
+      for (int64_t row = 0; row < channels; row += tile_.rows) {
+        for (int i = 0; i < tile_.rows; ++i) {
+          // Rows that a last tile lacks repeat its first and go nowhere.
+          const bool real = row + i < channels;
+          sources[i] = values + position * value_pitch_ + (real ? row + i : row);
+          results[i] = real ? sums + (position * g_.cin + row + i) * g_.cout : spare;
+        }
+        tile_.run(tile);
+      }
+    }
+  }
+
+  const Geometry g_;
+  const WinogradTable transform_;
+  WeightGradVariant<float> tile_{};
+  int64_t high_, wide_, squares_;  // 2x2 squares of results
+  int64_t slabs_, slab_, splits_;  // tasks: slabs of `slab_` input channels, ranges of squares
+  int64_t value_pitch_, cotangent_pitch_;
+};
+
+std::unique_ptr<Kernel> prepare(const Problem& problem) {
+  const auto g = geometry_of(problem);
+  if (!g || !winograd_fits(problem, *g)) return nullptr;
+  return std::make_unique<WinogradWeightGrad>(*g);
+}
+
+const Register weight_gradient{"conv_weight_grad", "winograd", 30, prepare};
+
+}  // namespace
+}  // namespace native::conv
