@@ -5,10 +5,11 @@ from __future__ import annotations
 from keras.src import tree
 
 from keras_native.engine.primitives import elementwise as ew
+from keras_native.engine.primitives import matmul as mm
 from keras_native.engine.primitives import shape as sh
 from keras_native.engine.tensor import Tensor
 from keras_native.src.ops.control_flow import scan
-from keras_native.src.ops.convert import convert_to_tensor
+from keras_native.src.ops.convert import convert_to_tensor, promote
 from keras_native.src.ops.core import unstack
 
 __all__ = ["bidirectional_gru", "bidirectional_lstm", "cudnn_ok", "gru", "lstm", "rnn"]
@@ -113,14 +114,114 @@ def cudnn_ok(*args, **kwargs) -> bool:
     return False
 
 
-def lstm(*args, **kwargs):
-    """Declines: Keras then runs the cell over `rnn`."""
-    raise NotImplementedError
+def _fused(step, inputs, kernel, bias, states, go_backwards, unroll, return_sequences):
+    """Runs a cell whose input projection is one product over all times, ahead of the loop."""
+    inputs, kernel = promote(inputs, kernel)
+    bias = None if bias is None else convert_to_tensor(bias, kernel.dtype)
+    projected = mm.linear(_swap(inputs), kernel, bias)
+    states = [convert_to_tensor(s, kernel.dtype) for s in states]
+    last, outputs, states = rnn(
+        step, projected, states, go_backwards=go_backwards, unroll=unroll, time_major=True
+    )
+    outputs = _swap(outputs) if return_sequences else sh.expand_dims(last, 1)
+    return last, outputs, states
 
 
-def gru(*args, **kwargs):
-    """Declines: Keras then runs the cell over `rnn`."""
-    raise NotImplementedError
+def _gates(x: Tensor, count: int) -> list[Tensor]:
+    """The last axis in equal parts."""
+    units = x.dims[-1] // count
+    return [sh.slice(x, (0, i * units), (None, (i + 1) * units)) for i in range(count)]
+
+
+def lstm(
+    inputs,
+    initial_state_h,
+    initial_state_c,
+    mask,
+    kernel,
+    recurrent_kernel,
+    bias,
+    activation,
+    recurrent_activation,
+    return_sequences=False,
+    go_backwards=False,
+    unroll=False,
+):
+    """A long short-term memory over inputs [batch, time, features]; gates i, f, c, o.
+
+    Returns:
+        (last output, outputs of all times or [batch, 1, units], [h, c]).
+
+    Raises:
+        NotImplementedError: there is a mask; Keras then runs its cell over `rnn`.
+    """
+    if mask is not None:
+        raise NotImplementedError
+    recurrent_kernel = convert_to_tensor(recurrent_kernel)
+
+    def step(x, states):
+        h, c = states
+        i, f, new, o = _gates(ew.add(x, mm.matmul(h, recurrent_kernel)), 4)
+        kept = ew.mul(recurrent_activation(f), c)
+        c = ew.add(kept, ew.mul(recurrent_activation(i), activation(new)))
+        h = ew.mul(recurrent_activation(o), activation(c))
+        return h, [h, c]
+
+    states = (initial_state_h, initial_state_c)
+    return _fused(step, inputs, kernel, bias, states, go_backwards, unroll, return_sequences)
+
+
+def gru(
+    inputs,
+    initial_state,
+    mask,
+    kernel,
+    recurrent_kernel,
+    bias,
+    activation,
+    recurrent_activation,
+    return_sequences=False,
+    go_backwards=False,
+    unroll=False,
+    reset_after=True,
+):
+    """A gated recurrent unit over inputs [batch, time, features]; gates z, r, h.
+
+    Args:
+        bias: [3 * units], or with `reset_after` [2, 3 * units]: of the inputs and of the state.
+
+    Returns:
+        (last output, outputs of all times or [batch, 1, units], [h]).
+
+    Raises:
+        NotImplementedError: there is a mask; Keras then runs its cell over `rnn`.
+    """
+    if mask is not None:
+        raise NotImplementedError
+    recurrent_kernel = convert_to_tensor(recurrent_kernel)
+    units = recurrent_kernel.dims[0]
+    recurrent_bias = None
+    if bias is not None and reset_after:
+        bias, recurrent_bias = unstack(bias)
+    first_two = sh.slice(recurrent_kernel, (0, 0), (None, 2 * units))
+    candidate = sh.slice(recurrent_kernel, (0, 2 * units), (None, None))
+
+    def step(x, states):
+        (h,) = states
+        x_z, x_r, x_h = _gates(x, 3)
+        if reset_after:
+            h_z, h_r, h_h = _gates(mm.linear(h, recurrent_kernel, recurrent_bias), 3)
+        else:
+            h_z, h_r = _gates(mm.matmul(h, first_two), 2)
+        z = recurrent_activation(ew.add(x_z, h_z))
+        r = recurrent_activation(ew.add(x_r, h_r))
+        h_h = ew.mul(r, h_h) if reset_after else mm.matmul(ew.mul(r, h), candidate)
+        new = activation(ew.add(x_h, h_h))
+        h = ew.add(ew.mul(z, h), ew.mul(ew.sub(1.0, z), new))
+        return h, [h]
+
+    states = (initial_state,)
+    return _fused(step, inputs, kernel, bias, states, go_backwards, unroll, return_sequences)
 
 
 def bidirectional_lstm(*args, **kwargs):
