@@ -1,10 +1,12 @@
 """The engine's promotion table is Keras's, although the engine does not import Keras."""
 
 import itertools
+import os
 import random
 
 import numpy as np
 import pytest
+
 from keras_native.engine import dtype as dtypes
 
 OPERANDS = [name for name in dtypes.NAMES if not name.startswith("float8")]
@@ -13,6 +15,7 @@ OPERANDS += [int, float, bool, complex, None, "int"]
 
 @pytest.fixture(scope="module")
 def keras_result_type():
+    os.environ.setdefault("KERAS_BACKEND", "native")
     from keras.src.backend.common.dtypes import result_type
 
     return result_type

@@ -10,7 +10,7 @@ from keras_native.engine.primitives import reduce as rd
 from keras_native.engine.primitives import shape as sh
 from keras_native.engine.tensor import Tensor
 from keras_native.src.nn.activations import as_float
-from keras_native.src.ops.convert import convert_to_tensor, promote, result_type
+from keras_native.src.ops.convert import convert_to_tensor, promote
 
 _HALF = ("float16", "bfloat16")
 _LARGEST_FLOAT16 = 65504.0
@@ -57,6 +57,11 @@ def batch_normalization(x, mean, variance, axis, offset=None, scale=None, epsilo
     return ew.add(ew.mul(x, sh.reshape(inverse, dims)), sh.reshape(shift, dims))
 
 
+def _wide(x: Tensor) -> Tensor:
+    """Half precision as float32."""
+    return ew.cast(x, "float32") if x.dtype in _HALF else x
+
+
 def _trailing(axis, rank: int) -> int | None:
     """How many axes `axis` names if they are the last ones, else None."""
     axes = sh.normal_axes("normalization", axis, rank)
@@ -78,10 +83,9 @@ def layer_normalization(x, gamma=None, beta=None, axis=-1, epsilon=None):
         gamma, beta = (_parameter(p, x, count) for p in (gamma, beta))
         return norm.layer_norm(x, gamma, beta, count, epsilon)
     axes = sh.normal_axes("layer_normalization", axis, x.ndim)
-    mean, variance = (ew.cast(m, "float32") for m in moments(x, axes, keepdims=True))
-    wide = result_type(x.dtype, "float32")
-    inverse = ew.rsqrt(ew.add(ew.cast(variance, wide), epsilon))
-    out = ew.mul(ew.sub(ew.cast(x, wide), ew.cast(mean, wide)), inverse)
+    wide = _wide(x)
+    mean, variance = rd.moments(wide, axes, keepdims=True)
+    out = ew.mul(ew.sub(wide, mean), ew.rsqrt(ew.add(variance, epsilon)))
     return _affine(out, gamma, beta, axes, x.dtype)
 
 
@@ -93,7 +97,7 @@ def rms_normalization(x, scale=None, axis=-1, epsilon=None):
     if count is not None:
         return norm.rms_norm(x, _parameter(scale, x, count), count, epsilon)
     axes = sh.normal_axes("rms_normalization", axis, x.ndim)
-    wide = ew.cast(x, result_type(x.dtype, "float32"))
+    wide = _wide(x)
     power = rd.reduce_mean(ew.square(wide), axes, keepdims=True)
     return _affine(ew.mul(wide, ew.rsqrt(ew.add(power, epsilon))), scale, None, axes, x.dtype)
 

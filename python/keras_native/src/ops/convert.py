@@ -21,14 +21,16 @@ def result_type(*operands) -> str:
 
 
 def promote(*operands) -> tuple[Tensor, ...]:
-    """Operands as tensors of their common dtype; Python numbers are weak."""
-    kinds = [type(x) if isinstance(x, (int, float)) else None for x in operands]
-    tensors = [
-        x if kind in (int, float) else convert_to_tensor(x) for x, kind in zip(operands, kinds)
-    ]
-    dtype = result_type(
-        *(kind if kind in (int, float) else x.dtype for x, kind in zip(tensors, kinds))
-    )
+    """Operands as tensors of their common dtype; Python numbers are weak.
+
+    Operands of one dtype keep it, also where the promotion table would narrow 64 bits to 32.
+    """
+    kinds = [type(x) if type(x) in (int, float) else None for x in operands]
+    tensors = [x if kind else convert_to_tensor(x) for x, kind in zip(operands, kinds)]
+    found = {x.dtype for x, kind in zip(tensors, kinds) if not kind}
+    if len(found) == 1 and not any(kinds):
+        return tuple(tensors)
+    dtype = result_type(*(kind or x.dtype for x, kind in zip(tensors, kinds)))
     return tuple(convert_to_tensor(x, dtype) for x in tensors)
 
 

@@ -1,0 +1,67 @@
+"""Resizing, sampling, filters and colours against plain NumPy and SciPy."""
+
+import numpy as np
+import pytest
+from numeric import check_gradients
+
+from keras_native.src.ops import image
+
+RNG = np.random.default_rng(13)
+
+
+@pytest.mark.parametrize("method", ["bilinear", "bicubic", "lanczos3", "lanczos5"])
+@pytest.mark.parametrize("size", [(9, 4), (3, 11), (5, 7)])
+def test_resizing_keeps_constants_and_is_linear(method, size):
+    ones = image.resize(np.ones((2, 5, 7, 3), "float32"), size, method, antialias=True).numpy()
+    np.testing.assert_allclose(ones, np.ones((2, *size, 3)), rtol=1e-5)
+    a, b = RNG.random((2, 5, 7, 3)), RNG.random((2, 5, 7, 3))
+    total = image.resize(a + b, size, method).numpy()
+    parts = image.resize(a, size, method).numpy() + image.resize(b, size, method).numpy()
+    np.testing.assert_allclose(total, parts, rtol=1e-6)
+
+
+def test_bilinear_resizing_by_hand():
+    x = np.arange(4.0).reshape(1, 4, 1)
+    found = image.resize(x, (1, 8), "bilinear").numpy()[0, :, 0]
+    np.testing.assert_allclose(found, [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3])
+
+
+@pytest.mark.parametrize("mode", ["constant", "nearest", "wrap", "mirror", "reflect"])
+@pytest.mark.parametrize("order", [0, 1])
+def test_map_coordinates(mode, order):
+    ndimage = pytest.importorskip("scipy.ndimage")
+    x = RNG.random((4, 5))
+    at = RNG.uniform(-6, 10, (2, 50))
+    names = {"constant": "grid-constant", "wrap": "grid-wrap"}
+    expected = ndimage.map_coordinates(x, at, order=order, mode=names.get(mode, mode), cval=0.5)
+    found = image.map_coordinates(x, at, order, mode, 0.5).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_gradient_of_sampling():
+    at = RNG.uniform(0.1, 2.9, (2, 6))
+    at = np.where(np.abs(at - np.round(at)) < 0.05, at + 0.1, at)
+    check_gradients(lambda x, p: image.map_coordinates(x, p, 1), RNG.random((4, 4)), at)
+
+
+def test_identity_transformations():
+    x = RNG.random((2, 5, 6, 3)).astype("float32")
+    same = image.affine_transform(x, [1, 0, 0, 0, 1, 0, 0, 0]).numpy()
+    np.testing.assert_allclose(same, x, rtol=1e-6)
+    corners = np.array([[0, 0], [5, 0], [0, 4], [5, 4]], "float32")
+    same = image.perspective_transform(x, np.stack([corners] * 2), np.stack([corners] * 2))
+    np.testing.assert_allclose(same.numpy(), x, atol=1e-4)
+
+
+def test_colours_go_there_and_back():
+    x = RNG.random((2, 4, 5, 3)).astype("float32")
+    for data_format, images in (("channels_last", x), ("channels_first", x.transpose(0, 3, 1, 2))):
+        hsv = image.rgb_to_hsv(images, data_format)
+        np.testing.assert_allclose(image.hsv_to_rgb(hsv, data_format).numpy(), images, atol=1e-5)
+
+
+def test_sobel_of_a_ramp():
+    ramp = np.tile(np.arange(6.0), (5, 1))[None, :, :, None]
+    edges = image.sobel_edges(ramp, "channels_last").numpy()[0, 1:-1, 1:-1, 0]
+    np.testing.assert_allclose(edges[..., 0], 0, atol=1e-9)
+    np.testing.assert_allclose(edges[..., 1], 8)
