@@ -14,3 +14,26 @@ except ImportError as error:
 __version__ = "0.1.0"
 
 _keras_native_hook.install(prefer=True)
+
+_PUBLIC = {
+    "GradientTape": "keras_native.engine.tape",
+    "checkpoint": "keras_native.engine.transforms",
+    "custom_gradient": "keras_native.engine.transforms",
+    "grad": "keras_native.engine.transforms",
+    "jit": "keras_native.engine.transforms",
+    "stop_gradient": "keras_native.engine.transforms",
+    "value_and_grad": "keras_native.engine.transforms",
+}
+
+
+def __getattr__(name: str):
+    """The public transforms, loaded when first asked for: importing the package stays cheap."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'keras_native' has no attribute '{name}'")
+    import importlib
+
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__():
+    return [*globals(), *_PUBLIC]

@@ -157,9 +157,6 @@ class Trainer(base_trainer.Trainer):
         self.predict_function = predict_function
         return predict_function
 
-    def compile(self, *args, **kwargs):
-        super().compile(*args, **kwargs)
-
     # Loops.
 
     @traceback_utils.filter_traceback

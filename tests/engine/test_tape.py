@@ -1,0 +1,122 @@
+"""The tape and the transforms: derivatives of any order, eager and compiled, against finite differences."""
+
+import numpy as np
+import pytest
+
+import keras_native
+from keras_native.engine import transforms
+from keras_native.engine.primitives import elementwise as ew
+from keras_native.engine.primitives import matmul, reduce, shape
+from keras_native.engine.tape import GradientTape
+from keras_native.engine.tensor import from_numpy
+
+
+def tensor(values, dtype="float64"):
+    return from_numpy(np.asarray(values, dtype))
+
+
+def total(t):
+    return reduce.reduce_sum(t, None)
+
+
+def numeric(fn, x, eps=1e-6):
+    """Central differences of a scalar function of one float64 array."""
+    grad = np.zeros_like(x)
+    for index in np.ndindex(x.shape):
+        step = np.zeros_like(x)
+        step[index] = eps
+        high, low = fn(tensor(x + step)).numpy(), fn(tensor(x - step)).numpy()
+        grad[index] = (high - low) / (2 * eps)
+    return grad
+
+
+W = np.random.default_rng(0).standard_normal((4, 3))
+FUNCTIONS = {
+    "polynomial": lambda x: total(ew.mul(x, ew.mul(x, x))),
+    "network": lambda x: total(ew.square(ew.tanh(matmul.matmul(x, tensor(W))))),
+    "shared": lambda x: total(ew.mul(ew.exp(x), ew.add(x, ew.exp(x)))),
+    "unused": lambda x: total(ew.mul(tensor(W[:1, :1]), shape.stop_gradient(x))),
+    "broadcast": lambda x: total(ew.mul(ew.sin(x), reduce.reduce_sum(x, (0,), True))),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_first_order(name):
+    x = np.random.default_rng(1).standard_normal((2, 4))
+    grad = transforms.grad(FUNCTIONS[name])
+    expected = np.zeros_like(x) if name == "unused" else numeric(FUNCTIONS[name], x)
+    np.testing.assert_allclose(grad(tensor(x)).numpy(), expected, rtol=1e-6, atol=1e-7)
+    compiled = transforms.jit(grad)(tensor(x)).numpy()
+    np.testing.assert_allclose(compiled, expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", [n for n in FUNCTIONS if n != "unused"])
+def test_second_and_third_order(name):
+    x = np.random.default_rng(2).standard_normal((2, 4)) * 0.5
+
+    def squared(fn):
+        return lambda t: total(ew.square(transforms.grad(fn)(t)))
+
+    second = squared(FUNCTIONS[name])
+    got = transforms.jit(transforms.grad(second))(tensor(x)).numpy()
+    np.testing.assert_allclose(got, numeric(second, x), rtol=1e-5, atol=1e-5)
+    third = squared(second)
+    got = transforms.grad(third)(tensor(x)).numpy()
+    np.testing.assert_allclose(got, numeric(third, x), rtol=1e-3, atol=1e-2)
+
+
+def test_gradient_tape_structures_and_reuse():
+    a, b = tensor([1.0, 2.0]), tensor([3.0, 4.0])
+    with GradientTape() as tape:
+        y = total(ew.mul(a, ew.mul(a, b)))
+    grads = tape.gradient(y, {"a": a, "rest": [b, tensor([0.0])]})
+    np.testing.assert_allclose(grads["a"].numpy(), [6, 16])
+    np.testing.assert_allclose(grads["rest"][0].numpy(), [1, 4])
+    assert grads["rest"][1] is None
+    with pytest.raises(RuntimeError, match="persistent"):
+        tape.gradient(y, a)
+
+
+def test_nested_tapes():
+    x = tensor(3.0)
+    with GradientTape() as outer:
+        with GradientTape() as inner:
+            y = ew.mul(x, ew.mul(x, x))
+        first = inner.gradient(y, x)
+    assert first.numpy() == 27
+    assert outer.gradient(first, x).numpy() == 18
+
+
+def test_custom_gradient_takes_the_place_of_the_rule():
+    @transforms.custom_gradient
+    def clipped(x):
+        return ew.mul(x, 2.0), lambda upstream: ew.mul(upstream, 10.0)
+
+    grad = transforms.grad(lambda x: total(clipped(x)))
+    np.testing.assert_allclose(grad(tensor([1.0, 2.0])).numpy(), [10, 10])
+    np.testing.assert_allclose(transforms.jit(grad)(tensor([1.0, 2.0])).numpy(), [10, 10])
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, transforms.jit])
+def test_checkpoint_has_the_same_gradient(wrap):
+    w = tensor(W)
+
+    def block(x):
+        return ew.tanh(matmul.matmul(ew.exp(x), w))
+
+    x = tensor(np.random.default_rng(3).standard_normal((2, 4)) * 0.1)
+    plain = transforms.grad(lambda x: total(block(x)))(x).numpy()
+    saved = wrap(transforms.grad(lambda x: total(transforms.checkpoint(block)(x))))(x).numpy()
+    np.testing.assert_allclose(saved, plain, rtol=1e-12)
+
+
+def test_value_and_grad_refuses_what_is_not_scalar():
+    with pytest.raises(ValueError, match="scalar"):
+        transforms.value_and_grad(lambda x: x)(tensor([1.0, 2.0]))
+
+
+def test_public_names():
+    for name in (
+        "GradientTape grad value_and_grad jit custom_gradient stop_gradient checkpoint".split()
+    ):
+        assert callable(getattr(keras_native, name))

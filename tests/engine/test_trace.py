@@ -1,0 +1,243 @@
+"""Traces: sizes that stay open, guards, errors on host reads, host calls, the second device."""
+
+import numpy as np
+import pytest
+
+from keras_native import _core
+from keras_native.engine import control, host, transforms
+from keras_native.engine.dispatch import Dispatcher
+from keras_native.engine.errors import TraceError
+from keras_native.engine.primitive import STATE
+from keras_native.engine.primitives import elementwise as ew
+from keras_native.engine.primitives import matmul, reduce, shape
+from keras_native.engine.slot import Slot
+from keras_native.engine.tensor import from_numpy
+
+
+def tensor(values, dtype="float32"):
+    return from_numpy(np.asarray(values, dtype))
+
+
+def rows(n, width=3):
+    return np.random.default_rng(n).standard_normal((n, width)).astype("float32")
+
+
+def test_leading_size_stays_open():
+    mean = Dispatcher(lambda x, key: reduce.reduce_mean(x, (0,)), leading=True)
+    for n in (5, 2, 9, 1, 64):
+        x = rows(n)
+        np.testing.assert_allclose(mean("k", [tensor(x)]).numpy(), x.mean(0), rtol=1e-5)
+    assert mean.traces == 1
+
+
+def test_other_sizes_open_when_they_change():
+    f = transforms.jit(lambda x: ew.mul(x, 2.0))
+    for length in range(10, 200, 7):
+        assert f(tensor(np.ones((2, length)))).dims == (2, length)
+    assert f.traces == 2
+
+
+def test_a_branch_on_a_size_is_guarded():
+    def fn(x, key):
+        return ew.add(x, 1.0) if x.dims[0] > 10 else ew.sub(x, 1.0)
+
+    dispatcher = Dispatcher(fn, leading=True)
+    for n, expected in ((4, -1), (6, -1), (20, 1), (40, 1), (3, -1)):
+        assert dispatcher("k", [tensor(np.zeros(n))]).numpy()[0] == expected
+    assert dispatcher.traces == 2
+
+
+def test_code_that_needs_a_number_is_traced_for_it():
+    def fn(x, key):
+        out = x
+        for _ in range(int(x.dims[0])):
+            out = ew.add(out, 1.0)
+        return out
+
+    dispatcher = Dispatcher(fn, leading=True)
+    assert dispatcher("k", [tensor(np.zeros(3))]).numpy()[0] == 3
+    assert dispatcher("k", [tensor(np.zeros(5))]).numpy()[0] == 5
+    assert dispatcher("k", [tensor(np.zeros(3))]).numpy()[0] == 3
+    assert dispatcher.traces <= 4
+
+
+@pytest.mark.parametrize("read", [bool, float, np.asarray, lambda t: t.numpy()])
+def test_host_reads_are_errors(read):
+    def fn(x):
+        read(reduce.reduce_sum(x, None))
+        return x
+
+    with pytest.raises(TraceError, match="no value yet"):
+        transforms.jit(fn)(tensor([1.0, 2.0]))
+    assert STATE.trace is None
+
+
+def test_replay_calls_no_primitive_from_python():
+    f = transforms.jit(lambda x, w: ew.tanh(matmul.matmul(x, w)))
+    x, w = tensor(rows(4)), tensor(rows(3, 5))
+    f(x, w)
+    before = STATE.calls
+    f(x, w)
+    assert STATE.calls == before
+
+
+def test_equal_nodes_are_merged_and_dead_ones_dropped():
+    def fn(x):
+        ew.exp(x)
+        return ew.add(ew.sin(x), ew.sin(x))
+
+    text = transforms.jit(fn).graph(tensor([1.0, 2.0]))
+    recorded = text.split("== ")[1]
+    assert recorded.count("sin(") == 1
+    assert "exp(" not in recorded
+
+
+def test_slots_commit_together_or_not_at_all():
+    a, b = Slot(tensor([1.0])), Slot(tensor([2.0]))
+
+    def fail(x):
+        if x[0] > 5:
+            raise RuntimeError("host failed")
+        return x
+
+    def step(x):
+        a.write(ew.add(a.read(), x))
+        (y,) = host.host_call(fail, [x], [(x.dims, x.dtype)])
+        b.write(ew.add(b.read(), y))
+        return y
+
+    f = transforms.jit(step)
+    f(tensor([1.0]))
+    assert (a.read().numpy()[0], b.read().numpy()[0]) == (2, 3)
+    with pytest.raises(RuntimeError, match="host failed"):
+        f(tensor([9.0]))
+    assert (a.read().numpy()[0], b.read().numpy()[0]) == (2, 3)
+    f(tensor([1.0]))
+    assert (a.read().numpy()[0], b.read().numpy()[0]) == (3, 4)
+
+
+def test_what_was_read_is_a_snapshot():
+    slot = Slot(tensor([1.0]))
+    f = transforms.jit(lambda x: slot.write(ew.add(slot.read(), x)))
+    seen = slot.read().numpy()
+    f(tensor([1.0]))
+    assert seen[0] == 1 and slot.read().numpy()[0] == 2
+    with pytest.raises(ValueError, match="read-only"):
+        seen[0] = 7
+
+
+def test_cond_assigns_in_the_branch_that_runs():
+    slot, other = Slot(tensor(0.0)), Slot(tensor(0.0))
+
+    def step(k):
+        def yes():
+            slot.write(ew.add(slot.read(), 1.0))
+            return None
+
+        def no():
+            other.write(ew.add(other.read(), 1.0))
+            return None
+
+        control.cond(ew.gt(k, 0.0), yes, no)
+        return k
+
+    f = transforms.jit(step)
+    for k in (1.0, -1.0, 1.0):
+        f(tensor(k))
+    assert (slot.read().numpy(), other.read().numpy()) == (2, 1)
+    assert f.traces == 1
+
+
+def test_cond_branches_must_agree():
+    f = transforms.jit(lambda x: control.cond(ew.gt(x, 0.0), lambda: x, lambda: shape.reshape(x, (1,))))
+    with pytest.raises(ValueError, match="cond"):
+        f(tensor(1.0))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_scan_equals_the_python_loop_in_value_and_gradient(reverse):
+    w = tensor(rows(3) * 0.3)
+
+    def loss(w, xs):
+        def body(carry, x):
+            carry = ew.tanh(ew.add(matmul.matmul(carry, w), x))
+            return carry, ew.mul(carry, carry)
+
+        last, ys = control.scan(body, shape.full((2, 3), 0.1, "float32"), xs, reverse=reverse)
+        return ew.add(reduce.reduce_sum(last, None), reduce.reduce_sum(ys, None))
+
+    xs = tensor(np.random.default_rng(5).standard_normal((6, 2, 3)))
+    both = transforms.value_and_grad(loss, (0, 1))
+    value, grads = both(w, xs)
+    compiled_value, compiled_grads = transforms.jit(both)(w, xs)
+    np.testing.assert_allclose(compiled_value.numpy(), value.numpy(), rtol=1e-6)
+    for a, b in zip(grads, compiled_grads):
+        np.testing.assert_allclose(b.numpy(), a.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_scan_carries_assigned_variables():
+    count = Slot(tensor(0.0))
+
+    def step(xs):
+        def body(carry, x):
+            count.write(ew.add(count.read(), x))
+            return carry, ew.add(count.read(), 0.0)
+
+        return control.scan(body, (), xs)[1]
+
+    out = transforms.jit(step)(tensor([1.0, 2.0, 3.0]))
+    np.testing.assert_allclose(out.numpy(), [1, 3, 6])
+    assert count.read().numpy() == 6
+
+
+def test_while_loop():
+    def fn(n):
+        one = from_numpy(np.int32(1))
+        return control.while_loop(
+            lambda i, a: ew.lt(i, n),
+            lambda i, a: (ew.add(i, one), ew.mul(a, 2.0)),
+            (from_numpy(np.int32(0)), tensor(1.0)),
+        )[1]
+
+    compiled = transforms.jit(fn)
+    for n in (0, 3, 10):
+        assert compiled(from_numpy(np.int32(n))).numpy() == 2**n
+    assert compiled.traces == 1
+    with pytest.raises(ValueError, match="no reverse-mode derivative"):
+        grad = transforms.grad(lambda x: control.while_loop(
+            lambda a: ew.lt(a, 5.0), lambda a: (ew.mul(a, x),), (ew.mul(x, 1.0),))[0])
+        transforms.jit(grad)(tensor(2.0))
+
+
+def test_second_device_runs_a_network_and_its_gradient():
+    _core.register_test_device()
+    w = [tensor(rows(4, 8)), tensor(rows(8, 2))]
+
+    def loss(x, *w):
+        return reduce.reduce_sum(ew.square(matmul.matmul(ew.relu(matmul.matmul(x, w[0])), w[1])), None)
+
+    both = transforms.value_and_grad(loss, (1, 2))
+    x = tensor(rows(5, 4))
+    value, grads = both(x, *w)
+    there_value, there_grads = transforms.jit(both, device="test:0")(x, *w)
+    assert there_value.array.device == "test:0"
+    assert there_value.numpy() == value.numpy()
+    for a, b in zip(grads, there_grads):
+        np.testing.assert_allclose(b.numpy(), a.numpy(), rtol=1e-6)
+
+
+def test_unknown_device_is_named():
+    with pytest.raises(NotImplementedError, match="cpu:0"):
+        transforms.jit(lambda x: x, device="abacus:0")(tensor(1.0))
+
+
+def test_passes_can_be_switched_off(monkeypatch):
+    def fn(x):
+        return ew.mul(ew.add(x, 1.0), 3.0)
+
+    x = tensor(rows(3))
+    assert "fused_elementwise" in transforms.jit(fn).graph(x)
+    fused = transforms.jit(fn)(x).numpy()
+    monkeypatch.setenv("NATIVE_DISABLE_PASSES", "fuse_elementwise")
+    assert "fused_elementwise" not in transforms.jit(fn).graph(x)
+    np.testing.assert_array_equal(transforms.jit(fn)(x).numpy(), fused)
