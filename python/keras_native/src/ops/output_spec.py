@@ -8,6 +8,9 @@ from keras.src.backend.common.stateless_scope import StatelessScope
 from keras.src.backend.common.symbolic_scope import SymbolicScope
 
 from keras_native import _core
+from keras_native.engine.eager import eagerly
+from keras_native.engine.errors import TraceError
+from keras_native.engine.primitives.shape import full
 from keras_native.engine.symbolic import SymInt
 from keras_native.engine.tensor import Tensor
 from keras_native.engine.trace import Trace
@@ -23,8 +26,12 @@ def compute_output_spec(fn, *args, **kwargs):
     `fn` is traced, not computed. All unknown sizes are taken to be the same one, so that operands
     whose batch sizes are both unknown fit together.
     """
-    out, specialised = _trace(fn, args, kwargs, _HINTS[0])
-    again = _trace(fn, args, kwargs, _HINTS[1])[0] if specialised else out
+    try:
+        out, specialised = _trace(fn, args, kwargs, _HINTS[0])
+        again = _trace(fn, args, kwargs, _HINTS[1])[0] if specialised else out
+    except TraceError:
+        # Code that reads values is computed, on zeros of two batch sizes.
+        out, again = _compute(fn, args, kwargs, 83), _compute(fn, args, kwargs, 89)
 
     def spec(first, second):
         if not isinstance(first, Tensor):
@@ -34,6 +41,19 @@ def compute_output_spec(fn, *args, **kwargs):
 
     flat = [spec(a, b) for a, b in zip(tree.flatten(out), tree.flatten(again))]
     return tree.pack_sequence_as(out, flat)
+
+
+def _compute(fn, args, kwargs, size: int):
+    """`fn`'s results for zeros, unknown sizes being `size`."""
+
+    def zeros(x):
+        if not isinstance(x, KerasTensor):
+            return x
+        return full([size if d is None else d for d in x.shape], 0, x.dtype)
+
+    with StatelessScope(), SymbolicScope(), eagerly():
+        args, kwargs = tree.map_structure(zeros, (args, kwargs))
+        return fn(*args, **kwargs)
 
 
 def _trace(fn, args, kwargs, hint: int):
