@@ -5,9 +5,9 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-from keras.src import backend, tree
 from keras.src import callbacks as callbacks_module
 from keras.src import optimizers as optimizers_module
+from keras.src import tree
 from keras.src.backend import config
 from keras.src.trainers import trainer as base_trainer
 from keras.src.trainers.data_adapters import array_slicing, data_adapter_utils
@@ -17,10 +17,15 @@ from keras.src.utils.python_utils import pythonify_logs
 
 from keras_native.engine.primitives import shape
 from keras_native.engine.tape import Tape, backward, full_like
+from keras_native.src.ops.core import convert_to_numpy
+from keras_native.src.ops.numpy import concatenate
 from keras_native.src.steps import StepFunction, append_outputs
 
+# Keras 3.16 calls it BaseTrainer.
+_Base = getattr(base_trainer, "BaseTrainer", None) or base_trainer.Trainer
 
-class Trainer(base_trainer.Trainer):
+
+class Trainer(_Base):
     """The trainer that `keras.Model` inherits from on this backend."""
 
     def __init__(self):
@@ -151,7 +156,7 @@ class Trainer(base_trainer.Trainer):
             results = [step(data) for data in batches]
             if len(results) == 1:
                 return results[0]
-            return tree.map_structure(lambda *parts: backend.numpy.concatenate(parts), *results)
+            return tree.map_structure(lambda *parts: concatenate(parts), *results)
 
         predict_function.step = step
         self.predict_function = predict_function
@@ -327,7 +332,7 @@ class Trainer(base_trainer.Trainer):
             if self.stop_predicting:
                 break
         callbacks.on_predict_end()
-        outputs = tree.map_structure(backend.convert_to_numpy, outputs)
+        outputs = tree.map_structure(convert_to_numpy, outputs)
         return tree.map_structure_up_to(batch, np.concatenate, outputs)
 
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False):
@@ -354,7 +359,7 @@ class Trainer(base_trainer.Trainer):
 
     def predict_on_batch(self, x):
         outputs = self.make_predict_function()([(x,)])
-        return tree.map_structure(backend.convert_to_numpy, outputs)
+        return tree.map_structure(convert_to_numpy, outputs)
 
     def _callbacks(self, callbacks, iterator, verbose, epochs, add_history=False):
         if isinstance(callbacks, callbacks_module.CallbackList):
