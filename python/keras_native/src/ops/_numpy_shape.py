@@ -31,9 +31,7 @@ def _sizes(shape) -> tuple:
         return tuple(int(d) for d in host(shape).reshape(-1))
     if not isinstance(shape, (tuple, list)):
         shape = (shape,)
-    return tuple(
-        d if type(d) is int or type(d) is SymInt else operator.index(d) for d in shape
-    )
+    return tuple(d if type(d) is int or type(d) is SymInt else operator.index(d) for d in shape)
 
 
 def reshape(x, newshape) -> Tensor:
@@ -402,6 +400,10 @@ def diagonal(x, offset=0, axis1=0, axis2=1) -> Tensor:
         return sh.full((*lead, 0), 0, x.dtype)
     # In a flattened matrix neighbours on a diagonal are columns + 1 apart.
     flat = sh.reshape(x, (*lead, rows * columns))
+    if type(columns) is not int:
+        step = sh.full((), columns + 1, "int32")
+        places = ew.add(ew.mul(sh.iota(count), step), sh.full((), start, "int32"))
+        return ga.gather(flat, places, len(lead))
     stop = start + (count - 1) * (columns + 1) + 1
     full = [None] * len(lead)
     return sh.slice(flat, [*full, start], [*full, stop], [1] * len(lead) + [columns + 1])
