@@ -25,11 +25,13 @@ class WinogradWeightGrad final : public Kernel {
     high_ = ceil_div(g.out[1], 2);
     wide_ = ceil_div(g.out[2], 2);
     squares_ = g.batch * high_ * wide_;
-    constexpr int64_t kTasks = 16, kSlab = 48;  // 48 channels of 64 squares are 200 KB
+    constexpr int64_t kSlab = 64, kLine = 16;  // 64 channels of 64 squares are 256 KB
     slabs_ = ceil_div(g.cin, kSlab);
-    slab_ = ceil_div(ceil_div(g.cin, slabs_), tile_.rows) * tile_.rows;
+    slab_ = ceil_div(ceil_div(g.cin, slabs_), kLine) * kLine;
     slabs_ = ceil_div(g.cin, slab_);
-    splits_ = std::clamp<int64_t>(kTasks / slabs_, 1, ceil_div(squares_, kSquares));
+    // Partial sums are large: more tasks would spend on adding them what more threads gain.
+    const int64_t tasks = part() * static_cast<int64_t>(sizeof(float)) > (512 << 10) ? 8 : 16;
+    splits_ = std::clamp<int64_t>(tasks / slabs_, 1, ceil_div(squares_, kSquares));
     // One line more, so that the 16 positions do not fall on the same cache sets.
     value_pitch_ = kSquares * slab_ + 16;
     cotangent_pitch_ = kSquares * tile_.columns + 16;
@@ -89,15 +91,22 @@ class WinogradWeightGrad final : public Kernel {
     float* values = reinterpret_cast<float*>(memory);
     float* cotangents = reinterpret_cast<float*>(memory + value_bytes);
     float* spare = reinterpret_cast<float*>(memory + value_bytes + cotangent_bytes);
+    const float* squares[4 * kSquares];
     for (int64_t first = begin; first < end; first += kSquares) {
       const int64_t count = std::min(kSquares, end - first);
-      for (int64_t s = 0; s < count; ++s)
-        take_input(square_at(first + s), x, zeros, channel, channels, values + s * slab_);
+      for (int64_t s = 0; s < count; ++s) {
+        const Square q = square_at(first + s);
+        take_input(q, x, zeros, channel, channels, values + s * slab_);
+        find_cotangent(q, ct, zeros, squares + 4 * s);
+      }
       for (int64_t column = 0; column < g_.cout; column += tile_.columns) {
         const int64_t width = std::min<int64_t>(tile_.columns, g_.cout - column);
         if (width < tile_.columns) std::memset(cotangents, 0, cotangent_bytes);
-        for (int64_t s = 0; s < count; ++s)
-          take_cotangent(square_at(first + s), ct, zeros, column, width, cotangents + s * tile_.columns);
+        for (int64_t s = 0; s < count; ++s) {
+          const float* square[4];
+          for (int i = 0; i < 4; ++i) square[i] = squares[4 * s + i] + column;
+          transform_.cotangent(square, width, cotangents + s * tile_.columns, cotangent_pitch_);
+        }
         multiply(values, cotangents, count, channels, static_cast<int>(width), first > begin,
                  sums + channel * g_.cout + column, spare);
       }
@@ -115,15 +124,12 @@ class WinogradWeightGrad final : public Kernel {
     transform_.input(patch, channels, value, value_pitch_);
   }
 
-  void take_cotangent(const Square& q, const float* ct, const float* zeros, int64_t first, int64_t width,
-                      float* value) const {
-    const float* square[4];
+  void find_cotangent(const Square& q, const float* ct, const float* zeros, const float** square) const {
     for (int64_t i = 0; i < 4; ++i) {
       const int64_t row = q.h + i / 2, column = q.w + i % 2;
       const bool inside = row < g_.out[1] && column < g_.out[2];
-      square[i] = inside ? ct + ((q.n * g_.out[1] + row) * g_.out[2] + column) * g_.cout + first : zeros;
+      square[i] = inside ? ct + ((q.n * g_.out[1] + row) * g_.out[2] + column) * g_.cout : zeros;
     }
-    transform_.cotangent(square, width, value, cotangent_pitch_);
   }
 
   void multiply(const float* values, const float* cotangents, int64_t count, int64_t channels, int width,
