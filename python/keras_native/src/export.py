@@ -10,6 +10,6 @@ class SavedModelExportArchive:
 
     def __init__(self, *args, **kwargs):
         raise UnsupportedError(
-            "The native backend does not export SavedModels. Save the model with "
-            "`model.save('m.keras')` and export it under KERAS_BACKEND=tensorflow or jax."
+            "`export_saved_model` only currently supports the tensorflow, jax and torch backends. "
+            "Save the model with `model.save('m.keras')` and export it under one of them."
         )
