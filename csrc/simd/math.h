@@ -1,12 +1,13 @@
-// Vector functions of float32 in polynomials of our own: at most 2 units in the last place over the whole
-// range, with infinities, NaN and denormals as IEEE 754 has them. Included by *.simd.cpp units only.
+// Vector functions of float32 in polynomials of our own, with infinities, NaN and denormals as IEEE 754 has
+// them. Errors over the whole range are at most 2 units in the last place (tanh 2.2), 5 of erfc and of gelu, whose
+// relative error is bounded far into the tail. Included by *.simd.cpp units only.
 //
 // Polynomials are minimax fits (Remez) in the weight that makes the relative error of the result even.
 #pragma once
 
 #include "simd/vec.h"
 
-#if defined(__AVX512F__) && NATIVE_VEC_BYTES == 64
+#if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
@@ -25,6 +26,22 @@ static inline vf32 vabs(vf32 x) { return (vf32)((vi32)x & 0x7fffffff); }
 static inline vf32 vcopysign(vf32 magnitude, vf32 sign) {
   return (vf32)(((vi32)magnitude & 0x7fffffff) | ((vi32)sign & static_cast<int32_t>(0x80000000)));
 }
+
+// The smaller and the larger; the second where either is NaN. One instruction, which compilers do not make of
+// a comparison and a choice.
+#if defined(__AVX512F__) && NATIVE_VEC_BYTES == 64
+static inline vf32 lesser(vf32 a, vf32 b) { return (vf32)_mm512_maskz_min_ps(0xffff, (__m512)a, (__m512)b); }
+static inline vf32 greater(vf32 a, vf32 b) { return (vf32)_mm512_maskz_max_ps(0xffff, (__m512)a, (__m512)b); }
+#elif defined(__AVX2__) && NATIVE_VEC_BYTES == 32
+static inline vf32 lesser(vf32 a, vf32 b) { return (vf32)_mm256_min_ps((__m256)a, (__m256)b); }
+static inline vf32 greater(vf32 a, vf32 b) { return (vf32)_mm256_max_ps((__m256)a, (__m256)b); }
+#elif defined(__SSE2__) && NATIVE_VEC_BYTES == 16
+static inline vf32 lesser(vf32 a, vf32 b) { return (vf32)_mm_min_ps((__m128)a, (__m128)b); }
+static inline vf32 greater(vf32 a, vf32 b) { return (vf32)_mm_max_ps((__m128)a, (__m128)b); }
+#else
+static inline vf32 lesser(vf32 a, vf32 b) { return vmin(a, b); }
+static inline vf32 greater(vf32 a, vf32 b) { return vmax(a, b); }
+#endif
 
 // x * 2^n for |n| <= 252, rounding once. n is integral.
 static inline vf32 scale_by_power_of_2(vf32 x, vi32 n) {
@@ -48,31 +65,27 @@ struct Reduced {
   vf32 r;  // within ln 2 / 2 of zero
   vi32 n;
 };
-// high + low = n ln 2 + r.
-static inline Reduced reduce_by_ln2(vf32 high, vf32 low) {
-  const vf32 t = (high + low) * kLog2E + kRoundingMagic;
+// x = n ln 2 + r.
+static inline Reduced reduce_by_ln2(vf32 x) {
+  const vf32 t = x * kLog2E + kRoundingMagic;
   const vf32 n = t - kRoundingMagic;
-  return {((high - n * kLn2High) - n * kLn2Low) + low, (vi32)t - (vi32)splat(kRoundingMagic)};
+  return {(x - n * kLn2High) - n * kLn2Low, (vi32)t - (vi32)splat(kRoundingMagic)};
 }
-
-// exp(high + low) for a sum within [-104, 89], low small.
-static inline vf32 exp_of_sum(vf32 high, vf32 low) {
+// exp(r) of a reduced argument.
+static inline vf32 exp_of_reduced(vf32 r) {
   constexpr float c[] = {0.499999911f, 0.166664824f, 0.041668836f, 0.00837306865f, 0.00138055987f};
-  const Reduced x = reduce_by_ln2(high, low);
-  return scale_by_power_of_2((x.r * x.r * polynomial(x.r, c) + x.r) + 1.0f, x.n);
+  return (r * r * polynomial(r, c) + r) + 1.0f;
 }
 
 static inline vf32 vexp(vf32 x) {
-  // The argument stands last in both comparisons, so that NaN passes.
-  x = vmin(splat(89.0f), x);
-  x = vmax(splat(-104.0f), x);
-  return exp_of_sum(x, splat(0.0f));
+  // The argument stands second in both, so that NaN passes.
+  const Reduced y = reduce_by_ln2(greater(splat(-104.0f), lesser(splat(89.0f), x)));
+  return scale_by_power_of_2(exp_of_reduced(y.r), y.n);
 }
 
 static inline vf32 vexpm1(vf32 x) {
   constexpr float c[] = {0.5f, 0.166666672f, 0.0416661277f, 0.00833327323f, 0.00139559747f, 0.000199157803f};
-  const vf32 clamped = vmax(splat(-18.0f), vmin(splat(89.0f), x));
-  const Reduced y = reduce_by_ln2(clamped, splat(0.0f));
+  const Reduced y = reduce_by_ln2(greater(splat(-18.0f), lesser(splat(89.0f), x)));
   const vf32 p = y.r * y.r * polynomial(y.r, c) + y.r;
   // Half of 2^n, which does not overflow before the result does.
   const vf32 s = (vf32)((y.n + 126) << 23);
@@ -116,7 +129,7 @@ static inline vf32 vlog1p(vf32 x) {
 static inline vf32 vtanh(vf32 x) {
   constexpr float c[] = {0.5f, 0.166666672f, 0.0416661277f, 0.00833327323f, 0.00139559747f, 0.000199157803f};
   const vf32 a = vabs(x);
-  const Reduced y = reduce_by_ln2(vmax(splat(-40.0f), -2.0f * a), splat(0.0f));
+  const Reduced y = reduce_by_ln2(greater(splat(-40.0f), -2.0f * a));
   const vf32 p = y.r * y.r * polynomial(y.r, c) + y.r;
   const vf32 s = (vf32)((y.n + 127) << 23);
   const vf32 e = s * p + s;           // exp(-2 a)
@@ -150,24 +163,25 @@ static inline vf32 vsoftplus(vf32 x) {
   return (x > 0.0f ? x : splat(0.0f)) + tail;
 }
 
-// exp(-scale x^2), scale a power of 2. x^2 is split so that its rounding error, which exp would magnify, is
-// not lost: the leading half of x has 12 bits and squares exactly.
-static inline vf32 exp_of_negative_square(vf32 x, float scale) {
-  x = vmin(splat(15.0f), vabs(x));
+// 2^64 exp(-scale x^2), scale 1 or 1/2, for |x| up to 15; the factor keeps it a normal number. x^2 is split so
+// that its rounding error, which exp would magnify, is not lost: the leading half of x has 12 bits and squares
+// exactly.
+constexpr float kTwoTo64 = 18446744073709551616.0f;
+static inline vf32 scaled_exp_of_negative_square(vf32 x, float scale) {
   const vf32 high = (vf32)((vi32)x & static_cast<int32_t>(0xfffff000));
   const vf32 square = high * high * -scale;
   const vf32 rest = (x - high) * (x + high) * -scale;
-  const vi32 vanishes = square < -104.0f;
-  return vanishes ? splat(0.0f) : exp_of_sum(square, rest);
+  const Reduced y = reduce_by_ln2(square);
+  return exp_of_reduced(y.r + rest) * (vf32)((y.n + (127 + 64)) << 23);
 }
 
-// P(X > u) exp(u^2 / 2) for a standard normal X and u >= 0: a polynomial in (u - 4) / (u + 4) over 1 + u.
+// P(X > u) exp(u^2 / 2) for a standard normal X and u within [0, 21]: a polynomial in (u - 3) / (u + 3), which is
+// 1 - 6 / (u + 3), over u + 3.
 static inline vf32 normal_tail_ratio(vf32 u) {
-  constexpr float c[] = {0.4720532f,      -0.0967034698f,   0.0139995962f,   0.0285999812f,
-                         -0.0321972705f,  0.0179402027f,    -0.00500438223f, -0.000303760229f,
-                         0.000692859176f, -6.05564346e-05f, -7.16110881e-05f};
-  u = vmin(splat(21.0f), u);
-  return polynomial((u - 4.0f) / (u + 4.0f), c) / (u + 1.0f);
+  constexpr float c[] = {0.729083717f,   -0.50933218f,   0.230017692f,     -0.0472581573f,   -0.0104622571f,
+                         0.00693733571f, 0.00101638515f, -0.000946835498f, -0.000202959287f, 5.24056049e-05f};
+  const vf32 inverse = 1.0f / (u + 3.0f);
+  return polynomial(1.0f - 6.0f * inverse, c) * inverse;
 }
 
 constexpr float kSqrt2 = 1.41421356f;
@@ -179,24 +193,34 @@ static inline vf32 erf_near(vf32 square) {
   return polynomial(square, c);
 }
 
+// P(X > sqrt(2) a) for a >= 0, twice: erfc(a).
+static inline vf32 erfc_far(vf32 a) {
+  a = lesser(splat(11.0f), a);
+  const vf32 ratio = normal_tail_ratio(kSqrt2 * a);
+  return scaled_exp_of_negative_square(a, 1.0f) * ratio * (2.0f / kTwoTo64);
+}
+
 static inline vf32 verfc(vf32 x) {
   const vf32 a = vabs(x);
   const vf32 near = 1.0f - (x * erf_near(x * x) + x);
-  const vf32 tail = 2.0f * exp_of_negative_square(x, 1.0f) * normal_tail_ratio(kSqrt2 * a);
+  const vf32 tail = erfc_far(a);
   return a < 0.46875f ? near : x < 0.0f ? 2.0f - tail : tail;
 }
 
 static inline vf32 verf(vf32 x) {
   const vf32 a = vabs(x);
   const vf32 near = a * erf_near(a * a) + a;
-  const vf32 far = 1.0f - 2.0f * exp_of_negative_square(x, 1.0f) * normal_tail_ratio(kSqrt2 * a);
-  return vcopysign(a < 1.0f ? near : far, x);
+  return vcopysign(a < 1.0f ? near : 1.0f - erfc_far(a), x);
 }
 
 // x P(X < x) for a standard normal X.
 static inline vf32 vgelu(vf32 x) {
-  const vf32 tail = exp_of_negative_square(x, 0.5f) * normal_tail_ratio(vabs(x));
-  return x * (x > 0.0f ? 1.0f - tail : tail);
+  const vf32 a = lesser(splat(15.0f), vabs(x));
+  const vf32 product = scaled_exp_of_negative_square(a, 0.5f) * normal_tail_ratio(a);
+  const vf32 tail = a == 15.0f ? splat(0.0f) : product;
+  // Below 0 scaled back last, so that only the result is rounded to the few bits of a denormal number.
+  constexpr float kBack = 1.0f / kTwoTo64;
+  return x > 0.0f ? x * (1.0f - tail * kBack) : x * tail * kBack;
 }
 
 // The same by 0.5 (1 + tanh(...)), which is a sigmoid of twice the argument.

@@ -55,7 +55,8 @@ def test_special_values_and_dense_sample(op, isa):
     finite = np.isfinite(rounded) & np.isfinite(y)
     np.testing.assert_array_equal(np.isnan(y), np.isnan(rounded))
     units = np.abs(y[finite].astype(np.float64) - want[finite])
-    units /= np.maximum(np.spacing(np.abs(rounded[finite])).astype(np.float64), 1e-45)
+    spacing = np.spacing(np.abs(rounded[finite])).astype(np.float64)
+    units /= np.maximum(spacing, table.FLOOR.get(op, 1e-45))
     # In a chain of roundings the last may step over the end of the range.
     edge = np.isinf(y) != np.isinf(rounded)
     assert np.all(np.abs(want[edge]) > 3.4e38)
@@ -140,7 +141,7 @@ def test_narrow_floats_round_once():
             wide = elementwise.cast(from_numpy(values), "float32")
             np.testing.assert_array_equal(wide.numpy(), values.astype(np.float32))
             back = elementwise.cast(wide, dtype).numpy()
-            np.testing.assert_array_equal(back, values)
+            np.testing.assert_array_equal(back.astype(np.float32), values.astype(np.float32))
     x = np.random.default_rng(0).standard_normal(20_000) * 10.0 ** np.random.default_rng(
         1
     ).integers(-9, 6, 20_000)

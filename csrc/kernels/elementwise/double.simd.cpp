@@ -1,4 +1,4 @@
-// Functions of float64, and of float32 where they are computed in float64 and rounded once.
+// Functions of float64 by libm, element by element; of float32 only the rare ones that have no other form.
 #include "kernels/elementwise/loops.simd.h"
 #include "kernels/elementwise/tables.h"
 
@@ -153,52 +153,53 @@ void nextafter(void* out, const void* a, const void* b, const void*, int n, cons
 
 constexpr TileOps make_table() {
   TileOps table{};
-#define BOTH(code, map, function)                                                                \
-  table.op[static_cast<int>(Opcode::code)][static_cast<int>(Class::F32)] = map<float, function>; \
-  table.op[static_cast<int>(Opcode::code)][static_cast<int>(Class::F64)] = map<double, function>;
-  BOTH(exp, map_scalar, d_exp)
-  BOTH(exp2, map_scalar, d_exp2)
-  BOTH(expm1, map_scalar, d_expm1)
-  BOTH(log, map_scalar, d_log)
-  BOTH(log1p, map_scalar, d_log1p)
-  BOTH(log2, map_scalar, d_log2)
-  BOTH(log10, map_scalar, d_log10)
-  BOTH(sin, map_scalar, d_sin)
-  BOTH(cos, map_scalar, d_cos)
-  BOTH(tan, map_scalar, d_tan)
-  BOTH(asin, map_scalar, d_asin)
-  BOTH(acos, map_scalar, d_acos)
-  BOTH(atan, map_scalar, d_atan)
-  BOTH(sinh, map_scalar, d_sinh)
-  BOTH(cosh, map_scalar, d_cosh)
-  BOTH(tanh, map_scalar, d_tanh)
-  BOTH(asinh, map_scalar, d_asinh)
-  BOTH(acosh, map_scalar, d_acosh)
-  BOTH(atanh, map_scalar, d_atanh)
-  BOTH(erf, map_scalar, d_erf)
-  BOTH(erfc, map_scalar, d_erfc)
-  BOTH(cbrt, map_scalar, d_cbrt)
-  BOTH(erfinv, map_scalar, d_erfinv)
-  BOTH(lgamma, map_scalar, d_lgamma)
-  BOTH(digamma, map_scalar, d_digamma)
-  BOTH(sigmoid, map_scalar, d_sigmoid)
-  BOTH(log_sigmoid, map_scalar, d_log_sigmoid)
-  BOTH(softplus, map_scalar, d_softplus)
-  BOTH(silu, map_scalar, d_silu)
-  BOTH(gelu, map_scalar, d_gelu)
-  BOTH(gelu_tanh, map_scalar, d_gelu_tanh)
-  BOTH(selu, map_scalar, d_selu)
-  BOTH(elu, map_scalar_immediate, d_elu)
-  BOTH(pow, map_scalar2, d_pow)
-  BOTH(atan2, map_scalar2, d_atan2)
-  BOTH(hypot, map_scalar2, d_hypot)
-  BOTH(fmod, map_scalar2, d_fmod)
-  BOTH(mod, map_scalar2, d_mod)
-  BOTH(floor_divide, map_scalar2, d_floor_divide)
-  BOTH(logaddexp, map_scalar2, d_logaddexp)
-#undef BOTH
-  table.op[static_cast<int>(Opcode::nextafter)][static_cast<int>(Class::F32)] = nextafter<float, uint32_t>;
-  table.op[static_cast<int>(Opcode::nextafter)][static_cast<int>(Class::F64)] = nextafter<double, uint64_t>;
+  auto at = [&table](Opcode code, Class c) -> TileOp& { return table.op[static_cast<int>(code)][static_cast<int>(c)]; };
+  at(Opcode::exp, Class::F64) = map_scalar<double, d_exp>;
+  at(Opcode::exp2, Class::F64) = map_scalar<double, d_exp2>;
+  at(Opcode::expm1, Class::F64) = map_scalar<double, d_expm1>;
+  at(Opcode::log, Class::F64) = map_scalar<double, d_log>;
+  at(Opcode::log1p, Class::F64) = map_scalar<double, d_log1p>;
+  at(Opcode::log2, Class::F64) = map_scalar<double, d_log2>;
+  at(Opcode::log10, Class::F64) = map_scalar<double, d_log10>;
+  at(Opcode::sin, Class::F64) = map_scalar<double, d_sin>;
+  at(Opcode::cos, Class::F64) = map_scalar<double, d_cos>;
+  at(Opcode::tan, Class::F64) = map_scalar<double, d_tan>;
+  at(Opcode::asin, Class::F64) = map_scalar<double, d_asin>;
+  at(Opcode::acos, Class::F64) = map_scalar<double, d_acos>;
+  at(Opcode::atan, Class::F64) = map_scalar<double, d_atan>;
+  at(Opcode::sinh, Class::F64) = map_scalar<double, d_sinh>;
+  at(Opcode::cosh, Class::F64) = map_scalar<double, d_cosh>;
+  at(Opcode::tanh, Class::F64) = map_scalar<double, d_tanh>;
+  at(Opcode::asinh, Class::F64) = map_scalar<double, d_asinh>;
+  at(Opcode::acosh, Class::F64) = map_scalar<double, d_acosh>;
+  at(Opcode::atanh, Class::F64) = map_scalar<double, d_atanh>;
+  at(Opcode::erf, Class::F64) = map_scalar<double, d_erf>;
+  at(Opcode::erfc, Class::F64) = map_scalar<double, d_erfc>;
+  at(Opcode::cbrt, Class::F64) = map_scalar<double, d_cbrt>;
+  at(Opcode::erfinv, Class::F64) = map_scalar<double, d_erfinv>;
+  at(Opcode::lgamma, Class::F64) = map_scalar<double, d_lgamma>;
+  at(Opcode::digamma, Class::F64) = map_scalar<double, d_digamma>;
+  at(Opcode::sigmoid, Class::F64) = map_scalar<double, d_sigmoid>;
+  at(Opcode::log_sigmoid, Class::F64) = map_scalar<double, d_log_sigmoid>;
+  at(Opcode::softplus, Class::F64) = map_scalar<double, d_softplus>;
+  at(Opcode::silu, Class::F64) = map_scalar<double, d_silu>;
+  at(Opcode::gelu, Class::F64) = map_scalar<double, d_gelu>;
+  at(Opcode::gelu_tanh, Class::F64) = map_scalar<double, d_gelu_tanh>;
+  at(Opcode::selu, Class::F64) = map_scalar<double, d_selu>;
+  at(Opcode::elu, Class::F64) = map_scalar_immediate<double, d_elu>;
+  at(Opcode::pow, Class::F64) = map_scalar2<double, d_pow>;
+  at(Opcode::atan2, Class::F64) = map_scalar2<double, d_atan2>;
+  at(Opcode::hypot, Class::F64) = map_scalar2<double, d_hypot>;
+  at(Opcode::fmod, Class::F64) = map_scalar2<double, d_fmod>;
+  at(Opcode::mod, Class::F64) = map_scalar2<double, d_mod>;
+  at(Opcode::floor_divide, Class::F64) = map_scalar2<double, d_floor_divide>;
+  at(Opcode::logaddexp, Class::F64) = map_scalar2<double, d_logaddexp>;
+  at(Opcode::erfinv, Class::F32) = map_scalar<float, d_erfinv>;
+  at(Opcode::lgamma, Class::F32) = map_scalar<float, d_lgamma>;
+  at(Opcode::digamma, Class::F32) = map_scalar<float, d_digamma>;
+  at(Opcode::floor_divide, Class::F32) = map_scalar2<float, d_floor_divide>;
+  at(Opcode::nextafter, Class::F32) = nextafter<float, uint32_t>;
+  at(Opcode::nextafter, Class::F64) = nextafter<double, uint64_t>;
   return table;
 }
 

@@ -9,8 +9,9 @@ namespace {
 
 vf32 log_sigmoid(vf32 x) { return -vsoftplus(-x); }
 
-constexpr float kSeluScale = 1.05070099f, kSeluAlpha = 1.67326324f;
-vf32 selu(vf32 x) { return kSeluScale * (x > 0.0f ? x : kSeluAlpha * vexpm1(vmin(splat(0.0f), x))); }
+// The scale, and the scale times alpha.
+constexpr float kSeluAbove = 1.05070099f, kSeluBelow = 1.75809934f;
+vf32 selu(vf32 x) { return x > 0.0f ? kSeluAbove * x : kSeluBelow * vexpm1(vmin(splat(0.0f), x)); }
 
 void elu(void* out, const void* a, const void*, const void*, int n, const double* immediates) {
   const float alpha = static_cast<float>(immediates[0]);

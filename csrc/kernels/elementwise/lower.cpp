@@ -7,7 +7,7 @@ namespace {
 
 TileOp find_op(Opcode code, Class column) {
   const int i = static_cast<int>(code), j = static_cast<int>(column);
-  for (const TileOps* table : {&arithmetic_ops(), &function_ops(), &double_ops(), &conversions().ops})
+  for (const TileOps* table : {&arithmetic_ops(), &function_ops(), &by_double_ops(), &double_ops(), &conversions().ops})
     if (table->op[i][j]) return table->op[i][j];
   return nullptr;
 }

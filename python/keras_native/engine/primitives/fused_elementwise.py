@@ -47,6 +47,8 @@ def parse(program: str):
             raise ValueError(f"fused_elementwise: malformed instruction {line!r}")
         dst, dtype, op, immediates, sources = match.groups()
         values = tuple(float(v) for v in immediates.split(",")) if immediates else ()
+        if op not in ("const", *REGISTRY) or dtype not in dtypes.NUMPY:
+            raise ValueError(f"fused_elementwise: unknown operation or dtype in {line!r}")
         instructions.append(
             (int(dst), dtype, op, values, tuple(int(s[1:]) for s in sources.split()))
         )
@@ -59,6 +61,9 @@ def _shape(*inputs, program):
     instructions, outputs = parse(program)
     types = dict(enumerate(t.dtype for t in inputs)) | {i[0]: i[1] for i in instructions}
     dims = broadcast_dims("fused_elementwise", inputs)
+    for r in outputs:
+        if r not in types:
+            raise ValueError(f"fused_elementwise: output r{r} is never set")
     return [(dims, types[r]) for r in outputs]
 
 

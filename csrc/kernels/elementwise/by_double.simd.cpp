@@ -1,0 +1,124 @@
+// Functions of float32 computed in float64 (simd/math_double.h) and rounded once.
+#include "kernels/elementwise/loops.simd.h"
+#include "kernels/elementwise/tables.h"
+#include "simd/math_double.h"
+
+namespace native {
+namespace NATIVE_ISA {
+namespace {
+
+typedef float HalfVector __attribute__((vector_size(NATIVE_VEC_BYTES / 2)));
+typedef float LooseHalf __attribute__((vector_size(NATIVE_VEC_BYTES / 2), aligned(4), may_alias));
+
+vf64 widen(const void* p, int i) {
+  return __builtin_convertvector(*reinterpret_cast<const LooseHalf*>(static_cast<const float*>(p) + i), vf64);
+}
+void narrow(void* p, int i, vf64 x) {
+  *reinterpret_cast<LooseHalf*>(static_cast<float*>(p) + i) = __builtin_convertvector(x, HalfVector);
+}
+
+template <vf64 (*function)(vf64)>
+void map_widened(void* out, const void* a, const void*, const void*, int n, const double*) {
+  for (int i = 0; i < n; i += kLanes<double>) narrow(out, i, function(widen(a, i)));
+}
+template <vf64 (*function)(vf64, vf64)>
+void map_widened2(void* out, const void* a, const void* b, const void*, int n, const double*) {
+  for (int i = 0; i < n; i += kLanes<double>) narrow(out, i, function(widen(a, i), widen(b, i)));
+}
+
+bool any(vi64 mask) {
+  int64_t all = 0;
+  for (int i = 0; i < kLanes<double>; ++i) all |= mask[i];
+  return all != 0;
+}
+
+// Angles too large for the short reduction are rare; libm takes their vectors.
+template <vf64 (*function)(vf64), double (*exact)(double)>
+void map_angles(void* out, const void* a, const void*, const void*, int n, const double*) {
+  for (int i = 0; i < n; i += kLanes<double>) {
+    const vf64 x = widen(a, i);
+    vf64 y = function(x);
+    if (any(dabs(x) > kLargestAngle))
+      for (int j = 0; j < kLanes<double>; ++j) y[j] = exact(x[j]);
+    narrow(out, i, y);
+  }
+}
+double exact_sin(double x) { return __builtin_sin(x); }
+double exact_cos(double x) { return __builtin_cos(x); }
+double exact_tan(double x) { return __builtin_tan(x); }
+
+// Quotient and remainder towards zero, exact while the quotient has at most 29 bits more than float32's 24
+// (then its product with the divisor is exact); the caller looks at `large`.
+struct Division {
+  vf64 quotient, remainder;
+  vi64 large;
+};
+Division divide(vf64 a, vf64 b) {
+  const vf64 x = dabs(a), y = dabs(b);
+  const vf64 approximate = x / y;
+  const vi64 large = ~(approximate < 268435456.0);
+  vf64 q = dround(approximate);
+  vf64 r = x - q * y;
+  const vi64 above = r < 0.0;
+  q = above ? q - 1.0 : q;
+  r = above ? r + y : r;
+  return {dcopysign(q, (vf64)((vi64)a ^ (vi64)b)), dcopysign(r, a), large};
+}
+double exact_fmod(double a, double b) { return __builtin_fmod(a, b); }
+double exact_mod(double a, double b) {
+  const double r = __builtin_fmod(a, b);
+  if (r == 0) return __builtin_copysign(0.0, b);
+  return (r < 0) != (b < 0) ? r + b : r;
+}
+vf64 fmod_small(const Division& d, vf64) { return d.remainder; }
+vf64 mod_small(const Division& d, vf64 b) {
+  const vf64 shifted = ((vi64)d.remainder ^ (vi64)b) < 0 ? d.remainder + b : d.remainder;
+  return d.remainder == 0.0 ? dcopysign(splat(0.0), b) : shifted;
+}
+
+template <vf64 (*small)(const Division&, vf64), double (*exact)(double, double)>
+void map_remainders(void* out, const void* a, const void* b, const void*, int n, const double*) {
+  for (int i = 0; i < n; i += kLanes<double>) {
+    const vf64 x = widen(a, i), y = widen(b, i);
+    const Division d = divide(x, y);
+    vf64 r = small(d, y);
+    if (any(d.large))
+      for (int j = 0; j < kLanes<double>; ++j) r[j] = exact(x[j], y[j]);
+    narrow(out, i, r);
+  }
+}
+
+constexpr TileOps make_table() {
+  TileOps table{};
+  auto set = [&table](Opcode code, TileOp op) { table.op[static_cast<int>(code)][static_cast<int>(Class::F32)] = op; };
+  set(Opcode::exp2, map_widened<dexp2>);
+  set(Opcode::log2, map_widened<dlog2>);
+  set(Opcode::log10, map_widened<dlog10>);
+  set(Opcode::sinh, map_widened<dsinh>);
+  set(Opcode::cosh, map_widened<dcosh>);
+  set(Opcode::asinh, map_widened<dasinh>);
+  set(Opcode::acosh, map_widened<dacosh>);
+  set(Opcode::atanh, map_widened<datanh>);
+  set(Opcode::cbrt, map_widened<dcbrt>);
+  set(Opcode::sin, map_angles<dsin, exact_sin>);
+  set(Opcode::cos, map_angles<dcos, exact_cos>);
+  set(Opcode::tan, map_angles<dtan, exact_tan>);
+  set(Opcode::asin, map_widened<dasin>);
+  set(Opcode::acos, map_widened<dacos>);
+  set(Opcode::atan, map_widened<datan>);
+  set(Opcode::atan2, map_widened2<datan2>);
+  set(Opcode::hypot, map_widened2<dhypot>);
+  set(Opcode::pow, map_widened2<dpow>);
+  set(Opcode::logaddexp, map_widened2<dlogaddexp>);
+  set(Opcode::fmod, map_remainders<fmod_small, exact_fmod>);
+  set(Opcode::mod, map_remainders<mod_small, exact_mod>);
+  return table;
+}
+
+}  // namespace
+
+extern const TileOps by_double_ops;
+constexpr TileOps by_double_ops = make_table();
+
+}  // namespace NATIVE_ISA
+}  // namespace native
