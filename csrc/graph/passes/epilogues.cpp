@@ -4,6 +4,7 @@
 #include <array>
 #include <string>
 
+#include "core/symbols.h"
 #include "graph/passes.h"
 
 namespace native {
@@ -15,8 +16,9 @@ class Epilogues {
 
   void run() {
     for (size_t n = 0; n < graph_.nodes.size(); ++n) {
-      if (!try_bias(n)) try_activation(n);
+      if (!try_bias(n) && !try_bias_behind_reshape(n)) try_activation(n);
     }
+    for (Node& node : extra_) graph_.nodes.push_back(std::move(node));
   }
 
  private:
@@ -50,6 +52,54 @@ class Epilogues {
       return true;
     }
     return false;
+  }
+
+  // add(reshape(a @ w), b) with b of the trailing sizes that w's columns were split into (the projections of
+  // attention heads): linear, then the reshape.
+  bool try_bias_behind_reshape(size_t n) {
+    const Node& node = graph_.nodes[n];
+    if (node.op != "add" || node.in.size() != 2) return false;
+    for (int side = 0; side < 2; ++side) {
+      Node* reshape = only_for_us(node.in[side]);
+      if (!reshape || reshape->op != "reshape" || !(graph_.spec(reshape->out[0]) == graph_.spec(node.out[0]))) continue;
+      Node* product = only_for_us(reshape->in[0]);
+      if (!product || product->op != "matmul") continue;
+      const Shape& dims = graph_.spec(node.out[0]).shape;
+      const Spec bias = graph_.spec(node.in[1 - side]);
+      const size_t rank = bias.shape.size();
+      if (rank < 2 || rank >= dims.size() || !std::equal(bias.shape.begin(), bias.shape.end(), dims.end() - rank))
+        continue;
+      const int64_t columns = graph_.spec(product->out[0]).shape.back();
+      if (product_of(bias.shape) != columns) continue;
+
+      const int vector = graph_.value({bias.dtype, {columns}});
+      Node fused;
+      if (!as_fused(*product, vector, fused)) continue;
+      Node flat;
+      flat.op = "reshape";
+      flat.in = {node.in[1 - side]};
+      flat.out = {vector};
+      flat.attrs.set("dims", Ints{columns});
+      extra_.push_back(std::move(flat));
+      // The product keeps its value, now with the bias; the reshape stands where the sum stood.
+      fused.out = product->out;
+      const int sum = node.out[0];
+      Node moved = *reshape;
+      moved.out = {sum};
+      *product = std::move(fused);
+      graph_.nodes[n] = std::move(moved);
+      return true;
+    }
+    return false;
+  }
+
+  static int64_t product_of(const Shape& dims) {
+    int64_t total = 1;
+    for (int64_t d : dims) {
+      if (symbols::is_symbolic(d)) return -1;
+      total *= d;
+    }
+    return total;
   }
 
   // The value as a vector [n]: itself, or what it is a reshape of ((1, n), (1, 1, 1, n), ...).
@@ -101,6 +151,7 @@ class Epilogues {
 
   Graph& graph_;
   std::vector<int> producer_, uses_;
+  std::vector<Node> extra_;
 };
 
 const RegisterPass pass(40, "epilogues", [](Graph& graph) { Epilogues(graph).run(); });

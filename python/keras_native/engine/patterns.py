@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from keras_native.engine.recognise import Chain, matcher, scalar
 
 
@@ -88,3 +90,87 @@ def batch_norm(record, chain: Chain):
     if mean.dims != x.dims[-1:] or variance.dims != x.dims[-1:]:
         return None
     return "batch_norm_train", (x, *inputs[3:]), dict(attrs), 0, {1: mean, 2: variance}
+
+
+def _product(chain: Chain, tensor):
+    """(a, b) of a plain matmul a @ b, or None."""
+    record = chain.of(tensor, "matmul")
+    if record is None or record[2].get("transpose_a") or record[2].get("transpose_b"):
+        return None
+    return record[1]
+
+
+def _transposed(chain: Chain, tensor, perm):
+    """What a transpose by `perm` was applied to, or None."""
+    record = chain.of(tensor, "transpose")
+    return record[1][0] if record and tuple(record[2]["perm"]) == perm else None
+
+
+def _causal(mask) -> bool:
+    """The mask is known and lets query i see keys 0 to i."""
+    if mask.array is None or len(mask.dims) < 2:
+        return False
+    values = mask.numpy()
+    triangle = np.tri(*values.shape[-2:], dtype=bool)
+    return values.dtype == bool and bool((values == triangle).all())
+
+
+@matcher("transpose")
+def attention(record, chain: Chain):
+    """Multi-head attention as Keras spells it when it must drop probabilities: scores of keys by
+    scaled queries, a causal mask, softmax, dropout, and the product with the values.
+
+    A mask known only at run time may forbid a query every key; then Keras's chain gives zeros and
+    the primitive does not, so such chains stay as they are.
+    """
+    _, inputs, attrs, root = record
+    if tuple(attrs["perm"]) != (0, 2, 1, 3):
+        return None
+    weighted = _product(chain, inputs[0])
+    v = weighted and _transposed(chain, weighted[1], (0, 2, 1, 3))
+    if v is None:
+        return None
+    probabilities, key, rate = weighted[0], None, 0.0
+    dropped = chain.of(probabilities, "random_bernoulli_scale")
+    if dropped:
+        (probabilities, key), rate = dropped[1], dropped[2]["rate"]
+
+    mask = None
+    outer = chain.inputs(probabilities, "select")
+    if outer:
+        mask, probabilities, zero = outer
+        if scalar(zero) != 0 or not _causal(mask):
+            return None
+    softmax = chain.of(probabilities, "softmax")
+    if softmax is None or softmax[2]["axis"] != 3:
+        return None
+    scores = softmax[1][0]
+    inner = chain.inputs(scores, "select")
+    if bool(inner) != bool(outer):
+        return None
+    if inner:
+        if inner[0] is not mask or (scalar(inner[2]) or 0) > -1e4:
+            return None
+        scores = inner[1]
+
+    flipped = _transposed(chain, scores, (0, 1, 3, 2))
+    product = flipped is not None and _product(chain, flipped)
+    if not product:
+        return None
+    k = _transposed(chain, product[0], (0, 2, 1, 3))
+    q = _transposed(chain, product[1], (0, 2, 3, 1))
+    if k is None or q is None or v.dims[2] != q.dims[2]:
+        return None
+    scale = 1.0
+    for scaled, factor in chain.either(q, "mul"):
+        if scalar(factor) is not None:
+            q, scale = scaled, scalar(factor)
+            break
+    options = {
+        "scale": scale,
+        "causal": mask is not None,
+        "dropout": rate,
+        "has_bias": False,
+        "has_mask": False,
+    }
+    return "attention", (q, k, v, *([key] if key is not None else [])), options, 0, {}

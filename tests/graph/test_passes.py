@@ -1,0 +1,172 @@
+"""Passes and recognition: graphs before and after, and the same values with each pass switched off."""
+
+import numpy as np
+import pytest
+
+from keras_native import _core
+from keras_native.engine import transforms
+from keras_native.engine.primitives import conv, matmul, norm, reduce, shape, softmax
+from keras_native.engine.primitives import elementwise as ew
+from keras_native.engine.primitives import random as rn
+from keras_native.engine.tensor import from_numpy
+
+RNG = np.random.default_rng(0)
+
+
+def tensor(*dims):
+    return from_numpy(RNG.standard_normal(dims).astype("float32"))
+
+
+def stages(fn, *args) -> dict[str, str]:
+    text = transforms.jit(fn).graph(*args)
+    parts = [part.split("\n", 1) for part in text.split("== ")[1:]]
+    return {name: body for name, body in parts}
+
+
+def final(fn, *args) -> str:
+    return list(stages(fn, *args).values())[-1]
+
+
+def ops(text: str) -> list[str]:
+    return [line.split(" = ")[1].split("(")[0] for line in text.splitlines() if "(%" in line or "= full" in line]
+
+
+def dense(x, w, b):
+    return ew.relu(ew.add(matmul.matmul(x, w), b))
+
+
+def projected(x, w, b):
+    return ew.add(shape.reshape(matmul.matmul(x, w), (5, 2, 3)), b)
+
+
+def spelled_layer_norm(x, gamma, beta):
+    mean, variance = reduce.moments(x, (1,), True)
+    inv = ew.mul(ew.rsqrt(ew.add(variance, 1e-3)), gamma)
+    return ew.add(ew.mul(x, inv), ew.add(ew.mul(ew.neg(mean), inv), beta))
+
+
+def spelled_batch_norm(x, gamma, beta):
+    mean, variance = reduce.moments(x, (0, 1, 2))
+    return norm.batch_norm_inference(x, mean, variance, gamma, beta, 1e-3)
+
+
+def spelled_attention(q, k, v, key):
+    mask = from_numpy(np.tri(6, dtype=bool)[None, None])
+    q = ew.mul(q, 0.5)
+    scores = matmul.matmul(shape.transpose(k, (0, 2, 1, 3)), shape.transpose(q, (0, 2, 3, 1)))
+    scores = ew.select(mask, shape.transpose(scores, (0, 1, 3, 2)), -1e9)
+    p = ew.select(mask, softmax.softmax(scores, 3), 0.0)
+    p = rn.random_bernoulli_scale(p, key, 0.25)
+    return shape.transpose(matmul.matmul(p, shape.transpose(v, (0, 2, 1, 3))), (0, 2, 1, 3))
+
+
+def chain(x, w, b):
+    y = ew.tanh(ew.add(ew.mul(x, w), b))
+    return ew.mul(y, ew.sub(1.0, y)), reduce.reduce_sum(y, (1,))
+
+
+KEY = from_numpy(np.array([3, 4], "uint32"))
+CASES = {
+    # name: (function, arguments, primitive expected at the end, primitives expected to be gone)
+    "dense": (dense, (tensor(5, 4), tensor(4, 6), tensor(6)), "linear", ["add", "relu", "matmul"]),
+    "heads": (projected, (tensor(5, 4), tensor(4, 6), tensor(2, 3)), "linear", ["add", "matmul"]),
+    "conv": (
+        lambda x, w, b: ew.relu(ew.add(conv.conv(x, w, 1, None), shape.reshape(b, (1, 1, 1, 3)))),
+        (tensor(2, 6, 6, 4), tensor(3, 3, 4, 3), tensor(3)),
+        "conv_bias_act",
+        ["add", "relu"],
+    ),
+    "transposes": (
+        lambda a, b: matmul.matmul(shape.transpose(a, (1, 0)), shape.transpose(b, (1, 0))),
+        (tensor(4, 5), tensor(6, 4)),
+        "matmul",
+        ["transpose"],
+    ),
+    "layer_norm": (
+        spelled_layer_norm, (tensor(5, 8), tensor(8), tensor(8)), "layer_norm", ["moments", "rsqrt"],
+    ),
+    "batch_norm": (
+        spelled_batch_norm,
+        (tensor(2, 3, 3, 4), tensor(4), tensor(4)),
+        "batch_norm_train",
+        ["moments", "batch_norm_inference"],
+    ),
+    "attention": (
+        spelled_attention,
+        (tensor(2, 6, 2, 4), tensor(2, 6, 2, 4), tensor(2, 6, 2, 4), KEY),
+        "attention",
+        ["softmax", "matmul", "random_bernoulli_scale"],
+    ),
+    "elementwise": (chain, (tensor(5, 8), tensor(5, 8), tensor(8)), "fused_elementwise", ["tanh", "sub"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_graph_after_all_passes(name):
+    fn, args, expected, gone = CASES[name]
+    found = ops(final(fn, *args))
+    assert expected in found
+    assert not set(gone) & set(found)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_values_and_gradients_are_those_of_the_eager_chain(name):
+    fn, args, _, _ = CASES[name]
+
+    def loss(*tensors):
+        result = fn(*tensors)
+        parts = result if isinstance(result, tuple) else (result,)
+        total = reduce.reduce_sum(ew.square(parts[0]), None)
+        for part in parts[1:]:
+            total = ew.add(total, reduce.reduce_sum(part, None))
+        return total
+
+    count = len([a for a in args if a.dtype == "float32"])
+    both = transforms.value_and_grad(loss, tuple(range(count)))
+    value, grads = both(*args)
+    compiled_value, compiled_grads = transforms.jit(both)(*args)
+    np.testing.assert_allclose(compiled_value.numpy(), value.numpy(), rtol=1e-4)
+    for a, b in zip(grads, compiled_grads):
+        np.testing.assert_allclose(b.numpy(), a.numpy(), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["layer_norm", "batch_norm", "attention"])
+def test_recognition_comes_before_differentiation(name):
+    fn, args, _, gone = CASES[name]
+    grad = transforms.grad(lambda *t: reduce.reduce_sum(ew.square(fn(*t)), None))
+    found = ops(final(grad, *args))
+    assert any(op.endswith("_grad") for op in found)
+    assert not {"softmax_grad", "moments"} & set(found)
+
+
+@pytest.mark.parametrize("name", _core.passes())
+def test_any_pass_can_be_left_out(name, monkeypatch):
+    fn, args, _, _ = CASES["dense"]
+    expected = transforms.jit(fn)(*args).numpy()
+    monkeypatch.setenv("NATIVE_DISABLE_PASSES", name)
+    assert name not in stages(fn, *args)
+    np.testing.assert_allclose(transforms.jit(fn)(*args).numpy(), expected, rtol=1e-5)
+
+
+def test_a_product_that_is_read_twice_keeps_its_value():
+    def fn(x, w, b):
+        y = matmul.matmul(x, w)
+        return ew.relu(ew.add(y, b)), y
+
+    args = CASES["dense"][1]
+    first, second = transforms.jit(fn)(*args)
+    x, w, b = (a.numpy() for a in args)
+    np.testing.assert_allclose(second.numpy(), x @ w, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(first.numpy(), np.maximum(x @ w + b, 0), rtol=1e-5, atol=1e-6)
+
+
+def test_a_masked_chain_that_may_mask_everything_is_left_alone():
+    def fn(q, k, v, mask):
+        scores = matmul.matmul(shape.transpose(k, (0, 2, 1, 3)), shape.transpose(q, (0, 2, 3, 1)))
+        scores = ew.select(mask, shape.transpose(scores, (0, 1, 3, 2)), -1e9)
+        p = ew.select(mask, softmax.softmax(scores, 3), 0.0)
+        return shape.transpose(matmul.matmul(p, shape.transpose(v, (0, 2, 1, 3))), (0, 2, 1, 3))
+
+    q = tensor(1, 3, 1, 4)
+    mask = from_numpy(np.zeros((1, 1, 3, 3), bool))
+    assert not transforms.jit(fn)(q, q, q, mask).numpy().any()
