@@ -7,8 +7,8 @@ namespace native::bindings {
 void bind_errors(py::module_& m) {
   // Keras probes with hasattr, so what is not supported is an AttributeError as well.
   py::object bases = py::make_tuple(py::handle(PyExc_NotImplementedError), py::handle(PyExc_AttributeError));
-  static py::object unsupported = py::reinterpret_steal<py::object>(
-      PyErr_NewException("keras_native.UnsupportedError", bases.ptr(), nullptr));
+  static py::object unsupported =
+      py::reinterpret_steal<py::object>(PyErr_NewException("keras_native.UnsupportedError", bases.ptr(), nullptr));
   m.attr("UnsupportedError") = unsupported;
   py::register_exception_translator([](std::exception_ptr error) {
     try {

@@ -115,47 +115,57 @@ void bind_graph(py::module_& m) {
     py::gil_scoped_acquire gil;
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
   });
-  m.def("set_host_fallback", [](const py::object& find) {
-    PyObject* raw = py::object(find).release().ptr();
-    set_host_fallback([raw](const std::string& op) -> HostCallPtr {
-      py::gil_scoped_acquire gil;
-      py::object fn = py::reinterpret_borrow<py::object>(raw)(op);
-      return fn.is_none() ? nullptr : std::make_shared<PythonCall>(fn);
-    });
-  }, "find(op) returns fn(arrays, specs, attrs) -> arrays, or None.");
+  m.def(
+      "set_host_fallback",
+      [](const py::object& find) {
+        PyObject* raw = py::object(find).release().ptr();
+        set_host_fallback([raw](const std::string& op) -> HostCallPtr {
+          py::gil_scoped_acquire gil;
+          py::object fn = py::reinterpret_borrow<py::object>(raw)(op);
+          return fn.is_none() ? nullptr : std::make_shared<PythonCall>(fn);
+        });
+      },
+      "find(op) returns fn(arrays, specs, attrs) -> arrays, or None.");
 
   py::module_ s = m.def_submodule("symbols", "Expressions over symbolic sizes, as integer codes.");
   s.def("symbol", &symbols::symbol);
   s.def("is_symbolic", &symbols::is_symbolic);
   s.def("evaluate", [](int64_t dim, const std::vector<int64_t>& values) { return symbols::evaluate(dim, values); });
   s.def("text", [](int64_t dim) { return symbols::to_string(dim); });
-  for (auto [name, op] : {std::pair{"add", symbols::Op::Add}, {"sub", symbols::Op::Sub}, {"mul", symbols::Op::Mul},
-                          {"floordiv", symbols::Op::FloorDiv}, {"mod", symbols::Op::Mod}, {"max", symbols::Op::Max},
+  for (auto [name, op] : {std::pair{"add", symbols::Op::Add},
+                          {"sub", symbols::Op::Sub},
+                          {"mul", symbols::Op::Mul},
+                          {"floordiv", symbols::Op::FloorDiv},
+                          {"mod", symbols::Op::Mod},
+                          {"max", symbols::Op::Max},
                           {"min", symbols::Op::Min}})
     s.def(name, [op = op](int64_t a, int64_t b) { return symbols::make(op, a, b); });
 
   py::class_<Slot, std::shared_ptr<Slot>>(m, "Slot")
       .def(py::init<Array>())
       .def("get", [](const Slot& slot) { return slot.array; })
-      .def("set", [](Slot& slot, const Array& array) {
-        slot.array = array;
-        ++slot.version;
-      })
+      .def("set",
+           [](Slot& slot, const Array& array) {
+             slot.array = array;
+             ++slot.version;
+           })
       .def_readonly("version", &Slot::version);
 
   py::class_<Graph, GraphPtr>(m, "Graph")
       .def(py::init<>())
-      .def("input", [](Graph& g, const std::string& dtype, const Shape& dims) {
-        return g.input({dtype_from_name(dtype), dims});
-      })
+      .def("input", [](Graph& g, const std::string& dtype,
+                       const Shape& dims) { return g.input({dtype_from_name(dtype), dims}); })
       .def("constant", &Graph::constant)
-      .def("add", [](Graph& g, const std::string& op, const std::vector<int>& in, const py::dict& attrs,
-                     const py::list& outputs, bool pure, const std::vector<GraphPtr>& regions, const py::object& host) {
-        Node node{op, in, {}, attrs_from(attrs), regions, nullptr, pure};
-        if (!host.is_none()) node.host = std::make_shared<PythonCall>(host);
-        return g.add(std::move(node), specs_of(outputs));
-      }, py::arg("op"), py::arg("inputs"), py::arg("attrs"), py::arg("outputs"), py::arg("pure") = true,
-         py::arg("regions") = std::vector<GraphPtr>{}, py::arg("host") = py::none())
+      .def(
+          "add",
+          [](Graph& g, const std::string& op, const std::vector<int>& in, const py::dict& attrs,
+             const py::list& outputs, bool pure, const std::vector<GraphPtr>& regions, const py::object& host) {
+            Node node{op, in, {}, attrs_from(attrs), regions, nullptr, pure};
+            if (!host.is_none()) node.host = std::make_shared<PythonCall>(host);
+            return g.add(std::move(node), specs_of(outputs));
+          },
+          py::arg("op"), py::arg("inputs"), py::arg("attrs"), py::arg("outputs"), py::arg("pure") = true,
+          py::arg("regions") = std::vector<GraphPtr>{}, py::arg("host") = py::none())
       .def("alias", &Graph::alias)
       .def("set_inputs", [](Graph& g, const std::vector<int>& inputs) { g.inputs = inputs; })
       .def("set_outputs", [](Graph& g, const std::vector<int>& outputs) { g.outputs = outputs; })
@@ -164,25 +174,31 @@ void bind_graph(py::module_& m) {
 
   py::class_<Compiled>(m, "Compiled")
       .def("run", &Compiled::run)
-      .def("chosen", [](const Compiled& c, const std::vector<int64_t>& sizes) { return c.executable->chosen(sizes); },
-           "Per step: (primitive, kernel).")
-      .def("profile", [](const Compiled& c, const std::vector<Array>& arguments, const std::vector<int64_t>& sizes) {
-        std::vector<Array> inputs = c.gather(arguments);
-        py::gil_scoped_release nogil;
-        return c.executable->profile(inputs, sizes);
-      }, "Seconds of each step over one run; slots are read and not written.")
-      .def("step_text", [](const Compiled& c, size_t index, const std::vector<int64_t>& sizes) {
-        const Step& step = c.executable->code().steps.at(index);
-        Problem problem{step.op, {}, {}, {}};
-        for (int v : step.in) problem.in.push_back({c.executable->code().values[v].dtype,
-                                                    symbols::evaluate(c.executable->code().values[v].shape, sizes)});
-        for (int v : step.out) problem.out.push_back({c.executable->code().values[v].dtype,
-                                                      symbols::evaluate(c.executable->code().values[v].shape, sizes)});
-        return to_string(problem);
-      })
-      .def("arena_bytes", [](const Compiled& c, const std::vector<int64_t>& sizes) {
-        return c.executable->arena_bytes(sizes);
-      })
+      .def(
+          "chosen", [](const Compiled& c, const std::vector<int64_t>& sizes) { return c.executable->chosen(sizes); },
+          "Per step: (primitive, kernel).")
+      .def(
+          "profile",
+          [](const Compiled& c, const std::vector<Array>& arguments, const std::vector<int64_t>& sizes) {
+            std::vector<Array> inputs = c.gather(arguments);
+            py::gil_scoped_release nogil;
+            return c.executable->profile(inputs, sizes);
+          },
+          "Seconds of each step over one run; slots are read and not written.")
+      .def("step_text",
+           [](const Compiled& c, size_t index, const std::vector<int64_t>& sizes) {
+             const Step& step = c.executable->code().steps.at(index);
+             Problem problem{step.op, {}, {}, {}};
+             for (int v : step.in)
+               problem.in.push_back({c.executable->code().values[v].dtype,
+                                     symbols::evaluate(c.executable->code().values[v].shape, sizes)});
+             for (int v : step.out)
+               problem.out.push_back({c.executable->code().values[v].dtype,
+                                      symbols::evaluate(c.executable->code().values[v].shape, sizes)});
+             return to_string(problem);
+           })
+      .def("arena_bytes",
+           [](const Compiled& c, const std::vector<int64_t>& sizes) { return c.executable->arena_bytes(sizes); })
       .def_property_readonly("plans", [](const Compiled& c) { return c.executable->plans(); })
       .def_property_readonly("steps", [](const Compiled& c) { return c.executable->code().steps.size(); });
 

@@ -21,8 +21,7 @@ Attr attr_from(const std::string& name, py::handle value) {
     if (whole) return value.cast<Ints>();
     return value.cast<Floats>();
   }
-  throw DTypeError("attribute '" + name + "' has unsupported type " +
-                   py::str(py::type::of(value)).cast<std::string>());
+  throw DTypeError("attribute '" + name + "' has unsupported type " + py::str(py::type::of(value)).cast<std::string>());
 }
 
 // Keyed by the dtype's interned name: called for every eager primitive.
@@ -74,44 +73,58 @@ void bind_runtime(py::module_& m) {
     set_isa(name);
     clear_kernel_cache();
   });
-  m.def("isas", [] {
-    std::vector<std::string> names;
-    for (Isa isa : {Isa::Generic, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16, Isa::Wide})
-      if (isa_compiled(isa) && isa_supported(isa)) names.emplace_back(name_of(isa));
-    return names;
-  }, "Instruction sets that this build has and this machine runs.");
+  m.def(
+      "isas",
+      [] {
+        std::vector<std::string> names;
+        for (Isa isa : {Isa::Generic, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16, Isa::Wide})
+          if (isa_compiled(isa) && isa_supported(isa)) names.emplace_back(name_of(isa));
+        return names;
+      },
+      "Instruction sets that this build has and this machine runs.");
   m.def("threads", &pool::threads);
   m.def("set_threads", &pool::set_threads, py::call_guard<py::gil_scoped_release>());
-  m.def("cache_sizes", [] {
-    const CacheSizes sizes = cache_sizes();
-    return py::make_tuple(sizes.l1d, sizes.l2, sizes.l3);
-  }, "Bytes of the first, second and third cache.");
+  m.def(
+      "cache_sizes",
+      [] {
+        const CacheSizes sizes = cache_sizes();
+        return py::make_tuple(sizes.l1d, sizes.l2, sizes.l3);
+      },
+      "Bytes of the first, second and third cache.");
   m.def("measure_peak", &measure_peak, py::call_guard<py::gil_scoped_release>(),
         "float32 operations a second of all threads together, measured by a loop of multiply-adds.");
   m.def("register_test_device", &register_test_device);
   m.def("trim_memory", &allocator::trim);
-  m.def("kernels", [] {
-    py::list rows;
-    for (const KernelEntry& entry : registered_kernels())
-      rows.append(py::make_tuple(entry.op, entry.name, entry.priority));
-    return rows;
-  }, "Registered kernels as (primitive, name, priority), in the order in which they are asked.");
-  m.def("chosen_kernel", [](const std::string& op, const py::list& in, const py::list& out, const py::dict& attrs)
-            -> py::object {
-    Problem problem{op, specs_from(in), specs_from(out), attrs_from(attrs)};
-    std::string name;
-    return prepare(problem, &name) ? py::object(py::str(name)) : py::none();
-  }, "Name of the kernel that takes the problem, or None.");
-  m.def("run", [](const std::string& op, const std::vector<Array>& inputs, const py::dict& attrs,
-                  const py::list& outputs) -> py::object {
-    Problem problem = problem_from(op, inputs, attrs, outputs);
-    std::optional<std::vector<Array>> result;
-    {
-      py::gil_scoped_release nogil;
-      result = run_eager(problem, inputs);
-    }
-    return result ? py::cast(std::move(*result)) : py::none();
-  }, "Runs a primitive into fresh arrays, or returns None when no kernel takes the problem.");
+  m.def(
+      "kernels",
+      [] {
+        py::list rows;
+        for (const KernelEntry& entry : registered_kernels())
+          rows.append(py::make_tuple(entry.op, entry.name, entry.priority));
+        return rows;
+      },
+      "Registered kernels as (primitive, name, priority), in the order in which they are asked.");
+  m.def(
+      "chosen_kernel",
+      [](const std::string& op, const py::list& in, const py::list& out, const py::dict& attrs) -> py::object {
+        Problem problem{op, specs_from(in), specs_from(out), attrs_from(attrs)};
+        std::string name;
+        return prepare(problem, &name) ? py::object(py::str(name)) : py::none();
+      },
+      "Name of the kernel that takes the problem, or None.");
+  m.def(
+      "run",
+      [](const std::string& op, const std::vector<Array>& inputs, const py::dict& attrs,
+         const py::list& outputs) -> py::object {
+        Problem problem = problem_from(op, inputs, attrs, outputs);
+        std::optional<std::vector<Array>> result;
+        {
+          py::gil_scoped_release nogil;
+          result = run_eager(problem, inputs);
+        }
+        return result ? py::cast(std::move(*result)) : py::none();
+      },
+      "Runs a primitive into fresh arrays, or returns None when no kernel takes the problem.");
 }
 
 }  // namespace native::bindings

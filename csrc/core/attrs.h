@@ -28,8 +28,8 @@ class Attrs {
   double real(const std::string& name, double otherwise) const;
   std::string text(const std::string& name, const std::string& otherwise) const;
   const std::string& text(const std::string& name) const;
-  const Ints& ints(const std::string& name) const;   // empty tuples are Ints
-  Floats reals(const std::string& name) const;       // from Floats or Ints
+  const Ints& ints(const std::string& name) const;  // empty tuples are Ints
+  Floats reals(const std::string& name) const;      // from Floats or Ints
 
   bool operator==(const Attrs&) const = default;
   size_t hash() const;

@@ -12,8 +12,8 @@ struct Row {
 
 // Indexed by DType.
 constexpr Row kRows[kDTypeCount] = {
-    {"bool", 1},    {"uint8", 1},   {"uint16", 2},    {"uint32", 4},     {"uint64", 8},        {"int8", 1},
-    {"int16", 2},   {"int32", 4},   {"int64", 8},     {"float16", 2},    {"bfloat16", 2},      {"float32", 4},
+    {"bool", 1},    {"uint8", 1},     {"uint16", 2},      {"uint32", 4},        {"uint64", 8},      {"int8", 1},
+    {"int16", 2},   {"int32", 4},     {"int64", 8},       {"float16", 2},       {"bfloat16", 2},    {"float32", 4},
     {"float64", 8}, {"complex64", 8}, {"complex128", 16}, {"float8_e4m3fn", 1}, {"float8_e5m2", 1},
 };
 
@@ -28,9 +28,7 @@ DType dtype_from_name(const std::string& name) {
   throw DTypeError("unknown dtype '" + name + "'");
 }
 
-bool is_float(DType dtype) {
-  return (dtype >= DType::F16 && dtype <= DType::F64) || dtype >= DType::F8E4M3;
-}
+bool is_float(DType dtype) { return (dtype >= DType::F16 && dtype <= DType::F64) || dtype >= DType::F8E4M3; }
 bool is_integer(DType dtype) { return dtype >= DType::U8 && dtype <= DType::I64; }
 bool is_complex(DType dtype) { return dtype == DType::C64 || dtype == DType::C128; }
 

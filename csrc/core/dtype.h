@@ -8,7 +8,23 @@
 namespace native {
 
 enum class DType : uint8_t {
-  Bool, U8, U16, U32, U64, I8, I16, I32, I64, F16, BF16, F32, F64, C64, C128, F8E4M3, F8E5M2,
+  Bool,
+  U8,
+  U16,
+  U32,
+  U64,
+  I8,
+  I16,
+  I32,
+  I64,
+  F16,
+  BF16,
+  F32,
+  F64,
+  C64,
+  C128,
+  F8E4M3,
+  F8E5M2,
 };
 inline constexpr int kDTypeCount = 17;
 

@@ -49,14 +49,22 @@ int64_t floor_div(int64_t a, int64_t b) {
 
 int64_t apply(Op op, int64_t a, int64_t b) {
   switch (op) {
-    case Op::Add: return a + b;
-    case Op::Sub: return a - b;
-    case Op::Mul: return a * b;
-    case Op::FloorDiv: return floor_div(a, b);
-    case Op::Mod: return a - floor_div(a, b) * b;
-    case Op::Max: return std::max(a, b);
-    case Op::Min: return std::min(a, b);
-    case Op::Symbol: break;
+    case Op::Add:
+      return a + b;
+    case Op::Sub:
+      return a - b;
+    case Op::Mul:
+      return a * b;
+    case Op::FloorDiv:
+      return floor_div(a, b);
+    case Op::Mod:
+      return a - floor_div(a, b) * b;
+    case Op::Max:
+      return std::max(a, b);
+    case Op::Min:
+      return std::min(a, b);
+    case Op::Symbol:
+      break;
   }
   return a;
 }
@@ -136,17 +144,22 @@ int64_t symbol(int64_t index) { return intern({Op::Symbol, index, 0}); }
 int64_t make(Op op, int64_t a, int64_t b) {
   if (!is_symbolic(a) && !is_symbolic(b)) return apply(op, a, b);
   switch (op) {
-    case Op::Add: return make_sum(a, b);
+    case Op::Add:
+      return make_sum(a, b);
     case Op::Sub:
       return a == b ? 0 : make_sum(a, make(Op::Mul, b, -1));
-    case Op::Mul: return make_product(a, b);
-    case Op::FloorDiv: return make_quotient(a, b);
-    case Op::Mod: return make_remainder(a, b);
+    case Op::Mul:
+      return make_product(a, b);
+    case Op::FloorDiv:
+      return make_quotient(a, b);
+    case Op::Mod:
+      return make_remainder(a, b);
     case Op::Max:
     case Op::Min:
       if (a == b) return a;
       return intern({op, std::min(a, b), std::max(a, b)});
-    case Op::Symbol: break;
+    case Op::Symbol:
+      break;
   }
   throw ShapeError("not an operation on sizes");
 }

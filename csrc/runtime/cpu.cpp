@@ -81,10 +81,13 @@ bool isa_supported(Isa isa) {
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   switch (isa) {
-    case Isa::Generic: return true;
+    case Isa::Generic:
+      return true;
     case Isa::Avx2:
-    case Isa::Wide: return avx2;
-    case Isa::Avx512: return avx512;
+    case Isa::Wide:
+      return avx2;
+    case Isa::Avx512:
+      return avx512;
     case Isa::Avx512Bf16:
       return avx512 && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni");
   }

@@ -39,32 +39,49 @@ CacheSizes cache_sizes();
 
 #if NATIVE_X86 && defined(NATIVE_HAS_WIDE)
 #define NATIVE_WIDE_DECLARE(Type, name) \
-  namespace wide { extern const Type name; }
+  namespace wide {                      \
+  extern const Type name;               \
+  }
 #define NATIVE_WIDE_CASE(name) \
-  case Isa::Wide: return wide::name;
+  case Isa::Wide:              \
+    return wide::name;
 #else
 #define NATIVE_WIDE_DECLARE(Type, name)
 #define NATIVE_WIDE_CASE(name)
 #endif
 
 #if NATIVE_X86
-#define NATIVE_ISA_TABLE(Type, name)              \
-  namespace generic { extern const Type name; }   \
-  namespace avx2 { extern const Type name; }      \
-  namespace avx512 { extern const Type name; }    \
-  namespace avx512_bf16 { extern const Type name; } \
-  NATIVE_WIDE_DECLARE(Type, name)                 \
-  static inline const Type& name() {              \
-    switch (current_isa()) {                      \
-      case Isa::Avx2: return avx2::name;          \
-      case Isa::Avx512: return avx512::name;      \
-      case Isa::Avx512Bf16: return avx512_bf16::name; \
-      NATIVE_WIDE_CASE(name)                      \
-      default: return generic::name;              \
-    }                                             \
+#define NATIVE_ISA_TABLE(Type, name) \
+  namespace generic {                \
+  extern const Type name;            \
+  }                                  \
+  namespace avx2 {                   \
+  extern const Type name;            \
+  }                                  \
+  namespace avx512 {                 \
+  extern const Type name;            \
+  }                                  \
+  namespace avx512_bf16 {            \
+  extern const Type name;            \
+  }                                  \
+  NATIVE_WIDE_DECLARE(Type, name)    \
+  static inline const Type& name() { \
+    switch (current_isa()) {         \
+      case Isa::Avx2:                \
+        return avx2::name;           \
+      case Isa::Avx512:              \
+        return avx512::name;         \
+      case Isa::Avx512Bf16:          \
+        return avx512_bf16::name;    \
+        NATIVE_WIDE_CASE(name)       \
+      default:                       \
+        return generic::name;        \
+    }                                \
   }
 #else
-#define NATIVE_ISA_TABLE(Type, name)            \
-  namespace generic { extern const Type name; } \
+#define NATIVE_ISA_TABLE(Type, name) \
+  namespace generic {                \
+  extern const Type name;            \
+  }                                  \
   static inline const Type& name() { return generic::name; }
 #endif

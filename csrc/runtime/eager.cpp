@@ -52,7 +52,8 @@ std::optional<std::vector<Array>> run_eager(const Problem& problem, const std::v
   std::vector<void*> out;
   for (const Array& array : inputs) {
     if (array.device() != device)
-      throw UnsupportedError(problem.op + ": operands on '" + device->name() + "' and '" + array.device()->name() + "'");
+      throw UnsupportedError(problem.op + ": operands on '" + device->name() + "' and '" + array.device()->name() +
+                             "'");
     in.push_back(device->kernel_address(array.data()));
   }
   for (const Spec& spec : problem.out) {

@@ -133,11 +133,16 @@ void Executable::execute(const Plan& plan, const void* const* inputs, void* cons
   auto data_of = [&](int v) -> void* {
     const Place& place = plan.places[v];
     switch (place.kind) {
-      case Place::Kind::Input: return const_cast<void*>(inputs[place.index]);
-      case Place::Kind::Constant: return constants_[place.index].data();
-      case Place::Kind::Output: return outputs[place.index];
-      case Place::Kind::Arena: return static_cast<char*>(arena.data()) + place.index;
-      case Place::Kind::None: break;
+      case Place::Kind::Input:
+        return const_cast<void*>(inputs[place.index]);
+      case Place::Kind::Constant:
+        return constants_[place.index].data();
+      case Place::Kind::Output:
+        return outputs[place.index];
+      case Place::Kind::Arena:
+        return static_cast<char*>(arena.data()) + place.index;
+      case Place::Kind::None:
+        break;
     }
     return nullptr;
   };
@@ -151,7 +156,8 @@ void Executable::execute(const Plan& plan, const void* const* inputs, void* cons
     in.clear();
     out.clear();
     switch (step.kind) {
-      case BoundStep::Kind::Alias: break;
+      case BoundStep::Kind::Alias:
+        break;
       case BoundStep::Kind::Kernel:
         for (int v : step.step->in) in.push_back(device_->kernel_address(data_of(v)));
         for (int v : step.step->out) out.push_back(device_->kernel_address(data_of(v)));
@@ -178,8 +184,7 @@ void Executable::execute(const Plan& plan, const void* const* inputs, void* cons
         break;
       }
     }
-    if (seconds)
-      seconds->push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    if (seconds) seconds->push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
   for (const auto& [index, value] : plan.copies) {
     if (!outputs[index]) continue;

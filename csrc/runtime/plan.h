@@ -31,9 +31,9 @@ class Plan {
   Plan(const Code& code, const std::vector<int64_t>& sizes, const DevicePtr& device);
 
   std::vector<int64_t> sizes;
-  std::vector<Spec> specs;           // by value, concrete
+  std::vector<Spec> specs;  // by value, concrete
   std::vector<BoundStep> steps;
-  std::vector<Place> places;         // by value
+  std::vector<Place> places;                // by value
   std::vector<std::pair<int, int>> copies;  // output index, value: outputs that share another's place
   size_t arena_bytes = 0;
   size_t scratch_bytes = 0;

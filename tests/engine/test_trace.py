@@ -149,7 +149,9 @@ def test_cond_assigns_in_the_branch_that_runs():
 
 
 def test_cond_branches_must_agree():
-    f = transforms.jit(lambda x: control.cond(ew.gt(x, 0.0), lambda: x, lambda: shape.reshape(x, (1,))))
+    f = transforms.jit(
+        lambda x: control.cond(ew.gt(x, 0.0), lambda: x, lambda: shape.reshape(x, (1,)))
+    )
     with pytest.raises(ValueError, match="cond"):
         f(tensor(1.0))
 
@@ -204,8 +206,11 @@ def test_while_loop():
         assert compiled(from_numpy(np.int32(n))).numpy() == 2**n
     assert compiled.traces == 1
     with pytest.raises(ValueError, match="no reverse-mode derivative"):
-        grad = transforms.grad(lambda x: control.while_loop(
-            lambda a: ew.lt(a, 5.0), lambda a: (ew.mul(a, x),), (ew.mul(x, 1.0),))[0])
+        grad = transforms.grad(
+            lambda x: control.while_loop(
+                lambda a: ew.lt(a, 5.0), lambda a: (ew.mul(a, x),), (ew.mul(x, 1.0),)
+            )[0]
+        )
         transforms.jit(grad)(tensor(2.0))
 
 
@@ -214,7 +219,9 @@ def test_second_device_runs_a_network_and_its_gradient():
     w = [tensor(rows(4, 8)), tensor(rows(8, 2))]
 
     def loss(x, *w):
-        return reduce.reduce_sum(ew.square(matmul.matmul(ew.relu(matmul.matmul(x, w[0])), w[1])), None)
+        return reduce.reduce_sum(
+            ew.square(matmul.matmul(ew.relu(matmul.matmul(x, w[0])), w[1])), None
+        )
 
     both = transforms.value_and_grad(loss, (1, 2))
     x = tensor(rows(5, 4))

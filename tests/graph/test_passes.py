@@ -1,4 +1,5 @@
-"""Passes and recognition: graphs before and after, and the same values with each pass switched off."""
+"""Passes and recognition: graphs before and after, and the same values with each pass switched
+off."""
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ def tensor(*dims):
 def stages(fn, *args) -> dict[str, str]:
     text = transforms.jit(fn).graph(*args)
     parts = [part.split("\n", 1) for part in text.split("== ")[1:]]
-    return {name: body for name, body in parts}
+    return dict(parts)
 
 
 def final(fn, *args) -> str:
@@ -28,7 +29,11 @@ def final(fn, *args) -> str:
 
 
 def ops(text: str) -> list[str]:
-    return [line.split(" = ")[1].split("(")[0] for line in text.splitlines() if "(%" in line or "= full" in line]
+    return [
+        line.split(" = ")[1].split("(")[0]
+        for line in text.splitlines()
+        if "(%" in line or "= full" in line
+    ]
 
 
 def dense(x, w, b):
@@ -83,7 +88,8 @@ CASES = {
         ["transpose"],
     ),
     "layer_norm": (
-        spelled_layer_norm, (tensor(5, 8), tensor(8), tensor(8)), "layer_norm", ["moments", "rsqrt"],
+        spelled_layer_norm, (tensor(5, 8), tensor(8), tensor(8)), "layer_norm", ["moments",
+        "rsqrt"],
     ),
     "batch_norm": (
         spelled_batch_norm,
@@ -97,7 +103,9 @@ CASES = {
         "attention",
         ["softmax", "matmul", "random_bernoulli_scale"],
     ),
-    "elementwise": (chain, (tensor(5, 8), tensor(5, 8), tensor(8)), "fused_elementwise", ["tanh", "sub"]),
+    "elementwise": (
+        chain, (tensor(5, 8), tensor(5, 8), tensor(8)), "fused_elementwise", ["tanh", "sub"],
+    ),
 }  # fmt: skip
 
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from bench import harness
+from bench.cases import elementwise as table
 from keras_native import _core
 from keras_native.engine.primitives import elementwise, special
 from keras_native.engine.primitives.fused_elementwise import fused_elementwise
 from keras_native.engine.tensor import from_numpy
-
-from bench import harness
-from bench.cases import elementwise as table
 
 CASES = harness.test_cases(table.CASES)
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from keras_native import _core
-from keras_native.engine.primitives.matmul import einsum, linear, matmul
-from keras_native.engine.tensor import from_numpy
 
 from bench import harness
 from bench.cases.matmul import linear as linear_case
 from bench.cases.matmul import matmul as matmul_case
+from keras_native import _core
+from keras_native.engine.primitives.matmul import einsum, linear, matmul
+from keras_native.engine.tensor import from_numpy
 
 CASES = harness.test_cases(harness.load_cases("matmul"))
 GRADIENTS = [

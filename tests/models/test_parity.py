@@ -1,4 +1,5 @@
-"""Losses of a dozen models over ten steps equal those of the JAX or PyTorch backend, where one is installed."""
+"""Losses of a dozen models over ten steps equal those of the JAX or PyTorch backend, where one is
+installed."""
 
 import importlib.util
 import json

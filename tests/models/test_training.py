@@ -1,4 +1,5 @@
-"""Whole models: one trace for all batch sizes, steps that leave no trace when they fail, state across steps."""
+"""Whole models: one trace for all batch sizes, steps that leave no trace when they fail, state
+across steps."""
 
 import warnings
 
@@ -63,7 +64,11 @@ def compiled(name, **kwargs):
 
 
 def state(model):
-    variables = model.variables + model.optimizer.variables + [v for m in model.metrics for v in m.variables]
+    variables = (
+        model.variables
+        + model.optimizer.variables
+        + [v for m in model.metrics for v in m.variables]
+    )
     return [np.array(v) for v in variables]
 
 
@@ -167,7 +172,9 @@ def test_weights_are_snapshots_and_learning_rate_is_live():
 
 
 def test_gradient_accumulation_updates_once_in_four_steps():
-    model, x, y = compiled("mlp", optimizer=keras.optimizers.Adam(1e-2, gradient_accumulation_steps=4))
+    model, x, y = compiled(
+        "mlp", optimizer=keras.optimizers.Adam(1e-2, gradient_accumulation_steps=4)
+    )
     model.train_on_batch(x, y)
     start = model.get_weights()
     changed = []

@@ -1,4 +1,5 @@
-"""A dozen small models for the parity test; run as a script it trains each for ten steps on the backend
+"""A dozen small models for the parity test; run as a script it trains each for ten steps on the
+backend
 of the environment and prints the losses as JSON: {model: [losses]}."""
 
 import json
@@ -139,9 +140,15 @@ def losses(make, steps: int = 10) -> list[float]:
     for w in model.weights:
         if "seed" not in w.path and "variance" not in w.path:
             fan = max(1, int(np.prod(w.shape[:-1])))
-            w.assign(rng.standard_normal(w.shape) / np.sqrt(fan) if w.ndim > 1 else 0.1 + 0 * np.array(w))
+            w.assign(
+                rng.standard_normal(w.shape) / np.sqrt(fan) if w.ndim > 1 else 0.1 + 0 * np.array(w)
+            )
     shape = (16, *model.input_shape[1:])
-    x = rng.integers(0, 20, shape) if model.inputs[0].dtype == "int32" else rng.standard_normal(shape)
+    x = (
+        rng.integers(0, 20, shape)
+        if model.inputs[0].dtype == "int32"
+        else rng.standard_normal(shape)
+    )
     x = x.astype(model.inputs[0].dtype)
     y = rng.integers(0, 4, 16)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

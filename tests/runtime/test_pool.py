@@ -5,6 +5,7 @@ import threading
 
 import numpy as np
 import pytest
+
 from keras_native import _core
 from keras_native.engine.primitives.matmul import matmul
 from keras_native.engine.tensor import from_numpy

@@ -130,15 +130,15 @@ class Fuser {
       const bool exact = is_float(dtype) || (number > -1e15 && number < 1e15);
       if (exact) return {value, true, number};
     }
-    if (const Array* array = graph_.constant_of(value); array && array->spec.shape.empty() && dtype == DType::F32 &&
-                                                        array->device()->host_visible())
+    if (const Array* array = graph_.constant_of(value);
+        array && array->spec.shape.empty() && dtype == DType::F32 && array->device()->host_visible())
       return {value, true, static_cast<double>(*static_cast<const float*>(array->data()))};
     return {value, false, 0};
   }
 
   void emit(const std::vector<int>& members) {
     std::vector<int> inputs;
-    std::map<int, int> reg;           // value -> register
+    std::map<int, int> reg;  // value -> register
     std::map<std::pair<int, std::string>, int> numbers;
     auto inside = [&](int v) {
       return producer_[v] >= 0 && std::find(members.begin(), members.end(), producer_[v]) != members.end();

@@ -61,7 +61,9 @@ class _Region:
 
     def unflatten(self, tensors):
         tensors = iter(tensors)
-        leaves = [None if i in self.nones else next(tensors) for i in range(self.structure.num_leaves)]
+        leaves = [
+            None if i in self.nones else next(tensors) for i in range(self.structure.num_leaves)
+        ]
         return tree.unflatten(self.structure, leaves)
 
 
@@ -88,7 +90,10 @@ def _snapshot(*regions):
     """What the variables that the regions read were before them, as outer tensors."""
     outer = STATE.trace
     return {
-        key: outer.slots[key] for region in regions for key in region.trace.slots if key in outer.slots
+        key: outer.slots[key]
+        for region in regions
+        for key in region.trace.slots
+        if key in outer.slots
     }
 
 
@@ -213,7 +218,8 @@ def while_loop(cond: Callable, body: Callable, loop_vars, maximum_iterations: in
         (verdict,) = test.results
         if verdict.dims != () or verdict.dtype != "bool":
             raise ValueError(
-                f"while_loop: the condition must be a bool scalar, got {verdict.dtype}{verdict.shape}"
+                "while_loop: the condition must be a bool scalar, got "
+                f"{verdict.dtype}{verdict.shape}"
             )
         carried = start + [STATE.trace.read(s) for s in slots]
         attrs = {
@@ -266,7 +272,8 @@ def _slice(x: Tensor, i: int) -> Tensor:
 
 
 def scan(f: Callable, init, xs=None, length: int | None = None, reverse: bool = False, unroll=1):
-    """`carry, y = f(carry, x)` for each leading slice `x` of `xs`: the last carry, and the ys stacked.
+    """`carry, y = f(carry, x)` for each leading slice `x` of `xs`: the last carry, and the ys
+    stacked.
 
     One node under a trace, with a derivative (a scan backwards that recomputes each step).
 
@@ -344,9 +351,7 @@ def _traced_scan(call, carry, xs, carry_tree, length, reverse, discard=False, sn
         carried = carry + [STATE.trace.read(s) for s in slots]
         finals = region.slot_values(slots)
         rows = region.results[n:]
-        stacked = [
-            Tensor(dims=(length, *t.dims), dtype=t.dtype, trace=STATE.trace) for t in rows
-        ]
+        stacked = [Tensor(dims=(length, *t.dims), dtype=t.dtype, trace=STATE.trace) for t in rows]
         graph = region.finish(region.results[:n] + finals + rows)
         attrs = {
             "carried": len(carried),
@@ -375,7 +380,9 @@ def _traced_scan(call, carry, xs, carry_tree, length, reverse, discard=False, sn
     leaves = iter(ys)
     nones = outer_structure["nones"]
     total = outer_structure["y"].num_leaves
-    y = tree.unflatten(outer_structure["y"], [None if i in nones else next(leaves) for i in range(total)])
+    y = tree.unflatten(
+        outer_structure["y"], [None if i in nones else next(leaves) for i in range(total)]
+    )
     return tree.unflatten(carry_tree, last), y
 
 

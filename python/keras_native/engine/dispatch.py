@@ -1,6 +1,7 @@
 """From a call to compiled code: which variant of a traced function fits these sizes, or a new one.
 
-Sizes that change from call to call become symbols: the leading ones at once when asked, any other when
+Sizes that change from call to call become symbols: the leading ones at once when asked, any other
+when
 a second value of it is seen. So a function is traced once or twice, whatever the lengths it meets.
 """
 
@@ -20,7 +21,8 @@ MOST_VARIANTS = 16
 
 
 class Variant:
-    """Compiled code for arguments of a pattern: per size an int (must equal) or ("s", k): symbol k."""
+    """Compiled code for arguments of a pattern: per size an int (must equal) or ("s", k): symbol
+    k."""
 
     def __init__(self, pattern, compiled: CompiledFunction, structure, statics):
         self.pattern = pattern

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from keras_native.engine.primitives import attention as _attention  # noqa: F401
+from keras_native.engine.primitives import norm as _norm  # noqa: F401
 from keras_native.engine.recognise import Chain, matcher, scalar
 
 

@@ -8,7 +8,8 @@ rule side by side.
     def _vjp(ct, out, x, *, axis): return (..., )
     softmax = Primitive("softmax", shape=_shape, reference=_reference, vjp=_vjp)
 
-Called with tensors, it runs the C++ kernel registered under its name; if no kernel takes the problem,
+Called with tensors, it runs the C++ kernel registered under its name; if no kernel takes the
+problem,
 the reference runs on the host. Under a trace it is recorded; under a tape it is remembered as well.
 """
 
@@ -44,13 +45,15 @@ class Primitive:
 
     Args:
         name: unique; C++ kernels register under it.
-        shape: `shape(*inputs, **attrs) -> (dims, dtype)`, or a list of such pairs for several outputs.
+        shape: `shape(*inputs, **attrs) -> (dims, dtype)`, or a list of such pairs for several
+        outputs.
             It checks its inputs and raises ValueError or TypeError naming op, shapes and dtypes.
             `dims` may hold SymInts: arithmetic is fine, a comparison guards the trace.
         reference: `reference(*numpy_arrays, **attrs)`, an array or a tuple of arrays. Runs where no
             kernel does, and in tests on float64.
         vjp: `vjp(ct, out, *inputs, **attrs) -> tuple`, a cotangent or None for each input, written
-            in primitives. `ct` and `out` are tuples when there are several outputs; an entry of `ct`
+            in primitives. `ct` and `out` are tuples when there are several outputs; an entry of
+            `ct`
             is None where nothing flowed back. None: not differentiable (no cotangent flows).
         decompose: `decompose(*inputs, **attrs)` in terms of simpler primitives, for fused ones.
         pure: False for host calls with side effects (never merged or dropped).
@@ -99,9 +102,7 @@ class Primitive:
     def run(self, inputs, attrs, specs) -> list[Tensor]:
         """Runs eagerly: by a kernel, or by the reference on the host."""
         arrays = [t.array for t in inputs]
-        outs = _core.run(
-            self.name, arrays, attrs, [(dtype, dims) for dims, dtype in specs]
-        )
+        outs = _core.run(self.name, arrays, attrs, [(dtype, dims) for dims, dtype in specs])
         if outs is None:
             return self.run_on_host(inputs, attrs, specs)
         return [Tensor(a) for a in outs]
@@ -119,7 +120,8 @@ class Primitive:
 
 
 def as_spec(result, dims, dtype: str) -> np.ndarray:
-    """A host result as a fresh contiguous array of the promised dtype; ValueError if shapes differ."""
+    """A host result as a fresh contiguous array of the promised dtype; ValueError if shapes
+    differ."""
     array = np.asarray(result)
     if array.shape != tuple(dims):
         raise ValueError(f"host result has shape {array.shape}, expected {tuple(dims)}")

@@ -1,8 +1,10 @@
 """Recognition before differentiation: compositions that are fused primitives in disguise.
 
 Keras 3.15 spells layer normalisation, batch normalisation in training and masked attention in small
-operations. Once such a chain has been differentiated piece by piece the whole cannot be found again;
-so what a tape recorded under a trace is searched first. A match records the fused primitive, lets it
+operations. Once such a chain has been differentiated piece by piece the whole cannot be found
+again;
+so what a tape recorded under a trace is searched first. A match records the fused primitive, lets
+it
 stand for the chain's result in the graph, and takes the chain's place on the tape. Pieces that
 somebody else uses stay; the others are dead code.
 """

@@ -1,4 +1,5 @@
-"""Variable storage: one slot a variable, read and written by eager code and by compiled steps alike."""
+"""Variable storage: one slot a variable, read and written by eager code and by compiled steps
+alike."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from keras_native.engine.tensor import Tensor
 class Slot:
     """Holds the current value of a variable.
 
-    Arrays never change, so what `read` returned before a write stays as it was. Under a trace, reads
+    Arrays never change, so what `read` returned before a write stays as it was. Under a trace,
+    reads
     are inputs of the compiled step and writes become its final commit.
     """
 

@@ -1,7 +1,9 @@
 """Symbolic sizes: integers that a trace leaves open, such as the batch size.
 
-A `SymInt` carries an expression over symbols (a code of `_core.symbols`) and a hint: its value in the
-call that is being traced. Arithmetic gives SymInts. A comparison is answered by the hint and recorded
+A `SymInt` carries an expression over symbols (a code of `_core.symbols`) and a hint: its value in
+the
+call that is being traced. Arithmetic gives SymInts. A comparison is answered by the hint and
+recorded
 as a guard of the trace, so that the compiled code is used only where the answer is the same; but no
 guard is needed for comparisons with 0 and 1: code is traced as for a size of two or more, which
 is right for smaller sizes as well because kernels see the true sizes. Turning one into a Python int

@@ -124,7 +124,8 @@ def full_like(tensor: Tensor, value: float) -> Tensor:
 class GradientTape:
     """Records operations for automatic differentiation, as a custom `train_step` wants it.
 
-    Variables that are read inside the `with` block are watched; tensors after `watch`, which here is
+    Variables that are read inside the `with` block are watched; tensors after `watch`, which here
+    is
     needed for nothing but symmetry with other libraries.
 
         with keras_native.GradientTape() as tape:
@@ -167,7 +168,9 @@ class GradientTape:
         from keras_native.engine.tree import flatten, unflatten
 
         if self._used and not self.persistent:
-            raise RuntimeError("GradientTape.gradient was called twice; make the tape persistent=True")
+            raise RuntimeError(
+                "GradientTape.gradient was called twice; make the tape persistent=True"
+            )
         self._used = True
         targets = [as_tensor(t) for t in flatten(target)[0] if t is not None]
         flat, tree = flatten(sources)

@@ -1,4 +1,5 @@
-"""Tracing: running a Python function on tensors without values, recording its primitives in a graph."""
+"""Tracing: running a Python function on tensors without values, recording its primitives in a
+graph."""
 
 from __future__ import annotations
 
@@ -14,13 +15,15 @@ from keras_native.engine.symbolic import SymInt
 from keras_native.engine.tape import Tape
 from keras_native.engine.tensor import Tensor
 
-# Constants of up to so many elements are computed while tracing; larger ones by the compiled code, so
+# Constants of up to so many elements are computed while tracing; larger ones by the compiled code,
+# so
 # that they cost no memory between calls.
 _FOLD_LIMIT = 4096
 
 
 class Trace:
-    """A function being recorded. `outer` is the trace around a region (the body of a cond or scan)."""
+    """A function being recorded. `outer` is the trace around a region (the body of a cond or
+    scan)."""
 
     def __init__(self, outer: Trace | None = None):
         self.graph = _core.Graph()
@@ -42,7 +45,9 @@ class Trace:
     def tensor(self, value: int, dims, dtype: str) -> Tensor:
         known = self.values.get(value)
         if known is None:
-            known = self.values[value] = Tensor(dims=tuple(dims), dtype=dtype, trace=self, node=value)
+            known = self.values[value] = Tensor(
+                dims=tuple(dims), dtype=dtype, trace=self, node=value
+            )
         return known
 
     def input(self, dims, dtype: str) -> Tensor:
@@ -88,7 +93,9 @@ class Trace:
 
     # Recording.
 
-    def record(self, primitive: Primitive, inputs: Sequence[Tensor], attrs: dict, specs) -> list[Tensor]:
+    def record(
+        self, primitive: Primitive, inputs: Sequence[Tensor], attrs: dict, specs
+    ) -> list[Tensor]:
         if primitive.pure and _foldable(inputs, specs, attrs):
             return primitive.run(inputs, attrs, specs)
         lifted = [self.lift(t).node for t in inputs]
@@ -186,7 +193,9 @@ class CompiledFunction:
         compiled: the `_core.Compiled`; guards: what its sizes must satisfy; nodes: nodes recorded.
     """
 
-    def __init__(self, fn: Callable, specs: Sequence[tuple], *, device: str = "cpu:0", observer=None):
+    def __init__(
+        self, fn: Callable, specs: Sequence[tuple], *, device: str = "cpu:0", observer=None
+    ):
         """Traces `fn(*tensors)`, which returns a list of tensors.
 
         Args:
@@ -229,8 +238,10 @@ class CompiledFunction:
 def abstract_eval(fn: Callable, specs: Sequence[tuple]):
     """Runs `fn` on traced tensors of the given (dims, dtype) and throws the graph away.
 
-    A size of None stands for one that is not known: it becomes a symbol, and None again in the shapes
-    of the results. Returns whatever `fn` returned, its tensors traced ones: read `.shape` and `.dtype`.
+    A size of None stands for one that is not known: it becomes a symbol, and None again in the
+    shapes
+    of the results. Returns whatever `fn` returned, its tensors traced ones: read `.shape` and
+    `.dtype`.
     """
     trace = Trace()
     # One hint for all, so that sizes which must be equal are; a number that no known size equals.

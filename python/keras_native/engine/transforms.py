@@ -15,12 +15,15 @@ from keras_native.engine.tape import Tape, as_tensor, backward, full_like, pause
 from keras_native.engine.tensor import Tensor, from_numpy
 
 
-def value_and_grad(fun: Callable, argnums: int | tuple[int, ...] = 0, has_aux: bool = False) -> Callable:
+def value_and_grad(
+    fun: Callable, argnums: int | tuple[int, ...] = 0, has_aux: bool = False
+) -> Callable:
     """A function that returns `(fun(*args), gradients)`.
 
     Args:
         fun: returns a scalar tensor, or `(scalar, aux)` with `has_aux`.
-        argnums: the argument, or arguments, to differentiate by; each a tensor, variable or structure.
+        argnums: the argument, or arguments, to differentiate by; each a tensor, variable or
+        structure.
 
     Raises (when called):
         ValueError: `fun` did not return a scalar.
@@ -101,9 +104,7 @@ class _Jit:
         spec, statics = key
         fixed = dict(statics)
         arguments = iter(tensors)
-        leaves = [
-            fixed[i].value if i in fixed else next(arguments) for i in range(spec.num_leaves)
-        ]
+        leaves = [fixed[i].value if i in fixed else next(arguments) for i in range(spec.num_leaves)]
         args, kwargs = tree.unflatten(spec, leaves)
         return self.fun(*args, **kwargs)
 
@@ -138,7 +139,8 @@ class _Jit:
 
 
 class _Static:
-    """A Python value that is part of a cache key: by equality and type where hashable, by identity else."""
+    """A Python value that is part of a cache key: by equality and type where hashable, by identity
+    else."""
 
     __slots__ = ("value",)
 
@@ -193,7 +195,8 @@ def _record_custom(name, inputs, outputs, vjp):
 def custom_gradient(fun: Callable) -> Callable:
     """Gives a function its own gradient.
 
-    `fun(*args)` returns `(result, grad_fn)`; `grad_fn(*upstream)` (also called with `upstream=` where it
+    `fun(*args)` returns `(result, grad_fn)`; `grad_fn(*upstream)` (also called with `upstream=`
+    where it
     takes that keyword) returns a cotangent for each tensor among the arguments.
     """
 
@@ -219,8 +222,8 @@ def custom_gradient(fun: Callable) -> Callable:
             flat = [None if g is None else as_tensor(g) for g in tree.flatten(grads)[0]]
             if len(flat) != len(ins):
                 raise ValueError(
-                    f"custom_gradient: {fun} has {len(ins)} tensor arguments, its gradient function "
-                    f"returned {len(flat)} cotangents"
+                    f"custom_gradient: {fun} has {len(ins)} tensor arguments, its gradient "
+                    f"function returned {len(flat)} cotangents"
                 )
             return tuple(flat)
 

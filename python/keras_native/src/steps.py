@@ -78,7 +78,8 @@ class StepFunction:
 
 
 def as_input(leaf) -> Tensor:
-    """A batch's leaf as a tensor of its own memory: the caller may write to his array afterwards."""
+    """A batch's leaf as a tensor of its own memory: the caller may write to his array
+    afterwards."""
     if isinstance(leaf, Tensor):
         return leaf
     if type(leaf) is np.ndarray and leaf.dtype in _DIRECT:

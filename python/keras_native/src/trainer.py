@@ -1,4 +1,5 @@
-"""fit, evaluate and predict: each step is traced once for each signature and replayed without Python."""
+"""fit, evaluate and predict: each step is traced once for each signature and replayed without
+Python."""
 
 from __future__ import annotations
 

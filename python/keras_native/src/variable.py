@@ -11,7 +11,8 @@ from keras_native.src.ops.core import convert_to_tensor
 
 
 class Variable(KerasVariable):
-    """A Keras variable whose value lives in one `Slot`: compiled steps read and write it in place."""
+    """A Keras variable whose value lives in one `Slot`: compiled steps read and write it in
+    place."""
 
     _slot = None
 

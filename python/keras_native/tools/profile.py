@@ -1,4 +1,5 @@
-"""`python -m keras_native profile model.keras`: where a predict step spends its time, node by node."""
+"""`python -m keras_native profile model.keras`: where a predict step spends its time, node by
+node."""
 
 from __future__ import annotations
 
@@ -38,7 +39,9 @@ def table(rows, top: int = 25) -> str:
         lines.append(f"{seconds * 1e3:10.3f} ms {100 * seconds / total:5.1f}%  {kind}")
     lines.append("slowest nodes:")
     for _, kernel, problem, seconds in sorted(rows, key=lambda row: -row[3])[:top]:
-        lines.append(f"{seconds * 1e3:10.3f} ms {100 * seconds / total:5.1f}%  [{kernel}] {problem}")
+        lines.append(
+            f"{seconds * 1e3:10.3f} ms {100 * seconds / total:5.1f}%  [{kernel}] {problem}"
+        )
     return "\n".join(lines)
 
 
@@ -47,13 +50,15 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="keras_native profile", description=__doc__)
     parser.add_argument("model", help="a .keras file")
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--length", type=int, default=64, help="for sizes that the model leaves open")
+    parser.add_argument(
+        "--length", type=int, default=64, help="for sizes that the model leaves open"
+    )
     parser.add_argument("--top", type=int, default=25)
     args = parser.parse_args(argv)
 
-    import keras_native  # noqa: F401  (before Keras, so that the backend is there)
-
     import keras
+
+    import keras_native  # noqa: F401  (before Keras, so that the backend is there)
 
     model = keras.saving.load_model(args.model)
     rng = np.random.default_rng(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from keras_native.engine.primitives import linalg as la
 from keras_native.engine.tensor import from_numpy
 from keras_native.engine.transforms import grad

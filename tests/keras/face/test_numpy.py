@@ -8,6 +8,7 @@ import operator
 import ml_dtypes
 import numpy as np
 import pytest
+
 from keras_native.engine import dtype as dtypes
 from keras_native.engine.errors import UnsupportedError
 from keras_native.engine.tensor import Tensor, from_numpy
