@@ -11,12 +11,19 @@ namespace {
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
-// Multiply-adds that are worth a task: some 20 microseconds, several times what waking a thread costs.
+// Multiply-adds that are worth a thread: some 20 microseconds, several times what waking it costs.
 constexpr double kTaskWork = 0.75e6;
-// Enough tasks that 16 threads finish together, few enough that blocks stay large.
-constexpr double kMostTasks = 64;
+// Multiply-adds of a task where there are enough of them: a smaller tile copies A too often.
+constexpr double kLargeTaskWork = 6e6;
+// Enough tasks that 16 threads finish together.
+constexpr double kMostTasks = 16;
+// Columns of a row-major matrix that a task reads when it reads few rows at a time: 2 KB, half a page.
+constexpr int64_t kStreamColumns = 512;
 // Up to so many rows B is read where it lies: packing would cost as much as it saves.
 constexpr int64_t kDirectRows = 48;
+// Up to so many rows a task takes all of them and packs its own columns of B, which stay in its cache;
+// beyond, B is packed once for all tasks.
+constexpr int64_t kColumnRows = 192;
 // Up to so many rows of A times contiguous rows of B^T are dot products.
 constexpr int64_t kDotRows = 8;
 
@@ -26,10 +33,10 @@ int64_t even_share(int64_t total, int64_t most, int64_t unit) {
   return round_up(ceil_div(total, ceil_div(total, most)), unit);
 }
 
-// Rows in one cache set evict each other, rows on pages of their own exhaust the TLB.
+// Rows that are a multiple of a page apart fall into one cache set and evict each other.
 template <class T>
 bool scattered(const Operand<T>& a) {
-  return a.column != 1 || a.row * static_cast<int64_t>(sizeof(T)) >= 2048;
+  return a.column != 1 || a.row * static_cast<int64_t>(sizeof(T)) % 4096 == 0;
 }
 
 template <class T>
@@ -47,91 +54,102 @@ void no_terms(const Kernels<T>& kernels, int64_t m, int64_t n, T* c, int64_t c_r
   kernels.finish(m, n, c, c_row, epilogue);
 }
 
-// All of k for at most mc rows. Panels advance by b.row a step of k.
+// Terms [p, p + steps) of k for at most mc rows; B is the panels of these terms.
 template <class T>
-void block_rows(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, const Operand<T>& a, const Panels<T>& b,
-                T* c, int64_t c_row, bool accumulate, const Epilogue<T>& epilogue, T* packed_a) {
-  const bool pack = scattered(a) && n > 2 * kernels.nr && packed_a;
-  const int64_t depth = even_share(k, kernels.kc, 8);
-  for (int64_t p = 0; p < k; p += depth) {
-    const int64_t steps = std::min(depth, k - p);
-    const bool last = p + steps == k;
-    Block<T> block{m,
-                   n,
-                   steps,
-                   {a.data + p * a.column, a.row, a.column},
-                   kernels.mr * a.row,
-                   {b.data + p * b.row, b.row, b.panel},
-                   c,
-                   c_row,
-                   accumulate || p > 0,
-                   {}};
-    if (last) block.epilogue = epilogue;
-    if (pack) kernels.pack_a(block, packed_a);
-    kernels.block(block);
-  }
-  activate(kernels, m, n, c, c_row, epilogue.activation);
+void block_terms(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t steps, const Operand<T>& a,
+                 const Panels<T>& b, T* c, int64_t c_row, bool accumulate, const Epilogue<T>& epilogue, T* packed_a) {
+  Block<T> block{m, n, steps, a, kernels.mr * a.row, b, c, c_row, accumulate, epilogue};
+  if (scattered(a) && n > 2 * kernels.nr) kernels.pack_a(block, packed_a);
+  kernels.block(block);
+}
+
+// What B's columns in [j, n) get.
+template <class T>
+Epilogue<T> from_column(const Epilogue<T>& epilogue, int64_t j) {
+  return {epilogue.bias ? epilogue.bias + j : nullptr, epilogue.activation};
 }
 
 }  // namespace
 
 template <class T>
 int64_t block_scratch_size(const Kernels<T>& kernels, int64_t k, int64_t n) {
-  return packed_b_size(kernels, k, n) + packed_a_size(kernels);
+  return packed_a_size(kernels) + packed_b_size(kernels, std::min<int64_t>(k, kernels.kc), n);
 }
 
 template <class T>
 void block_packed(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, const Operand<T>& a, const Panels<T>& b,
                   T* c, int64_t c_row, bool accumulate, const Epilogue<T>& epilogue, T* scratch) {
   if (k == 0) return no_terms(kernels, m, n, c, c_row, accumulate, epilogue);
-  for (int64_t i = 0; i < m; i += kernels.mc)
-    block_rows(kernels, std::min<int64_t>(kernels.mc, m - i), n, k, {a.data + i * a.row, a.row, a.column}, b,
-               c + i * c_row, c_row, accumulate, epilogue, scratch);
+  const int64_t depth = even_share(k, kernels.kc, 8);
+  for (int64_t i = 0; i < m; i += kernels.mc) {
+    const int64_t rows = std::min<int64_t>(kernels.mc, m - i);
+    for (int64_t p = 0; p < k; p += depth)
+      block_terms(kernels, rows, n, std::min(depth, k - p), {a.data + i * a.row + p * a.column, a.row, a.column},
+                  {b.data + p * b.row, b.row, b.panel}, c + i * c_row, c_row, accumulate || p > 0,
+                  p + depth >= k ? epilogue : Epilogue<T>{}, scratch);
+    activate(kernels, rows, n, c + i * c_row, c_row, epilogue.activation);
+  }
 }
 
 template <class T>
 void block(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, const Operand<T>& a, const Operand<T>& b, T* c,
            int64_t c_row, bool accumulate, const Epilogue<T>& epilogue, T* scratch) {
-  T* const packed_a = scratch + packed_b_size(kernels, k, n);
-  const int64_t panel = k * kernels.nr;
+  if (k == 0) return no_terms(kernels, m, n, c, c_row, accumulate, epilogue);
   // Whole panels of a row-major B are read in place when few rows would use the copy.
   const int64_t direct = b.column == 1 && m <= kDirectRows ? n / kernels.nr * kernels.nr : 0;
-  const Epilogue<T> edge{epilogue.bias ? epilogue.bias + direct : nullptr, epilogue.activation};
   if (direct > 0)
-    block_packed(kernels, m, direct, k, a, {b.data, b.row, kernels.nr}, c, c_row, accumulate, epilogue, packed_a);
+    block_packed(kernels, m, direct, k, a, {b.data, b.row, kernels.nr}, c, c_row, accumulate, epilogue, scratch);
   if (direct == n) return;
-  kernels.pack_b({b.data + direct * b.column, b.row, b.column}, k, n - direct, scratch, panel);
-  block_packed(kernels, m, n - direct, k, a, {scratch, kernels.nr, panel}, c + direct, c_row, accumulate, edge,
-               packed_a);
+  T* const packed_b = scratch + packed_a_size(kernels);
+  const int64_t depth = even_share(k, kernels.kc, 8), columns = n - direct;
+  const Epilogue<T> rest = from_column(epilogue, direct);
+  c += direct;
+  for (int64_t p = 0; p < k; p += depth) {
+    const int64_t steps = std::min(depth, k - p);
+    kernels.pack_b({b.data + direct * b.column + p * b.row, b.row, b.column}, steps, columns, packed_b,
+                   steps * kernels.nr);
+    for (int64_t i = 0; i < m; i += kernels.mc)
+      block_terms(kernels, std::min<int64_t>(kernels.mc, m - i), columns, steps,
+                  {a.data + i * a.row + p * a.column, a.row, a.column}, {packed_b, kernels.nr, steps * kernels.nr},
+                  c + i * c_row, c_row, accumulate || p > 0, p + steps == k ? rest : Epilogue<T>{}, scratch);
+  }
+  activate(kernels, m, columns, c, c_row, epilogue.activation);
 }
 
 template <class T>
 Plan<T>::Plan(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, bool transpose_a, bool transpose_b)
     : kernels_(kernels), m_(m), n_(n), k_(k), transpose_a_(transpose_a), transpose_b_(transpose_b) {
   const double work = static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
-  const double wanted = std::clamp(work / kTaskWork, 1.0, kMostTasks);
+  const double wanted = std::clamp(work / kLargeTaskWork, std::clamp(work / kTaskWork, 1.0, 4.0), kMostTasks);
   task_m_ = m;
   task_n_ = n;
   if (work == 0) return;
   if (m == 1 || n == 1) {
-    path_ = Path::Gemv;
-    // Memory-bound: a task is a matter of bytes, 64 K elements or more.
-    const int64_t length = std::max(m, n), tasks = std::clamp<int64_t>(static_cast<int64_t>(work / 65536), 1, 64);
-    task_n_ = std::min(length, round_up(ceil_div(length, tasks), 64));
+    path_ = Path::Vector;
+    // Memory-bound: a task is a matter of bytes, 128 K elements or more.
+    const int64_t length = std::max(m, n), tasks = std::clamp<int64_t>(static_cast<int64_t>(work / 131072), 1, 32);
+    const bool dots = m == 1 ? transpose_b : !transpose_a;
+    task_n_ = std::min(length, std::max(round_up(ceil_div(length, tasks), 32), dots ? 1 : kStreamColumns));
     return;
   }
   if (transpose_b && !transpose_a && m <= kDotRows && k >= 16) {
     path_ = Path::Dots;
-    task_n_ = std::min(n, round_up(ceil_div(n, static_cast<int64_t>(wanted)), 12));
+    const double tasks = std::clamp(work / kTaskWork, 1.0, kMostTasks);
+    task_n_ = std::min(n, round_up(ceil_div(n, static_cast<int64_t>(tasks)), 12));
     return;
   }
-  pack_b_ = transpose_b || m > kDirectRows;
-  task_m_ = even_share(m, kernels.mc, kernels.mr);
+  path_ = m <= kColumnRows ? Path::Columns : Path::Tiles;
+  if (path_ == Path::Tiles) task_m_ = even_share(m, kernels.mc, kernels.mr);
   task_n_ = even_share(n, 512, kernels.nr);
   auto tasks = [&] { return static_cast<double>(ceil_div(m, task_m_) * ceil_div(n, task_n_)); };
-  while (tasks() < wanted && (task_n_ > 2 * kernels.nr || task_m_ > 4 * kernels.mr)) {
+  const bool streams = path_ == Path::Columns && !transpose_b && m <= kDirectRows;
+  // A that is packed is packed again for each range of columns.
+  const bool packs_a = scattered(at_a(nullptr, 0, 0));
+  const int64_t narrow = streams ? kStreamColumns / 2 : (packs_a ? 8 : 4) * kernels.nr;
+  const int64_t low = path_ == Path::Columns ? m : 4 * kernels.mr;
+  while (tasks() < 0.75 * wanted && (task_n_ > narrow || task_m_ > low)) {
     // The longer side is cut: a square tile needs the least of A and B.
-    if (task_n_ > 2 * kernels.nr && (task_n_ >= task_m_ || task_m_ <= 4 * kernels.mr))
+    if (task_n_ > narrow && (task_n_ >= task_m_ || task_m_ <= low))
       task_n_ = round_up(task_n_ / 2, kernels.nr);
     else
       task_m_ = round_up(task_m_ / 2, kernels.mr);
@@ -144,9 +162,9 @@ Plan<T>::Plan(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, bool t
 
 template <class T>
 int64_t Plan<T>::scratch_size() const {
-  if (m_ == 0 || n_ == 0 || k_ == 0 || path_ == Path::Gemv || path_ == Path::Dots) return 0;
-  const int64_t packed = pack_b_ ? packed_b_size(kernels_, k_, n_) : k_ * kernels_.nr;
-  return round_up(packed, 16) + (path_ == Path::SplitK ? splits_ * m_ * n_ : 0);
+  if (m_ == 0 || n_ == 0 || k_ == 0) return 0;
+  if (path_ == Path::Tiles) return packed_b_size(kernels_, k_, n_);
+  return path_ == Path::SplitK ? splits_ * m_ * n_ : 0;
 }
 
 template <class T>
@@ -154,24 +172,21 @@ void Plan<T>::run(const T* a, const T* b, T* c, const Epilogue<T>& epilogue, T* 
   if (m_ == 0 || n_ == 0) return;
   if (k_ == 0) return no_terms(kernels_, m_, n_, c, n_, false, epilogue);
   switch (path_) {
-    case Path::Gemv:
-      run_vector(a, b, c);
-      if (epilogue.bias || epilogue.activation != Activation::None) kernels_.finish(m_, n_, c, n_, epilogue);
-      break;
+    case Path::Vector:
+      return run_vector(a, b, c, epilogue);
     case Path::Dots:
-      run_dots(a, b, c, epilogue);
-      break;
+      return run_dots(a, b, c, epilogue);
+    case Path::Columns:
+      return run_columns(a, b, c, epilogue);
     case Path::Tiles:
-      run_tiles(a, b, c, epilogue, scratch);
-      break;
+      return run_tiles(a, b, c, epilogue, scratch);
     case Path::SplitK:
-      run_split(a, b, c, epilogue, scratch);
-      break;
+      return run_split(a, b, c, epilogue, scratch);
   }
 }
 
 template <class T>
-void Plan<T>::run_vector(const T* a, const T* b, T* c) const {
+void Plan<T>::run_vector(const T* a, const T* b, T* c, const Epilogue<T>& epilogue) const {
   // y = M x, or M^T x: with one column the roles of A and B are swapped.
   const bool row = m_ == 1;
   const T *x = row ? a : b, *matrix = row ? b : a;
@@ -184,6 +199,7 @@ void Plan<T>::run_vector(const T* a, const T* b, T* c) const {
     else
       kernels_.gemv(count, k_, x, 1, matrix + j, length, c + j);
   });
+  if (epilogue.bias || epilogue.activation != Activation::None) kernels_.finish(m_, n_, c, n_, epilogue);
 }
 
 template <class T>
@@ -192,81 +208,70 @@ void Plan<T>::run_dots(const T* a, const T* b, T* c, const Epilogue<T>& epilogue
     const int64_t j = task * task_n_, count = std::min(task_n_, n_ - j);
     kernels_.dots(m_, count, k_, a, k_, b + j * k_, k_, c + j, n_);
     if (epilogue.bias || epilogue.activation != Activation::None)
-      kernels_.finish(m_, count, c + j, n_, {epilogue.bias ? epilogue.bias + j : nullptr, epilogue.activation});
+      kernels_.finish(m_, count, c + j, n_, from_column(epilogue, j));
   });
 }
 
-// B as panels: all of it packed into scratch, or read in place but for the columns after the last whole panel.
 template <class T>
-Panels<T> Plan<T>::panels(const T* b, T* scratch) const {
-  const int64_t nr = kernels_.nr, panel = k_ * nr;
-  const Operand<T> operand = transpose_b_ ? Operand<T>{b, 1, k_} : Operand<T>{b, n_, 1};
-  if (!pack_b_) {
-    const int64_t whole = n_ / nr * nr;
-    if (whole < n_) kernels_.pack_b({b + whole, n_, 1}, k_, n_ - whole, scratch, panel);
-    return {b, n_, nr};
-  }
-  // A few panels a task, about 64 K elements.
-  const int64_t group = std::max<int64_t>(1, 65536 / panel);
-  pool::parallel_for(ceil_div(n_, group * nr), [&](int64_t task) {
-    const int64_t j = task * group * nr, count = std::min(group * nr, n_ - j);
-    kernels_.pack_b({operand.data + j * operand.column, operand.row, operand.column}, k_, count,
-                    scratch + j / nr * panel, panel);
-  });
-  return {scratch, nr, panel};
+Operand<T> Plan<T>::at_a(const T* a, int64_t i, int64_t p) const {
+  return transpose_a_ ? Operand<T>{a + p * m_ + i, 1, m_} : Operand<T>{a + i * k_ + p, k_, 1};
+}
+template <class T>
+Operand<T> Plan<T>::at_b(const T* b, int64_t p, int64_t j) const {
+  return transpose_b_ ? Operand<T>{b + j * k_ + p, 1, k_} : Operand<T>{b + p * n_ + j, n_, 1};
 }
 
-// Rows [i, i + rows), columns [j, j + columns), terms [p, p + depth) into c, which is that tile.
 template <class T>
-void Plan<T>::compute(const T* a, const Panels<T>& b, const T* edge, int64_t i, int64_t rows, int64_t j,
-                      int64_t columns, int64_t p, int64_t depth, T* c, int64_t c_row,
-                      const Epilogue<T>& epilogue) const {
-  const int64_t nr = kernels_.nr;
-  const Operand<T> operand = transpose_a_ ? Operand<T>{a + p * m_ + i, 1, m_} : Operand<T>{a + i * k_ + p, k_, 1};
-  T* const scratch = static_cast<T*>(pool::thread_scratch(sizeof(T) * static_cast<size_t>(packed_a_size(kernels_))));
-  const int64_t inside = pack_b_ ? columns : std::min(columns, std::max<int64_t>(n_ / nr * nr - j, 0));
-  auto part = [&](const Panels<T>& panels, int64_t from, int64_t count) {
-    block_packed(kernels_, rows, count, depth, operand, panels, c + from, c_row, false,
-                 {epilogue.bias ? epilogue.bias + j + from : nullptr, epilogue.activation}, scratch);
-  };
-  if (inside > 0) part({b.data + j / nr * b.panel + p * b.row, b.row, b.panel}, 0, inside);
-  if (inside < columns) part({edge + p * nr, nr, k_ * nr}, inside, columns - inside);
+static T* task_scratch(int64_t elements) {
+  return static_cast<T*>(pool::thread_scratch(sizeof(T) * static_cast<size_t>(elements)));
+}
+
+template <class T>
+void Plan<T>::run_columns(const T* a, const T* b, T* c, const Epilogue<T>& epilogue) const {
+  pool::parallel_for(ceil_div(n_, task_n_), [&](int64_t task) {
+    const int64_t j = task * task_n_, columns = std::min(task_n_, n_ - j);
+    block(kernels_, m_, columns, k_, at_a(a, 0, 0), at_b(b, 0, j), c + j, n_, false, from_column(epilogue, j),
+          task_scratch<T>(block_scratch_size(kernels_, k_, columns)));
+  });
 }
 
 template <class T>
 void Plan<T>::run_tiles(const T* a, const T* b, T* c, const Epilogue<T>& epilogue, T* scratch) const {
-  const Panels<T> packed = panels(b, scratch);
+  // B is packed in pieces of 64 K elements, wide ones of few rows so that a row is read along its pages.
+  const int64_t nr = kernels_.nr, panel = k_ * nr;
+  const int64_t width = round_up(std::min<int64_t>(n_, 512), nr);
+  const int64_t rows = std::min(k_, std::max<int64_t>(8, 65536 / width)), pieces = ceil_div(n_, width);
+  pool::parallel_for(pieces * ceil_div(k_, rows), [&](int64_t task) {
+    const int64_t j = task % pieces * width, p = task / pieces * rows;
+    kernels_.pack_b(at_b(b, p, j), std::min(rows, k_ - p), std::min(width, n_ - j), scratch + j / nr * panel + p * nr,
+                    panel);
+  });
   const int64_t across = ceil_div(n_, task_n_);
-  auto task = [&](int64_t index) {
-    const int64_t i = index / across * task_m_, j = index % across * task_n_;
-    compute(a, packed, scratch, i, std::min(task_m_, m_ - i), j, std::min(task_n_, n_ - j), 0, k_, c + i * n_ + j, n_,
-            epilogue);
-  };
-  const int64_t tasks = ceil_div(m_, task_m_) * across;
-  if (static_cast<double>(m_) * static_cast<double>(n_) * static_cast<double>(k_) < 2 * kTaskWork)
-    for (int64_t t = 0; t < tasks; ++t) task(t);
-  else
-    pool::parallel_for(tasks, task);
+  pool::parallel_for(ceil_div(m_, task_m_) * across, [&](int64_t task) {
+    const int64_t i = task / across * task_m_, j = task % across * task_n_;
+    block_packed(kernels_, std::min(task_m_, m_ - i), std::min(task_n_, n_ - j), k_, at_a(a, i, 0),
+                 {scratch + j / nr * panel, nr, panel}, c + i * n_ + j, n_, false, from_column(epilogue, j),
+                 task_scratch<T>(packed_a_size(kernels_)));
+  });
 }
 
 // Few tiles and many terms: partial sums of fixed ranges of k, added in their order.
 template <class T>
 void Plan<T>::run_split(const T* a, const T* b, T* c, const Epilogue<T>& epilogue, T* scratch) const {
-  const Panels<T> packed = panels(b, scratch);
-  T* const partial = scratch + round_up(pack_b_ ? packed_b_size(kernels_, k_, n_) : k_ * kernels_.nr, 16);
   const int64_t across = ceil_div(n_, task_n_), tiles = ceil_div(m_, task_m_) * across;
   const int64_t depth = round_up(ceil_div(k_, splits_), 8), splits = ceil_div(k_, depth);
-  pool::parallel_for(tiles * splits, [&](int64_t index) {
-    const int64_t split = index / tiles, tile = index % tiles, p = split * depth;
-    const int64_t i = tile / across * task_m_, j = tile % across * task_n_;
-    compute(a, packed, scratch, i, std::min(task_m_, m_ - i), j, std::min(task_n_, n_ - j), p, std::min(depth, k_ - p),
-            partial + split * m_ * n_ + i * n_ + j, n_, {});
+  pool::parallel_for(tiles * splits, [&](int64_t task) {
+    const int64_t split = task / tiles, tile = task % tiles, p = split * depth;
+    const int64_t i = tile / across * task_m_, j = tile % across * task_n_, columns = std::min(task_n_, n_ - j);
+    block(kernels_, std::min(task_m_, m_ - i), columns, std::min(depth, k_ - p), at_a(a, i, p), at_b(b, p, j),
+          scratch + split * m_ * n_ + i * n_ + j, n_, false, {},
+          task_scratch<T>(block_scratch_size(kernels_, depth, columns)));
   });
   const int64_t rows = std::max<int64_t>(1, 32768 / (n_ * splits));
   pool::parallel_for(ceil_div(m_, rows), [&](int64_t task) {
     const int64_t i = task * rows, count = std::min(rows, m_ - i), total = count * n_;
     T* const out = c + i * n_;
-    const T* in = partial + i * n_;
+    const T* in = scratch + i * n_;
     std::copy_n(in, total, out);
     for (int64_t s = 1; s < splits; ++s) {
       in += m_ * n_;

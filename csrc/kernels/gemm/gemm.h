@@ -140,21 +140,21 @@ class Plan {
   void run(const T* a, const T* b, T* c, const Epilogue<T>& epilogue, T* scratch) const;
 
  private:
-  enum class Path { Gemv, Dots, Tiles, SplitK };
+  enum class Path { Vector, Dots, Columns, Tiles, SplitK };
 
-  void run_vector(const T* a, const T* b, T* c) const;
+  // A from row i and term p, B from term p and column j.
+  Operand<T> at_a(const T* a, int64_t i, int64_t p) const;
+  Operand<T> at_b(const T* b, int64_t p, int64_t j) const;
+  void run_vector(const T* a, const T* b, T* c, const Epilogue<T>& epilogue) const;
   void run_dots(const T* a, const T* b, T* c, const Epilogue<T>& epilogue) const;
-  Panels<T> panels(const T* b, T* scratch) const;
+  void run_columns(const T* a, const T* b, T* c, const Epilogue<T>& epilogue) const;
   void run_tiles(const T* a, const T* b, T* c, const Epilogue<T>& epilogue, T* scratch) const;
   void run_split(const T* a, const T* b, T* c, const Epilogue<T>& epilogue, T* scratch) const;
-  void compute(const T* a, const Panels<T>& b, const T* edge, int64_t i, int64_t rows, int64_t j, int64_t columns,
-               int64_t p, int64_t depth, T* c, int64_t c_row, const Epilogue<T>& epilogue) const;
 
   const Kernels<T>& kernels_;
   int64_t m_, n_, k_;
   bool transpose_a_, transpose_b_;
   Path path_ = Path::Tiles;
-  bool pack_b_ = true;
   int64_t task_m_, task_n_, splits_ = 1;
 };
 

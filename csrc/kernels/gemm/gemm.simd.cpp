@@ -39,7 +39,12 @@ inline void tile(const Block<T>& block, const T* a, const T* b, T* c, const T* b
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) sum[i][v] = Vec<T>{};
   const int64_t a_row = block.a.row, a_step = block.a.column, b_step = block.b.row;
+  // The same row of the next panel, to the second-level cache, a whole pass before its use: packed panels
+  // come from the third level, and panels read in place have one line on each row, which no prefetcher follows.
+  const int64_t ahead = block.b.panel;
   for (int64_t p = 0; p < block.k; ++p) {
+#pragma GCC unroll 4
+    for (int v = 0; v < V; v += 64 / NATIVE_VEC_BYTES) __builtin_prefetch(b + ahead + v * L, 0, 2);
     Vec<T> bv[V];
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) bv[v] = load(b + v * L);
@@ -166,7 +171,7 @@ void transpose(const T* in, int64_t in_row, int64_t rows, int64_t columns, T* ou
     }
   }
 #endif
-  for (; i < rows; ++i)
+  for (int64_t left = rows - i; left > 0; --left, ++i)
     for (int64_t j = 0; j < columns; ++j) out[j * out_row + i] = in[i * in_row + j];
 }
 
@@ -183,16 +188,22 @@ void copy_rows(const T* in, int64_t in_row, int64_t rows, int64_t columns, T* ou
 template <class T>
 void pack_b(const Operand<T>& b, int64_t k, int64_t n, T* out, int64_t panel) {
   constexpr int N = kVectors * kLanes<T>;
-  for (int64_t j = 0; j < n; j += N, out += panel) {
-    const int64_t columns = n - j < N ? n - j : N;
-    if (columns < N)
-      for (int64_t p = 0; p < k; ++p)
-        for (int64_t s = columns; s < N; ++s) out[p * N + s] = T{};
-    if (b.column == 1)
-      copy_rows(b.data + j, b.row, k, columns, out, N);
-    else
-      transpose(b.data + j * b.column, b.column, columns, k, out, N);
+  const int64_t whole = n / N * N;
+  if (b.column == 1) {
+    // Along the rows, for the sake of the prefetchers.
+    for (int64_t p = 0; p < k; ++p)
+      for (int64_t j = 0; j < whole; j += N) copy_rows(b.data + p * b.row + j, 0, 1, N, out + j / N * panel + p * N, 0);
+  } else {
+    for (int64_t j = 0; j < whole; j += N) transpose(b.data + j * b.column, b.column, N, k, out + j / N * panel, N);
   }
+  if (whole == n) return;
+  out += whole / N * panel;
+  for (int64_t p = 0; p < k; ++p)
+    for (int64_t s = n - whole; s < N; ++s) out[p * N + s] = T{};
+  if (b.column == 1)
+    copy_rows(b.data + whole, b.row, k, n - whole, out, N);
+  else
+    transpose(b.data + whole * b.column, b.column, n - whole, k, out, N);
 }
 
 // Rows stay rows, a little more than k apart so that six of them do not fall into one cache set; columns
@@ -201,8 +212,8 @@ template <class T>
 void pack_a(Block<T>& block, T* out) {
   const Operand<T> a = block.a;
   const int64_t m = block.m, k = block.k;
+  constexpr int64_t line = 64 / sizeof(T);
   if (a.column == 1) {
-    constexpr int64_t line = 64 / sizeof(T);
     const int64_t step = (k + line - 1) / line * line + line;
     copy_rows(a.data, a.row, m, k, out, step);
     block.a = {out, step, 1};
@@ -210,26 +221,30 @@ void pack_a(Block<T>& block, T* out) {
     return;
   }
   block.a = {out, 1, kRows};
-  block.sliver = kRows * k;
-  for (int64_t i = 0; i < m; i += kRows, out += kRows * k) {
-    const int rows = static_cast<int>(m - i < kRows ? m - i : kRows);
-    const T* in = a.data + i;
-    if (rows == kRows) {
-      for (int64_t p = 0; p < k; ++p)
-        for (int r = 0; r < kRows; ++r) out[p * kRows + r] = in[p * a.column + r];
-    } else {
-      for (int64_t p = 0; p < k; ++p)
-        for (int r = 0; r < rows; ++r) out[p * kRows + r] = in[p * a.column + r];
-    }
+  // A line between slivers: k is often a power of two, and one row goes to all slivers at once.
+  block.sliver = kRows * k + line;
+  // Along the rows of A^T. Two elements too many are copied, one load and one store, and overwritten by the
+  // next step; the last step and the last sliver must not.
+  typedef T Eight __attribute__((vector_size(8 * sizeof(T)), aligned(alignof(T)), may_alias));
+  for (int64_t p = 0; p < k; ++p) {
+    const T* in = a.data + p * a.column;
+    T* to = out + p * kRows;
+    int64_t i = 0;
+    if (p + 1 < k)
+      for (; i + 8 <= m; i += kRows, to += block.sliver)
+        *reinterpret_cast<Eight*>(to) = *reinterpret_cast<const Eight*>(in + i);
+    for (; i < m; i += kRows, to += block.sliver)
+      for (int64_t r = 0; r < (m - i < kRows ? m - i : kRows); ++r) to[r] = in[i + r];
   }
 }
 
 // kc: a panel of B takes half of a 32 KB first-level cache (16 KB), and as AVX-512 panels are four times
 // as wide they come from the second level instead, where depth costs nothing: 384.
+// mc: so many rows share the first, slow pass over a panel of B; a block of A takes 192 KB of the second level.
 template <class T>
 constexpr gemm::Kernels<T> kernels() {
   return {
-      kRows, kVectors * kLanes<T>, NATIVE_VEC_BYTES == 64 ? 384 : 256, 96, block<T>, pack_b<T>, pack_a<T>, gemv, dots,
+      kRows, kVectors * kLanes<T>, NATIVE_VEC_BYTES == 64 ? 384 : 256, 192, block<T>, pack_b<T>, pack_a<T>, gemv, dots,
       finish};
 }
 

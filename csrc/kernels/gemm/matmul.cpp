@@ -83,8 +83,10 @@ const gemm::Kernels<T>& kernels() {
     return gemm_table().f64;
 }
 
-// Work of one product below which a batch is spread over threads product by product.
-constexpr double kSmallProduct = 4e6;
+// Multiply-adds of one product below which a batch is spread over threads product by product: always, or
+// where there are enough products to keep 16 threads busy.
+constexpr double kSmallProduct = 4e6, kMediumProduct = 1e8;
+constexpr int64_t kManyProducts = 16;
 
 template <class T>
 class Matmul : public Kernel {
@@ -126,7 +128,7 @@ class Matmul : public Kernel {
   }
 
  private:
-  bool spread() const { return p_.batch > 1 && work_ < kSmallProduct; }
+  bool spread() const { return p_.batch > 1 && work_ < (p_.batch >= kManyProducts ? kMediumProduct : kSmallProduct); }
 
   const Matrices p_;
   const gemm::Kernels<T>& kernels_;
