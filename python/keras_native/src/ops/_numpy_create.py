@@ -27,12 +27,12 @@ def _dtype(dtype) -> str | None:
     return None if dtype is None else dtypes.standardize(dtype, floatx())
 
 
-def array(x, dtype=None) -> Tensor:
+def array(x, dtype=None):
     """`x` as a tensor."""
     return convert_to_tensor(x, _dtype(dtype))
 
 
-def full(shape, fill_value, dtype=None) -> Tensor:
+def full(shape, fill_value, dtype=None):
     """A tensor of one value, or of a tensor broadcast to the shape."""
     dtype = _dtype(dtype) or floatx()
     if isinstance(fill_value, (bool, int, float)):
@@ -40,38 +40,38 @@ def full(shape, fill_value, dtype=None) -> Tensor:
     return broadcast_to(convert_to_tensor(fill_value, dtype), shape)
 
 
-def zeros(shape, dtype=None) -> Tensor:
+def zeros(shape, dtype=None):
     """A tensor of zeros."""
     return sh.full(_sizes(shape), 0, _dtype(dtype) or floatx())
 
 
-def ones(shape, dtype=None) -> Tensor:
+def ones(shape, dtype=None):
     """A tensor of ones."""
     return sh.full(_sizes(shape), 1, _dtype(dtype) or floatx())
 
 
-def empty(shape, dtype=None) -> Tensor:
+def empty(shape, dtype=None):
     """A tensor of any contents (zeros)."""
     return zeros(shape, dtype)
 
 
-def full_like(x, fill_value, dtype=None) -> Tensor:
+def full_like(x, fill_value, dtype=None):
     """A tensor of one value with the shape and dtype of x."""
     x = tensor(x)
     return full(x.dims, fill_value, _dtype(dtype) or x.dtype)
 
 
-def zeros_like(x, dtype=None) -> Tensor:
+def zeros_like(x, dtype=None):
     """Zeros with the shape and dtype of x."""
     return full_like(x, 0, dtype)
 
 
-def ones_like(x, dtype=None) -> Tensor:
+def ones_like(x, dtype=None):
     """Ones with the shape and dtype of x."""
     return full_like(x, 1, dtype)
 
 
-def empty_like(x, dtype=None) -> Tensor:
+def empty_like(x, dtype=None):
     """Any contents (zeros) with the shape and dtype of x."""
     return full_like(x, 0, dtype)
 
@@ -91,7 +91,7 @@ def _number(x):
     return host(x).reshape(()).item()
 
 
-def arange(start, stop=None, step=None, dtype=None) -> Tensor:
+def arange(start, stop=None, step=None, dtype=None):
     """start, start + step, ... up to before stop; `stop` alone counts from 0."""
     if dtype is None:
         kinds = [_kind(x) for x in (start, stop, step) if x is not None]
@@ -189,7 +189,7 @@ def _common_shape(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return sh.broadcast_to(a, dims), sh.broadcast_to(b, dims)
 
 
-def logspace(start, stop, num=50, endpoint=True, base=10, dtype=None, axis=0) -> Tensor:
+def logspace(start, stop, num=50, endpoint=True, base=10, dtype=None, axis=0):
     """base ** linspace(start, stop)."""
     if _known(start, stop, base) and not _tracked(start, stop):
         return _space(np.logspace, start, stop, num, endpoint, dtype, axis, base=_number(base))
@@ -199,7 +199,7 @@ def logspace(start, stop, num=50, endpoint=True, base=10, dtype=None, axis=0) ->
     return ew.cast(ew.pow(promotion.as_dtype(_number(base), powers.dtype), powers), _dtype(dtype))
 
 
-def geomspace(start, stop, num=50, endpoint=True, dtype=None, axis=0) -> Tensor:
+def geomspace(start, stop, num=50, endpoint=True, dtype=None, axis=0):
     """`num` numbers from start to stop whose ratio is constant, along a new axis."""
     if _known(start, stop) and not _tracked(start, stop):
         return _space(np.geomspace, start, stop, num, endpoint, dtype, axis)
@@ -219,7 +219,7 @@ def _inexact(dtype) -> str:
 # Matrices
 
 
-def eye(N, M=None, k=0, dtype=None) -> Tensor:
+def eye(N, M=None, k=0, dtype=None):
     """N by M (N by N) zeros with ones on the k-th diagonal."""
     dtype = _dtype(dtype) or floatx()
     N, M = _sizes(N)[0], _sizes(N if M is None else M)[0]
@@ -227,18 +227,18 @@ def eye(N, M=None, k=0, dtype=None) -> Tensor:
     return ew.cast(ew.eq(ew.add(down, int(k)), sh.iota(M)), dtype)
 
 
-def identity(n, dtype=None) -> Tensor:
+def identity(n, dtype=None):
     """The identity matrix."""
     return eye(n, dtype=dtype)
 
 
-def tri(N, M=None, k=0, dtype=None) -> Tensor:
+def tri(N, M=None, k=0, dtype=None):
     """N by M (N by N), ones on and below the k-th diagonal, zeros above."""
     N, M = _sizes(N)[0], _sizes(N if M is None else M)[0]
     return ew.cast(_lower(N, M, k), _dtype(dtype) or floatx())
 
 
-def vander(x, N=None, increasing=False) -> Tensor:
+def vander(x, N=None, increasing=False):
     """Columns of powers of a vector, N (its length) of them, the highest first or last.
 
     Raises:
@@ -263,7 +263,7 @@ def vander(x, N=None, increasing=False) -> Tensor:
 
 
 def _window(name: str, make, doc: str):
-    def function(x) -> Tensor:
+    def function(x):
         return constant(make(int(_number(x))), floatx())
 
     function.__name__ = function.__qualname__ = name
@@ -277,6 +277,6 @@ hamming = _window("hamming", np.hamming, "Hamming")
 hanning = _window("hanning", np.hanning, "Hann")
 
 
-def kaiser(x, beta) -> Tensor:
+def kaiser(x, beta):
     """The Kaiser window of x points and shape `beta`, in floatx."""
     return constant(np.kaiser(int(_number(x)), _number(beta)), floatx())

@@ -9,7 +9,6 @@ from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import gather as ga
 from keras_native.engine.primitives import reduce as rd
 from keras_native.engine.primitives import shape as sh
-from keras_native.engine.tensor import Tensor
 from keras_native.src.ops._numpy_common import (
     as_bool,
     constant,
@@ -22,52 +21,52 @@ from keras_native.src.ops._numpy_common import (
 )
 
 
-def equal(x1, x2) -> Tensor:
+def equal(x1, x2):
     """Whether x1 == x2."""
     return ew.eq(*operands(x1, x2))
 
 
-def not_equal(x1, x2) -> Tensor:
+def not_equal(x1, x2):
     """Whether x1 != x2."""
     return ew.ne(*operands(x1, x2))
 
 
-def less(x1, x2) -> Tensor:
+def less(x1, x2):
     """Whether x1 < x2."""
     return ew.lt(*operands(x1, x2))
 
 
-def less_equal(x1, x2) -> Tensor:
+def less_equal(x1, x2):
     """Whether x1 <= x2."""
     return ew.le(*operands(x1, x2))
 
 
-def greater(x1, x2) -> Tensor:
+def greater(x1, x2):
     """Whether x1 > x2."""
     return ew.gt(*operands(x1, x2))
 
 
-def greater_equal(x1, x2) -> Tensor:
+def greater_equal(x1, x2):
     """Whether x1 >= x2."""
     return ew.ge(*operands(x1, x2))
 
 
-def logical_and(x1, x2) -> Tensor:
+def logical_and(x1, x2):
     """Whether both are true (not 0)."""
     return ew.logical_and(as_bool(x1), as_bool(x2))
 
 
-def logical_or(x1, x2) -> Tensor:
+def logical_or(x1, x2):
     """Whether either is true (not 0)."""
     return ew.logical_or(as_bool(x1), as_bool(x2))
 
 
-def logical_xor(x1, x2) -> Tensor:
+def logical_xor(x1, x2):
     """Whether exactly one is true (not 0)."""
     return ew.logical_xor(as_bool(x1), as_bool(x2))
 
 
-def logical_not(x) -> Tensor:
+def logical_not(x):
     """Whether x is false (0)."""
     return ew.logical_not(as_bool(x))
 
@@ -80,7 +79,7 @@ def where(condition, x1=None, x2=None):
     return ew.select(as_bool(condition), x1, x2)
 
 
-def select(condlist, choicelist, default=0) -> Tensor:
+def select(condlist, choicelist, default=0):
     """For each element the choice of the first condition that holds, else the default.
 
     Raises:
@@ -97,7 +96,7 @@ def select(condlist, choicelist, default=0) -> Tensor:
     return out
 
 
-def isclose(x1, x2, rtol=1e-5, atol=1e-8, equal_nan=False) -> Tensor:
+def isclose(x1, x2, rtol=1e-5, atol=1e-8, equal_nan=False):
     """Whether |x1 - x2| <= atol + rtol * |x2|; equal infinities are close."""
     x1, x2 = tensors(x1, x2)
     if not is_inexact(x1.dtype):
@@ -112,12 +111,12 @@ def isclose(x1, x2, rtol=1e-5, atol=1e-8, equal_nan=False) -> Tensor:
     return close
 
 
-def allclose(x1, x2, rtol=1e-5, atol=1e-8, equal_nan=False) -> Tensor:
+def allclose(x1, x2, rtol=1e-5, atol=1e-8, equal_nan=False):
     """Whether all elements are close, as a bool tensor of shape ()."""
     return rd.reduce_all(isclose(x1, x2, rtol, atol, equal_nan))
 
 
-def isin(x1, x2, assume_unique=False, invert=False) -> Tensor:
+def isin(x1, x2, assume_unique=False, invert=False):
     """Whether each element of x1 occurs in x2 (`invert`: does not)."""
     x1, x2 = tensors(x1, x2)
     if x1.dtype == "bool":
@@ -130,28 +129,28 @@ def isin(x1, x2, assume_unique=False, invert=False) -> Tensor:
     return ew.ne(found, x1) if invert else ew.eq(found, x1)
 
 
-def nonzero(x) -> tuple[Tensor, ...]:
+def nonzero(x):
     """The positions of elements that are not 0: an int32 vector for each axis. Eager only."""
     unsupported_under_trace("nonzero")
     return tuple(constant(i, "int32") for i in host(x).nonzero())
 
 
-def count_nonzero(x, axis=None) -> Tensor:
+def count_nonzero(x, axis=None):
     """How many elements are not 0 along the axes, as int32."""
     return rd.reduce_sum(ew.cast(as_bool(x), "int32"), axis)
 
 
-def any(x, axis=None, keepdims=False) -> Tensor:
+def any(x, axis=None, keepdims=False):
     """Whether any element along the axes is true (not 0)."""
     return rd.reduce_any(as_bool(x), axis, keepdims)
 
 
-def all(x, axis=None, keepdims=False) -> Tensor:
+def all(x, axis=None, keepdims=False):
     """Whether all elements along the axes are true (not 0)."""
     return rd.reduce_all(as_bool(x), axis, keepdims)
 
 
-def digitize(x, bins) -> Tensor:
+def digitize(x, bins):
     """The bin of each element: i such that bins[i - 1] <= x < bins[i] for ascending bins (for
     descending ones bins[i - 1] > x >= bins[i]), as int32."""
     x, bins = tensors(x, bins)

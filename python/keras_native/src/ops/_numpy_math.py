@@ -28,22 +28,22 @@ from keras_native.src.ops._numpy_common import (
 # Arithmetic
 
 
-def add(x1, x2) -> Tensor:
+def add(x1, x2):
     """x1 + x2; the logical or of booleans."""
     return ew.add(*operands(x1, x2))
 
 
-def subtract(x1, x2) -> Tensor:
+def subtract(x1, x2):
     """x1 - x2."""
     return ew.sub(*operators.arithmetic_pair(*operands(x1, x2)))
 
 
-def multiply(x1, x2) -> Tensor:
+def multiply(x1, x2):
     """x1 * x2; the logical and of booleans."""
     return ew.mul(*operands(x1, x2))
 
 
-def divide(x1, x2) -> Tensor:
+def divide(x1, x2):
     """x1 / x2; integers as floatx."""
     return ew.div(*operators.inexact_pair(*operands(x1, x2)))
 
@@ -51,7 +51,7 @@ def divide(x1, x2) -> Tensor:
 true_divide = divide
 
 
-def divide_no_nan(x1, x2) -> Tensor:
+def divide_no_nan(x1, x2):
     """x1 / x2, and 0 where x2 is 0."""
     x1, x2 = tensors(*operators.inexact_pair(*operands(x1, x2)))
     zero = ew.eq(x2, 0)
@@ -60,64 +60,64 @@ def divide_no_nan(x1, x2) -> Tensor:
     return ew.select(zero, ew.scalar(0, x2.dtype), quotient)
 
 
-def floor_divide(x1, x2) -> Tensor:
+def floor_divide(x1, x2):
     """floor(x1 / x2)."""
     return ew.floor_divide(*operators.arithmetic_pair(*operands(x1, x2)))
 
 
-def mod(x1, x2) -> Tensor:
+def mod(x1, x2):
     """The remainder with the sign of x2; booleans as int32."""
     return ew.mod(*operators.arithmetic_pair(*operands(x1, x2)))
 
 
-def fmod(x1, x2) -> Tensor:
+def fmod(x1, x2):
     """The remainder with the sign of x1; booleans as int32."""
     return ew.fmod(*operators.arithmetic_pair(*operands(x1, x2)))
 
 
-def power(x1, x2) -> Tensor:
+def power(x1, x2):
     """x1 ** x2; booleans as int32."""
     return operators.power(*operators.arithmetic_pair(*operands(x1, x2)))
 
 
-def float_power(x1, x2) -> Tensor:
+def float_power(x1, x2):
     """x1 ** x2, integers as floatx."""
     return operators.power(*operators.inexact_pair(*operands(x1, x2)))
 
 
-def negative(x) -> Tensor:
+def negative(x):
     """-x."""
     return operators.negative(tensor(x))
 
 
-def absolute(x) -> Tensor:
+def absolute(x):
     """|x|; of complex numbers the modulus, a float."""
     return ew.abs(tensor(x))
 
 
-def abs(x) -> Tensor:
+def abs(x):
     """|x|."""
     return absolute(x)
 
 
-def fabs(x) -> Tensor:
+def fabs(x):
     """|x| as a float."""
     return ew.abs(as_float(x))
 
 
-def square(x) -> Tensor:
+def square(x):
     """x * x; booleans as int32."""
     x = tensor(x)
     return ew.square(ew.cast(x, "int32") if x.dtype == "bool" else x)
 
 
-def sign(x) -> Tensor:
+def sign(x):
     """-1, 0 or 1; booleans as int32."""
     x = tensor(x)
     return ew.sign(ew.cast(x, "int32") if x.dtype == "bool" else x)
 
 
-def signbit(x) -> Tensor:
+def signbit(x):
     """Whether the sign bit is set: True for -0.0."""
     x = tensor(x)
     if x.dtype in dtypes.FLOATS:
@@ -127,22 +127,22 @@ def signbit(x) -> Tensor:
     return ew.ne(x, x)
 
 
-def maximum(x1, x2) -> Tensor:
+def maximum(x1, x2):
     """The larger of x1 and x2; NaN if either is."""
     return ew.maximum(*operands(x1, x2))
 
 
-def minimum(x1, x2) -> Tensor:
+def minimum(x1, x2):
     """The smaller of x1 and x2; NaN if either is."""
     return ew.minimum(*operands(x1, x2))
 
 
-def fmax(x1, x2) -> Tensor:
+def fmax(x1, x2):
     """The larger of x1 and x2; the other one where one is NaN."""
     return _ignoring_nan(ew.maximum, x1, x2)
 
 
-def fmin(x1, x2) -> Tensor:
+def fmin(x1, x2):
     """The smaller of x1 and x2; the other one where one is NaN."""
     return _ignoring_nan(ew.minimum, x1, x2)
 
@@ -154,7 +154,7 @@ def _ignoring_nan(pick, x1, x2):
     return ew.select(ew.isnan(x1), x2, ew.select(ew.isnan(x2), x1, pick(x1, x2)))
 
 
-def clip(x, x_min, x_max) -> Tensor:
+def clip(x, x_min, x_max):
     """x limited to [x_min, x_max] (None: no limit); booleans as int32."""
     x = tensor(x)
     if x.dtype == "bool":
@@ -167,7 +167,7 @@ def clip(x, x_min, x_max) -> Tensor:
     return ew.clip(x, low, high)
 
 
-def heaviside(x1, x2) -> Tensor:
+def heaviside(x1, x2):
     """0 below zero, x2 at zero, 1 above; NaN for NaN. Integers as floatx."""
     x1, x2 = tensors(*operators.inexact_pair(*operands(x1, x2)))
     step = ew.cast(ew.gt(x1, 0), x1.dtype)
@@ -175,39 +175,39 @@ def heaviside(x1, x2) -> Tensor:
     return ew.select(ew.isnan(x1), x1, step)
 
 
-def hypot(x1, x2) -> Tensor:
+def hypot(x1, x2):
     """sqrt(x1**2 + x2**2) without overflow."""
     return ew.hypot(*operators.inexact_pair(*operands(x1, x2)))
 
 
-def arctan2(x1, x2) -> Tensor:
+def arctan2(x1, x2):
     """The angle of the point (x2, x1)."""
     return ew.atan2(*operators.inexact_pair(*operands(x1, x2)))
 
 
-def copysign(x1, x2) -> Tensor:
+def copysign(x1, x2):
     """|x1| with the sign of x2, -0.0 being negative."""
     return ew.copysign(*operators.inexact_pair(*operands(x1, x2)))
 
 
-def nextafter(x1, x2) -> Tensor:
+def nextafter(x1, x2):
     """The next floating point number after x1 towards x2."""
     return ew.nextafter(*operators.inexact_pair(*operands(x1, x2)))
 
 
-def logaddexp(x1, x2) -> Tensor:
+def logaddexp(x1, x2):
     """log(exp(x1) + exp(x2))."""
     return ew.logaddexp(*operators.inexact_pair(*operands(x1, x2)))
 
 
-def logaddexp2(x1, x2) -> Tensor:
+def logaddexp2(x1, x2):
     """log2(2**x1 + 2**x2)."""
     x1, x2 = tensors(*operators.inexact_pair(*operands(x1, x2)))
     scaled = ew.logaddexp(ew.mul(x1, math.log(2)), ew.mul(x2, math.log(2)))
     return ew.mul(scaled, 1 / math.log(2))
 
 
-def ldexp(x1, x2) -> Tensor:
+def ldexp(x1, x2):
     """x1 * 2**x2.
 
     Raises:
@@ -224,12 +224,12 @@ def ldexp(x1, x2) -> Tensor:
     return ew.mul(x1, ew.exp2(ew.cast(ew.sub(x2, half), dtype)))
 
 
-def gcd(x1, x2) -> Tensor:
+def gcd(x1, x2):
     """The greatest common divisor of integers."""
     return host_elementwise.gcd(*tensors(x1, x2))
 
 
-def lcm(x1, x2) -> Tensor:
+def lcm(x1, x2):
     """The least common multiple of integers."""
     return host_elementwise.lcm(*tensors(x1, x2))
 
@@ -238,7 +238,7 @@ def lcm(x1, x2) -> Tensor:
 
 
 def _of_float(name: str, primitive, doc: str):
-    def function(x) -> Tensor:
+    def function(x):
         if type(x) is not Tensor or not is_inexact(x.dtype):
             x = as_float(x)
         return primitive(x)
@@ -275,17 +275,17 @@ floor = _of_float("floor", ew.floor, "The largest integer not above x")
 i0 = _of_float("i0", host_elementwise.i0, "The modified Bessel function of order 0")
 
 
-def deg2rad(x) -> Tensor:
+def deg2rad(x):
     """Degrees as radians; integers as floatx."""
     return ew.mul(as_float(x), math.pi / 180)
 
 
-def rad2deg(x) -> Tensor:
+def rad2deg(x):
     """Radians as degrees; integers as floatx."""
     return ew.mul(as_float(x), 180 / math.pi)
 
 
-def sinc(x) -> Tensor:
+def sinc(x):
     """sin(pi x) / (pi x), and 1 at zero; integers as floatx."""
     x = as_float(x)
     zero = ew.eq(x, 0)
@@ -294,13 +294,13 @@ def sinc(x) -> Tensor:
     return ew.select(zero, one, ew.div(ew.sin(scaled), scaled))
 
 
-def trunc(x) -> Tensor:
+def trunc(x):
     """x without its fraction; integers and booleans as they are."""
     x = tensor(x)
     return ew.trunc(x) if is_inexact(x.dtype) else x
 
 
-def round(x, decimals=0) -> Tensor:
+def round(x, decimals=0):
     """x to so many decimals, halves to even; integers stay integers, booleans become floatx."""
     x = tensor(x)
     if x.dtype in dtypes.INTEGERS:
@@ -326,7 +326,7 @@ def _round(x):
     return ew.round(x)
 
 
-def nan_to_num(x, nan=0.0, posinf=None, neginf=None) -> Tensor:
+def nan_to_num(x, nan=0.0, posinf=None, neginf=None):
     """x with NaN and infinities replaced; None stands for the dtype's largest numbers."""
     x = tensor(x)
     if x.dtype not in dtypes.FLOATS:
@@ -356,7 +356,7 @@ def _limits(dtype: str) -> tuple[float, float]:
 
 
 def _bitwise(name: str, primitive, doc: str):
-    def function(x, y) -> Tensor:
+    def function(x, y):
         return primitive(*operands(x, y))
 
     function.__name__ = function.__qualname__ = name
@@ -369,12 +369,12 @@ bitwise_or = _bitwise("bitwise_or", ew.bitwise_or, "Bits set in either.")
 bitwise_xor = _bitwise("bitwise_xor", ew.bitwise_xor, "Bits set in one of both.")
 
 
-def bitwise_left_shift(x, y) -> Tensor:
+def bitwise_left_shift(x, y):
     """x shifted left by y bits; booleans as int32."""
     return ew.shift_left(*operators.arithmetic_pair(*operands(x, y)))
 
 
-def bitwise_right_shift(x, y) -> Tensor:
+def bitwise_right_shift(x, y):
     """x shifted right by y bits; booleans as int32."""
     return ew.shift_right(*operators.arithmetic_pair(*operands(x, y)))
 
@@ -383,7 +383,7 @@ left_shift = bitwise_left_shift
 right_shift = bitwise_right_shift
 
 
-def bitwise_invert(x) -> Tensor:
+def bitwise_invert(x):
     """All bits flipped; the logical not of booleans."""
     return ew.bitwise_not(tensor(x))
 
@@ -394,7 +394,7 @@ bitwise_not = bitwise_invert
 # Complex numbers
 
 
-def conjugate(x) -> Tensor:
+def conjugate(x):
     """The complex conjugate; x itself if real."""
     x = tensor(x)
     return ew.conj(x) if x.dtype in dtypes.COMPLEX else x
@@ -403,13 +403,13 @@ def conjugate(x) -> Tensor:
 conj = conjugate
 
 
-def real(x) -> Tensor:
+def real(x):
     """The real part."""
     x = tensor(x)
     return ew.real(x) if x.dtype in dtypes.COMPLEX else x
 
 
-def imag(x) -> Tensor:
+def imag(x):
     """The imaginary part; zeros if real."""
     x = tensor(x)
     if x.dtype in dtypes.COMPLEX:
@@ -417,7 +417,7 @@ def imag(x) -> Tensor:
     return sh.full(x.dims, 0, x.dtype)
 
 
-def angle(x) -> Tensor:
+def angle(x):
     """The angle in the complex plane; integers as floatx."""
     return ew.angle(as_float(x))
 
@@ -425,34 +425,34 @@ def angle(x) -> Tensor:
 # Tests
 
 
-def isnan(x) -> Tensor:
+def isnan(x):
     """Whether each element is NaN."""
     return ew.isnan(tensor(x))
 
 
-def isinf(x) -> Tensor:
+def isinf(x):
     """Whether each element is infinite."""
     return ew.isinf(tensor(x))
 
 
-def isfinite(x) -> Tensor:
+def isfinite(x):
     """Whether each element is neither infinite nor NaN."""
     return ew.isfinite(tensor(x))
 
 
-def isposinf(x) -> Tensor:
+def isposinf(x):
     """Whether each element is positive infinity."""
     x = tensor(x)
     return ew.eq(x, math.inf) if is_inexact(x.dtype) else ew.isinf(x)
 
 
-def isneginf(x) -> Tensor:
+def isneginf(x):
     """Whether each element is negative infinity."""
     x = tensor(x)
     return ew.eq(x, -math.inf) if is_inexact(x.dtype) else ew.isinf(x)
 
 
-def isreal(x) -> Tensor:
+def isreal(x):
     """Whether each element has no imaginary part."""
     x = tensor(x)
     if x.dtype in dtypes.COMPLEX:

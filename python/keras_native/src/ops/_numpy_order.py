@@ -39,19 +39,19 @@ def _ordered(x: Tensor) -> Tensor:
     return ew.cast(x, "uint8") if x.dtype == "bool" else x
 
 
-def sort(x, axis=-1) -> Tensor:
+def sort(x, axis=-1):
     """Sorted ascending along an axis (None: flattened), NaN last."""
     x = tensor(x)
     return ew.cast(ga.sort(*last(_ordered(x), axis)), x.dtype)
 
 
-def argsort(x, axis=-1) -> Tensor:
+def argsort(x, axis=-1):
     """The positions (int32) that sort x ascending, equal elements in their order."""
     x = tensor(x)
     return ga.argsort(*last(_ordered(x), None if x.ndim == 0 else axis))
 
 
-def argpartition(x, kth, axis=-1) -> Tensor:
+def argpartition(x, kth, axis=-1):
     """Positions (int32) that put the kth smallest element in its place, smaller ones before it."""
     x = tensor(x)
     kth = operator.index(kth)
@@ -60,7 +60,7 @@ def argpartition(x, kth, axis=-1) -> Tensor:
     return ga.argsort(flat, place)
 
 
-def searchsorted(sorted_sequence, values, side="left") -> Tensor:
+def searchsorted(sorted_sequence, values, side="left"):
     """Where each value would be inserted into an ascending vector, as int32.
 
     Raises:
@@ -79,7 +79,7 @@ def searchsorted(sorted_sequence, values, side="left") -> Tensor:
 # Quantiles
 
 
-def quantile(x, q, axis=None, method="linear", keepdims=False) -> Tensor:
+def quantile(x, q, axis=None, method="linear", keepdims=False):
     """The q-quantiles along axes; NaN if there is one. Integers as floatx.
 
     Args:
@@ -89,27 +89,27 @@ def quantile(x, q, axis=None, method="linear", keepdims=False) -> Tensor:
     return _quantile(x, _fraction(q, 1), axis, method, keepdims, False)
 
 
-def percentile(x, q, axis=None, method="linear", keepdims=False) -> Tensor:
+def percentile(x, q, axis=None, method="linear", keepdims=False):
     """`quantile` with q in [0, 100]."""
     return _quantile(x, _fraction(q, 100), axis, method, keepdims, False)
 
 
-def median(x, axis=None, keepdims=False) -> Tensor:
+def median(x, axis=None, keepdims=False):
     """The 0.5-quantile along axes."""
     return _quantile(x, np.float64(0.5), axis, "linear", keepdims, False)
 
 
-def nanquantile(x, q, axis=None, method="linear", keepdims=False) -> Tensor:
+def nanquantile(x, q, axis=None, method="linear", keepdims=False):
     """`quantile` of what is not NaN."""
     return _quantile(x, _fraction(q, 1), axis, method, keepdims, True)
 
 
-def nanpercentile(x, q, axis=None, method="linear", keepdims=False) -> Tensor:
+def nanpercentile(x, q, axis=None, method="linear", keepdims=False):
     """`percentile` of what is not NaN."""
     return _quantile(x, _fraction(q, 100), axis, method, keepdims, True)
 
 
-def nanmedian(x, axis=None, keepdims=False) -> Tensor:
+def nanmedian(x, axis=None, keepdims=False):
     """`median` of what is not NaN."""
     return _quantile(x, np.float64(0.5), axis, "linear", keepdims, True)
 
@@ -196,7 +196,7 @@ def _places(place, method: str, xp):
 # Counting
 
 
-def bincount(x, weights=None, minlength=0, sparse=False) -> Tensor:
+def bincount(x, weights=None, minlength=0, sparse=False):
     """How often each integer occurs (or the sum of its weights), in a vector or each row.
 
     Eager only: the length depends on the values.
@@ -228,7 +228,7 @@ def bincount(x, weights=None, minlength=0, sparse=False) -> Tensor:
     return ew.cast(ga.scatter_along_axis_add(zeros, x, weights, 1), dtype)
 
 
-def histogram(x, bins=10, range=None) -> tuple[Tensor, Tensor]:
+def histogram(x, bins=10, range=None):
     """How many elements fall into each bin, and the edges of the bins.
 
     Args:
@@ -316,7 +316,7 @@ def _resized(array: np.ndarray, size: int | None, axis: int, fill) -> np.ndarray
 # Differences
 
 
-def diff(a, n=1, axis=-1) -> Tensor:
+def diff(a, n=1, axis=-1):
     """The n-th differences of neighbours along an axis; of booleans whether they differ.
 
     Raises:
@@ -340,7 +340,7 @@ def _neighbours(a: Tensor, axis: int) -> tuple[Tensor, Tensor]:
     return sh.slice(a, one, whole), sh.slice(a, whole, end)
 
 
-def trapezoid(y, x=None, dx=1.0, axis=-1) -> Tensor:
+def trapezoid(y, x=None, dx=1.0, axis=-1):
     """The integral of y along an axis by the trapezoid rule, at points x or dx apart."""
     y = as_float(y)
     axis = axis_of(axis, y.ndim)
@@ -359,7 +359,7 @@ def trapezoid(y, x=None, dx=1.0, axis=-1) -> Tensor:
 # Others
 
 
-def view(x, dtype=None) -> Tensor:
+def view(x, dtype=None):
     """The bytes of x read as another dtype; a narrower or wider one scales the last axis."""
     x = tensor(x)
     return x if dtype is None else host_elementwise.bitcast(x, dtypes.standardize(dtype, floatx()))
@@ -386,7 +386,7 @@ def _over_first_axes(function, in_axes):
     return mapped
 
 
-def slogdet(x) -> tuple[Tensor, Tensor]:
+def slogdet(x):
     """The sign and the logarithm of the modulus of the determinant."""
     from keras_native.engine.primitives import linalg
 

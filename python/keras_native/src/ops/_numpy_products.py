@@ -25,7 +25,7 @@ from keras_native.src.ops._numpy_reduce import sum as _sum
 from keras_native.src.ops._numpy_shape import diagonal, moveaxis, ravel
 
 
-def matmul(x1, x2) -> Tensor:
+def matmul(x1, x2):
     """NumPy's matmul; int8 by int8 accumulates to int32."""
     x1, x2 = tensor(x1), tensor(x2)
     if x1.dtype == x2.dtype != "bool":
@@ -36,7 +36,7 @@ def matmul(x1, x2) -> Tensor:
     return operators.matmul(x1, x2, x1.dtype)
 
 
-def einsum(subscripts, *operands, **kwargs) -> Tensor:
+def einsum(subscripts, *operands, **kwargs):
     """Einstein summation; int8 operands accumulate to int32. Further options are ignored."""
     given = [tensor(x) for x in operands]
     xs = tensors(*given)
@@ -67,7 +67,7 @@ def _contract_pair(a: Tensor, b: Tensor, axes_a, axes_b) -> Tensor:
     return sh.reshape(matrix_product(a, b), dims)
 
 
-def tensordot(x1, x2, axes=2) -> Tensor:
+def tensordot(x1, x2, axes=2):
     """The sum of products over axes: the last of x1 with the first of x2 (so many), or the pairs
     of axes given.
 
@@ -90,7 +90,7 @@ def tensordot(x1, x2, axes=2) -> Tensor:
     return _contract_pair(a, b, axes_a, axes_b)
 
 
-def dot(x1, x2) -> Tensor:
+def dot(x1, x2):
     """NumPy's dot: over the last axis of x1 and the last but one of x2; with a scalar a product."""
     a, b = _pair(x1, x2)
     if not a.ndim or not b.ndim:
@@ -100,7 +100,7 @@ def dot(x1, x2) -> Tensor:
     return tensordot(a, b, ([a.ndim - 1], [max(b.ndim - 2, 0)]))
 
 
-def inner(x1, x2) -> Tensor:
+def inner(x1, x2):
     """The sum of products over the last axes; with a scalar a product."""
     a, b = _pair(x1, x2)
     if not a.ndim or not b.ndim:
@@ -108,19 +108,19 @@ def inner(x1, x2) -> Tensor:
     return tensordot(a, b, ([a.ndim - 1], [b.ndim - 1]))
 
 
-def vdot(x1, x2) -> Tensor:
+def vdot(x1, x2):
     """The scalar product of flattened tensors, the first one conjugated."""
     a, b = _pair(x1, x2)
     return tensordot(ravel(conjugate(a)), ravel(b), 1)
 
 
-def outer(x1, x2) -> Tensor:
+def outer(x1, x2):
     """All products of elements of x1 and x2, flattened: a matrix."""
     a, b = _pair(x1, x2)
     return multiply(sh.reshape(a, (a.size, 1)), ravel(b))
 
 
-def kron(x1, x2) -> Tensor:
+def kron(x1, x2):
     """The Kronecker product: blocks of x2 scaled by the elements of x1."""
     a, b = _pair(x1, x2)
     rank = max(a.ndim, b.ndim)
@@ -131,7 +131,7 @@ def kron(x1, x2) -> Tensor:
     return sh.reshape(multiply(a, b), [p * q for p, q in zip(left, right)])
 
 
-def cross(x1, x2, axisa=-1, axisb=-1, axisc=-1, axis=None) -> Tensor:
+def cross(x1, x2, axisa=-1, axisb=-1, axisc=-1, axis=None):
     """The cross product of vectors of 2 or 3 elements; of two of 2 elements its third component.
 
     Raises:
@@ -167,12 +167,12 @@ def _difference(a, b, c, d):
     return ew.neg(second) if first is None else ew.sub(first, second)
 
 
-def trace(x, offset=0, axis1=0, axis2=1) -> Tensor:
+def trace(x, offset=0, axis1=0, axis2=1):
     """The sum of a diagonal."""
     return _sum(diagonal(x, offset, axis1, axis2), -1)
 
 
-def correlate(x1, x2, mode="valid") -> Tensor:
+def correlate(x1, x2, mode="valid"):
     """The cross-correlation of two vectors; integers as float32.
 
     Raises:
@@ -200,7 +200,7 @@ def correlate(x1, x2, mode="valid") -> Tensor:
     return sh.reshape(out, (-1,))
 
 
-def cov(x) -> Tensor:
+def cov(x):
     """The covariance matrix of the rows of x, over observations - 1.
 
     Raises:
@@ -218,7 +218,7 @@ def cov(x) -> Tensor:
     return sh.reshape(out, ()) if x.ndim < 2 else out
 
 
-def corrcoef(x) -> Tensor:
+def corrcoef(x):
     """The correlation coefficients of the rows of x."""
     x = as_float(x)
     if x.ndim < 2:

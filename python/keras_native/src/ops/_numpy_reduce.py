@@ -28,21 +28,21 @@ def _axes(axis):
     return tuple(axis) if isinstance(axis, list) else axis
 
 
-def sum(x, axis=None, keepdims=False) -> Tensor:
+def sum(x, axis=None, keepdims=False):
     """The sum along axes; booleans and integers below 32 bits add up in 32."""
     x = tensor(x)
     dtype = accumulator_dtype(x.dtype)
     return rd.reduce_sum(x if dtype == x.dtype else ew.cast(x, dtype), _axes(axis), keepdims)
 
 
-def prod(x, axis=None, keepdims=False, dtype=None) -> Tensor:
+def prod(x, axis=None, keepdims=False, dtype=None):
     """The product along axes, in `dtype`; booleans and small integers multiply in 32 bits."""
     x = tensor(x)
     dtype = accumulator_dtype(x.dtype) if dtype is None else dtypes.standardize(dtype, floatx())
     return rd.reduce_prod(ew.cast(x, dtype), _axes(axis), keepdims)
 
 
-def mean(x, axis=None, keepdims=False) -> Tensor:
+def mean(x, axis=None, keepdims=False):
     """The arithmetic mean along axes; integers as float32."""
     x = tensor(x)
     if not is_inexact(x.dtype):
@@ -50,7 +50,7 @@ def mean(x, axis=None, keepdims=False) -> Tensor:
     return rd.reduce_mean(x, _axes(axis), keepdims)
 
 
-def average(x, axis=None, weights=None) -> Tensor:
+def average(x, axis=None, weights=None):
     """The mean along axes, weighted.
 
     Args:
@@ -79,7 +79,7 @@ def average(x, axis=None, weights=None) -> Tensor:
 
 
 def _extreme(name: str, reduce, combine, doc: str):
-    def function(x, axis=None, keepdims=False, initial=None) -> Tensor:
+    def function(x, axis=None, keepdims=False, initial=None):
         x = tensor(x)
         if initial is None:
             return _over(reduce, x, _axes(axis), keepdims)
@@ -110,24 +110,24 @@ max = _extreme("max", rd.reduce_max, ew.maximum, "maximum")
 min = _extreme("min", rd.reduce_min, ew.minimum, "minimum")
 
 
-def amax(x, axis=None, keepdims=False) -> Tensor:
+def amax(x, axis=None, keepdims=False):
     """The maximum along axes."""
     return max(x, axis, keepdims)
 
 
-def amin(x, axis=None, keepdims=False) -> Tensor:
+def amin(x, axis=None, keepdims=False):
     """The minimum along axes."""
     return min(x, axis, keepdims)
 
 
-def ptp(x, axis=None, keepdims=False) -> Tensor:
+def ptp(x, axis=None, keepdims=False):
     """The maximum less the minimum along axes."""
     x = tensor(x)
     return ew.sub(max(x, axis, keepdims), min(x, axis, keepdims))
 
 
 def _arg(name: str, find, doc: str):
-    def function(x, axis=None, keepdims=False) -> Tensor:
+    def function(x, axis=None, keepdims=False):
         x = tensor(x)
         rank = x.ndim
         if x.dtype == "bool":
@@ -158,13 +158,13 @@ argmin = _arg("argmin", rd.argmin, "minimum")
 # Spread
 
 
-def var(x, axis=None, keepdims=False) -> Tensor:
+def var(x, axis=None, keepdims=False):
     """The population variance along axes; integers as floatx."""
     x = tensor(x)
     return ew.cast(_variance(x, axis, keepdims), _part(result_type(x.dtype, float)))
 
 
-def std(x, axis=None, keepdims=False) -> Tensor:
+def std(x, axis=None, keepdims=False):
     """The population standard deviation along axes; integers as floatx."""
     x = tensor(x)
     return ew.cast(ew.sqrt(_variance(x, axis, keepdims)), _part(result_type(x.dtype, float)))
@@ -187,7 +187,7 @@ def _variance(x: Tensor, axis, keepdims) -> Tensor:
 
 
 def _running(name: str, scan, doc: str):
-    def function(x, axis=None, dtype=None) -> Tensor:
+    def function(x, axis=None, dtype=None):
         x = tensor(x)
         dtype = x.dtype if dtype is None else dtypes.standardize(dtype, floatx())
         x = ew.cast(x, "int32" if dtype == "bool" else dtype)
@@ -211,22 +211,22 @@ def _replace_nan(x: Tensor, value) -> Tensor:
     return ew.select(ew.isnan(x), ew.scalar(value, x.dtype), x)
 
 
-def nansum(x, axis=None, keepdims=False) -> Tensor:
+def nansum(x, axis=None, keepdims=False):
     """`sum`, NaN taken as 0."""
     return sum(_replace_nan(tensor(x), 0.0), axis, keepdims)
 
 
-def nanprod(x, axis=None, keepdims=False) -> Tensor:
+def nanprod(x, axis=None, keepdims=False):
     """`prod`, NaN taken as 1."""
     return prod(_replace_nan(tensor(x), 1.0), axis, keepdims)
 
 
-def nancumsum(x, axis=None, dtype=None) -> Tensor:
+def nancumsum(x, axis=None, dtype=None):
     """`cumsum`, NaN taken as 0."""
     return cumsum(_replace_nan(tensor(x), 0.0), axis, dtype)
 
 
-def nancumprod(x, axis=None, dtype=None) -> Tensor:
+def nancumprod(x, axis=None, dtype=None):
     """`cumprod`, NaN taken as 1."""
     return cumprod(_replace_nan(tensor(x), 1.0), axis, dtype)
 
@@ -243,12 +243,12 @@ def _nan_extreme(extreme, worst: float, x, axis, keepdims) -> Tensor:
     return ew.select(_all_nan(x, axis, keepdims), ew.scalar(math.nan, x.dtype), out)
 
 
-def nanmax(x, axis=None, keepdims=False) -> Tensor:
+def nanmax(x, axis=None, keepdims=False):
     """`max` of what is not NaN; NaN where nothing is."""
     return _nan_extreme(max, -math.inf, x, axis, keepdims)
 
 
-def nanmin(x, axis=None, keepdims=False) -> Tensor:
+def nanmin(x, axis=None, keepdims=False):
     """`min` of what is not NaN; NaN where nothing is."""
     return _nan_extreme(min, math.inf, x, axis, keepdims)
 
@@ -261,29 +261,29 @@ def _nan_arg(arg, worst: float, x, axis, keepdims) -> Tensor:
     return ew.select(_all_nan(x, axis, keepdims), ew.scalar(-1, "int32"), found)
 
 
-def nanargmax(x, axis=None, keepdims=False) -> Tensor:
+def nanargmax(x, axis=None, keepdims=False):
     """`argmax` of what is not NaN; -1 where nothing is."""
     return _nan_arg(argmax, -math.inf, x, axis, keepdims)
 
 
-def nanargmin(x, axis=None, keepdims=False) -> Tensor:
+def nanargmin(x, axis=None, keepdims=False):
     """`argmin` of what is not NaN; -1 where nothing is."""
     return _nan_arg(argmin, math.inf, x, axis, keepdims)
 
 
-def nanmean(x, axis=None, keepdims=False) -> Tensor:
+def nanmean(x, axis=None, keepdims=False):
     """`mean` of what is not NaN; NaN where nothing is."""
     x = as_float(x)
     return ew.cast(_nan_moments(wide(x), axis, keepdims)[0], x.dtype)
 
 
-def nanvar(x, axis=None, keepdims=False) -> Tensor:
+def nanvar(x, axis=None, keepdims=False):
     """`var` of what is not NaN; NaN where nothing is."""
     x = as_float(x)
     return ew.cast(_nan_moments(wide(x), axis, keepdims)[1], x.dtype)
 
 
-def nanstd(x, axis=None, keepdims=False) -> Tensor:
+def nanstd(x, axis=None, keepdims=False):
     """`std` of what is not NaN; NaN where nothing is."""
     x = as_float(x)
     return ew.cast(ew.sqrt(_nan_moments(wide(x), axis, keepdims)[1]), x.dtype)

@@ -34,35 +34,35 @@ def _sizes(shape) -> tuple:
     return tuple(d if type(d) is int or type(d) is SymInt else operator.index(d) for d in shape)
 
 
-def reshape(x, newshape) -> Tensor:
+def reshape(x, newshape):
     """The same elements in another shape; one size may be -1 (or None): what is left."""
     newshape = newshape if isinstance(newshape, (tuple, list)) else _sizes(newshape)
     return sh.reshape(tensor(x), _sizes([-1 if d is None else d for d in newshape]))
 
 
-def ravel(x) -> Tensor:
+def ravel(x):
     """All elements as a vector."""
     x = tensor(x)
     return sh.reshape(x, (x.size,))
 
 
-def expand_dims(x, axis) -> Tensor:
+def expand_dims(x, axis):
     """New axes of size 1 where `axis` says (an int or several)."""
     axis = tuple(axis) if isinstance(axis, (tuple, list)) else operator.index(axis)
     return sh.expand_dims(tensor(x), axis)
 
 
-def squeeze(x, axis=None) -> Tensor:
+def squeeze(x, axis=None):
     """Without the axes of size 1 (all of them, or those given)."""
     return sh.squeeze(tensor(x), tuple(axis) if isinstance(axis, list) else axis)
 
 
-def transpose(x, axes=None) -> Tensor:
+def transpose(x, axes=None):
     """Axes permuted; None reverses them."""
     return sh.transpose(tensor(x), None if axes is None else tuple(axes))
 
 
-def swapaxes(x, axis1, axis2) -> Tensor:
+def swapaxes(x, axis1, axis2):
     """Two axes exchanged."""
     x = tensor(x)
     perm = list(range(x.ndim))
@@ -71,7 +71,7 @@ def swapaxes(x, axis1, axis2) -> Tensor:
     return sh.transpose(x, perm)
 
 
-def moveaxis(x, source, destination) -> Tensor:
+def moveaxis(x, source, destination):
     """Axes moved to new places, the others in their order.
 
     Raises:
@@ -90,17 +90,17 @@ def moveaxis(x, source, destination) -> Tensor:
     return sh.transpose(x, perm)
 
 
-def broadcast_to(x, shape) -> Tensor:
+def broadcast_to(x, shape):
     """x repeated to a shape by NumPy's rule."""
     return sh.broadcast_to(tensor(x), _sizes(shape))
 
 
-def copy(x) -> Tensor:
+def copy(x):
     """A copy (tensors never change, so the same one)."""
     return sh.copy(tensor(x))
 
 
-def ndim(x) -> int:
+def ndim(x):
     """The number of axes."""
     return tensor(x).ndim
 
@@ -113,7 +113,7 @@ def size(x):
 # Joining and splitting
 
 
-def concatenate(xs, axis=0) -> Tensor:
+def concatenate(xs, axis=0):
     """Tensors joined along an axis, in their common dtype; None flattens them first."""
     xs = tensors(*xs)
     if axis is None:
@@ -121,12 +121,12 @@ def concatenate(xs, axis=0) -> Tensor:
     return sh.concat(xs, axis)
 
 
-def append(x1, x2, axis=None) -> Tensor:
+def append(x1, x2, axis=None):
     """x2 after x1 along an axis; None flattens both first."""
     return concatenate([x1, x2], axis)
 
 
-def stack(x, axis=0) -> Tensor:
+def stack(x, axis=0):
     """Tensors of one shape joined along a new axis, in their common dtype."""
     return sh.stack(tensors(*x), axis)
 
@@ -142,29 +142,29 @@ def _at_least(x: Tensor, rank: int) -> Tensor:
     return sh.reshape(x, (*dims, 1))
 
 
-def hstack(xs) -> Tensor:
+def hstack(xs):
     """Joined along axis 1, vectors along axis 0."""
     xs = [_at_least(x, 1) for x in tensors(*xs)]
     return sh.concat(xs, 0 if xs[0].ndim == 1 else 1)
 
 
-def vstack(xs) -> Tensor:
+def vstack(xs):
     """Joined along axis 0, vectors as rows."""
     return sh.concat([_at_least(x, 2) for x in tensors(*xs)], 0)
 
 
-def dstack(xs) -> Tensor:
+def dstack(xs):
     """Joined along axis 2, new where missing."""
     return sh.concat([_at_least(x, 3) for x in tensors(*xs)], 2)
 
 
-def column_stack(xs) -> Tensor:
+def column_stack(xs):
     """Joined along axis 1, vectors as columns."""
     xs = tensors(*xs)
     return sh.concat([sh.reshape(x, (x.size, 1)) if x.ndim < 2 else x for x in xs], 1)
 
 
-def array_split(x, indices_or_sections, axis=0) -> list[Tensor]:
+def array_split(x, indices_or_sections, axis=0):
     """Pieces along an axis: so many (sizes may differ by one), or cut at the indices given."""
     x = tensor(x)
     axis = axis_of(axis, x.ndim)
@@ -191,7 +191,7 @@ def array_split(x, indices_or_sections, axis=0) -> list[Tensor]:
     return pieces
 
 
-def split(x, indices_or_sections, axis=0) -> list[Tensor]:
+def split(x, indices_or_sections, axis=0):
     """Pieces along an axis: so many equal ones, or cut at the indices given.
 
     Raises:
@@ -208,23 +208,23 @@ def split(x, indices_or_sections, axis=0) -> list[Tensor]:
     return array_split(x, indices_or_sections, axis)
 
 
-def hsplit(x, indices_or_sections) -> list[Tensor]:
+def hsplit(x, indices_or_sections):
     """`split` along axis 1, of vectors along axis 0."""
     x = tensor(x)
     return split(x, indices_or_sections, 1 if x.ndim > 1 else 0)
 
 
-def vsplit(x, indices_or_sections) -> list[Tensor]:
+def vsplit(x, indices_or_sections):
     """`split` along axis 0."""
     return split(x, indices_or_sections, 0)
 
 
-def dsplit(x, indices_or_sections) -> list[Tensor]:
+def dsplit(x, indices_or_sections):
     """`split` along axis 2."""
     return split(x, indices_or_sections, 2)
 
 
-def meshgrid(*x, indexing="xy") -> list[Tensor]:
+def meshgrid(*x, indexing="xy"):
     """Coordinate tensors of the grid that the vectors span; "xy" swaps the first two axes.
 
     Raises:
@@ -250,7 +250,7 @@ def meshgrid(*x, indexing="xy") -> list[Tensor]:
 # Repeating, turning, padding
 
 
-def repeat(x, repeats, axis=None) -> Tensor:
+def repeat(x, repeats, axis=None):
     """Each element repeated, so often each or by a list of counts (which must be known)."""
     x = tensor(x)
     if axis is None:
@@ -267,28 +267,28 @@ def repeat(x, repeats, axis=None) -> Tensor:
     return ga.gather(x, constant(places, "int32"), axis)
 
 
-def tile(x, repeats) -> Tensor:
+def tile(x, repeats):
     """x repeated as a whole along its axes."""
     return sh.tile(tensor(x), _sizes(repeats))
 
 
-def flip(x, axis=None) -> Tensor:
+def flip(x, axis=None):
     """Reversed along axes; None reverses all."""
     x = tensor(x)
     return sh.flip(x, axes_of(axis, x.ndim))
 
 
-def fliplr(x) -> Tensor:
+def fliplr(x):
     """Reversed along axis 1."""
     return flip(x, 1)
 
 
-def flipud(x) -> Tensor:
+def flipud(x):
     """Reversed along axis 0."""
     return flip(x, 0)
 
 
-def rot90(array, k=1, axes=(0, 1)) -> Tensor:
+def rot90(array, k=1, axes=(0, 1)):
     """Turned by k quarter turns in the plane of two axes.
 
     Raises:
@@ -312,7 +312,7 @@ def rot90(array, k=1, axes=(0, 1)) -> Tensor:
     return sh.flip(swapaxes(array, first, second), (second,))
 
 
-def roll(x, shift, axis=None) -> Tensor:
+def roll(x, shift, axis=None):
     """Elements moved along axes, those that leave coming in again at the other end."""
     x = tensor(x)
     if axis is None:
@@ -341,7 +341,7 @@ def _roll(x: Tensor, by, axis: int) -> Tensor:
     return sh.concat([sh.slice(x, front, full), sh.slice(x, full, front)], axis)
 
 
-def pad(x, pad_width, mode="constant", constant_values=None) -> Tensor:
+def pad(x, pad_width, mode="constant", constant_values=None):
     """x with borders of (before, after) elements along each axis.
 
     Args:
@@ -381,7 +381,7 @@ def _pad_widths(pad_width, rank: int) -> list[tuple[int, int]]:
 # Diagonals and triangles
 
 
-def diagonal(x, offset=0, axis1=0, axis2=1) -> Tensor:
+def diagonal(x, offset=0, axis1=0, axis2=1):
     """The diagonal of two axes, as a new last axis.
 
     Raises:
@@ -409,7 +409,7 @@ def diagonal(x, offset=0, axis1=0, axis2=1) -> Tensor:
     return sh.slice(flat, [*full, start], [*full, stop], [1] * len(lead) + [columns + 1])
 
 
-def diag(x, k=0) -> Tensor:
+def diag(x, k=0):
     """The k-th diagonal of a matrix, or the matrix with a vector on its k-th diagonal.
 
     Raises:
@@ -435,7 +435,7 @@ def diag(x, k=0) -> Tensor:
     return sh.reshape(sh.pad(flat, (before,), (after,), zero), (width, width))
 
 
-def diagflat(x, k=0) -> Tensor:
+def diagflat(x, k=0):
     """The matrix with all elements of x on its k-th diagonal."""
     return diag(ravel(x), k)
 
@@ -446,13 +446,13 @@ def _lower(rows, columns, k: int) -> Tensor:
     return ew.ge(ew.add(down, int(k)), sh.iota(columns))
 
 
-def tril(x, k=0) -> Tensor:
+def tril(x, k=0):
     """x with zeros above the k-th diagonal of its last two axes."""
     x = tensor(x)
     return ew.select(_lower(*x.dims[-2:], k), x, ew.scalar(0, x.dtype))
 
 
-def triu(x, k=0) -> Tensor:
+def triu(x, k=0):
     """x with zeros below the k-th diagonal of its last two axes."""
     x = tensor(x)
     return ew.select(_lower(*x.dims[-2:], k - 1), ew.scalar(0, x.dtype), x)
@@ -461,7 +461,7 @@ def triu(x, k=0) -> Tensor:
 # Taking
 
 
-def take(x, indices, axis=None) -> Tensor:
+def take(x, indices, axis=None):
     """Slices at positions along an axis (None: of the flattened tensor).
 
     Negative indices count from the end; those outside are clipped.
@@ -472,7 +472,7 @@ def take(x, indices, axis=None) -> Tensor:
     return ga.gather(x, as_index(indices), axis_of(axis, x.ndim))
 
 
-def take_along_axis(x, indices, axis=None) -> Tensor:
+def take_along_axis(x, indices, axis=None):
     """One element for each index along an axis (None: of the flattened tensor)."""
     x, indices = tensor(x), as_index(indices)
     if axis is None:
@@ -484,7 +484,7 @@ def take_along_axis(x, indices, axis=None) -> Tensor:
     return ga.take_along_axis(x, indices, axis)
 
 
-def unravel_index(indices, shape) -> tuple[Tensor, ...]:
+def unravel_index(indices, shape):
     """Positions in a flattened tensor as positions along its axes, in the dtype of `indices`."""
     indices = tensor(indices)
     dtype = result_type(indices.dtype)

@@ -34,7 +34,7 @@ def promote(*operands) -> tuple[Tensor, ...]:
     return tuple(convert_to_tensor(x, dtype) for x in tensors)
 
 
-def convert_to_tensor(x, dtype=None, sparse=None, ragged=None) -> Tensor:
+def convert_to_tensor(x, dtype=None, sparse=None, ragged=None):
     """A tensor with the values of `x`.
 
     Args:
@@ -123,7 +123,7 @@ def _narrow_integer(array: np.ndarray) -> str | None:
     return narrow if fits else None
 
 
-def convert_to_numpy(x) -> np.ndarray:
+def convert_to_numpy(x):
     """A writable NumPy copy.
 
     Raises:
@@ -138,12 +138,12 @@ def convert_to_numpy(x) -> np.ndarray:
     return np.array(x)
 
 
-def is_tensor(x) -> bool:
+def is_tensor(x):
     """Whether `x` is a tensor of this backend."""
     return isinstance(x, Tensor)
 
 
-def shape(x) -> tuple:
+def shape(x):
     """Sizes; under trace some may be symbolic integers."""
     if isinstance(x, Tensor):
         return x.dims
@@ -152,6 +152,6 @@ def shape(x) -> tuple:
     return np.shape(x)
 
 
-def cast(x, dtype) -> Tensor:
+def cast(x, dtype):
     """`x` in another dtype, rounded as NumPy's `astype` does."""
     return convert_to_tensor(x, dtype=dtype)

@@ -68,14 +68,14 @@ _REDUCTIONS = {
 }
 
 
-def scatter(indices, values, shape) -> Tensor:
+def scatter(indices, values, shape):
     """Zeros of `shape` with `values` added at `indices` (their last axis indexes)."""
     values = convert_to_tensor(values)
     zeros = sh.full(tuple(shape), 0, values.dtype)
     return gather.scatter_nd_add(zeros, _indices(indices), values)
 
 
-def scatter_update(inputs, indices, updates, reduction=None) -> Tensor:
+def scatter_update(inputs, indices, updates, reduction=None):
     """`inputs` with `updates` written, or combined by `reduction`, at `indices`."""
     if reduction not in _REDUCTIONS:
         raise ValueError(f"Unsupported reduction: {reduction}")
@@ -103,7 +103,7 @@ def _static_starts(start_indices) -> tuple | None:
     return tuple(s if not hasattr(s, "item") else s.item() for s in starts)
 
 
-def slice(inputs, start_indices, shape) -> Tensor:
+def slice(inputs, start_indices, shape):
     """`shape` elements from `start_indices` on; -1 means up to the end of that axis.
 
     Starts that are tensors are clamped so that the slice lies inside.
@@ -130,14 +130,14 @@ def slice(inputs, start_indices, shape) -> Tensor:
     return sh.slice(inputs, starts, tuple(start + size for start, size in zip(starts, sizes)))
 
 
-def slice_update(inputs, start_indices, updates) -> Tensor:
+def slice_update(inputs, start_indices, updates):
     """`inputs` with `updates` written from `start_indices` on."""
     inputs = convert_to_tensor(inputs)
     updates = convert_to_tensor(updates, inputs.dtype)
     return sh.dynamic_update_slice(inputs, updates, convert_to_tensor(start_indices, "int32"))
 
 
-def unstack(x, num=None, axis=0) -> list[Tensor]:
+def unstack(x, num=None, axis=0):
     """The slices of `x` along `axis`, without that axis."""
     x = convert_to_tensor(x)
     axis = axis if axis >= 0 else axis + x.ndim
@@ -156,7 +156,7 @@ def unstack(x, num=None, axis=0) -> list[Tensor]:
     return slices
 
 
-def stop_gradient(variable) -> Tensor:
+def stop_gradient(variable):
     """The value, through which no gradient flows."""
     return sh.stop_gradient(convert_to_tensor(variable))
 

@@ -1,4 +1,4 @@
-"""The linear algebra of keras.ops."""
+"""The linear algebra of keras.ops; signatures are Keras's, to the letter."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _transposed(x: Tensor) -> Tensor:
     return sh.transpose(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
 
 
-def cholesky(a, upper=False) -> Tensor:
+def cholesky(a, upper=False):
     """L with L L^T = a, or U with U^T U = a.
 
     Raises:
@@ -51,7 +51,7 @@ def cholesky(a, upper=False) -> Tensor:
     return _transposed(low) if upper else low
 
 
-def cholesky_inverse(a, upper=False) -> Tensor:
+def cholesky_inverse(a, upper=False):
     """The inverse of the matrix whose Cholesky factor is `a`."""
     a = as_float(a)
     n = a.dims[-1]
@@ -62,32 +62,32 @@ def cholesky_inverse(a, upper=False) -> Tensor:
     return matmul(inverse, inverse, transpose_a=True)
 
 
-def det(a) -> Tensor:
+def det(a):
     """The determinant of the matrices in the last two axes."""
     return la.det(as_float(a))
 
 
-def eig(x) -> tuple[Tensor, Tensor]:
+def eig(x):
     """Complex eigenvalues and eigenvectors (columns)."""
     return la.eig(as_float(x))
 
 
-def eigh(x) -> tuple[Tensor, Tensor]:
+def eigh(x):
     """Eigenvalues in ascending order and eigenvectors (columns) of Hermitian matrices."""
     return la.eigh(as_float(x))
 
 
-def inv(a) -> Tensor:
+def inv(a):
     """The inverse of the matrices in the last two axes."""
     return la.inv(as_float(a))
 
 
-def lu_factor(x) -> tuple[Tensor, Tensor]:
+def lu_factor(x):
     """L and U in one matrix, and the row exchanges made (int32)."""
     return la.lu(as_float(x))
 
 
-def qr(x, mode="reduced") -> tuple[Tensor, Tensor]:
+def qr(x, mode="reduced"):
     """q and r of the QR decomposition.
 
     Raises:
@@ -126,14 +126,14 @@ def _batched(op: str, a, b) -> tuple[Tensor, Tensor, bool]:
     )
 
 
-def solve(a, b) -> Tensor:
+def solve(a, b):
     """x with a x = b; b holds vectors or matrices."""
     a, b, vector = _batched("solve", a, b)
     x = la.solve(a, b)
     return sh.squeeze(x, -1) if vector else x
 
 
-def solve_triangular(a, b, lower=False) -> Tensor:
+def solve_triangular(a, b, lower=False):
     """x with a x = b, reading only the upper (lower) triangle of a."""
     a, b, vector = _batched("solve_triangular", a, b)
     x = la.triangular_solve(a, b, lower)
@@ -144,7 +144,7 @@ def _epsilon(dtype: str) -> float:
     return float(np.finfo(np.float64 if dtype in ("float64", "complex128") else np.float32).eps)
 
 
-def lstsq(a, b, rcond=None) -> Tensor:
+def lstsq(a, b, rcond=None):
     """The least squares solution of a x = b, of least norm."""
     a, b, vector = _batched("lstsq", a, b)
     if rcond is None:
@@ -158,7 +158,7 @@ def _check_matrix(x: Tensor) -> None:
         raise ValueError(f"Expected input to have rank >= 2. Received input with shape {x.shape}.")
 
 
-def pinv(x, rcond=None) -> Tensor:
+def pinv(x, rcond=None):
     """The pseudo-inverse; singular values not above rcond times the largest count as 0.
 
     Raises:
@@ -173,7 +173,7 @@ def pinv(x, rcond=None) -> Tensor:
     return la.pinv(x, rcond)
 
 
-def matrix_rank(x, tol=None) -> Tensor:
+def matrix_rank(x, tol=None):
     """How many singular values lie above `tol`, as int32.
 
     Raises:
@@ -193,7 +193,7 @@ def matrix_rank(x, tol=None) -> Tensor:
 # Norms
 
 
-def norm(x, ord=None, axis=None, keepdims=False) -> Tensor:
+def norm(x, ord=None, axis=None, keepdims=False):
     """The norm of vectors (one axis) or matrices (two axes); of all elements by default.
 
     Args:

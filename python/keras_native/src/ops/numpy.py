@@ -1,4 +1,8 @@
-"""The NumPy namespace of keras.ops, grouped by family in the `_numpy_*` modules."""
+"""The NumPy namespace of keras.ops, grouped by family in the `_numpy_*` modules.
+
+Keras compares the signatures of a backend with its own, which carry no annotations: so these
+functions have none. Each returns a Tensor unless its text says otherwise.
+"""
 
 from keras_native.src.ops._numpy_create import (
     arange,
