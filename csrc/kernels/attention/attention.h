@@ -1,0 +1,50 @@
+// Attention of one head, for the drivers: plain descriptions of the problem and of one task, and the table
+// of functions. W, the type computed in, is double for float64 and float for all others.
+#pragma once
+
+#include <cstdint>
+
+#include "runtime/cpu.h"
+
+namespace native {
+
+struct AttentionShape {
+  int64_t batch, heads, key_heads, queries, keys, size, value_size;
+  double scale, dropout;
+  bool causal;
+  // Elements between neighbours along [batch, head, query, key]; 0 where broadcast.
+  int64_t bias_strides[4], mask_strides[4];
+};
+
+// Operands as the primitives have them; bias, mask and key may be null.
+struct AttentionInputs {
+  const AttentionShape* shape;
+  const void *q, *k, *v, *bias;
+  const uint8_t* mask;
+  const uint32_t* key;
+};
+
+struct AttentionForward : AttentionInputs {
+  void *out, *lse;
+};
+
+// One (batch, key head) and a range of its keys. dq is written by whoever has the first keys of all or by
+// nobody: each range of keys writes its part of dq, in W, of the shape of q, to dq_part if there are several.
+struct AttentionBackward : AttentionInputs {
+  const void *out, *lse, *ct, *ct_lse;  // ct_lse may be null
+  void *dq, *dk, *dv, *dq_part;         // dq_part is null if this range has all keys
+  void* ds;                             // the gradient of the scores; if not null, the only result
+};
+
+struct AttentionForwardTable {
+  int query_block;  // queries that one task should have
+  void (*run)(const AttentionForward& task, int64_t batch, int64_t head, int64_t first_query, int64_t queries,
+              void* scratch);
+  int64_t (*scratch)(const AttentionShape& shape);  // bytes
+};
+struct AttentionForwardTables {
+  AttentionForwardTable f16, bf16, f32, f64;
+};
+NATIVE_ISA_TABLE(AttentionForwardTables, attention_forward)
+
+}  // namespace native
