@@ -1,7 +1,9 @@
 // Drivers of attention: they read the problem, cut it into tasks and give each its scratch memory.
-#include <algorithm>
-
 #include "kernels/attention/attention.h"
+
+#include <algorithm>
+#include <cstring>
+
 #include "runtime/pool.h"
 #include "runtime/registry.h"
 
@@ -11,11 +13,16 @@ namespace {
 template <class Tables>
 auto table_of(const Tables& tables, DType dtype) -> decltype(&tables.f32) {
   switch (dtype) {
-    case DType::F16: return &tables.f16;
-    case DType::BF16: return &tables.bf16;
-    case DType::F32: return &tables.f32;
-    case DType::F64: return &tables.f64;
-    default: return nullptr;
+    case DType::F16:
+      return &tables.f16;
+    case DType::BF16:
+      return &tables.bf16;
+    case DType::F32:
+      return &tables.f32;
+    case DType::F64:
+      return &tables.f64;
+    default:
+      return nullptr;
   }
 }
 
@@ -56,7 +63,12 @@ struct Layout {
   }
   AttentionInputs inputs(const void* const* in) const {
     const auto optional = [in](int i) { return i < 0 ? nullptr : in[i]; };
-    return {&shape, in[0], in[1], in[2], optional(bias), static_cast<const uint8_t*>(optional(mask)),
+    return {&shape,
+            in[0],
+            in[1],
+            in[2],
+            optional(bias),
+            static_cast<const uint8_t*>(optional(mask)),
             static_cast<const uint32_t*>(optional(key))};
   }
 };
@@ -92,7 +104,81 @@ std::unique_ptr<Kernel> prepare_forward(const Problem& problem) {
   return std::make_unique<Forward>(layout, table);
 }
 
+// attention_grad and attention_score_grad, which have the same inputs.
+class Backward : public Kernel {
+ public:
+  Backward(const Layout& layout, bool has_lse_ct, bool scores, const Problem& p, const AttentionBackwardTable* table)
+      : layout_(layout),
+        has_lse_ct_(has_lse_ct),
+        scores_(scores),
+        result_bytes_(p.out[0].bytes()),
+        query_elements_(p.in[0].count()),
+        wide_(p.in[0].dtype == DType::F64 ? 8 : 4),
+        table_(table) {
+    // Few heads: their keys are shared out, so that about eight tasks have work.
+    const AttentionShape& s = layout_.shape;
+    const int64_t blocks = (s.keys + table->key_block - 1) / table->key_block, heads = s.batch * s.key_heads;
+    const int64_t wanted = std::clamp<int64_t>((8 + heads - 1) / heads, 1, blocks);
+    range_ = (blocks + wanted - 1) / wanted * table->key_block;
+    ranges_ = (s.keys + range_ - 1) / range_;
+  }
+  size_t scratch_bytes() const override {
+    return ranges_ == 1 || scores_ ? 0 : static_cast<size_t>(ranges_ * query_elements_) * wide_;
+  }
+  void run(const void* const* in, void* const* out, void* scratch) const override {
+    const AttentionShape& s = layout_.shape;
+    AttentionBackward all{};
+    static_cast<AttentionInputs&>(all) = layout_.inputs(in);
+    const void* const* rest = in + layout_.rest;
+    all.out = rest[0];
+    all.lse = rest[1];
+    all.ct = rest[2];
+    all.ct_lse = has_lse_ct_ ? rest[3] : nullptr;
+    if (scores_) {
+      all.ds = out[0];
+      std::memset(out[0], 0, result_bytes_);  // causal work leaves out what is 0
+    } else {
+      all.dq = out[0];
+      all.dk = out[1];
+      all.dv = out[2];
+    }
+    const size_t bytes = static_cast<size_t>(table_->scratch(s));
+    const bool parts = scratch_bytes() != 0;
+    pool::parallel_for(s.batch * s.key_heads * ranges_, [&](int64_t index) {
+      const int64_t part = index % ranges_, head = index / ranges_, first = part * range_;
+      AttentionBackward task = all;
+      if (parts) task.dq_part = static_cast<char*>(scratch) + part * query_elements_ * static_cast<int64_t>(wide_);
+      table_->run(task, head / s.key_heads, head % s.key_heads, first, std::min(range_, s.keys - first),
+                  pool::thread_scratch(bytes));
+    });
+    if (!parts) return;
+    constexpr int64_t kPiece = 32768;
+    pool::parallel_for((query_elements_ + kPiece - 1) / kPiece, [&](int64_t index) {
+      const int64_t first = index * kPiece;
+      table_->sum_parts(scratch, ranges_, query_elements_, first, std::min(kPiece, query_elements_ - first), out[0]);
+    });
+  }
+
+ private:
+  Layout layout_;
+  bool has_lse_ct_, scores_;
+  size_t result_bytes_;
+  int64_t query_elements_, range_, ranges_;
+  size_t wide_;
+  const AttentionBackwardTable* table_;
+};
+
+template <bool scores>
+std::unique_ptr<Kernel> prepare_backward(const Problem& problem) {
+  const auto* table = table_of(attention_backward(), problem.in[0].dtype);
+  const Layout layout(problem);
+  if (table == nullptr || layout.empty()) return nullptr;
+  return std::make_unique<Backward>(layout, problem.attrs.integer("has_lse_ct") != 0, scores, problem, table);
+}
+
 const Register forward{"attention", "flash", 10, prepare_forward};
+const Register backward{"attention_grad", "flash", 10, prepare_backward<false>};
+const Register score_grad{"attention_score_grad", "flash", 10, prepare_backward<true>};
 
 }  // namespace
 }  // namespace native

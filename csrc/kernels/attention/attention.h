@@ -28,12 +28,12 @@ struct AttentionForward : AttentionInputs {
   void *out, *lse;
 };
 
-// One (batch, key head) and a range of its keys. dq is written by whoever has the first keys of all or by
-// nobody: each range of keys writes its part of dq, in W, of the shape of q, to dq_part if there are several.
+// One (batch, key head) and a range of its keys. If there are several ranges, each writes its part of dq, in W
+// and of the shape of q, to its own dq_part.
 struct AttentionBackward : AttentionInputs {
   const void *out, *lse, *ct, *ct_lse;  // ct_lse may be null
-  void *dq, *dk, *dv, *dq_part;         // dq_part is null if this range has all keys
-  void* ds;                             // the gradient of the scores; if not null, the only result
+  void *dq, *dk, *dv, *dq_part;         // dq_part is null if the range is all keys
+  void* ds;                             // gradient of the scores: if not null, the only result
 };
 
 struct AttentionForwardTable {
@@ -46,5 +46,18 @@ struct AttentionForwardTables {
   AttentionForwardTable f16, bf16, f32, f64;
 };
 NATIVE_ISA_TABLE(AttentionForwardTables, attention_forward)
+
+struct AttentionBackwardTable {
+  int key_block;  // ranges of keys are multiples of it
+  void (*run)(const AttentionBackward& task, int64_t batch, int64_t key_head, int64_t first_key, int64_t keys,
+              void* scratch);
+  int64_t (*scratch)(const AttentionShape& shape);  // bytes
+  // dq[i] = sum over `parts` of dq_part[part * n + i] for `count` elements i from `first` on.
+  void (*sum_parts)(const void* dq_part, int64_t parts, int64_t n, int64_t first, int64_t count, void* dq);
+};
+struct AttentionBackwardTables {
+  AttentionBackwardTable f16, bf16, f32, f64;
+};
+NATIVE_ISA_TABLE(AttentionBackwardTables, attention_backward)
 
 }  // namespace native

@@ -2,7 +2,6 @@
 // the product with the values, panel by panel of queries, so that a panel's scores stay in the first-level
 // cache. Causal work ends at the diagonal, to within a panel for scores and a tile for values.
 #include "kernels/attention/attention.h"
-
 #include "kernels/attention/tile.h"
 
 namespace native {

@@ -24,8 +24,8 @@ constexpr int kRows = kVecBytes == 64 ? 12 : 6;
 template <class W>
 constexpr int kPanel = 2 * kLanes<W>;  // queries, or columns of values, in a panel
 
-constexpr int kKeyBlock = 128;    // keys at a time: scores and values of a block stay near
-constexpr int kQueryBlock = 128;  // queries of a task
+constexpr int kKeyBlock = 128;     // keys at a time: scores and values of a block stay near
+constexpr int kQueryBlock = 128;   // queries of a task
 constexpr float kMasked = -1e30f;  // score of a masked key: nothing beside any other, but finite
 
 static inline int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
@@ -51,8 +51,8 @@ enum class Write { Set, Add, ScaleAdd };
 
 // C[M][2 vectors] = A B, += A B, or = diag(scale) C + A B, summed over `depth`.
 template <int M, Write write, class W>
-inline __attribute__((always_inline)) void tile(W* c, int64_t c_row, const W* a, int64_t a_row, int64_t a_k,
-                                                const W* b, int64_t b_k, int64_t depth, const W* scale = nullptr) {
+inline __attribute__((always_inline)) void tile(W* c, int64_t c_row, const W* a, int64_t a_row, int64_t a_k, const W* b,
+                                                int64_t b_k, int64_t depth, const W* scale = nullptr) {
   constexpr int L = kLanes<W>;
   Vec<W> sum[M][2] = {};
   if constexpr (write == Write::ScaleAdd) {
