@@ -1,0 +1,139 @@
+"""Attention and its gradient.
+
+Tolerance: a score is a sum of `size` products, an output one of up to `keys` products with weights
+that sum to one; errors of scores stand in an exponent and act as relative errors of the weights.
+4 + sqrt(size) + sqrt(keys) / 2 times eps of the largest output covers both; the gradient has two
+such stages more.
+"""
+
+# ruff: noqa: C408 (dict(...) as it will be passed, by keyword)
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from bench.harness import Case, _numpy_dtype
+
+
+def _torch(causal, scale, grad):
+    def build(arrays):
+        import torch
+
+        def attend(q, k, v):
+            q, k, v = (t.transpose(1, 2) for t in (q, k, v))
+            return torch.nn.functional.scaled_dot_product_attention(
+                q, k, v, is_causal=causal, scale=scale
+            ).transpose(1, 2)
+
+        q, k, v = (torch.from_numpy(a) for a in arrays[:3])
+        if not grad:
+            return lambda: attend(q, k, v)
+        inputs = [t.requires_grad_() for t in (q, k, v)]
+        out, ct = attend(*inputs), torch.from_numpy(arrays[-1])
+        return lambda: torch.autograd.grad(out, inputs, ct, retain_graph=True)
+
+    return {"torch": build}
+
+
+def attention(
+    batch, queries, heads, size, keys=None, key_heads=None, value_size=None, bias=None, mask=None,
+    causal=False, dropout=0.0, dtype="float32", grad=False, lse_ct=False, scores=False, **more,
+) -> Case:  # fmt: skip
+    """One case; `bias` and `mask` are shapes, `scores` asks for attention_score_grad."""
+    keys, key_heads, value_size = keys or queries, key_heads or heads, value_size or size
+    kind = _numpy_dtype(dtype)
+    attrs = {
+        "scale": 1 / math.sqrt(size),
+        "causal": causal,
+        "dropout": dropout,
+        "has_bias": bias is not None,
+        "has_mask": mask is not None,
+    }
+    q, k = (batch, queries, heads, size), (batch, keys, key_heads, size)
+    v, out = (batch, keys, key_heads, value_size), (batch, queries, heads, value_size)
+    lse = (batch, heads, queries)
+    statistic = "float64" if dtype == "float64" else "float32"
+    inputs = [(q, dtype), (k, dtype), (v, dtype)]
+    inputs += [(bias, dtype)] if bias is not None else []
+    inputs += [(mask, "bool")] if mask is not None else []
+    inputs += [((2,), "uint32")] if dropout else []
+    forward = len(inputs)
+    if grad:
+        inputs += [(out, dtype), (lse, statistic), (out, dtype)]
+        inputs += [(lse, statistic)] if lse_ct else []
+
+    def make(rng):
+        given = []
+        for dims, name in inputs:
+            if name == "bool":
+                given.append(rng.random(dims) < 0.6)
+            elif name == "uint32":
+                given.append(rng.integers(0, 2**32, 2, np.uint32))
+            else:
+                given.append(rng.standard_normal(dims).astype(_numpy_dtype(name)))
+        if grad:  # what the forward pass gives
+            from keras_native.engine.primitive import REGISTRY
+
+            wide = [a.astype(np.float64) if a.dtype == kind else a for a in given[:forward]]
+            results = REGISTRY["attention"].reference(*wide, **attrs)
+            given[forward] = results[0].astype(kind)
+            given[forward + 1] = results[1].astype(statistic)
+        return given
+
+    half = 2 if causal else 1
+    products = batch * heads * queries * keys * (size + value_size) * 2 / half
+    name = "attention_score_grad" if scores else "attention_grad" if grad else "attention"
+    # Where out and lse are rounded to half precision, so is what is computed from them.
+    rounded = 4 if dtype in ("float16", "bfloat16") and grad else 1
+    return Case(
+        name,
+        inputs,
+        {**attrs, "has_lse_ct": lse_ct} if grad else attrs,
+        flops=products * (2.5 if grad else 1),
+        tol=(4 + math.sqrt(size) + math.sqrt(keys) / 2) * (3 if grad else 1) * rounded,
+        make=make,
+        peer=_torch(causal, attrs["scale"], grad) if more.get("speed") else None,
+        label=f"{dtype} B{batch} Sq{queries} Sk{keys} H{heads}/{key_heads} D{size}/{value_size}"
+        + (f" bias{list(bias)}" if bias is not None else "")
+        + (f" mask{list(mask)}" if mask is not None else "")
+        + (" lse_ct" if lse_ct else ""),
+        **more,
+    )
+
+
+_SMALL = [
+    dict(batch=2, queries=5, heads=3, size=8),
+    dict(batch=1, queries=130, heads=2, size=16, causal=True),
+    dict(batch=1, queries=40, heads=2, size=33, keys=200, value_size=19),
+    dict(batch=1, queries=200, heads=1, size=7, keys=40, causal=True),
+    dict(batch=1, queries=30, heads=2, size=64, keys=150, causal=True),
+    dict(batch=2, queries=20, heads=6, size=16, keys=33, key_heads=2, causal=True),
+    dict(batch=1, queries=1, heads=2, size=256, keys=70),
+    dict(batch=1, queries=9, heads=1, size=1, value_size=1),
+    dict(batch=2, queries=17, heads=2, size=12, keys=21, mask=(2, 1, 17, 21)),
+    dict(batch=2, queries=17, heads=2, size=12, keys=21, mask=(2, 1, 1, 21), causal=True),
+    dict(batch=2, queries=17, heads=2, size=12, keys=3, mask=(17, 3)),  # some without any key
+    dict(batch=2, queries=17, heads=2, size=12, keys=21, bias=(2, 17, 21)),
+    dict(batch=2, queries=17, heads=2, size=12, bias=(2, 1, 17, 1), mask=(1, 1, 17, 17)),
+    dict(batch=2, queries=18, heads=2, size=12, keys=21, dropout=0.3),
+    dict(batch=1, queries=150, heads=2, size=12, causal=True, dropout=0.5),
+    *(dict(batch=2, queries=20, heads=2, size=16, causal=True, dtype=t)
+      for t in ("float16", "bfloat16", "float64")),
+]  # fmt: skip
+_SPEED = [
+    dict(batch=b, queries=s, heads=8, size=d, causal=c, speed=True)
+    for b, s, d in ((16, 128, 32), (4, 512, 64), (1, 2048, 64))
+    for c in (False, True)
+]
+
+CASES = [
+    *(attention(**a) for a in _SMALL),
+    *(attention(**a, grad=True) for a in _SMALL),
+    attention(2, 17, 2, 12, keys=21, causal=True, grad=True, lse_ct=True),
+    attention(2, 17, 2, 12, keys=21, causal=True, grad=True, scores=True),
+    attention(2, 17, 2, 12, keys=3, mask=(17, 3), grad=True, scores=True),
+    *(attention(**a) for a in _SPEED),
+    *(attention(**a, grad=True) for a in _SPEED),
+]

@@ -1,0 +1,271 @@
+#include "kernels/softmax/softmax.h"
+
+#include "simd/element.h"
+#include "simd/math.h"
+
+namespace native {
+namespace NATIVE_ISA {
+namespace {
+
+using native::vabs;
+using native::vexp;
+using native::vlog1p;
+static inline vf64 vexp(vf64 x) {
+  for (int i = 0; i < kLanes<double>; ++i) x[i] = __builtin_exp(x[i]);
+  return x;
+}
+static inline vf64 vlog1p(vf64 x) {
+  for (int i = 0; i < kLanes<double>; ++i) x[i] = __builtin_log1p(x[i]);
+  return x;
+}
+static inline vf64 vabs(vf64 x) { return x < 0 ? -x : x; }
+static inline float log_of(float x) { return __builtin_logf(x); }
+static inline double log_of(double x) { return __builtin_log(x); }
+
+// Up to a vector of elements; the other lanes are `fill`.
+template <class T>
+Vec<Wide<T>> take(const T* p, int64_t n, Wide<T> fill) {
+  using W = Wide<T>;
+  if (n >= kLanes<W>) return vload(p);
+  W lanes[kLanes<W>];
+  for (int i = 0; i < kLanes<W>; ++i) lanes[i] = i < n ? get(p + i) : fill;
+  return load(lanes);
+}
+template <class T>
+void give(T* p, Vec<Wide<T>> v, int64_t n) {
+  using W = Wide<T>;
+  if (n >= kLanes<W>) return vstore(p, v);
+  W lanes[kLanes<W>];
+  store(lanes, v);
+  for (int64_t i = 0; i < n; ++i) put(p + i, lanes[i]);
+}
+
+constexpr double kInfinity = __builtin_inf();
+
+template <class T>
+Wide<T> maximum(const T* x, int64_t n) {
+  using W = Wide<T>;
+  constexpr int L = kLanes<W>;
+  const W lowest = static_cast<W>(-kInfinity);
+  Vec<W> top[2] = {splat(lowest), splat(lowest)};
+  int64_t i = 0;
+  for (; i + 2 * L <= n; i += 2 * L) {
+    top[0] = vmax(vload(x + i), top[0]);
+    top[1] = vmax(vload(x + i + L), top[1]);
+  }
+  for (; i < n; i += L) top[0] = vmax(take(x + i, n - i, lowest), top[0]);
+  return reduce_max<W>(vmax(top[0], top[1]));
+}
+
+// Sum of exp(x - top), each handed to keep(i, value, lanes left).
+template <class T, class Keep>
+Wide<T> exponentials(const T* x, int64_t n, Wide<T> top, const Keep& keep) {
+  using W = Wide<T>;
+  constexpr int L = kLanes<W>;
+  const W lowest = static_cast<W>(-kInfinity);
+  Vec<W> sum[2] = {};
+  int64_t i = 0;
+  for (; i + 2 * L <= n; i += 2 * L)
+    for (int u = 0; u < 2; ++u) {
+      const Vec<W> e = vexp(vload(x + i + u * L) - top);
+      keep(i + u * L, e, L);
+      sum[u] += e;
+    }
+  for (; i < n; i += L) {
+    const Vec<W> e = vexp(take(x + i, n - i, lowest) - top);
+    keep(i, e, n - i);
+    // Lanes that were filled up are NaN, not 0, where the row's maximum is minus infinity.
+    W lanes[L];
+    store(lanes, e);
+    sum[0] += take(lanes, n - i, W{0});
+  }
+  return reduce_add<W>(sum[0] + sum[1]);
+}
+// For sums alone.
+struct Forget {
+  template <class V>
+  void operator()(int64_t, V, int64_t) const {}
+};
+
+// out[i] = f(i, lanes left), vector by vector.
+template <class T, class F>
+void fill(T* out, int64_t n, const F& f) {
+  for (int64_t i = 0; i < n; i += kLanes<Wide<T>>) give(out + i, f(i, n - i), n - i);
+}
+// Sum of f(i, lanes left), which is 0 in the lanes beyond.
+template <class W, class F>
+W sum_of(int64_t n, const F& f) {
+  constexpr int L = kLanes<W>;
+  Vec<W> sum[2] = {};
+  int64_t i = 0;
+  for (; i + 2 * L <= n; i += 2 * L) {
+    sum[0] += f(i, L);
+    sum[1] += f(i + L, L);
+  }
+  for (; i < n; i += L) sum[0] += f(i, n - i);
+  return reduce_add<W>(sum[0] + sum[1]);
+}
+
+template <class T>
+void rows(const void* x_, void* y_, int64_t rows, int64_t n, bool log) {
+  using W = Wide<T>;
+  for (int64_t r = 0; r < rows; ++r) {
+    const T* x = static_cast<const T*>(x_) + r * n;
+    T* y = static_cast<T*>(y_) + r * n;
+    const W top = maximum(x, n);
+    if (log) {
+      const W total = log_of(exponentials(x, n, top, Forget{}));
+      fill(y, n, [=](int64_t i, int64_t left) { return (take(x + i, left, W{0}) - top) - total; });
+    } else if constexpr (sizeof(T) == sizeof(W)) {
+      const W total = exponentials(x, n, top, [y](int64_t i, Vec<W> e, int64_t left) { give(y + i, e, left); });
+      const W scale = 1 / total;
+      fill(y, n, [=](int64_t i, int64_t left) { return take(y + i, left, W{0}) * scale; });
+    } else {  // kept in half precision, exponentials would be rounded twice
+      const W scale = 1 / exponentials(x, n, top, Forget{});
+      fill(y, n, [=](int64_t i, int64_t left) { return vexp(take(x + i, left, W{0}) - top) * scale; });
+    }
+  }
+}
+
+template <class T>
+void rows_grad(const void* ct_, const void* y_, void* dx_, int64_t rows, int64_t n, bool log) {
+  using W = Wide<T>;
+  for (int64_t r = 0; r < rows; ++r) {
+    const T *ct = static_cast<const T*>(ct_) + r * n, *y = static_cast<const T*>(y_) + r * n;
+    T* dx = static_cast<T*>(dx_) + r * n;
+    if (log) {
+      const W sum = sum_of<W>(n, [=](int64_t i, int64_t left) { return take(ct + i, left, W{0}); });
+      fill(dx, n,
+           [=](int64_t i, int64_t left) { return take(ct + i, left, W{0}) - vexp(take(y + i, left, W{0})) * sum; });
+    } else {
+      const W sum =
+          sum_of<W>(n, [=](int64_t i, int64_t left) { return take(ct + i, left, W{0}) * take(y + i, left, W{0}); });
+      fill(dx, n, [=](int64_t i, int64_t left) { return take(y + i, left, W{0}) * (take(ct + i, left, W{0}) - sum); });
+    }
+  }
+}
+
+template <class T>
+void columns(const void* x_, void* y_, int64_t n, int64_t inner, int64_t count, bool log) {
+  using W = Wide<T>;
+  for (int64_t c = 0; c < count; c += kLanes<W>) {
+    const T* x = static_cast<const T*>(x_) + c;
+    T* y = static_cast<T*>(y_) + c;
+    const int64_t left = count - c;
+    Vec<W> top = splat(static_cast<W>(-kInfinity)), total{};
+    for (int64_t k = 0; k < n; ++k) top = vmax(take(x + k * inner, left, W{0}), top);
+    for (int64_t k = 0; k < n; ++k) total += vexp(take(x + k * inner, left, W{0}) - top);
+    if (log) {
+      for (int i = 0; i < kLanes<W>; ++i) total[i] = log_of(total[i]);
+      for (int64_t k = 0; k < n; ++k) give(y + k * inner, (take(x + k * inner, left, W{0}) - top) - total, left);
+    } else {
+      const Vec<W> scale = 1 / total;
+      for (int64_t k = 0; k < n; ++k) give(y + k * inner, vexp(take(x + k * inner, left, W{0}) - top) * scale, left);
+    }
+  }
+}
+
+template <class T>
+void columns_grad(const void* ct_, const void* y_, void* dx_, int64_t n, int64_t inner, int64_t count, bool log) {
+  using W = Wide<T>;
+  for (int64_t c = 0; c < count; c += kLanes<W>) {
+    const T *ct = static_cast<const T*>(ct_) + c, *y = static_cast<const T*>(y_) + c;
+    T* dx = static_cast<T*>(dx_) + c;
+    const int64_t left = count - c;
+    Vec<W> sum{};
+    for (int64_t k = 0; k < n; ++k) {
+      const Vec<W> g = take(ct + k * inner, left, W{0});
+      sum += log ? g : g * take(y + k * inner, left, W{0});
+    }
+    for (int64_t k = 0; k < n; ++k) {
+      const Vec<W> g = take(ct + k * inner, left, W{0}), v = take(y + k * inner, left, W{0});
+      give(dx + k * inner, log ? g - vexp(v) * sum : v * (g - sum), left);
+    }
+  }
+}
+
+template <class T>
+void label_loss(const void* x_, const int64_t* labels, void* loss_, int64_t rows, int64_t n) {
+  using W = Wide<T>;
+  for (int64_t r = 0; r < rows; ++r) {
+    const T* x = static_cast<const T*>(x_) + r * n;
+    T* loss = static_cast<T*>(loss_) + r;
+    if (labels[r] < 0 || labels[r] >= n) {
+      put(loss, W{0});
+      continue;
+    }
+    const W top = maximum(x, n);
+    put(loss, log_of(exponentials(x, n, top, Forget{})) - (get(x + labels[r]) - top));
+  }
+}
+
+template <class T>
+void label_loss_grad(const void* ct_, const void* x_, const int64_t* labels, void* dx_, int64_t rows, int64_t n) {
+  using W = Wide<T>;
+  for (int64_t r = 0; r < rows; ++r) {
+    const T* x = static_cast<const T*>(x_) + r * n;
+    T* dx = static_cast<T*>(dx_) + r * n;
+    const int64_t label = labels[r];
+    if (label < 0 || label >= n) {
+      fill(dx, n, [](int64_t, int64_t) { return Vec<W>{}; });
+      continue;
+    }
+    const W ct = get(static_cast<const T*>(ct_) + r), top = maximum(x, n);
+    const W inverse = 1 / exponentials(x, n, top, Forget{}), scale = ct * inverse;
+    fill(dx, n, [=](int64_t i, int64_t left) { return vexp(take(x + i, left, W{0}) - top) * scale; });
+    const W p = vexp(splat(get(x + label) - top))[0] * inverse;
+    put(dx + label, ct * (p - 1));
+  }
+}
+
+template <class T>
+void target_loss(const void* x_, const void* targets_, void* loss_, int64_t rows, int64_t n) {
+  using W = Wide<T>;
+  for (int64_t r = 0; r < rows; ++r) {
+    const T *x = static_cast<const T*>(x_) + r * n, *t = static_cast<const T*>(targets_) + r * n;
+    const W top = maximum(x, n), total = log_of(exponentials(x, n, top, Forget{}));
+    const W loss = sum_of<W>(n, [=](int64_t i, int64_t left) {
+      return take(t + i, left, W{0}) * (total - (take(x + i, left, W{0}) - top));
+    });
+    put(static_cast<T*>(loss_) + r, loss);
+  }
+}
+
+template <class T>
+void target_loss_grad(const void* ct_, const void* x_, const void* targets_, void* dx_, int64_t rows, int64_t n) {
+  using W = Wide<T>;
+  for (int64_t r = 0; r < rows; ++r) {
+    const T *x = static_cast<const T*>(x_) + r * n, *t = static_cast<const T*>(targets_) + r * n;
+    const W ct = get(static_cast<const T*>(ct_) + r), top = maximum(x, n);
+    const W mass = sum_of<W>(n, [=](int64_t i, int64_t left) { return take(t + i, left, W{0}); });
+    const W scale = mass / exponentials(x, n, top, Forget{});
+    fill(static_cast<T*>(dx_) + r * n, n, [=](int64_t i, int64_t left) {
+      return ct * (vexp(take(x + i, left, W{0}) - top) * scale - take(t + i, left, W{0}));
+    });
+  }
+}
+
+template <class T>
+void sigmoid_loss(const void* x_, const void* targets_, void* loss, int64_t n) {
+  using W = Wide<T>;
+  const T *x = static_cast<const T*>(x_), *t = static_cast<const T*>(targets_);
+  fill(static_cast<T*>(loss), n, [=](int64_t i, int64_t left) {
+    const Vec<W> v = take(x + i, left, W{0});
+    const Vec<W> positive = v < 0 ? Vec<W>{} : v;  // NaN stays
+    return (positive - v * take(t + i, left, W{0})) + vlog1p(vexp(-vabs(v)));
+  });
+}
+
+template <class T>
+constexpr SoftmaxTable make() {
+  return {rows<T>,        rows_grad<T>,        columns<T>,     columns_grad<T>, label_loss<T>, label_loss_grad<T>,
+          target_loss<T>, target_loss_grad<T>, sigmoid_loss<T>};
+}
+
+}  // namespace
+
+extern const SoftmaxTables softmax_tables;
+const SoftmaxTables softmax_tables = {make<Half>(), make<BFloat>(), make<float>(), make<double>()};
+
+}  // namespace NATIVE_ISA
+}  // namespace native
