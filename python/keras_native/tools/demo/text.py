@@ -148,9 +148,9 @@ def train(progress) -> Result:
         curves={"training": history["loss"], "held out": history["val_loss"]},
         lines=[
             f"loss on held-out text: {loss:.3f} nats a character",
-            f"a trigram model on the same: {trigram:.3f} (at least 0.15 more expected)",
+            f"a trigram model on the same: {trigram:.3f} (at least 0.25 more expected)",
             "it writes:",
             *("    " + line for line in written.splitlines()),
         ],
-        passed=loss < trigram - 0.15,
+        passed=loss < trigram - 0.25,
     )
