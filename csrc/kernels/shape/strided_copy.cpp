@@ -1,0 +1,251 @@
+#include "kernels/shape/strided_copy.h"
+
+#include <cstring>
+
+#include "kernels/shape/tasks.h"
+#include "runtime/cpu.h"
+
+#if NATIVE_X86
+#include <emmintrin.h>
+#endif
+
+namespace native {
+namespace {
+
+// Blocks of a transpose: whole cache lines on both sides, and a buffer that stays in the first-level cache
+// whatever the strides are (tiles moved directly would fight for the same sets at powers of two).
+constexpr int64_t kAcrossBytes = 128;
+constexpr int64_t kAlong = 64;
+constexpr int64_t kRowBlockBytes = 64 << 10;
+
+template <size_t N>
+struct Unsigned;
+template <>
+struct Unsigned<1> { using type = uint8_t; };
+template <>
+struct Unsigned<2> { using type = uint16_t; };
+template <>
+struct Unsigned<4> { using type = uint32_t; };
+template <>
+struct Unsigned<8> { using type = uint64_t; };
+
+template <size_t N, class F>
+void with_element(const F& body) {
+  body(typename Unsigned<N>::type{});
+}
+template <class F>
+void by_element(size_t element, const F& body) {
+  switch (element) {
+    case 1: return with_element<1>(body);
+    case 2: return with_element<2>(body);
+    case 4: return with_element<4>(body);
+    default: return with_element<8>(body);
+  }
+}
+
+template <class T>
+T get(const char* p) {
+  T value;
+  std::memcpy(&value, p, sizeof(T));
+  return value;
+}
+template <class T>
+void put(char* p, T value) {
+  std::memcpy(p, &value, sizeof(T));
+}
+
+template <class T>
+void copy_elements(const char* src, int64_t src_stride, char* dst, int64_t dst_stride, int64_t n) {
+  const int64_t s = src_stride * static_cast<int64_t>(sizeof(T)), d = dst_stride * static_cast<int64_t>(sizeof(T));
+  for (int64_t i = 0; i < n; ++i) put<T>(dst + i * d, get<T>(src + i * s));
+}
+
+template <class T>
+void fill_row(const char* src, char* dst, int64_t n) {
+  const T value = get<T>(src);
+  const int64_t head = std::min<int64_t>(n, 1024 / sizeof(T));
+  for (int64_t i = 0; i < head; ++i) put<T>(dst + i * sizeof(T), value);
+  const int64_t bytes = n * sizeof(T), step = head * sizeof(T);
+  for (int64_t at = step; at < bytes; at += step) std::memcpy(dst + at, dst, std::min(step, bytes - at));
+}
+
+#if NATIVE_X86
+template <class T>
+__m128i low_pairs(__m128i a, __m128i b) {
+  if constexpr (sizeof(T) == 1) return _mm_unpacklo_epi8(a, b);
+  if constexpr (sizeof(T) == 2) return _mm_unpacklo_epi16(a, b);
+  if constexpr (sizeof(T) == 4) return _mm_unpacklo_epi32(a, b);
+  return _mm_unpacklo_epi64(a, b);
+}
+template <class T>
+__m128i high_pairs(__m128i a, __m128i b) {
+  if constexpr (sizeof(T) == 1) return _mm_unpackhi_epi8(a, b);
+  if constexpr (sizeof(T) == 2) return _mm_unpackhi_epi16(a, b);
+  if constexpr (sizeof(T) == 4) return _mm_unpackhi_epi32(a, b);
+  return _mm_unpackhi_epi64(a, b);
+}
+
+// A square of 16-byte rows: log2(rows) perfect shuffles of the rows transpose it.
+template <class T>
+void transpose_square(const char* src, int64_t src_row, char* dst, int64_t dst_row) {
+  constexpr int n = 16 / sizeof(T);
+  __m128i a[n], b[n];
+  for (int i = 0; i < n; ++i) a[i] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(src + i * src_row));
+#pragma GCC unroll 4
+  for (int round = 1; round < n; round *= 2) {
+#pragma GCC unroll 16
+    for (int i = 0; i < n / 2; ++i) {
+      b[2 * i] = low_pairs<T>(a[i], a[i + n / 2]);
+      b[2 * i + 1] = high_pairs<T>(a[i], a[i + n / 2]);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < n; ++i) a[i] = b[i];
+  }
+  for (int i = 0; i < n; ++i) _mm_storeu_si128(reinterpret_cast<__m128i*>(dst + i * dst_row), a[i]);
+}
+#endif
+
+// dst[j][i] = src[i][j]; row strides in bytes, rows themselves contiguous.
+template <class T>
+void transpose_block(const char* src, int64_t src_row, char* dst, int64_t dst_row, int64_t across, int64_t along) {
+  alignas(64) char buffer[kAcrossBytes / sizeof(T) * kAlong * sizeof(T)];
+  constexpr int64_t row = kAlong * sizeof(T);
+  int64_t i = 0;
+#if NATIVE_X86
+  constexpr int64_t n = 16 / sizeof(T);
+  for (; i + n <= along; i += n) {
+    int64_t j = 0;
+    for (; j + n <= across; j += n)
+      transpose_square<T>(src + i * src_row + j * sizeof(T), src_row, buffer + j * row + i * sizeof(T), row);
+    for (; j < across; ++j)
+      copy_elements<T>(src + i * src_row + j * sizeof(T), src_row / sizeof(T), buffer + j * row + i * sizeof(T), 1, n);
+  }
+#endif
+  for (; i < along; ++i)
+    copy_elements<T>(src + i * src_row, 1, buffer + i * sizeof(T), kAlong, across);
+  for (int64_t j = 0; j < across; ++j) {
+    if (along == kAlong)
+      std::memcpy(dst + j * dst_row, buffer + j * row, row);
+    else
+      std::memcpy(dst + j * dst_row, buffer + j * row, along * sizeof(T));
+  }
+}
+
+}  // namespace
+
+StridedCopy::StridedCopy(size_t element, const Shape& dims, const Shape& src_strides, const Shape& dst_strides) {
+  std::vector<Axis> axes;
+  int64_t count = 1;
+  for (size_t i = 0; i < dims.size(); ++i) {
+    count *= dims[i];
+    if (dims[i] == 1) continue;
+    const Axis axis{dims[i], src_strides[i], dst_strides[i]};
+    // Neighbours that both layouts walk as one axis become one.
+    if (!axes.empty() && axes.back().src == axis.src * axis.size && axes.back().dst == axis.dst * axis.size) {
+      const int64_t size = axes.back().size * axis.size;
+      axes.back() = {size, axis.src, axis.dst};
+    } else {
+      axes.push_back(axis);
+    }
+  }
+  empty_ = count == 0;
+  if (empty_) return;
+  bytes_ = 2 * count * static_cast<int64_t>(element);
+  if (axes.empty()) axes.push_back({1, 1, 1});
+
+  // Wide elements become pairs of 8-byte ones; narrow ones that always move in pairs become wider.
+  while (element > 8) {
+    for (Axis& a : axes) a.src *= 2, a.dst *= 2;
+    axes.push_back({2, 1, 1});
+    element /= 2;
+  }
+  while (element < 8 && axes.back().src == 1 && axes.back().dst == 1 && axes.back().size % 2 == 0) {
+    bool even = true;
+    for (size_t i = 0; i + 1 < axes.size(); ++i) even = even && axes[i].src % 2 == 0 && axes[i].dst % 2 == 0;
+    if (!even) break;
+    for (size_t i = 0; i + 1 < axes.size(); ++i) axes[i].src /= 2, axes[i].dst /= 2;
+    element *= 2;
+    axes.back().size /= 2;
+    if (axes.back().size == 1 && axes.size() > 1) axes.pop_back();
+  }
+  element_ = element;
+
+  along_ = axes.back();
+  axes.pop_back();
+  const int64_t size = static_cast<int64_t>(element);
+  along_block_ = std::max<int64_t>(1, kRowBlockBytes / size);
+  inner_ = Inner::Elements;
+  if (along_.dst == 1 && along_.src == 1) {
+    inner_ = Inner::Rows;
+  } else if (along_.dst == 1 && along_.src == 0) {
+    inner_ = Inner::Fill;
+  } else if (along_.dst == 1 && along_.size >= 4) {
+    for (size_t i = 0; i < axes.size(); ++i) {
+      if (axes[i].src != 1 || axes[i].size < 4) continue;
+      inner_ = Inner::Transpose;
+      across_ = axes[i];
+      axes.erase(axes.begin() + static_cast<int64_t>(i));
+      across_block_ = kAcrossBytes / size;
+      along_block_ = kAlong;
+      break;
+    }
+  }
+  outer_ = axes;
+  units_ = ceil_div(across_.size, across_block_) * ceil_div(along_.size, along_block_);
+  for (const Axis& a : outer_) units_ *= a.size;
+}
+
+void StridedCopy::run(const void* src, void* dst) const {
+  if (empty_) return;
+  parallel_ranges(units_, bytes_, [&](int64_t first, int64_t last) {
+    units(static_cast<const char*>(src), static_cast<char*>(dst), first, last);
+  });
+}
+
+// A unit is one block of the inner axes at one position of the outer ones; blocks vary fastest.
+void StridedCopy::units(const char* src, char* dst, int64_t first, int64_t last) const {
+  const int64_t size = static_cast<int64_t>(element_);
+  const int64_t along_blocks = ceil_div(along_.size, along_block_);
+  const int64_t blocks = ceil_div(across_.size, across_block_) * along_blocks;
+  int64_t index[64], rest = first / blocks;
+  const int rank = static_cast<int>(outer_.size());
+  int64_t s = 0, d = 0;
+  for (int i = rank - 1; i >= 0; --i) {
+    index[i] = rest % outer_[i].size;
+    rest /= outer_[i].size;
+    s += index[i] * outer_[i].src;
+    d += index[i] * outer_[i].dst;
+  }
+  by_element(element_, [&](auto zero) {
+    using T = decltype(zero);
+    int64_t block = first % blocks;
+    for (int64_t unit = first; unit < last; ++unit) {
+      const int64_t i = block % along_blocks * along_block_, n = std::min(along_block_, along_.size - i);
+      const char* from = src + (s + i * along_.src) * size;
+      char* to = dst + (d + i * along_.dst) * size;
+      switch (inner_) {
+        case Inner::Rows: std::memcpy(to, from, n * size); break;
+        case Inner::Fill: fill_row<T>(from, to, n); break;
+        case Inner::Elements: copy_elements<T>(from, along_.src, to, along_.dst, n); break;
+        case Inner::Transpose: {
+          const int64_t j = block / along_blocks * across_block_;
+          transpose_block<T>(from + j * size, along_.src * size, to + j * across_.dst * size, across_.dst * size,
+                             std::min(across_block_, across_.size - j), n);
+          break;
+        }
+      }
+      if (++block < blocks) continue;
+      block = 0;
+      for (int a = rank - 1; a >= 0; --a) {
+        s += outer_[a].src;
+        d += outer_[a].dst;
+        if (++index[a] < outer_[a].size) break;
+        s -= outer_[a].size * outer_[a].src;
+        d -= outer_[a].size * outer_[a].dst;
+        index[a] = 0;
+      }
+    }
+  });
+}
+
+}  // namespace native
