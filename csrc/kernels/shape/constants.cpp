@@ -14,19 +14,44 @@ template <class F>
 bool with_type(DType dtype, const F& body) {
   switch (dtype) {
     case DType::Bool:
-    case DType::U8: body(uint8_t{}); return true;
-    case DType::U16: body(uint16_t{}); return true;
-    case DType::U32: body(uint32_t{}); return true;
-    case DType::U64: body(uint64_t{}); return true;
-    case DType::I8: body(int8_t{}); return true;
-    case DType::I16: body(int16_t{}); return true;
-    case DType::I32: body(int32_t{}); return true;
-    case DType::I64: body(int64_t{}); return true;
-    case DType::F16: body(F16{}); return true;
-    case DType::BF16: body(Bf16{}); return true;
-    case DType::F32: body(float{}); return true;
-    case DType::F64: body(double{}); return true;
-    default: return false;
+    case DType::U8:
+      body(uint8_t{});
+      return true;
+    case DType::U16:
+      body(uint16_t{});
+      return true;
+    case DType::U32:
+      body(uint32_t{});
+      return true;
+    case DType::U64:
+      body(uint64_t{});
+      return true;
+    case DType::I8:
+      body(int8_t{});
+      return true;
+    case DType::I16:
+      body(int16_t{});
+      return true;
+    case DType::I32:
+      body(int32_t{});
+      return true;
+    case DType::I64:
+      body(int64_t{});
+      return true;
+    case DType::F16:
+      body(F16{});
+      return true;
+    case DType::BF16:
+      body(Bf16{});
+      return true;
+    case DType::F32:
+      body(float{});
+      return true;
+    case DType::F64:
+      body(double{});
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -65,7 +90,8 @@ std::unique_ptr<Kernel> prepare_full(const Problem& p) {
 
 class Iota : public Kernel {
  public:
-  explicit Iota(const Spec& spec) : dtype_(spec.dtype), count_(spec.count()), bytes_(static_cast<int64_t>(spec.bytes())) {}
+  explicit Iota(const Spec& spec)
+      : dtype_(spec.dtype), count_(spec.count()), bytes_(static_cast<int64_t>(spec.bytes())) {}
   void run(const void* const*, void* const* out, void*) const override {
     with_type(dtype_, [&](auto zero) {
       using T = decltype(zero);

@@ -8,7 +8,7 @@
 namespace native {
 
 struct Bf16 {
-  uint16_t bits = 0;
+  uint16_t bits;
   Bf16() = default;
   explicit Bf16(float x) {
     const uint32_t u = std::bit_cast<uint32_t>(x);
@@ -19,7 +19,7 @@ struct Bf16 {
 };
 
 struct F16 {
-  uint16_t bits = 0;
+  uint16_t bits;
   F16() = default;
   explicit F16(float x) {
     const uint32_t u = std::bit_cast<uint32_t>(x), sign = (u >> 16) & 0x8000, magnitude = u & 0x7fffffff;

@@ -67,7 +67,9 @@ std::unique_ptr<Kernel> prepare_flip(const Problem& p) {
 // Several copies into parts of the output; `input` says which operand each reads.
 class Parts : public Kernel {
  public:
-  void add(size_t input, int64_t dst_offset, StridedCopy copy) { parts_.push_back({input, dst_offset, std::move(copy)}); }
+  void add(size_t input, int64_t dst_offset, StridedCopy copy) {
+    parts_.push_back({input, dst_offset, std::move(copy)});
+  }
   void run(const void* const* in, void* const* out, void*) const override {
     for (const Part& part : parts_) part.copy.run(in[part.input], static_cast<char*>(out[0]) + part.dst_offset);
   }

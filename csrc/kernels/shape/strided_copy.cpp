@@ -21,13 +21,21 @@ constexpr int64_t kRowBlockBytes = 64 << 10;
 template <size_t N>
 struct Unsigned;
 template <>
-struct Unsigned<1> { using type = uint8_t; };
+struct Unsigned<1> {
+  using type = uint8_t;
+};
 template <>
-struct Unsigned<2> { using type = uint16_t; };
+struct Unsigned<2> {
+  using type = uint16_t;
+};
 template <>
-struct Unsigned<4> { using type = uint32_t; };
+struct Unsigned<4> {
+  using type = uint32_t;
+};
 template <>
-struct Unsigned<8> { using type = uint64_t; };
+struct Unsigned<8> {
+  using type = uint64_t;
+};
 
 template <size_t N, class F>
 void with_element(const F& body) {
@@ -36,10 +44,14 @@ void with_element(const F& body) {
 template <class F>
 void by_element(size_t element, const F& body) {
   switch (element) {
-    case 1: return with_element<1>(body);
-    case 2: return with_element<2>(body);
-    case 4: return with_element<4>(body);
-    default: return with_element<8>(body);
+    case 1:
+      return with_element<1>(body);
+    case 2:
+      return with_element<2>(body);
+    case 4:
+      return with_element<4>(body);
+    default:
+      return with_element<8>(body);
   }
 }
 
@@ -121,8 +133,7 @@ void transpose_block(const char* src, int64_t src_row, char* dst, int64_t dst_ro
       copy_elements<T>(src + i * src_row + j * sizeof(T), src_row / sizeof(T), buffer + j * row + i * sizeof(T), 1, n);
   }
 #endif
-  for (; i < along; ++i)
-    copy_elements<T>(src + i * src_row, 1, buffer + i * sizeof(T), kAlong, across);
+  for (; i < along; ++i) copy_elements<T>(src + i * src_row, 1, buffer + i * sizeof(T), kAlong, across);
   for (int64_t j = 0; j < across; ++j) {
     if (along == kAlong)
       std::memcpy(dst + j * dst_row, buffer + j * row, row);
@@ -224,9 +235,15 @@ void StridedCopy::units(const char* src, char* dst, int64_t first, int64_t last)
       const char* from = src + (s + i * along_.src) * size;
       char* to = dst + (d + i * along_.dst) * size;
       switch (inner_) {
-        case Inner::Rows: std::memcpy(to, from, n * size); break;
-        case Inner::Fill: fill_row<T>(from, to, n); break;
-        case Inner::Elements: copy_elements<T>(from, along_.src, to, along_.dst, n); break;
+        case Inner::Rows:
+          std::memcpy(to, from, n * size);
+          break;
+        case Inner::Fill:
+          fill_row<T>(from, to, n);
+          break;
+        case Inner::Elements:
+          copy_elements<T>(from, along_.src, to, along_.dst, n);
+          break;
         case Inner::Transpose: {
           const int64_t j = block / along_blocks * across_block_;
           transpose_block<T>(from + j * size, along_.src * size, to + j * across_.dst * size, across_.dst * size,

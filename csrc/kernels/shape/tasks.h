@@ -23,6 +23,7 @@ inline int64_t task_count(int64_t units, int64_t bytes) {
 // Calls body(first, last) on consecutive ranges that cover [0, units).
 template <class F>
 void parallel_ranges(int64_t units, int64_t bytes, const F& body) {
+  if (units == 0) return;
   const int64_t tasks = task_count(units, bytes);
   pool::parallel_for(tasks, [&](int64_t task) { body(units * task / tasks, units * (task + 1) / tasks); });
 }

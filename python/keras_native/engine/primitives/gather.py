@@ -66,7 +66,7 @@ _gather = Primitive(
     shape=_gather_shape,
     reference=lambda x, indices, *, axis: np.take(x, _wrap(indices, x.shape[axis]), axis=axis),
     vjp=lambda ct, out, x, indices, *, axis: (
-        scatter_add(zeros(x.dims, ct.dtype), indices, ct, axis),
+        _gather_grad(indices, ct, axis=axis, size=x.dims[axis]),
         None,
     ),
 )
@@ -120,6 +120,29 @@ def scatter_add(x: Tensor, indices: Tensor, updates: Tensor, axis: int) -> Tenso
         updates: sizes x.dims[:axis] + indices.dims + x.dims[axis + 1:], x's dtype.
     """
     return _scatter_add(x, indices, updates, axis=normal_axis("scatter_add", axis, x.ndim))
+
+
+# gather_grad: scatter_add into zeros that are never written, let alone read
+
+
+def _gather_grad_shape(indices, ct, *, axis, size):
+    _check_indices("gather_grad", ct, indices)
+    if ct.ndim < indices.ndim + axis:
+        raise ValueError(f"gather_grad: ranks do not fit: {signature([indices, ct])}")
+    return ct.dims[:axis] + (size,) + ct.dims[axis + indices.ndim :], ct.dtype
+
+
+def _gather_grad_reference(indices, ct, *, axis, size):
+    dims = ct.shape[:axis] + (size,) + ct.shape[axis + indices.ndim :]
+    return _scatter_add_reference(np.zeros(dims, ct.dtype), indices, ct, axis=axis)
+
+
+_gather_grad = Primitive(
+    "gather_grad",
+    shape=_gather_grad_shape,
+    reference=_gather_grad_reference,
+    vjp=lambda ct, out, indices, updates, *, axis, size: (None, gather(ct, indices, axis)),
+)
 
 
 # take_along_axis and its inverse

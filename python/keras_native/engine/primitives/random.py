@@ -1,8 +1,10 @@
 """Random numbers by counter: Philox4x32-10 (Salmon et al., 2011).
 
 A key of two uint32 and an element's flat index determine its bits, so results do not depend on
-threads, instruction sets or order. The counter of block i of four words is
-(i mod 2^32, i div 2^32, 0, 0); 32-bit elements take one word each, 64-bit elements two, low word first.
+threads, instruction sets or order. Block i of four words has the counter (i mod 2^32, i div 2^32,
+0, 0). Blocks go in groups of 16, whose words are laid out word by word: element 64 g + 16 w + j is
+word w of block 16 g + j. A 64-bit element takes two words of a block, the lower half first: element
+32 g + 16 h + j is words 2 h and 2 h + 1 of block 16 g + j.
 """
 
 from __future__ import annotations
@@ -39,13 +41,23 @@ def philox(key: np.ndarray, blocks: int) -> np.ndarray:
     return np.stack([c0, c1, c2, c3], axis=-1).astype(np.uint32)
 
 
+def _groups(key, groups):
+    """Words of whole groups: uint32 [groups, 4, 16]."""
+    return philox(key, 16 * groups).reshape(groups, 16, 4).transpose(0, 2, 1)
+
+
+def _wide_groups(key, groups):
+    """64-bit words of whole groups: uint64 [groups, 2, 16]."""
+    words = _groups(key, groups).astype(np.uint64)
+    return words[:, 0::2] | (words[:, 1::2] << np.uint64(32))
+
+
 def _words(key, count):
-    return philox(key, -(-count // 4)).reshape(-1)[:count]
+    return _groups(key, -(-count // 64)).reshape(-1)[:count]
 
 
 def _wide_words(key, count):
-    words = philox(key, -(-count // 2)).reshape(-1, 2).astype(np.uint64)[:count]
-    return words[:, 0] | (words[:, 1] << np.uint64(32))
+    return _wide_groups(key, -(-count // 32)).reshape(-1)[:count]
 
 
 def _check_key(op, key):
@@ -111,14 +123,15 @@ def random_uniform(key: Tensor, dims, dtype: str = "float32") -> Tensor:
     return _random_uniform(key, dims=tuple(dims), dtype=dtype)
 
 
-# normal: Box-Muller on neighbouring words, two results for two words
+# normal: Box-Muller on two words of a block, for the two elements in their places
 
 
 def _unit(words, dtype):
     """Words as numbers in (0, 1], in the arithmetic that the kernels use."""
     if dtype == "float64":
         return ((words >> np.uint64(11)) + np.uint64(1)) * 2.0**-53
-    return (words.astype(np.float32) * np.float32(2**-32) + np.float32(2**-33)).astype(np.float64)
+    halves = (words >> np.uint32(1)).astype(np.float32)
+    return (halves * np.float32(2**-31) + np.float32(2**-32)).astype(np.float64)
 
 
 def _turn(words, dtype):
@@ -130,10 +143,11 @@ def _turn(words, dtype):
 
 def _normal_reference(key, *, dims, dtype):
     count = math.prod(dims)
-    words = (_wide_words if dtype == "float64" else _words)(key, count + count % 2)
-    radius = np.sqrt(-2 * np.log(_unit(words[0::2], dtype)))
-    angle = np.pi * _turn(words[1::2].copy(), dtype)
-    pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
+    wide = dtype == "float64"
+    words = _wide_groups(key, -(-count // 32)) if wide else _groups(key, -(-count // 64))
+    radius = np.sqrt(-2 * np.log(_unit(words[:, 0::2], dtype)))
+    angle = np.pi * _turn(np.ascontiguousarray(words[:, 1::2]), dtype)
+    pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=2)
     return pairs.reshape(-1)[:count].reshape(dims).astype(dtypes.NUMPY[dtype])
 
 

@@ -32,6 +32,11 @@ def widen(x: np.ndarray) -> np.ndarray:
     return x.astype(np.float32) if dtypes.from_numpy(x.dtype) in _HALF else x
 
 
+def _same_dtype(ufunc):
+    """A reduction by a ufunc that keeps the dtype of integers (NumPy widens their sums)."""
+    return lambda x, axis, keepdims: ufunc.reduce(x, axis=axis, keepdims=keepdims, dtype=x.dtype)
+
+
 def _reduced(x, axes, keepdims):
     if keepdims:
         return tuple(1 if i in axes else d for i, d in enumerate(x.dims))
@@ -90,7 +95,10 @@ def _call(primitive, x, axes, keepdims):
 # sum, mean
 
 _sum = _reduction(
-    "reduce_sum", "numeric", np.sum, lambda ct, out, x, *, axes, keepdims: (_spread(ct, x, axes),)
+    "reduce_sum",
+    "numeric",
+    _same_dtype(np.add),
+    lambda ct, out, x, *, axes, keepdims: (_spread(ct, x, axes),),
 )
 
 
@@ -156,7 +164,7 @@ def _exclusive_prod(x, reverse):
     return cumprod(_shifted(x, x.ndim - 1, 1, reverse), x.ndim - 1, reverse)
 
 
-_prod = _reduction("reduce_prod", "numeric", np.prod, _prod_vjp)
+_prod = _reduction("reduce_prod", "numeric", _same_dtype(np.multiply), _prod_vjp)
 
 
 def reduce_prod(x: Tensor, axes=None, keepdims: bool = False) -> Tensor:

@@ -1,0 +1,109 @@
+"""Random numbers: equal bits everywhere, known answers, distributions."""
+
+import numpy as np
+import pytest
+from keras_native import _core
+from keras_native.engine.primitives import random as ops
+from keras_native.engine.tensor import from_numpy
+
+from bench import harness
+from bench.cases import random as table
+
+CASES = harness.test_cases(table.CASES)
+KEY = from_numpy(np.array([12, 34], np.uint32))
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_forward(case):
+    harness.check_forward(case)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_same_bits_on_every_instruction_set(case):
+    arrays, before, first = case.arrays(), _core.isa(), None
+    try:
+        for isa in harness.isas():
+            _core.set_isa(isa)
+            bits = [r.tobytes() for r in harness.run(case, arrays)]
+            first = first or bits
+            assert bits == first, isa
+    finally:
+        _core.set_isa(before)
+
+
+def test_gradient_of_dropout():
+    for case in CASES:
+        if case.op == "random_bernoulli_scale" and case.inputs[0][1] == "float32":
+            harness.check_gradient(case)
+
+
+def test_kernels_take_every_case():
+    assert not [c for c in CASES if harness.kernel_of(c) is None]
+
+
+def test_known_answers():
+    """The vectors published with Philox4x32-10 whose upper counters are 0."""
+    zero = ops.philox(np.zeros(2, np.uint32), 1)[0]
+    assert [hex(w) for w in zero] == ["0x6627e8d5", "0xe169c58d", "0xbc57ac4c", "0x9b00dbd8"]
+    bits = ops.random_bits(from_numpy(np.zeros(2, np.uint32)), (64,)).numpy()
+    assert bits[::16].tolist() == zero.tolist()
+
+
+N = 1 << 18
+
+
+def _moments(x):
+    x = x.astype(np.float64)
+    return x.mean(), x.var(), (x**4).mean()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_distributions(dtype):
+    u = ops.random_uniform(KEY, (N,), dtype).numpy().astype(np.float64)
+    # A coarse grid in [0, 1) has its mean half a step below one half.
+    step = {"float16": 2.0**-11, "bfloat16": 2.0**-8}.get(dtype, 0)
+    assert u.min() >= 0 and u.max() < 1 and abs(u.mean() - 0.5 + step / 2) < 5 * 0.2887 / N**0.5
+    mean, var, fourth = _moments(ops.random_normal(KEY, (N,), dtype).numpy())
+    assert abs(mean) < 5 / N**0.5 and abs(var - 1) < 5 * (2 / N) ** 0.5
+    assert abs(fourth - 3) < 5 * (96 / N) ** 0.5
+    x = ops.random_truncated_normal(KEY, (N,), dtype).numpy()
+    mean, var, _ = _moments(x)
+    assert abs(x.astype(np.float32)).max() <= 2
+    assert abs(mean) < 5 / N**0.5 and abs(var - 0.7737413) < 5 / N**0.5
+
+
+def test_dropout_keeps_the_mean_and_the_dropped():
+    x = from_numpy(np.ones(N, np.float32))
+    y = ops.random_bernoulli_scale(x, KEY, 0.25).numpy()
+    assert set(np.unique(y)) == {np.float32(0), np.float32(1 / 0.75)}
+    assert abs(y.mean() - 1) < 5 * (0.25 / 0.75 / N) ** 0.5
+    assert (ops.random_bernoulli_scale(x, KEY, 0.25).numpy() == y).all()
+
+
+def test_randint_covers_its_range():
+    low, high = (from_numpy(np.int32(v)) for v in (-3, 4))
+    values, counts = np.unique(ops.randint(KEY, (N,), low, high).numpy(), return_counts=True)
+    assert values.tolist() == list(range(-3, 4))
+    assert abs(counts - N / 7).max() < 5 * (N / 7) ** 0.5
+
+
+BAD = from_numpy(np.zeros(3, np.uint32))
+
+
+@pytest.mark.parametrize(
+    "call, error, words",
+    [
+        (lambda: ops.random_bits(BAD, (2,)), ValueError, r"random_bits.*uint32\(3,\)"),
+        (lambda: ops.random_normal(KEY, (2,), "int32"), TypeError, "random_normal.*int32"),
+        (lambda: ops.random_bernoulli_scale(KEY, KEY, 0.5), TypeError, "bernoulli.*uint32"),
+        (
+            lambda: ops.random_bernoulli_scale(from_numpy(np.zeros(2)), KEY, 1.5),
+            ValueError,
+            "rate must be in",
+        ),
+        (lambda: ops.randint(KEY, (2,), KEY, KEY), TypeError, "randint"),
+    ],
+)
+def test_wrong_input(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
