@@ -25,7 +25,7 @@ class StridedCopy {
   size_t element_ = 1;
   Inner inner_ = Inner::Rows;
   std::vector<Axis> outer_;  // slowest first
-  Axis across_{1, 0, 0};     // of a transpose: contiguous in the source
+  Axis across_{1, 0, 0};     // rows of a block; of a transpose the axis that is contiguous in the source
   Axis along_{1, 1, 1};      // innermost
   int64_t across_block_ = 1, along_block_ = 1;
   int64_t units_ = 0, bytes_ = 0;
