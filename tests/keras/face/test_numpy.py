@@ -388,6 +388,9 @@ def test_negative_zero_is_less_than_zero():
     assert int(knp.argmin(x)) == 1
     assert int(knp.argmax(knp.flip(x))) == 1
     assert knp.signbit(x).numpy().tolist() == [False, True]
+    assert knp.signbit(knp.copysign(1.0, x)).numpy().tolist() == [False, True]
+    assert knp.copysign(x, 0.0).numpy().tolist() == [0.0, 0.0]
+    assert knp.signbit(knp.copysign(x, -0.0)).numpy().tolist() == [True, True]
 
 
 @pytest.mark.parametrize("method", ["linear", "lower", "higher", "midpoint", "nearest"])

@@ -82,14 +82,16 @@ def unbroadcast(ct: Tensor, dims: tuple) -> Tensor:
 
 
 @lru_cache(maxsize=4096)
-def _eager_scalar(value, dtype: str) -> Tensor:
+def _eager_scalar(value, dtype: str, negative_zero: bool) -> Tensor:
+    # A key of its own: -0.0 is equal to 0.0.
     return from_numpy(np.asarray(value, dtypes.NUMPY[dtype]))
 
 
 def scalar(value, dtype: str) -> Tensor:
     """A tensor of shape () from a Python number; recorded as a constant under trace."""
     if STATE.trace is None:
-        return _eager_scalar(value, dtype)
+        negative = type(value) is float and value == 0 and math.copysign(1, value) < 0
+        return _eager_scalar(value, dtype, negative)
     from keras_native.engine.primitives.shape import full
 
     return full((), value, dtype)
