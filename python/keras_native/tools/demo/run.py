@@ -55,9 +55,9 @@ def main(arguments: list[str]) -> int:
         mark = "[green]passed[/]" if result.passed else "[red]failed[/]"
         console.print(f"[bold]{result.title}[/]: {mark}, {result.seconds:.1f} s")
         for line in result.lines:
-            console.print("  " + line, markup=False)
+            console.print("  " + line, markup=False, soft_wrap=True)
         for line in cost.report(result.model, *result.step):
-            console.print("  " + line, markup=False)
+            console.print("  " + line, markup=False, soft_wrap=True)
         console.print()
     same = check_saved(results, folder, console)
     picture = curves.draw({r.title: r.curves for r in results.values()}, folder)
@@ -115,7 +115,8 @@ def check_saved(results, folder, console) -> bool:
         colour = "green" if verdict == "equal" else "red"
         console.print(
             f"{name}.keras, loaded in a fresh process: {count} predictions, "
-            f"[{colour}]{'equal to the last bit' if verdict == 'equal' else 'not equal'}[/]"
+            f"[{colour}]{'equal to the last bit' if verdict == 'equal' else 'not equal'}[/]",
+            soft_wrap=True,
         )
     for name in results:
         with contextlib.suppress(FileNotFoundError):
