@@ -349,8 +349,6 @@ _score_grad = Primitive(
     "attention_score_grad",
     shape=_score_grad_shape,
     reference=lambda *inputs, **attrs: _ds_arrays(*inputs, **attrs)[0],
-    vjp=lambda ct, out, *inputs, **attrs: vjp_through(
-        lambda *a: _ds(*a, **attrs)[0], ct, inputs
-    ),
+    vjp=lambda ct, out, *inputs, **attrs: vjp_through(lambda *a: _ds(*a, **attrs)[0], ct, inputs),
     decompose=lambda *inputs, **attrs: _ds(*inputs, **attrs)[0],
 )

@@ -511,9 +511,7 @@ def _group_grad_reference(ct, x, *gamma, groups, eps, has_gamma, has_beta):
     normal, rstd = _standardise_array(x.reshape(dims), inner, eps)
     scale = gamma[0].reshape(dims[-2:]) if gamma else None
     outer = tuple(range(x.ndim - 1))
-    dx, *rest = _gradient_arrays(
-        ct.reshape(dims), normal, rstd, scale, inner, outer, has_beta
-    )
+    dx, *rest = _gradient_arrays(ct.reshape(dims), normal, rstd, scale, inner, outer, has_beta)
     return (dx.reshape(x.shape), *(r.reshape(x.shape[-1:]) for r in rest))
 
 
