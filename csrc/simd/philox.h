@@ -1,12 +1,24 @@
+<<<<<<< HEAD
 // Philox4x32-10 (Salmon et al., 2011), one block of four words at a time: the counter is the block's index,
 // so any element's bits can be had by themselves. Included by *.simd.cpp units only.
 #pragma once
 
 #include <stdint.h>
+=======
+// Philox4x32-10 (Salmon, Moraes, Dror, Shaw, 2011) on vectors of counters. Included by *.simd.cpp units only.
+#pragma once
+
+#include "simd/vec.h"
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+>>>>>>> 76c0222 (Kernels of reductions, gathers, scatters, sorts and random numbers; their tables of cases)
 
 namespace native {
 namespace {
 
+<<<<<<< HEAD
 static inline void philox_block(const uint32_t* key, uint64_t index, uint32_t* words) {
   uint32_t c0 = static_cast<uint32_t>(index), c1 = static_cast<uint32_t>(index >> 32), c2 = 0, c3 = 0;
   uint32_t k0 = key[0], k1 = key[1];
@@ -16,6 +28,51 @@ static inline void philox_block(const uint32_t* key, uint64_t index, uint32_t* w
     c1 = static_cast<uint32_t>(p1);
     c2 = static_cast<uint32_t>(p0 >> 32) ^ c3 ^ k1;
     c3 = static_cast<uint32_t>(p0);
+=======
+// Products of the even lanes, 64 bits each.
+static inline vu64 multiply_even(vu32 a, vu32 b) {
+#if defined(__AVX512F__) && NATIVE_VEC_BYTES == 64
+  return (vu64)_mm512_mul_epu32((__m512i)a, (__m512i)b);
+#elif defined(__AVX2__) && NATIVE_VEC_BYTES == 32
+  return (vu64)_mm256_mul_epu32((__m256i)a, (__m256i)b);
+#elif defined(__SSE2__) && NATIVE_VEC_BYTES == 16
+  return (vu64)_mm_mul_epu32((__m128i)a, (__m128i)b);
+#elif defined(__AVX2__) && NATIVE_VEC_BYTES == 64
+  __m256i x[2], y[2];
+  __builtin_memcpy(x, &a, 64);
+  __builtin_memcpy(y, &b, 64);
+  for (int i = 0; i < 2; ++i) x[i] = _mm256_mul_epu32(x[i], y[i]);
+  vu64 result;
+  __builtin_memcpy(&result, x, 64);
+  return result;
+#else
+  return ((vu64)a & 0xffffffffu) * ((vu64)b & 0xffffffffu);
+#endif
+}
+
+// Low and high halves of the products by one number, little-endian lanes.
+static inline void multiply_wide(vu32 a, uint32_t by, vu32* low, vu32* high) {
+  const vu32 b = splat(by);
+  const vu64 even = multiply_even(a, b), odd = multiply_even((vu32)((vu64)a >> 32), b);
+  const vu64 lower = splat<uint64_t>(0xffffffffu);
+  *low = (vu32)((even & lower) | (odd << 32));
+  *high = (vu32)((even >> 32) | (odd & ~lower));
+}
+
+// The four words of the blocks with counters (c0, c1, 0, 0), a block a lane.
+static inline void philox(vu32 c0, vu32 c1, uint32_t k0, uint32_t k1, vu32 words[4]) {
+  vu32 c2 = {}, c3 = {};
+  for (int round = 0; round < 10; ++round) {
+    vu32 low0, high0, low1, high1;
+    multiply_wide(c0, 0xD2511F53u, &low0, &high0);
+    multiply_wide(c2, 0xCD9E8D57u, &low1, &high1);
+    c0 = high1 ^ c1 ^ k0;
+    c1 = low1;
+    c2 = high0 ^ c3 ^ k1;
+    c3 = low0;
+    k0 += 0x9E3779B9u;
+    k1 += 0xBB67AE85u;
+>>>>>>> 76c0222 (Kernels of reductions, gathers, scatters, sorts and random numbers; their tables of cases)
   }
   words[0] = c0;
   words[1] = c1;
@@ -23,9 +80,20 @@ static inline void philox_block(const uint32_t* key, uint64_t index, uint32_t* w
   words[3] = c3;
 }
 
+<<<<<<< HEAD
 // A word w is kept by dropout at `rate` if w >= philox_threshold(rate).
 static inline uint64_t philox_threshold(double rate) {
   return static_cast<uint64_t>(__builtin_nearbyint(rate * 4294967296.0));
+=======
+// Blocks first, first + 1, ... of a stream, one for each lane.
+static inline void philox_at(const uint32_t* key, uint64_t first, vu32 words[4]) {
+  uint32_t low[kLanes<uint32_t>], high[kLanes<uint32_t>];
+  for (int i = 0; i < kLanes<uint32_t>; ++i) {
+    low[i] = static_cast<uint32_t>(first + i);
+    high[i] = static_cast<uint32_t>((first + i) >> 32);
+  }
+  philox(load(low), load(high), key[0], key[1], words);
+>>>>>>> 76c0222 (Kernels of reductions, gathers, scatters, sorts and random numbers; their tables of cases)
 }
 
 }  // namespace

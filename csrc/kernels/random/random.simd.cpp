@@ -2,8 +2,8 @@
 // same everywhere: no product may be contracted with a sum.
 #include "kernels/random/random.h"
 
-#include "kernels/random/philox.h"
 #include "simd/element.h"
+#include "simd/philox.h"
 
 namespace native {
 namespace NATIVE_ISA {
