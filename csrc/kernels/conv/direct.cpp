@@ -299,37 +299,39 @@ class Direct final : public Kernel {
   // lacks read zeros and write to `spare`.
   void list_pixels(const Pass& pass, int64_t first, int64_t pixels, const T* source, const T* zeros, T* result,
                    T* spare, const T** sources, T** results) const {
-    const int rows = tile_.rows;
-    const int64_t taps = static_cast<int64_t>(pass.taps.size());
+    const int64_t rows = tile_.rows, taps = static_cast<int64_t>(pass.taps.size());
     Triple j;
     int64_t rest = first;
     for (int i = 2; i >= 0; --i) j[i] = rest % pass.count[i], rest /= pass.count[i];
-    int64_t n = rest;
-    for (int64_t p = 0; p < ceil_div(pixels, rows) * rows; ++p) {
-      const T** at = sources + (p / rows) * taps * rows + p % rows;
-      if (p >= pixels) {
-        for (int64_t t = 0; t < taps; ++t) at[t * rows] = zeros;
-        results[p] = spare;
-        continue;
-      }
-      const T* image = source + n * source_[0] * source_[1] * source_[2] * source_channels_;
+    int64_t n = rest, p = 0;
+    // Row by row, so that a pixel costs one comparison a tap: with few channels this is much of the time.
+    while (p < pixels) {
+      const int64_t length = std::min(pass.count[2] - j[2], pixels - p);
       for (int64_t t = 0; t < taps; ++t) {
         const Triple& offset = pass.taps[t].offset;
-        const int64_t d = j[0] * multiplier_[0] + offset[0], h = j[1] * multiplier_[1] + offset[1],
-                      w = j[2] * multiplier_[2] + offset[2];
-        const bool inside = d >= 0 && d < source_[0] && h >= 0 && h < source_[1] && w >= 0 && w < source_[2];
-        at[t * rows] = inside ? image + ((d * source_[1] + h) * source_[2] + w) * source_channels_ : zeros;
+        const int64_t d = j[0] * multiplier_[0] + offset[0], h = j[1] * multiplier_[1] + offset[1];
+        const bool inside = d >= 0 && d < source_[0] && h >= 0 && h < source_[1];
+        const int64_t row = inside ? ((n * source_[0] + d) * source_[1] + h) * source_[2] : 0;
+        const int64_t width = inside ? source_[2] : 0;
+        const T** at = sources + (p / rows * taps + t) * rows;
+        int64_t lane = p % rows, w = j[2] * multiplier_[2] + offset[2];
+        for (int64_t i = 0; i < length; ++i, w += multiplier_[2]) {
+          at[lane] = w >= 0 && w < width ? source + (row + w) * source_channels_ : zeros;
+          if (++lane == rows) lane = 0, at += taps * rows;
+        }
       }
-      const int64_t pixel =
-          ((n * result_[0] + pass.start[0] + j[0] * pass.step[0]) * result_[1] + pass.start[1] + j[1] * pass.step[1]) *
-              result_[2] +
-          pass.start[2] + j[2] * pass.step[2];
-      results[p] = result + pixel * result_channels_;
-      for (int i = 2; i >= 0; --i) {
-        if (++j[i] < pass.count[i]) break;
-        j[i] = 0;
-        if (i == 0) ++n;
-      }
+      const int64_t row =
+          (n * result_[0] + pass.start[0] + j[0] * pass.step[0]) * result_[1] + pass.start[1] + j[1] * pass.step[1];
+      T* to = result + (row * result_[2] + pass.start[2] + j[2] * pass.step[2]) * result_channels_;
+      for (int64_t i = 0; i < length; ++i) results[p + i] = to + i * pass.step[2] * result_channels_;
+      p += length;
+      j[2] = 0;
+      if (++j[1] == pass.count[1]) j[1] = 0, ++j[0];
+      if (j[0] == pass.count[0]) j[0] = 0, ++n;
+    }
+    for (; p % rows != 0; ++p) {
+      for (int64_t t = 0; t < taps; ++t) sources[(p / rows * taps + t) * rows + p % rows] = zeros;
+      results[p] = spare;
     }
   }
 
