@@ -6,6 +6,7 @@ from keras.src import tree
 
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import matmul as mm
+from keras_native.engine.primitives import rnn as rp
 from keras_native.engine.primitives import shape as sh
 from keras_native.engine.tensor import Tensor
 from keras_native.src.ops.control_flow import scan
@@ -133,6 +134,14 @@ def _gates(x: Tensor, count: int) -> list[Tensor]:
     return [sh.slice(x, (0, i * units), (None, (i + 1) * units)) for i in range(count)]
 
 
+def _is_usual(activation, recurrent_activation) -> bool:
+    """Whether they are the activations that the fused cells compute."""
+    from keras.src import activations, ops
+
+    tanh, sigmoid = (activations.tanh, ops.tanh), (activations.sigmoid, ops.sigmoid)
+    return activation in tanh and recurrent_activation in sigmoid
+
+
 def lstm(
     inputs,
     initial_state_h,
@@ -159,8 +168,13 @@ def lstm(
         raise NotImplementedError
     recurrent_kernel = convert_to_tensor(recurrent_kernel)
 
+    usual = _is_usual(activation, recurrent_activation)
+
     def step(x, states):
         h, c = states
+        if usual:
+            h, c = rp.lstm_cell(ew.add(x, mm.matmul(h, recurrent_kernel)), c)
+            return h, [h, c]
         i, f, new, o = _gates(ew.add(x, mm.matmul(h, recurrent_kernel)), 4)
         kept = ew.mul(recurrent_activation(f), c)
         c = ew.add(kept, ew.mul(recurrent_activation(i), activation(new)))
@@ -206,8 +220,13 @@ def gru(
     first_two = sh.slice(recurrent_kernel, (0, 0), (None, 2 * units))
     candidate = sh.slice(recurrent_kernel, (0, 2 * units), (None, None))
 
+    usual = reset_after and _is_usual(activation, recurrent_activation)
+
     def step(x, states):
         (h,) = states
+        if usual:
+            h = rp.gru_cell(x, mm.linear(h, recurrent_kernel, recurrent_bias), h)
+            return h, [h]
         x_z, x_r, x_h = _gates(x, 3)
         if reset_after:
             h_z, h_r, h_h = _gates(mm.linear(h, recurrent_kernel, recurrent_bias), 3)
