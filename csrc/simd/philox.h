@@ -70,21 +70,14 @@ static inline void philox_at(const uint32_t* key, uint64_t first, vu32 words[4])
   philox(load(low), load(high), key[0], key[1], words);
 }
 
-// One block of four words: the counter is the block's index, so any element's bits can be had alone.
-static inline void philox_block(const uint32_t* key, uint64_t index, uint32_t* words) {
-  uint32_t c0 = static_cast<uint32_t>(index), c1 = static_cast<uint32_t>(index >> 32), c2 = 0, c3 = 0;
-  uint32_t k0 = key[0], k1 = key[1];
-  for (int round = 0; round < 10; ++round, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
-    const uint64_t p0 = uint64_t{0xD2511F53u} * c0, p1 = uint64_t{0xCD9E8D57u} * c2;
-    c0 = static_cast<uint32_t>(p1 >> 32) ^ c1 ^ k0;
-    c1 = static_cast<uint32_t>(p1);
-    c2 = static_cast<uint32_t>(p0 >> 32) ^ c3 ^ k1;
-    c3 = static_cast<uint32_t>(p0);
+// The bits of elements 64 * group to 64 * group + 63 of a stream of 32-bit elements: blocks 16 * group and on,
+// laid out word by word (engine/primitives/random.py defines the order).
+static inline void philox_group(const uint32_t* key, uint64_t group, uint32_t bits[64]) {
+  for (int block = 0; block < 16; block += kLanes<uint32_t>) {
+    vu32 words[4];
+    philox_at(key, 16 * group + block, words);
+    for (int w = 0; w < 4; ++w) store(bits + 16 * w + block, words[w]);
   }
-  words[0] = c0;
-  words[1] = c1;
-  words[2] = c2;
-  words[3] = c3;
 }
 
 // A word w is kept by dropout at `rate` if w >= philox_threshold(rate).

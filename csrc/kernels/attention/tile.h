@@ -235,20 +235,19 @@ void apply_causal(int64_t query, int64_t queries, int64_t key, int64_t keys, W* 
     for (int64_t j = most(0, query + i + 1 - key); j < keys; ++j) scores[j * ld + i] = -__builtin_inff();
 }
 
-// factors[keys][ld]: 0 where a probability is dropped, else 1 / (1 - rate); the counter is the flat index
-// of the score over 4, as in random_bernoulli_scale.
+// factors[keys][ld]: 0 where a probability is dropped, else 1 / (1 - rate), by the bits that
+// random_bernoulli_scale draws for the flat index of the score.
 template <class T, class W>
 void dropout_factors(const Extras<T>& e, int64_t query, int64_t queries, int64_t key, int64_t keys, W* factors,
                      int64_t ld) {
   const W kept = static_cast<W>(1.0 / (1.0 - e.shape->dropout));
   const uint64_t threshold = philox_threshold(e.shape->dropout);
   for (int64_t i = 0; i < queries; ++i) {
-    const uint64_t first = static_cast<uint64_t>(e.first_score + (query + i) * e.shape->keys + key);
-    uint32_t words[4];
-    for (int64_t j = 0; j < keys; ++j) {
-      const uint64_t index = first + static_cast<uint64_t>(j);
-      if (j == 0 || index % 4 == 0) philox_block(e.key, index / 4, words);
-      factors[j * ld + i] = words[index % 4] >= threshold ? kept : W{0};
+    const int64_t first = e.first_score + (query + i) * e.shape->keys + key;
+    uint32_t bits[64];
+    for (int64_t at = first; at < first + keys; ++at) {
+      if (at == first || at % 64 == 0) philox_group(e.key, static_cast<uint64_t>(at / 64), bits);
+      factors[(at - first) * ld + i] = bits[at % 64] >= threshold ? kept : W{0};
     }
   }
 }
