@@ -116,9 +116,9 @@ def ordered(op, shape, dtype="float32", ties=False, nan=False, **attrs):
         return [x]
 
     run = {
-        "sort": lambda torch, x: x.sort(attrs.get("axis"), stable=True),
-        "argsort": lambda torch, x: x.argsort(attrs.get("axis"), stable=True),
-        "top_k": lambda torch, x: x.topk(attrs.get("k")),
+        "sort": lambda torch, x: x.sort(stable=True, dim=attrs["axis"]),
+        "argsort": lambda torch, x: x.argsort(stable=True, dim=attrs["axis"]),
+        "top_k": lambda torch, x: x.topk(attrs["k"]),
     }[op]
     return Case(
         op, ((shape, dtype),), attrs, make=make, tol=0.5,

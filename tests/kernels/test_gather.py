@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from keras_native.engine.primitives import gather as ops
-from keras_native.engine.tensor import from_numpy
 
 from bench import harness
 from bench.cases import gather as table
+from keras_native.engine.primitives import gather as ops
+from keras_native.engine.tensor import from_numpy
 
 CASES = harness.test_cases(table.CASES)
 

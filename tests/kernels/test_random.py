@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from keras_native import _core
-from keras_native.engine.primitives import random as ops
-from keras_native.engine.tensor import from_numpy
 
 from bench import harness
 from bench.cases import random as table
+from keras_native import _core
+from keras_native.engine.primitives import random as ops
+from keras_native.engine.tensor import from_numpy
 
 CASES = harness.test_cases(table.CASES)
 KEY = from_numpy(np.array([12, 34], np.uint32))

@@ -156,12 +156,25 @@ class Sort : public Kernel {
   }
   void top_k(const T* x, T* values, int32_t* indices) const {
     Record* records = memory<Record>();
-    for (int64_t i = 0; i < view_.size; ++i)
-      records[i] = {static_cast<Key>(~Order<T>::key(x[i], true)), static_cast<uint32_t>(i)};
-    if (k_ <= view_.size / 8)
-      std::partial_sort(records, records + k_, records + view_.size);
-    else
+    const auto record = [x](int64_t i) {
+      return Record{static_cast<Key>(~Order<T>::key(x[i], true)), static_cast<uint32_t>(i)};
+    };
+    if (k_ <= view_.size / 8) {
+      // A heap of the best so far, its worst on top: nearly all others fail one comparison.
+      for (int64_t i = 0; i < k_; ++i) records[i] = record(i);
+      std::make_heap(records, records + k_);
+      for (int64_t i = k_; i < view_.size; ++i) {
+        const Record next = record(i);
+        if (next.key >= records[0].key) continue;
+        std::pop_heap(records, records + k_);
+        records[k_ - 1] = next;
+        std::push_heap(records, records + k_);
+      }
+      std::sort_heap(records, records + k_);
+    } else {
+      for (int64_t i = 0; i < view_.size; ++i) records[i] = record(i);
       radix_sort(records, records + view_.size, view_.size);
+    }
     for (int64_t i = 0; i < k_; ++i) {
       values[i] = x[records[i].index];
       indices[i] = static_cast<int32_t>(records[i].index);

@@ -36,21 +36,27 @@ void lstm(const float* z, const float* c, float* h, float* next, int64_t n) {
   });
 }
 
+// The derivative y (1 - y), without the cancellation that 1 - y suffers near 1.
+inline vf32 slope(const Logistic& s) {
+  const vf32 d = 1.0f + s.e;
+  return s.e / (d * d);
+}
+
 void lstm_grad(const float* z, const float* c, const float* dh, const float* dnext, float* dz, float* dc, int64_t n) {
   each_vector(n, [&](int64_t j, int lanes) {
-    const vf32 i = vsigmoid(take(z + j, lanes));
-    const vf32 f = vsigmoid(take(z + n + j, lanes));
+    const Logistic i = logistic(take(z + j, lanes));
+    const Logistic f = logistic(take(z + n + j, lanes));
     const vf32 g = vtanh(take(z + 2 * n + j, lanes));
-    const vf32 o = vsigmoid(take(z + 3 * n + j, lanes));
+    const Logistic o = logistic(take(z + 3 * n + j, lanes));
     const vf32 before = take(c + j, lanes);
-    const vf32 t = vtanh(f * before + i * g);
+    const vf32 t = vtanh(f.y * before + i.y * g);
     const vf32 ct = take(dh + j, lanes);
-    const vf32 flow = take(dnext + j, lanes) + ct * o * (1.0f - t * t);
-    put(dz + j, flow * g * i * (1.0f - i), lanes);
-    put(dz + n + j, flow * before * f * (1.0f - f), lanes);
-    put(dz + 2 * n + j, flow * i * (1.0f - g * g), lanes);
-    put(dz + 3 * n + j, ct * t * o * (1.0f - o), lanes);
-    put(dc + j, flow * f, lanes);
+    const vf32 flow = take(dnext + j, lanes) + ct * o.y * (1.0f - t * t);
+    put(dz + j, flow * g * slope(i), lanes);
+    put(dz + n + j, flow * before * slope(f), lanes);
+    put(dz + 2 * n + j, flow * i.y * (1.0f - g * g), lanes);
+    put(dz + 3 * n + j, ct * t * slope(o), lanes);
+    put(dc + j, flow * f.y, lanes);
   });
 }
 
@@ -66,21 +72,21 @@ void gru(const float* x, const float* s, const float* h, float* next, int64_t n)
 void gru_grad(const float* x, const float* s, const float* h, const float* ct, float* dx, float* ds, float* dh,
               int64_t n) {
   each_vector(n, [&](int64_t j, int lanes) {
-    const vf32 u = vsigmoid(take(x + j, lanes) + take(s + j, lanes));
-    const vf32 r = vsigmoid(take(x + n + j, lanes) + take(s + n + j, lanes));
+    const Logistic u = logistic(take(x + j, lanes) + take(s + j, lanes));
+    const Logistic r = logistic(take(x + n + j, lanes) + take(s + n + j, lanes));
     const vf32 state = take(s + 2 * n + j, lanes);
-    const vf32 fresh = vtanh(take(x + 2 * n + j, lanes) + r * state);
+    const vf32 fresh = vtanh(take(x + 2 * n + j, lanes) + r.y * state);
     const vf32 flow = take(ct + j, lanes);
-    const vf32 du = flow * (take(h + j, lanes) - fresh) * u * (1.0f - u);
-    const vf32 dn = flow * (1.0f - u) * (1.0f - fresh * fresh);
-    const vf32 dr = dn * state * r * (1.0f - r);
+    const vf32 du = flow * (take(h + j, lanes) - fresh) * slope(u);
+    const vf32 dn = flow * (1.0f - u.y) * (1.0f - fresh * fresh);
+    const vf32 dr = dn * state * slope(r);
     put(dx + j, du, lanes);
     put(ds + j, du, lanes);
     put(dx + n + j, dr, lanes);
     put(ds + n + j, dr, lanes);
     put(dx + 2 * n + j, dn, lanes);
-    put(ds + 2 * n + j, dn * r, lanes);
-    put(dh + j, flow * u, lanes);
+    put(ds + 2 * n + j, dn * r.y, lanes);
+    put(dh + j, flow * u.y, lanes);
   });
 }
 

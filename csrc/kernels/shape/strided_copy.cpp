@@ -12,10 +12,13 @@
 namespace native {
 namespace {
 
-// Blocks of a transpose: whole cache lines on both sides, and a buffer that stays in the first-level cache
+// Tiles of a transpose: whole cache lines on both sides, and a buffer that stays in the first-level cache
 // whatever the strides are (tiles moved directly would fight for the same sets at powers of two).
-constexpr int64_t kAcrossBytes = 128;
-constexpr int64_t kAlong = 64;
+constexpr int64_t kTileBytes = 128;
+constexpr int64_t kTileAlong = 64;
+// Blocks of tiles, the unit of work: each row of a block lies on a page of its own where rows are long, and a
+// page should be visited for many lines at once.
+constexpr int64_t kBlockAcross = 256, kBlockAlong = 256;
 constexpr int64_t kRowBlockBytes = 64 << 10;
 
 template <size_t N>
@@ -119,9 +122,9 @@ void transpose_square(const char* src, int64_t src_row, char* dst, int64_t dst_r
 
 // dst[j][i] = src[i][j]; row strides in bytes, rows themselves contiguous.
 template <class T>
-void transpose_block(const char* src, int64_t src_row, char* dst, int64_t dst_row, int64_t across, int64_t along) {
-  alignas(64) char buffer[kAcrossBytes / sizeof(T) * kAlong * sizeof(T)];
-  constexpr int64_t row = kAlong * sizeof(T);
+void transpose_tile(const char* src, int64_t src_row, char* dst, int64_t dst_row, int64_t across, int64_t along) {
+  alignas(64) char buffer[kTileBytes * kTileAlong];
+  constexpr int64_t row = kTileAlong * sizeof(T);
   int64_t i = 0;
 #if NATIVE_X86
   constexpr int64_t n = 16 / sizeof(T);
@@ -133,12 +136,43 @@ void transpose_block(const char* src, int64_t src_row, char* dst, int64_t dst_ro
       copy_elements<T>(src + i * src_row + j * sizeof(T), src_row / sizeof(T), buffer + j * row + i * sizeof(T), 1, n);
   }
 #endif
-  for (; i < along; ++i) copy_elements<T>(src + i * src_row, 1, buffer + i * sizeof(T), kAlong, across);
+  for (; i < along; ++i) copy_elements<T>(src + i * src_row, 1, buffer + i * sizeof(T), kTileAlong, across);
   for (int64_t j = 0; j < across; ++j) {
-    if (along == kAlong)
+    if (along == kTileAlong)
       std::memcpy(dst + j * dst_row, buffer + j * row, row);
     else
       std::memcpy(dst + j * dst_row, buffer + j * row, along * sizeof(T));
+  }
+}
+
+template <class T>
+void transpose_block(const char* src, int64_t src_row, char* dst, int64_t dst_row, int64_t across, int64_t along) {
+  constexpr int64_t size = sizeof(T), step = kTileBytes / size;
+  for (int64_t i = 0; i < along; i += kTileAlong)
+    for (int64_t j = 0; j < across; j += step)
+      transpose_tile<T>(src + i * src_row + j * size, src_row, dst + j * dst_row + i * size, dst_row,
+                        std::min(step, across - j), std::min(kTileAlong, along - i));
+}
+
+// Short rows are common (a pixel, a head) and too short for calls of memcpy.
+template <size_t N>
+void copy_short_rows(const char* src, int64_t src_row, char* dst, int64_t dst_row, int64_t rows) {
+  for (int64_t j = 0; j < rows; ++j) std::memcpy(dst + j * dst_row, src + j * src_row, N);
+}
+void copy_rows(const char* src, int64_t src_row, char* dst, int64_t dst_row, int64_t rows, int64_t bytes) {
+  switch (bytes) {
+    case 8:
+      return copy_short_rows<8>(src, src_row, dst, dst_row, rows);
+    case 16:
+      return copy_short_rows<16>(src, src_row, dst, dst_row, rows);
+    case 32:
+      return copy_short_rows<32>(src, src_row, dst, dst_row, rows);
+    case 64:
+      return copy_short_rows<64>(src, src_row, dst, dst_row, rows);
+    case 128:
+      return copy_short_rows<128>(src, src_row, dst, dst_row, rows);
+    default:
+      for (int64_t j = 0; j < rows; ++j) std::memcpy(dst + j * dst_row, src + j * src_row, bytes);
   }
 }
 
@@ -184,21 +218,26 @@ StridedCopy::StridedCopy(size_t element, const Shape& dims, const Shape& src_str
   along_ = axes.back();
   axes.pop_back();
   const int64_t size = static_cast<int64_t>(element);
-  along_block_ = std::max<int64_t>(1, kRowBlockBytes / size);
   inner_ = Inner::Elements;
-  if (along_.dst == 1 && along_.src == 1) {
-    inner_ = Inner::Rows;
-  } else if (along_.dst == 1 && along_.src == 0) {
-    inner_ = Inner::Fill;
-  } else if (along_.dst == 1 && along_.size >= 4) {
-    for (size_t i = 0; i < axes.size(); ++i) {
+  if (along_.dst == 1 && along_.src == 1) inner_ = Inner::Rows;
+  if (along_.dst == 1 && along_.src == 0) inner_ = Inner::Fill;
+  if (inner_ == Inner::Elements && along_.dst == 1 && along_.size >= 4) {
+    for (size_t i = 0; i < axes.size() && inner_ == Inner::Elements; ++i) {
       if (axes[i].src != 1 || axes[i].size < 4) continue;
       inner_ = Inner::Transpose;
       across_ = axes[i];
       axes.erase(axes.begin() + static_cast<int64_t>(i));
-      across_block_ = kAcrossBytes / size;
-      along_block_ = kAlong;
-      break;
+    }
+  }
+  if (inner_ == Inner::Transpose) {
+    across_block_ = kBlockAcross;
+    along_block_ = kBlockAlong;
+  } else {
+    along_block_ = std::max<int64_t>(1, kRowBlockBytes / size);
+    if (!axes.empty()) {
+      across_ = axes.back();
+      axes.pop_back();
+      across_block_ = std::max<int64_t>(1, along_block_ / along_.size);
     }
   }
   outer_ = axes;
@@ -232,24 +271,24 @@ void StridedCopy::units(const char* src, char* dst, int64_t first, int64_t last)
     int64_t block = first % blocks;
     for (int64_t unit = first; unit < last; ++unit) {
       const int64_t i = block % along_blocks * along_block_, n = std::min(along_block_, along_.size - i);
-      const char* from = src + (s + i * along_.src) * size;
-      char* to = dst + (d + i * along_.dst) * size;
+      const int64_t j = block / along_blocks * across_block_, rows = std::min(across_block_, across_.size - j);
+      const int64_t src_row = across_.src * size, dst_row = across_.dst * size;
+      const char* from = src + (s + i * along_.src) * size + j * src_row;
+      char* to = dst + (d + i * along_.dst) * size + j * dst_row;
       switch (inner_) {
         case Inner::Rows:
-          std::memcpy(to, from, n * size);
+          copy_rows(from, src_row, to, dst_row, rows, n * size);
+          break;
+        case Inner::Transpose:
+          transpose_block<T>(from, along_.src * size, to, dst_row, rows, n);
           break;
         case Inner::Fill:
-          fill_row<T>(from, to, n);
+          for (int64_t r = 0; r < rows; ++r) fill_row<T>(from + r * src_row, to + r * dst_row, n);
           break;
         case Inner::Elements:
-          copy_elements<T>(from, along_.src, to, along_.dst, n);
+          for (int64_t r = 0; r < rows; ++r)
+            copy_elements<T>(from + r * src_row, along_.src, to + r * dst_row, along_.dst, n);
           break;
-        case Inner::Transpose: {
-          const int64_t j = block / along_blocks * across_block_;
-          transpose_block<T>(from + j * size, along_.src * size, to + j * across_.dst * size, across_.dst * size,
-                             std::min(across_block_, across_.size - j), n);
-          break;
-        }
       }
       if (++block < blocks) continue;
       block = 0;

@@ -7,7 +7,6 @@ from keras.src.backend import config
 from keras.src.backend.common import KerasVariable, standardize_dtype
 
 from keras_native.engine import dtype as dtypes
-from keras_native.engine import promotion
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import shape as sh
 from keras_native.engine.symbolic import SymInt
@@ -16,16 +15,22 @@ from keras_native.engine.tensor import Tensor, from_numpy
 _NARROW_INTEGERS = {"int64": "int32", "uint64": "uint32"}
 
 
-promotion.floatx = config.floatx
-result_type = promotion.result_type
+def result_type(*operands) -> str:
+    """`engine.dtype.result_type` with Keras's current floatx."""
+    return dtypes.result_type(*operands, floatx=config.floatx())
 
 
 def promote(*operands) -> tuple[Tensor, ...]:
-    """Operands as tensors of their common dtype; Python numbers are weak."""
+    """Operands as tensors of their common dtype; Python numbers are weak.
+
+    Operands of one dtype keep it, also where the promotion table would narrow 64 bits to 32.
+    """
     kinds = [type(x) if type(x) in (int, float) else None for x in operands]
     tensors = [x if kind else convert_to_tensor(x) for x, kind in zip(operands, kinds)]
-    strong = [x.dtype for x, kind in zip(tensors, kinds) if not kind]
-    dtype = result_type(*strong, *(kind for kind in kinds if kind))
+    found = {x.dtype for x, kind in zip(tensors, kinds) if not kind}
+    if len(found) == 1 and not any(kinds):
+        return tuple(tensors)
+    dtype = result_type(*(kind or x.dtype for x, kind in zip(tensors, kinds)))
     return tuple(convert_to_tensor(x, dtype) for x in tensors)
 
 
