@@ -95,6 +95,7 @@
   X(cast, 1, kAny, Attribute, 1, "")
 
 // What casts and narrow dtypes are lowered to; the class of the table's column is that of the operand.
+// clang-format off: the formatter does not settle on a layout for this list
 #define NATIVE_CONVERSION_OPS(X)                                                                                       \
   X(to_f32)                                                                                                            \
   X(to_f32_odd)                                                                                                        \
@@ -103,6 +104,7 @@
   X(to_u32)                                                                                                            \
   X(to_i64) X(to_u64) X(to_bool) X(round_f16) X(round_bf16) X(wrap_i8) X(wrap_u8) X(wrap_i16) X(wrap_u16) X(gelu_tanh) \
       X(copy) X(constant)
+// clang-format on
 
 namespace native {
 
