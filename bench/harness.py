@@ -66,10 +66,11 @@ class Case:
         rng = np.random.default_rng([seed, zlib.crc32(str(self).encode())])
         if self.make is not None:
             return [np.asarray(a) for a in self.make(rng)]
-        return [_random(rng, shape, dtype) for shape, dtype in self.inputs]
+        return [random(rng, shape, dtype) for shape, dtype in self.inputs]
 
 
-def _random(rng, shape, dtype: str) -> np.ndarray:
+def random(rng, shape, dtype: str) -> np.ndarray:
+    """Operands of ordinary size: standard normal, integers below 100, or coin flips."""
     if dtype == "bool":
         return rng.random(shape) < 0.5
     if dtype.startswith("uint"):

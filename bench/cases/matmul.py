@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from bench.harness import Case
+from bench.harness import Case, random
 
 
 def _numpy_matmul(transpose_a=False, transpose_b=False):
@@ -84,10 +84,19 @@ def linear(m, k, n, activation="none", dtype="float32", bias=True, tw=False, **m
     inputs = [((m, k), dtype), ((n, k) if tw else (k, n), dtype)] + (
         [((n,), dtype)] if bias else []
     )
+
+    def make(rng):
+        # Weights of a layer's usual size: the bound is relative to outputs, which tanh and sigmoid keep
+        # below one however large the sums are that they are taken of.
+        arrays = [random(rng, shape, kind) for shape, kind in inputs]
+        arrays[1] = (arrays[1] / math.sqrt(max(k, 1))).astype(arrays[1].dtype)
+        return arrays
+
     return Case(
         "linear",
         inputs,
         {"activation": activation, "transpose_w": tw},
+        make=make,
         flops=2.0 * m * k * n,
         bytes=4.0 * (m * k + k * n + m * n),
         tol=4 + 2 * math.sqrt(max(k, 1)),
