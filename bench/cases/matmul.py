@@ -86,8 +86,8 @@ def linear(m, k, n, activation="none", dtype="float32", bias=True, tw=False, **m
     )
 
     def make(rng):
-        # Weights of a layer's usual size: the bound is relative to outputs, which tanh and sigmoid keep
-        # below one however large the sums are that they are taken of.
+        # Weights of a layer's usual size: the bound is relative to outputs, which tanh and sigmoid
+        # keep below one however large the sums are that they are taken of.
         arrays = [random(rng, shape, kind) for shape, kind in inputs]
         arrays[1] = (arrays[1] / math.sqrt(max(k, 1))).astype(arrays[1].dtype)
         return arrays
