@@ -35,6 +35,8 @@ class Case:
             number for a sum of k terms. Relative to the largest finite reference element of that
             output, or to each element if `relative`. Integers and bools must be equal.
         relative: see `tol`.
+        terms: size of the terms that make an element, where they may cancel: errors are relative to at
+            least this.
         grad: check the gradient rule (floating point operands only).
         speed: belongs to the speed table (slow sizes); such a case is not run as a test.
         make: `make(rng)` gives the operands as arrays, where random ones will not do.
@@ -50,6 +52,7 @@ class Case:
     bytes: float = 0
     tol: float = 4
     relative: bool = False
+    terms: float = 0
     grad: bool = True
     speed: bool = False
     make: Callable | None = None
@@ -189,7 +192,7 @@ def compare(got: np.ndarray, want: np.ndarray, case: Case, where: str = "") -> f
     if not plain.any():
         return 0.0
     size = np.abs(want[plain])
-    unit = size if case.relative else size.max()
+    unit = size if case.relative else max(size.max(), case.terms)
     tiny = float(np.finfo(np.float32).tiny) if name != "float64" else 1e-300
     allowed = case.tol * EPS[name] * np.maximum(unit, tiny if name != "float16" else 6e-5)
     ratio = np.zeros(got.shape)

@@ -1,9 +1,16 @@
 """Makes `bench` (tables of cases) importable; leaves instruction set and threads as found."""
 
+import os
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# The same examples on every run where changes are judged; new ones wherever people work.
+hypothesis.settings.register_profile("judged", derandomize=True)
+if os.environ.get("CI"):
+    hypothesis.settings.load_profile("judged")
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
