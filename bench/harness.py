@@ -35,7 +35,8 @@ class Case:
             number for a sum of k terms. Relative to the largest finite reference element of that
             output, or to each element if `relative`. Integers and bools must be equal.
         relative: see `tol`.
-        terms: size of the terms that make an element, where they may cancel: errors are relative to at
+        terms: size of the terms that make an element, where they may cancel: errors are relative
+        to at
             least this.
         grad: check the gradient rule (floating point operands only).
         speed: belongs to the speed table (slow sizes); such a case is not run as a test.

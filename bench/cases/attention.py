@@ -93,7 +93,8 @@ def attention(
         {**attrs, "has_lse_ct": lse_ct} if grad else attrs,
         flops=products * (2.5 if grad else 1),
         tol=(4 + math.sqrt(size) + math.sqrt(keys) / 2) * (3 if grad else 1) * rounded,
-        # dq is a sum over keys of scale p (dp - delta) k, and dp - delta cancels where keys are few.
+        # dq is a sum over keys of scale p (dp - delta) k, and dp - delta cancels where keys are
+        # few.
         terms=attrs["scale"] * math.sqrt(value_size) / keys if grad and keys else 0,
         make=make,
         peer=_torch(causal, attrs["scale"], grad) if more.get("speed") else None,
