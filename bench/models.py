@@ -135,7 +135,7 @@ def table(path: str) -> str:
         head, *rows = (json.loads(line) for line in file)
     columns = ["fit_s", "predict_s", "predict1_s", "first_fit_step_s"]
     lines = [
-        f"Milliseconds, {head['threads']} threads of {head['machine']}, float32, medians of one run.",
+        f"Milliseconds, {head['threads']} threads of {head['machine']}, float32, medians, one run.",
         "",
         "| model (batch) | backend | training step | predict | predict 1 | first step | MB |",
         "|---|---|---|---|---|---|---|",
