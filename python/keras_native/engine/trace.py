@@ -148,44 +148,6 @@ def _foldable(inputs, specs, attrs) -> bool:
     return True
 
 
-class Region:
-    """A traced body: its graph, results, and what it uses and assigns from outside."""
-
-    def __init__(self, trace: Trace, outputs: list[Tensor], inputs: list[Tensor]):
-        self.trace = trace
-        self.inputs = inputs
-        self.outputs = outputs
-        self.captured = trace.captured
-        self.written = list(trace.written.values())
-
-
-def trace_region(fn: Callable, arguments: Sequence[tuple]) -> tuple[Region, object]:
-    """Traces `fn` on fresh tensors of the given (dims, dtype) inside the current trace.
-
-    Returns the region and the structure that `fn` returned.
-    """
-    trace = Trace(outer=STATE.trace)
-    with trace:
-        inputs = [trace.input(dims, dtype) for dims, dtype in arguments]
-        result = fn(*inputs)
-    return Region(trace, [], inputs), result
-
-
-class Symbols:
-    """Gives equal leading sizes of one call the same symbol."""
-
-    def __init__(self):
-        self.by_size: dict[int, SymInt] = {}
-        self.sizes: list[int] = []
-
-    def of(self, size: int) -> SymInt:
-        if size not in self.by_size:
-            code = _core.symbols.symbol(len(self.sizes))
-            self.by_size[size] = SymInt(code, size)
-            self.sizes.append(size)
-        return self.by_size[size]
-
-
 class CompiledFunction:
     """A traced and compiled function of flat tensors.
 

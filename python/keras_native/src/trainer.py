@@ -116,52 +116,34 @@ class Trainer(_Base):
             variables = self.__dict__["_native_variables"] = list(self.variables)
         return tuple([v._trainable for v in variables])
 
-    def _make(self, step):
+    def _make(self, step, combine):
+        """A function of a list of batches; its attribute `step` runs one of them."""
         self.__dict__.pop("_native_variables", None)
-        return StepFunction(step, self._flags, self._mode())
+        one = StepFunction(step, self._flags, self._mode())
+
+        def function(batches):
+            return combine([one(data) for data in batches])
+
+        function.step = one
+        return function
 
     def make_train_function(self, force=False):
         if self.train_function is not None and not force:
             return self.train_function
-        step = self._make(self.train_step)
-
-        def train_function(batches):
-            for data in batches:
-                logs = step(data)
-            return logs
-
-        train_function.step = step
-        self.train_function = train_function
-        return train_function
+        self.train_function = self._make(self.train_step, _last)
+        return self.train_function
 
     def make_test_function(self, force=False):
         if self.test_function is not None and not force:
             return self.test_function
-        step = self._make(self.test_step)
-
-        def test_function(batches):
-            for data in batches:
-                logs = step(data)
-            return logs
-
-        test_function.step = step
-        self.test_function = test_function
-        return test_function
+        self.test_function = self._make(self.test_step, _last)
+        return self.test_function
 
     def make_predict_function(self, force=False):
         if self.predict_function is not None and not force:
             return self.predict_function
-        step = self._make(self.predict_step)
-
-        def predict_function(batches):
-            results = [step(data) for data in batches]
-            if len(results) == 1:
-                return results[0]
-            return tree.map_structure(lambda *parts: concatenate(parts), *results)
-
-        predict_function.step = step
-        self.predict_function = predict_function
-        return predict_function
+        self.predict_function = self._make(self.predict_step, _joined)
+        return self.predict_function
 
     # Loops.
 
@@ -374,6 +356,18 @@ class Trainer(_Base):
             steps=iterator.num_batches,
             model=self,
         )
+
+
+def _last(results):
+    """Logs accumulate over batches: those of the last are those of all."""
+    return results[-1]
+
+
+def _joined(results):
+    """Predictions of several batches, one after the other."""
+    if len(results) == 1:
+        return results[0]
+    return tree.map_structure(lambda *parts: concatenate(parts), *results)
 
 
 class BatchIterator(EpochIterator):
