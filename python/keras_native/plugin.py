@@ -42,6 +42,9 @@ def load_backend(loader, module):
     """
     from keras.src.backend import config
 
+    # Who imports a part of keras_native.src before Keras has it half made here, waiting for Keras;
+    # Keras needs it whole, so it is made afresh.
+    sys.modules.pop("keras_native.src", None)
     if hasattr(config, "PLUGGABLE_BACKENDS"):
         _add_to_pluggable()
         loader.exec_module(module)

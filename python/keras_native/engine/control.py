@@ -13,10 +13,9 @@ from keras_native.engine import dtype as dtypes
 from keras_native.engine import tree
 from keras_native.engine.primitive import STATE
 from keras_native.engine.primitives import elementwise, shape
-from keras_native.engine.tape import Tape, as_tensor, backward, full_like, paused
+from keras_native.engine.tape import Tape, as_tensor, backward, full_like, paused, record_custom
 from keras_native.engine.tensor import Tensor
 from keras_native.engine.trace import Trace
-from keras_native.engine.transforms import _record_custom
 
 
 class _Region:
@@ -187,7 +186,7 @@ def _cond(pred, true_fn, false_fn, snapshot):
         return tuple(grads)
 
     if sources:
-        _record_custom("cond", sources, results, vjp)
+        record_custom("cond", sources, results, vjp)
     return first.unflatten(results)
 
 
@@ -243,7 +242,7 @@ def while_loop(cond: Callable, body: Callable, loop_vars, maximum_iterations: in
             "or fori_loop with fixed bounds"
         )
 
-    _record_custom("while_loop", [*start, *body_region.captured], results, vjp)
+    record_custom("while_loop", [*start, *body_region.captured], results, vjp)
     return tree.unflatten(structure, results)
 
 
@@ -375,7 +374,7 @@ def _traced_scan(call, carry, xs, carry_tree, length, reverse, discard=False, sn
         def vjp(cts, outs, *ins):
             return _scan_vjp(call, carry, xs, captured, history, ys, cts, length, reverse, before)
 
-        _record_custom("scan", [*carry, *xs, *captured], [*last, *ys], vjp)
+        record_custom("scan", [*carry, *xs, *captured], [*last, *ys], vjp)
 
     leaves = iter(ys)
     nones = outer_structure["nones"]

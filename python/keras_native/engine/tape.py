@@ -46,6 +46,26 @@ class paused:
         STATE.tapes = self.saved
 
 
+class _Custom:
+    """Stands for a primitive on the tape: its gradient rule is given."""
+
+    def __init__(self, name, vjp):
+        self.name = name
+        self.vjp = vjp
+
+
+def record_custom(name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor], vjp) -> None:
+    """Puts a function with a gradient rule of its own on the active tapes, as one record.
+
+    Args:
+        name: as error messages name it.
+        vjp: `vjp(cts, outs, *inputs) -> tuple`, a cotangent or None for each input; entries of
+            `cts` are None where nothing flowed back.
+    """
+    for tape in STATE.tapes:
+        tape.record(_Custom(name, vjp), tuple(inputs), {}, tuple(outputs))
+
+
 def backward(
     records: Sequence[tuple],
     targets: Sequence[Tensor],

@@ -11,7 +11,7 @@ from keras_native.engine import tree
 from keras_native.engine.dispatch import Dispatcher
 from keras_native.engine.primitive import STATE
 from keras_native.engine.primitives import shape
-from keras_native.engine.tape import Tape, as_tensor, backward, full_like, paused
+from keras_native.engine.tape import Tape, as_tensor, backward, full_like, paused, record_custom
 from keras_native.engine.tensor import Tensor, from_numpy
 
 
@@ -179,19 +179,6 @@ def stop_gradient(x):
     return tree.map_structure(lambda t: shape.stop_gradient(as_tensor(t)), x)
 
 
-class _Custom:
-    """Stands for a primitive on the tape: its gradient rule is the user's."""
-
-    def __init__(self, name, vjp):
-        self.name = name
-        self.vjp = vjp
-
-
-def _record_custom(name, inputs, outputs, vjp):
-    for tape in STATE.tapes:
-        tape.record(_Custom(name, vjp), tuple(inputs), {}, tuple(outputs))
-
-
 def custom_gradient(fun: Callable) -> Callable:
     """Gives a function its own gradient.
 
@@ -227,7 +214,7 @@ def custom_gradient(fun: Callable) -> Callable:
                 )
             return tuple(flat)
 
-        _record_custom("custom_gradient", inputs, outputs, vjp)
+        record_custom("custom_gradient", inputs, outputs, vjp)
         return tree.unflatten(spec, outputs)
 
     return wrapped
@@ -278,7 +265,7 @@ def checkpoint(fun: Callable) -> Callable:
                 )
             )
 
-        _record_custom("checkpoint", inputs + outside, outputs, vjp)
+        record_custom("checkpoint", inputs + outside, outputs, vjp)
         return tree.unflatten(out_spec, outputs)
 
     return wrapped

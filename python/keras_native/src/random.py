@@ -12,7 +12,7 @@ from keras_native.engine.primitives import random_host as rh
 from keras_native.engine.primitives import reduce as rd
 from keras_native.engine.primitives import shape as sh
 from keras_native.engine.tensor import Tensor
-from keras_native.src.ops.convert import convert_to_tensor, standardize_dtype
+from keras_native.src.ops.convert import convert_to_tensor, seed_key, standardize_dtype
 
 __all__ = [
     "SeedGenerator",
@@ -31,12 +31,6 @@ __all__ = [
 ]
 
 
-def _key(seed) -> Tensor:
-    """The two words of a seed: an int, a SeedGenerator, None (the global one) or the words."""
-    key = seed if isinstance(seed, Tensor) else draw_seed(seed)
-    return convert_to_tensor(key, "uint32")
-
-
 def _float(dtype) -> str:
     return standardize_dtype(dtype or config.floatx())
 
@@ -51,20 +45,20 @@ def _scaled(sample: Tensor, scale, shift) -> Tensor:
 
 def normal(shape, mean=0.0, stddev=1.0, dtype=None, seed=None):
     """Normal numbers."""
-    sample = rn.random_normal(_key(seed), tuple(shape), _float(dtype))
+    sample = rn.random_normal(seed_key(seed), tuple(shape), _float(dtype))
     return _scaled(sample, stddev, mean)
 
 
 def truncated_normal(shape, mean=0.0, stddev=1.0, dtype=None, seed=None):
     """Normal numbers given that they lie within two standard deviations of the mean."""
-    sample = rn.random_truncated_normal(_key(seed), tuple(shape), _float(dtype))
+    sample = rn.random_truncated_normal(seed_key(seed), tuple(shape), _float(dtype))
     return _scaled(sample, stddev, mean)
 
 
 def uniform(shape, minval=0.0, maxval=1.0, dtype=None, seed=None):
     """Uniform numbers in [minval, maxval)."""
     dtype = _float(dtype)
-    sample = rn.random_uniform(_key(seed), tuple(shape), dtype)
+    sample = rn.random_uniform(seed_key(seed), tuple(shape), dtype)
     if isinstance(minval, (int, float)) and isinstance(maxval, (int, float)):
         return _scaled(sample, maxval - minval, minval)
     low, high = convert_to_tensor(minval, dtype), convert_to_tensor(maxval, dtype)
@@ -77,7 +71,7 @@ def randint(shape, minval, maxval, dtype="int32", seed=None):
     # The end of the range may be one more than a narrow dtype can say.
     wide = "int32" if dtype in ("int8", "int16", "uint8", "uint16") else dtype
     low, high = convert_to_tensor(minval, wide), convert_to_tensor(maxval, wide)
-    return ew.cast(rn.randint(_key(seed), tuple(shape), low, high, wide), dtype)
+    return ew.cast(rn.randint(seed_key(seed), tuple(shape), low, high, wide), dtype)
 
 
 def categorical(logits, num_samples, dtype="int32", seed=None):
@@ -86,7 +80,7 @@ def categorical(logits, num_samples, dtype="int32", seed=None):
     if logits.dtype not in ("float32", "float64"):
         logits = ew.cast(logits, "float32")
     batch, classes = logits.dims
-    uniforms = rn.random_uniform(_key(seed), (batch, num_samples, classes), logits.dtype)
+    uniforms = rn.random_uniform(seed_key(seed), (batch, num_samples, classes), logits.dtype)
     # The largest of logits plus Gumbel noise falls on a class with the class's probability.
     gumbel = ew.neg(ew.log(ew.neg(ew.log(uniforms))))
     drawn = rd.argmax(ew.add(sh.expand_dims(logits, 1), gumbel), -1)
@@ -103,7 +97,7 @@ def dropout(inputs, rate, noise_shape=None, seed=None):
         return inputs
     if rate == 1.0:
         return sh.zeros(inputs.dims, inputs.dtype)
-    key = _key(seed)
+    key = seed_key(seed)
     if noise_shape is None:
         return rn.random_bernoulli_scale(inputs, key, rate)
     dims = tuple(d if n is None else n for d, n in zip(inputs.dims, noise_shape, strict=True))
@@ -115,7 +109,7 @@ def shuffle(x, axis=0, seed=None):
     """`x` with its slices along `axis` in random order."""
     x = convert_to_tensor(x)
     axis = sh.normal_axis("shuffle", axis, x.ndim)
-    order = ga.argsort(rn.random_bits(_key(seed), (x.dims[axis],)), 0)
+    order = ga.argsort(rn.random_bits(seed_key(seed), (x.dims[axis],)), 0)
     return ga.gather(x, order, axis)
 
 
@@ -130,7 +124,7 @@ def _parameter(value, shape, dtype: str) -> Tensor:
 def gamma(shape, alpha, dtype=None, seed=None):
     """Gamma variates of shape parameter `alpha` and scale 1."""
     dtype = _float(dtype)
-    sample = rh.random_gamma(_key(seed), _parameter(alpha, shape, _wide(dtype)))
+    sample = rh.random_gamma(seed_key(seed), _parameter(alpha, shape, _wide(dtype)))
     return ew.cast(sample, dtype)
 
 
@@ -138,13 +132,13 @@ def binomial(shape, counts, probabilities, dtype=None, seed=None):
     """Numbers of successes in `counts` trials of the given probabilities."""
     dtype = _float(dtype)
     counts, probabilities = (_parameter(p, shape, _wide(dtype)) for p in (counts, probabilities))
-    return ew.cast(rh.random_binomial(_key(seed), counts, probabilities), dtype)
+    return ew.cast(rh.random_binomial(seed_key(seed), counts, probabilities), dtype)
 
 
 def beta(shape, alpha, beta, dtype=None, seed=None):
     """Beta variates: a / (a + b) of two gamma variates."""
     dtype = _float(dtype)
-    key = _key(seed)
+    key = seed_key(seed)
     a = rh.random_gamma(key, _parameter(alpha, shape, _wide(dtype)), stream=0)
     b = rh.random_gamma(key, _parameter(beta, shape, _wide(dtype)), stream=1)
     return ew.cast(ew.div(a, ew.add(a, b)), dtype)

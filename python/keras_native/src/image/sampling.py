@@ -16,8 +16,7 @@ from keras_native.src.image.color import check_rank
 from keras_native.src.image.filters import gaussian_blur
 from keras_native.src.nn.activations import as_float
 from keras_native.src.nn.layout import channels_last, restore
-from keras_native.src.ops.convert import convert_to_numpy, convert_to_tensor
-from keras_native.src.random import _key
+from keras_native.src.ops.convert import convert_to_numpy, convert_to_tensor, seed_key
 
 AFFINE_TRANSFORM_INTERPOLATIONS = {"nearest": 0, "bilinear": 1}
 FILL_MODES = {"constant", "nearest", "wrap", "mirror", "reflect"}
@@ -305,7 +304,7 @@ def elastic_transform(
     alpha = convert_to_tensor(alpha, dtype)
     sigma = float(convert_to_numpy(sigma))
     taps = int(6 * sigma) | 1
-    noise = rn.random_normal(_key(seed), (count, height, width, 2), dtype)
+    noise = rn.random_normal(seed_key(seed), (count, height, width, 2), dtype)
     noise = gaussian_blur(ew.mul(noise, sigma), (taps, taps), (sigma, sigma), "channels_last")
     shift = ew.mul(noise, alpha)
     y, x = _grid(height, width, dtype)

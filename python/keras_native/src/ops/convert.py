@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from keras.src.backend import config
 from keras.src.backend.common import KerasVariable, standardize_dtype
+from keras.src.random.seed_generator import draw_seed
 
 from keras_native.engine import dtype as dtypes
 from keras_native.engine.primitives import elementwise as ew
@@ -121,6 +122,12 @@ def _narrow_integer(array: np.ndarray) -> str | None:
     info = np.iinfo(narrow)
     fits = array.size == 0 or (array.min() >= info.min and array.max() <= info.max)
     return narrow if fits else None
+
+
+def seed_key(seed) -> Tensor:
+    """The two words of a seed: an int, a SeedGenerator, None (the global one) or the words."""
+    key = seed if isinstance(seed, Tensor) else draw_seed(seed)
+    return convert_to_tensor(key, "uint32")
 
 
 def convert_to_numpy(x):
