@@ -1,9 +1,9 @@
 #include "runtime/executable.h"
 
-#include <chrono>
 #include <cstring>
 
 #include "core/errors.h"
+#include "runtime/interrupts.h"
 #include "runtime/plan.h"
 #include "runtime/regions.h"
 
@@ -17,22 +17,6 @@ std::function<void()>& interrupt_check() {
   return *check;
 }
 
-// Asks for an interrupt at most every 20 ms: the check takes the GIL.
-class Interrupts {
- public:
-  void poll() {
-    if ((++polls_ & 15) != 0 || !interrupt_check()) return;
-    const auto now = std::chrono::steady_clock::now();
-    if (now - last_ < std::chrono::milliseconds(20)) return;
-    last_ = now;
-    interrupt_check()();
-  }
-
- private:
-  unsigned polls_ = 0;
-  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
-};
-
 // A borrowed view for host calls, copied so that Python may keep it.
 Array array_at(const Spec& spec, const void* data, const DevicePtr& device) {
   Array host = Array::empty(spec);
@@ -43,6 +27,12 @@ Array array_at(const Spec& spec, const void* data, const DevicePtr& device) {
 }  // namespace
 
 void set_interrupt_check(std::function<void()> check) { interrupt_check() = std::move(check); }
+
+void Interrupts::poll(Clock::time_point now) {
+  if (now - last_ < std::chrono::milliseconds(20) || !interrupt_check()) return;
+  last_ = now;
+  interrupt_check()();
+}
 
 Executable::Executable(std::shared_ptr<const Code> code, DevicePtr device)
     : code_(std::move(code)), device_(std::move(device)) {
@@ -108,7 +98,8 @@ std::vector<Array> Executable::run_plan(const Plan& plan, const std::vector<Arra
     const bool shared = input_of_.count(v) || constant_of_.count(v);
     out.push_back(shared ? nullptr : results.back().data());
   }
-  execute(plan, in.data(), out.data(), seconds);
+  Interrupts interrupts;
+  execute(plan, in.data(), out.data(), interrupts, seconds);
   return results;
 }
 
@@ -122,11 +113,12 @@ std::vector<double> Executable::profile(const std::vector<Array>& inputs, const 
   return seconds;
 }
 
-void Executable::run_into(const void* const* inputs, void* const* outputs, const std::vector<int64_t>& sizes) const {
-  execute(*plan(sizes), inputs, outputs, nullptr);
+void Executable::run_into(const void* const* inputs, void* const* outputs, const std::vector<int64_t>& sizes,
+                          Interrupts& interrupts) const {
+  execute(*plan(sizes), inputs, outputs, interrupts, nullptr);
 }
 
-void Executable::execute(const Plan& plan, const void* const* inputs, void* const* outputs,
+void Executable::execute(const Plan& plan, const void* const* inputs, void* const* outputs, Interrupts& interrupts,
                          std::vector<double>* seconds) const {
   Buffer arena(device_, plan.arena_bytes);
   Buffer scratch(cpu_device(), plan.scratch_bytes);
@@ -147,12 +139,11 @@ void Executable::execute(const Plan& plan, const void* const* inputs, void* cons
     return nullptr;
   };
 
-  Interrupts interrupts;
   std::vector<const void*> in;
   std::vector<void*> out;
   for (const BoundStep& step : plan.steps) {
-    interrupts.poll();
-    const auto start = std::chrono::steady_clock::now();
+    const auto start = Interrupts::Clock::now();
+    interrupts.poll(start);
     in.clear();
     out.clear();
     switch (step.kind) {
@@ -180,11 +171,11 @@ void Executable::execute(const Plan& plan, const void* const* inputs, void* cons
       case BoundStep::Kind::Region: {
         for (int v : step.step->in) in.push_back(data_of(v));
         for (int v : step.step->out) out.push_back(data_of(v));
-        run_region(step, plan, device_, in.data(), out.data());
+        run_region(step, plan, device_, in.data(), out.data(), interrupts);
         break;
       }
     }
-    if (seconds) seconds->push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    if (seconds) seconds->push_back(std::chrono::duration<double>(Interrupts::Clock::now() - start).count());
   }
   for (const auto& [index, value] : plan.copies) {
     if (!outputs[index]) continue;

@@ -52,6 +52,7 @@ void set_host_fallback(HostFallback fallback);
 // Called now and then while code runs; throws to stop it (Ctrl-C). Set once by the bindings.
 void set_interrupt_check(std::function<void()> check);
 
+class Interrupts;
 class Plan;
 
 class Executable {
@@ -62,8 +63,9 @@ class Executable {
   // Sizes: the value of every symbol. Inputs in the order of code().inputs, of the sizes that the symbols
   // imply. Fresh outputs, except that an output which is an input or constant is that very array.
   std::vector<Array> run(const std::vector<Array>& inputs, const std::vector<int64_t>& sizes) const;
-  // The same into memory of the caller's.
-  void run_into(const void* const* inputs, void* const* outputs, const std::vector<int64_t>& sizes) const;
+  // The same into memory of the caller's: a region, as part of a run.
+  void run_into(const void* const* inputs, void* const* outputs, const std::vector<int64_t>& sizes,
+                Interrupts& interrupts) const;
 
   const Code& code() const { return *code_; }
   // For the profiler and tests: per step of the plan for these sizes: the primitive and the kernel that
@@ -76,7 +78,8 @@ class Executable {
 
  private:
   std::shared_ptr<const Plan> plan(const std::vector<int64_t>& sizes) const;
-  void execute(const Plan& plan, const void* const* inputs, void* const* outputs, std::vector<double>* seconds) const;
+  void execute(const Plan& plan, const void* const* inputs, void* const* outputs, Interrupts& interrupts,
+               std::vector<double>* seconds) const;
   std::vector<Array> run_plan(const Plan& plan, const std::vector<Array>& inputs, std::vector<double>* seconds) const;
 
   std::shared_ptr<const Code> code_;
