@@ -1,49 +1,119 @@
-"""Recurrent cells and their gradients.
+"""LSTM and GRU over time, and their gradients.
 
-Tolerance: each gate is off by 2 eps at most, and a handful of products and sums follow, of
-numbers whose cancellation the largest element bounds: 16 eps.
+Tolerance: a gate is off by a few eps and by the rounding of a sum of `units` products; errors of
+one step pass to the next with a factor that these weights keep near 1, so they add up over time.
 """
 
 from __future__ import annotations
 
-from bench.harness import Case
+import itertools
+import math
+
+from bench.harness import Case, random
+
+FLAGS = ("reverse", "zero_output", "sequences")
 
 
-def lstm(batch, units, dtype="float32", grad=False, speed=False):
-    """A case of `lstm_cell` or its gradient."""
-    z, state = ((batch, 4 * units), dtype), ((batch, units), dtype)
-    inputs = (z, state, state, state) if grad else (z, state)
-    size = 10 * batch * units * (1 + grad)
-    op = "lstm_cell_grad" if grad else "lstm_cell"
-    return Case(op=op, inputs=inputs, tol=16, flops=5 * size, bytes=4 * size, speed=speed)
+def _operands(rng, gates, batch, time, units, dtype, mask, bias):
+    """x, states, weights of ordinary size, and a mask of which a third is false."""
+
+    def normal(*shape, scale=1.0):
+        return random(rng, shape, "float64") * scale
+
+    x = normal(batch, time, gates * units)
+    w = normal(units, gates * units, scale=1 / math.sqrt(units))
+    extra = [normal(gates * units)] if bias else []
+    masks = [rng.random((batch, time)) < 0.67] if mask else []
+    like = random(rng, (0,), dtype).dtype
+    cast = lambda *ts: [t.astype(like) for t in ts]  # noqa: E731
+    return cast(x), lambda: cast(normal(batch, units))[0], cast(w), cast(*extra), masks
 
 
-def gru(batch, units, dtype="float32", grad=False, speed=False):
-    """A case of `gru_cell` or its gradient."""
-    gates, state = ((batch, 3 * units), dtype), ((batch, units), dtype)
-    inputs = (gates, gates, state, state) if grad else (gates, gates, state)
-    size = 8 * batch * units * (1 + grad)
-    op = "gru_cell_grad" if grad else "gru_cell"
-    return Case(op=op, inputs=inputs, tol=16, flops=5 * size, bytes=4 * size, speed=speed)
+def _kept(rng, gates, states, batch, time, units, like):
+    """Activated gates and earlier states, as the forward pass leaves them."""
+    g = rng.random((batch, time, gates * units)) * 0.9 + 0.05
+    return [a.astype(like) for a in (g, *(rng.standard_normal((batch, time, units)),) * states)]
+
+
+def _case(op, gates, states, batch, time, units, dtype, grad, mask, bias, speed, attrs):
+    attrs = {"reverse": False, "zero_output": False, "sequences": True, **attrs}
+    attrs["has_mask"] = mask
+    if not grad:
+        attrs["keep"] = True
+
+    def make(rng):
+        x, state, w, extra, masks = _operands(rng, gates, batch, time, units, dtype, mask, bias)
+        operands = [*x, *(state() for _ in range(states)), *w, *extra]
+        if grad:
+            steps = time if attrs["sequences"] else 1
+            operands += [rng.standard_normal((batch, steps, units)).astype(x[0].dtype)]
+            operands += [state() for _ in range(states)]
+            operands += _kept(rng, 4, states, batch, time, units, x[0].dtype)
+        return [*operands, *masks]
+
+    work = 2 * batch * time * units * gates * units
+    size = 4 * batch * time * units * (gates + 6)
+    chosen = [k for k in (*FLAGS, "reset_after") if attrs.get(k)]
+    label = f"{dtype}[{batch}x{time}x{units}]" + "".join(
+        f",{k}" for k in (*chosen, *(["mask"] * mask), *(["bias"] * bias))
+    )
+    inputs = (((batch, time, gates * units), dtype),)
+    tol = 8 * (2 + math.sqrt(units)) * (1 + math.sqrt(time))
+    name = f"{op}_grad" if grad else op
+    return Case(
+        name, inputs, attrs, work, size, tol, grad=False, speed=speed, make=make, label=label
+    )
+
+
+def lstm(batch, time, units, dtype="float32", grad=False, mask=False, speed=False, **attrs):
+    """A case of `lstm` or its gradient."""
+    return _case("lstm", 4, 2, batch, time, units, dtype, grad, mask, False, speed, attrs)
+
+
+def gru(
+    batch, time, units, dtype="float32", grad=False, mask=False, speed=False, bias=None, **attrs
+):
+    """A case of `gru` or its gradient."""
+    attrs.setdefault("reset_after", True)
+    bias = attrs["reset_after"] if bias is None else bias
+    attrs["has_bias"] = bias
+    return _case("gru", 3, 1, batch, time, units, dtype, grad, mask, bias, speed, attrs)
+
+
+def before(*args, **kwargs):
+    """A GRU whose reset gate comes before the product."""
+    return gru(*args, reset_after=False, **kwargs)
 
 
 CASES = [
-    case(batch, units, dtype, grad)
-    for case in (lstm, gru)
-    for batch, units, dtype in (
-        (3, 5, "float32"),
-        (1, 7, "float32"),
-        (2, 64, "float32"),
-        (150, 83, "float32"),
-        (0, 4, "float32"),
-        (3, 5, "float64"),
-        (3, 5, "bfloat16"),
+    make(*size, dtype, grad=grad)
+    for make in (lstm, gru, before)
+    for *size, dtype in (
+        (3, 4, 5, "float32"),
+        (1, 3, 7, "float32"),
+        (2, 1, 64, "float32"),
+        (37, 3, 33, "float32"),
+        (0, 2, 4, "float32"),
+        (2, 0, 4, "float32"),
+        (3, 4, 5, "float64"),
+        (3, 4, 5, "bfloat16"),
+        # Weights that are more than a cache holds.
+        (5, 2, 256, "float32"),
+        (1, 2, 256, "float32"),
     )
     for grad in (False, True)
 ]
 CASES += [
-    case(*size, grad=grad, speed=True)
-    for case in (lstm, gru)
-    for size in ((32, 64), (64, 512))
+    make(4, 5, 6, grad=grad, mask=True, **dict(zip(FLAGS, flags)))
+    for make in (lstm, gru, before)
+    for flags in itertools.product((False, True), repeat=3)
+    for grad in (False, True)
+]
+CASES += [gru(3, 4, 5, bias=False, grad=grad) for grad in (False, True)]
+CASES += [make(5, 3, 256, grad=g, mask=True) for make in (lstm, gru, before) for g in (False, True)]
+CASES += [
+    make(*size, grad=grad, speed=True)
+    for make in (lstm, gru)
+    for size in ((64, 80, 128), (32, 50, 512), (1, 80, 128))
     for grad in (False, True)
 ]

@@ -1,4 +1,4 @@
-// The elementwise part of recurrent cells, one row (one sequence of the batch) at a time.
+// The elementwise part of recurrent cells, for one sequence of the batch: `n` of its units, gates `units` apart.
 #pragma once
 
 #include <cstdint>
@@ -7,18 +7,28 @@
 
 namespace native::recurrent {
 
-// Rows of `units`; z, x and r hold the gates side by side.
 struct CellTable {
-  // i, f, g, o: next = sigmoid(f) c + sigmoid(i) tanh(g), h = sigmoid(o) tanh(next).
-  void (*lstm)(const float* z, const float* c, float* h, float* next, int64_t units);
-  // Cotangents dh of h and dnext of next to those of z and c.
-  void (*lstm_grad)(const float* z, const float* c, const float* dh, const float* dnext, float* dz, float* dc,
-                    int64_t units);
-  // z, r, n of the input x and of the state's projection s: new = tanh(x_n + sigmoid(x_r + s_r) s_n),
-  // next = u h + (1 - u) new with u = sigmoid(x_z + s_z).
-  void (*gru)(const float* x, const float* s, const float* h, float* next, int64_t units);
-  void (*gru_grad)(const float* x, const float* s, const float* h, const float* ct, float* dx, float* ds, float* dh,
-                   int64_t units);
+  // z: products of the state, replaced by the activated gates i, f, g, o of x + z. c becomes f c + i g and
+  // h gets o tanh(c).
+  void (*lstm)(const float* x, float* z, float* c, float* h, int64_t units, int64_t n);
+  // From the activated gates, c before the step and the cotangents of h and c: dz, and dc of c before.
+  void (*lstm_grad)(const float* gates, const float* c, const float* dh, float* dc, float* dz, int64_t units,
+                    int64_t n);
+
+  // With the reset gate after the product. s: products, replaced by z, r, new = tanh(x_n + r s_n), and s_n.
+  // next = z h + (1 - z) new.
+  void (*gru)(const float* x, float* s, const float* h, float* next, int64_t units, int64_t n);
+  // dx and ds, those of the input's and the state's products; dh of `next` becomes the part that z lets pass.
+  void (*gru_grad)(const float* gates, const float* h, float* dh, float* dx, float* ds, int64_t units, int64_t n);
+
+  // With the reset gate before the product, in two halves: z, r and (fourth) r h, whose product is the third.
+  void (*gru_reset)(const float* x, float* s, const float* h, int64_t units, int64_t n);
+  void (*gru_mix)(const float* x, float* s, const float* h, float* next, int64_t units, int64_t n);
+  // The halves backwards: dz and dn in dx, then, from the cotangent of r h, dr; dh as above.
+  void (*gru_mix_grad)(const float* gates, const float* h, float* dh, float* dx, int64_t units, int64_t n);
+  void (*gru_reset_grad)(const float* gates, const float* h, const float* dreset, float* dh, float* dx, int64_t units,
+                         int64_t n);
+  void (*add)(const float* x, float* sum, int64_t n);
 };
 
 NATIVE_ISA_TABLE(CellTable, cell_table)

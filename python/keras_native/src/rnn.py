@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from keras.src import tree
 
 from keras_native.engine.primitives import elementwise as ew
@@ -115,19 +117,6 @@ def cudnn_ok(*args, **kwargs) -> bool:
     return False
 
 
-def _fused(step, inputs, kernel, bias, states, go_backwards, unroll, return_sequences):
-    """Runs a cell whose input projection is one product over all times, ahead of the loop."""
-    inputs, kernel = promote(inputs, kernel)
-    bias = None if bias is None else convert_to_tensor(bias, kernel.dtype)
-    projected = mm.linear(_swap(inputs), kernel, bias)
-    states = [convert_to_tensor(s, kernel.dtype) for s in states]
-    last, outputs, states = rnn(
-        step, projected, states, go_backwards=go_backwards, unroll=unroll, time_major=True
-    )
-    outputs = _swap(outputs) if return_sequences else sh.expand_dims(last, 1)
-    return last, outputs, states
-
-
 def _gates(x: Tensor, count: int) -> list[Tensor]:
     """The last axis in equal parts."""
     units = x.dims[-1] // count
@@ -135,11 +124,54 @@ def _gates(x: Tensor, count: int) -> list[Tensor]:
 
 
 def _is_usual(activation, recurrent_activation) -> bool:
-    """Whether they are the activations that the fused cells compute."""
+    """Whether they are the activations that the fused loops compute."""
     from keras.src import activations, ops
 
     tanh, sigmoid = (activations.tanh, ops.tanh), (activations.sigmoid, ops.sigmoid)
     return activation in tanh and recurrent_activation in sigmoid
+
+
+def _zeroes_output() -> bool:
+    """Whether the layer that called wants zeros at masked steps: Keras does not pass it on."""
+    layer = sys._getframe(2).f_locals.get("self")
+    return bool(getattr(layer, "zero_output_for_mask", False))
+
+
+def _project(inputs, kernel, bias) -> Tensor:
+    """The inputs' part of all gates at all times, one product."""
+    inputs, kernel = promote(inputs, kernel)
+    bias = None if bias is None else convert_to_tensor(bias, kernel.dtype)
+    return mm.linear(inputs, kernel, bias)
+
+
+def _over_time(primitive, projected, tensors, mask, **attrs):
+    """A fused loop; half precision is computed in float32 and rounded at the end.
+
+    Returns:
+        (last output, outputs of all times or [batch, 1, units], last states).
+    """
+    dtype = projected.dtype
+    wide = dtype if dtype in ("float32", "float64") else "float32"
+    operands = [None if t is None else convert_to_tensor(t, wide) for t in (projected, *tensors)]
+    if mask is not None:
+        mask = convert_to_tensor(mask, "bool")
+        mask = sh.reshape(mask, mask.dims[:2])
+    outputs, *states = primitive(*operands, mask, **attrs)
+    outputs = convert_to_tensor(outputs, dtype)
+    states = [convert_to_tensor(t, dtype) for t in states]
+    time = outputs.dims[1]
+    last = sh.slice(outputs, (0, time - 1, 0), (None, time, None))
+    return sh.reshape(last, last.dims[::2]), outputs, states
+
+
+def _by_scan(step, projected, states, go_backwards, unroll, return_sequences):
+    """A cell of unusual activations over inputs that are projected already."""
+    states = [convert_to_tensor(s, projected.dtype) for s in states]
+    last, outputs, states = rnn(
+        step, _swap(projected), states, go_backwards=go_backwards, unroll=unroll, time_major=True
+    )
+    outputs = _swap(outputs) if return_sequences else sh.expand_dims(last, 1)
+    return last, outputs, states
 
 
 def lstm(
@@ -162,27 +194,33 @@ def lstm(
         (last output, outputs of all times or [batch, 1, units], [h, c]).
 
     Raises:
-        NotImplementedError: there is a mask; Keras then runs its cell over `rnn`.
+        NotImplementedError: a mask and unusual activations; Keras then runs its cell over `rnn`.
     """
+    states = (initial_state_h, initial_state_c)
+    if _is_usual(activation, recurrent_activation):
+        return _over_time(
+            rp.lstm,
+            _project(inputs, kernel, bias),
+            (*states, recurrent_kernel),
+            mask,
+            reverse=go_backwards,
+            zero_output=mask is not None and _zeroes_output(),
+            sequences=return_sequences,
+        )
     if mask is not None:
         raise NotImplementedError
-    recurrent_kernel = convert_to_tensor(recurrent_kernel)
-
-    usual = _is_usual(activation, recurrent_activation)
+    projected = _project(inputs, kernel, bias)
+    recurrent_kernel = convert_to_tensor(recurrent_kernel, projected.dtype)
 
     def step(x, states):
         h, c = states
-        if usual:
-            h, c = rp.lstm_cell(ew.add(x, mm.matmul(h, recurrent_kernel)), c)
-            return h, [h, c]
         i, f, new, o = _gates(ew.add(x, mm.matmul(h, recurrent_kernel)), 4)
         kept = ew.mul(recurrent_activation(f), c)
         c = ew.add(kept, ew.mul(recurrent_activation(i), activation(new)))
         h = ew.mul(recurrent_activation(o), activation(c))
         return h, [h, c]
 
-    states = (initial_state_h, initial_state_c)
-    return _fused(step, inputs, kernel, bias, states, go_backwards, unroll, return_sequences)
+    return _by_scan(step, projected, states, go_backwards, unroll, return_sequences)
 
 
 def gru(
@@ -208,46 +246,53 @@ def gru(
         (last output, outputs of all times or [batch, 1, units], [h]).
 
     Raises:
-        NotImplementedError: there is a mask; Keras then runs its cell over `rnn`.
+        NotImplementedError: a mask and unusual activations; Keras then runs its cell over `rnn`.
     """
-    if mask is not None:
-        raise NotImplementedError
-    recurrent_kernel = convert_to_tensor(recurrent_kernel)
-    units = recurrent_kernel.dims[0]
     recurrent_bias = None
     if bias is not None and reset_after:
         bias, recurrent_bias = unstack(bias)
-    first_two = sh.slice(recurrent_kernel, (0, 0), (None, 2 * units))
-    candidate = sh.slice(recurrent_kernel, (0, 2 * units), (None, None))
-
-    usual = reset_after and _is_usual(activation, recurrent_activation)
+    if _is_usual(activation, recurrent_activation):
+        return _over_time(
+            rp.gru,
+            _project(inputs, kernel, bias),
+            (initial_state, recurrent_kernel, recurrent_bias),
+            mask,
+            reset_after=reset_after,
+            reverse=go_backwards,
+            zero_output=mask is not None and _zeroes_output(),
+            sequences=return_sequences,
+        )
+    if mask is not None:
+        raise NotImplementedError
+    projected = _project(inputs, kernel, bias)
+    recurrent_kernel = convert_to_tensor(recurrent_kernel, projected.dtype)
+    if recurrent_bias is not None:
+        recurrent_bias = convert_to_tensor(recurrent_bias, projected.dtype)
 
     def step(x, states):
         (h,) = states
-        if usual:
-            h = rp.gru_cell(x, mm.linear(h, recurrent_kernel, recurrent_bias), h)
-            return h, [h]
         x_z, x_r, x_h = _gates(x, 3)
         if reset_after:
             h_z, h_r, h_h = _gates(mm.linear(h, recurrent_kernel, recurrent_bias), 3)
         else:
-            h_z, h_r = _gates(mm.matmul(h, first_two), 2)
+            w_z, w_r, candidate = _gates(recurrent_kernel, 3)
+            h_z, h_r = mm.matmul(h, w_z), mm.matmul(h, w_r)
         z = recurrent_activation(ew.add(x_z, h_z))
         r = recurrent_activation(ew.add(x_r, h_r))
         h_h = ew.mul(r, h_h) if reset_after else mm.matmul(ew.mul(r, h), candidate)
         new = activation(ew.add(x_h, h_h))
-        h = ew.add(ew.mul(z, h), ew.mul(ew.sub(1.0, z), new))
+        one = sh.full((), 1, z.dtype)
+        h = ew.add(ew.mul(z, h), ew.mul(ew.sub(one, z), new))
         return h, [h]
 
-    states = (initial_state,)
-    return _fused(step, inputs, kernel, bias, states, go_backwards, unroll, return_sequences)
+    return _by_scan(step, projected, (initial_state,), go_backwards, unroll, return_sequences)
 
 
 def bidirectional_lstm(*args, **kwargs):
-    """Declines: Keras then runs both directions over `rnn`."""
+    """Declines: Keras then runs each direction by itself, which is fused as well."""
     raise NotImplementedError
 
 
 def bidirectional_gru(*args, **kwargs):
-    """Declines: Keras then runs both directions over `rnn`."""
+    """Declines: Keras then runs each direction by itself, which is fused as well."""
     raise NotImplementedError
