@@ -116,14 +116,14 @@ class Schedule {
  public:
   Schedule(const gemm::Kernels<float>& kernels, const Sequence& q, int64_t blocks, bool cuts) : q_(q) {
     const int64_t weights = blocks * q.units * q.units;
-    if (cuts && weights >= kStreamedWeights) {
-      // The weights are more than a core's cache holds: each thread takes some units of all sequences.
+    const int64_t tasks = std::max<int64_t>(1, (q.batch + 2) / kRows);
+    if (cuts && tasks == 1 && weights >= kStreamedWeights) {
+      // Few sequences, and weights that one core's cache does not hold: each thread takes some units of all.
       const int64_t least = kTaskWork / std::max<int64_t>(1, q.batch * blocks * q.units);
       each_ = std::max({least, q.units / 16, int64_t{1}});
       each_ = std::min((each_ + kernels.nr - 1) / kernels.nr * kernels.nr, q.units);
     } else {
       // Each thread takes some sequences through all steps and meets no other until the end.
-      const int64_t tasks = std::max<int64_t>(1, (q.batch + 2) / kRows);
       each_ = (q.batch + tasks - 1) / tasks;
       by_rows_ = true;
     }
