@@ -47,15 +47,23 @@ COMPARISON(Le, a <= b)
 COMPARISON(Gt, a > b)
 COMPARISON(Ge, a >= b)
 UNARY_OP(Neg, (kIsFloat<T> ? -a : WRAPPING(T, T{0}, -, a)))
-UNARY_OP(Abs, (kIsFloat<T>               ? (sizeof(T) == 4 ? __builtin_fabsf(a) : __builtin_fabs(a))
-               : !kIsSigned<T> || a >= 0 ? a
-                                         : WRAPPING(T, T{0}, -, a)))
 UNARY_OP(Square, WRAPPING(T, a, *, a))
 UNARY_OP(Not, ~a)
 UNARY_OP(LogicalNot, a ^ 1)
 UNARY_OP(Relu, a > 0 || a != a ? a : T{0})
 UNARY_OP(Relu6, a > 6 ? T{6} : Relu::apply(a))
 UNARY_OP(Copy, a)
+
+struct Abs {
+  template <class T>
+  static T apply(T a) {
+    // Branches that are chosen here: the common type of both would be double, too narrow for 64-bit integers.
+    if constexpr (kIsFloat<T>)
+      return sizeof(T) == 4 ? __builtin_fabsf(a) : __builtin_fabs(a);
+    else
+      return !kIsSigned<T> || a >= 0 ? a : WRAPPING(T, T{0}, -, a);
+  }
+};
 
 struct Sign {
   template <class T>

@@ -58,6 +58,13 @@ def from_numpy(dtype: np.dtype) -> str:
         raise TypeError(f"no tensor dtype for NumPy's {np.dtype(dtype)}") from None
 
 
+def wrapped(value: int, dtype: str) -> int:
+    """A Python int as an integer dtype holds it: modulo 2**bits, as casts do."""
+    bits = 8 * NUMPY[dtype].itemsize
+    value &= (1 << bits) - 1
+    return value - (1 << bits) if dtype in SIGNED and value >> (bits - 1) else value
+
+
 def is_float(dtype: str) -> bool:
     """Real floating point, float8 included."""
     return dtype in FLOATS

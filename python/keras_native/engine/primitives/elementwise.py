@@ -84,6 +84,8 @@ def unbroadcast(ct: Tensor, dims: tuple) -> Tensor:
 @lru_cache(maxsize=4096)
 def _eager_scalar(value, dtype: str, negative_zero: bool) -> Tensor:
     # A key of its own: -0.0 is equal to 0.0.
+    if type(value) is int and dtype in dtypes.INTEGERS:
+        value = dtypes.wrapped(value, dtype)
     return from_numpy(np.asarray(value, dtypes.NUMPY[dtype]))
 
 

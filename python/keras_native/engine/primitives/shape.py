@@ -519,6 +519,8 @@ def full(dims, value, dtype: str) -> Tensor:
     dims = tuple(dims)
     if isinstance(value, (np.generic, np.ndarray)):
         value = value.item()
+    if type(value) is int and dtype in dtypes.INTEGERS:
+        value = dtypes.wrapped(value, dtype)
     if dtype in dtypes.COMPLEX or (type(value) is int and not -(2**63) <= value < 2**63):
         return broadcast_to(from_numpy(np.full((), value, dtypes.NUMPY[dtype])), dims)
     if isinstance(value, (bool, int, float)):

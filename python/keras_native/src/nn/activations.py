@@ -35,8 +35,7 @@ def relu(x):
 
 def relu6(x):
     """min(max(x, 0), 6)."""
-    x = convert_to_tensor(x)
-    return ew.relu6(ew.cast(x, "int32") if x.dtype == "bool" else x)
+    return ew.relu6(as_float(x))
 
 
 def sigmoid(x):

@@ -73,9 +73,11 @@ def categorical_crossentropy(target, output, from_logits=False, axis=-1):
 
 
 def sparse_categorical_crossentropy(target, output, from_logits=False, axis=-1):
-    """-log(output[target]) along `axis`; 0 for targets that are no class."""
+    """-log(output[target]) along `axis`, at least in float32; 0 for targets that are no class."""
     target = convert_to_tensor(target, "int32")
     output = as_float(output)
+    if output.dtype in ("float16", "bfloat16"):
+        output = ew.cast(output, "float32")
     if target.ndim == output.ndim and target.ndim and target.dims[-1] == 1:
         target = sh.reshape(target, target.dims[:-1])
     if output.ndim < 1:

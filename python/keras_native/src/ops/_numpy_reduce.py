@@ -159,9 +159,9 @@ argmin = _arg("argmin", rd.argmin, "minimum")
 
 
 def var(x, axis=None, keepdims=False):
-    """The population variance along axes; integers as floatx."""
+    """The population variance along axes; integers as floatx, of complex numbers complex."""
     x = tensor(x)
-    return ew.cast(_variance(x, axis, keepdims), _part(result_type(x.dtype, float)))
+    return ew.cast(_variance(x, axis, keepdims), result_type(x.dtype, float))
 
 
 def std(x, axis=None, keepdims=False):

@@ -253,29 +253,20 @@ def stft(x, sequence_length, sequence_stride, fft_length, window="hann", center=
     return _parts(ft.rfft(ew.mul(frames, window)))
 
 
-def _inverse_window(window: Tensor, stride: int) -> Tensor:
-    """The window over the sum of squares of its copies that overlap in the middle of a signal."""
-    (length,) = window.dims
-    overlaps = -(-length // stride)
-    power = sh.pad(
-        ew.square(window), (0,), (overlaps * stride - length,), ew.scalar(0, window.dtype)
-    )
-    power = rd.reduce_sum(sh.reshape(power, (overlaps, stride)), (0,))
-    power = sh.slice(sh.tile(power, (overlaps,)), (0,), (length,))
-    covered = ew.gt(power, 0.0)
-    return where(covered, ew.div(window, where(covered, power, 1.0)), 0.0)
-
-
 def istft(x, sequence_length, sequence_stride, fft_length, length=None, window="hann", center=True):
-    """The inverse of `stft`; without a window, frames are just added up."""
+    """The inverse of `stft`: overlapping frames, weighted by the window, over the sum of the
+    squared weights at each place."""
     x = _get_complex_tensor_from_tuple(x)
     if x.ndim < 2:
         raise ValueError(f"Input `x` must have at least 2 dimensions. Received shape: {x.shape}")
     frames = ft.irfft(x, fft_length)
-    if window is not None:
-        weights = _window(window, sequence_length, fft_length, frames.dtype)
-        frames = ew.mul(frames, _inverse_window(weights, sequence_stride))
-    signal = _overlap_add(frames, sequence_stride)
+    weights = _window(window, sequence_length, fft_length, frames.dtype)
+    signal = _overlap_add(ew.mul(frames, weights), sequence_stride)
+    power = sh.broadcast_to(ew.square(weights), frames.dims[-2:])
+    power = _overlap_add(power, sequence_stride)
+    signal = ew.div(signal, where(ew.gt(power, 1e-10), power, 1.0))
+    if window is None:
+        signal = ew.mul(signal, fft_length / sequence_stride)
     signal_length = signal.dims[-1]
     start = fft_length // 2 if center else 0
     if length is not None:

@@ -1,0 +1,52 @@
+"""Results at the edges of dtypes, where other backends of Keras agree on what they are."""
+
+import numpy as np
+import pytest
+from keras import ops
+
+
+def test_python_integers_wrap_around_as_casts_do():
+    x = np.array([3, 1], "uint8")
+    for function, expected in ((ops.clip, [2, 2]), (ops.maximum, [254, 254]), (ops.add, [1, 255])):
+        out = function(x, -2, 2) if function is ops.clip else function(x, -2)
+        assert out.dtype == "uint8"
+        np.testing.assert_array_equal(out, expected)
+    np.testing.assert_array_equal(ops.full((2,), -1, "uint16"), [65535] * 2)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64"])
+def test_absolute_values_are_exact(dtype):
+    largest = np.iinfo(dtype).max
+    x = np.array([largest - 1, -largest, -largest - 1], dtype)
+    out = ops.absolute(ops.convert_to_tensor(x, dtype))
+    np.testing.assert_array_equal(out, [largest - 1, largest, -largest - 1])
+
+
+def test_division_of_integers_by_zero_is_zero():
+    x, zero = np.array([5, -5, 0]), np.zeros(3, int)
+    for function in (ops.floor_divide, ops.mod, ops.fmod):
+        np.testing.assert_array_equal(function(x, zero), zero)
+    smallest = np.array([-(2**31)], "int32")
+    np.testing.assert_array_equal(ops.floor_divide(smallest, np.array([-1], "int32")), smallest)
+
+
+def test_integer_powers_with_negative_exponents():
+    x, y = np.array([2, -2, 1, -1], "int32"), np.array([-1, -2, -3, -3], "int32")
+    np.testing.assert_array_equal(ops.power(x, y), [0, 0, 1, -1])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_nan_is_found_first_and_sorted_last(dtype):
+    x = ops.convert_to_tensor([3, np.nan, -np.inf, np.nan, 1], dtype)
+    assert int(ops.argmax(x)) == int(ops.argmin(x)) == 1
+    np.testing.assert_array_equal(ops.argsort(x), [2, 4, 0, 1, 3])
+    sorted_x = np.asarray(ops.sort(x)).astype("float64")
+    np.testing.assert_array_equal(sorted_x, [-np.inf, 1, 3, np.nan, np.nan])
+
+
+def test_the_inverse_short_time_transform_keeps_the_ends():
+    x = np.random.default_rng(0).standard_normal(64)
+    parts = ops.stft(x, 16, 4, 16, center=False)
+    found = np.asarray(ops.istft(parts, 16, 4, 16, center=False))
+    # The window is zero at the first sample.
+    np.testing.assert_allclose(found[1:], x[1:], atol=1e-9)

@@ -1,0 +1,96 @@
+"""`keras.ops.image`."""
+
+import numpy as np
+
+from opcases.drawing import ANY_ORDER, FLOAT, NUMBER, Op, call, images
+
+_METHODS = ("bilinear", "nearest", "bicubic", "lanczos3", "lanczos5")
+
+
+def _image(make, dtypes=FLOAT, **options):
+    options = {"bound": 64, "level": 1, "special": False} | options
+    return Op(make, dtypes, ANY_ORDER, **options)
+
+
+def _affine(d):
+    x = d.array((2, 4, 5, 2), special=False)
+    near = np.tile(np.array([1, 0.13, 0.37, -0.11, 1, 0.23, 0, 0], "float32"), (2, 1))
+    mode = d.pick("constant", "nearest", "wrap", "mirror", "reflect")
+    way = d.pick("bilinear", "nearest")
+    if d.smooth:
+        way, mode = "bilinear", d.pick("nearest", "mirror", "reflect")
+    return call(x, near.astype(x.dtype), way, mode, data_format="channels_last")
+
+
+def _perspective(d):
+    x = d.array((1, 4, 5, 2), special=False)
+    # The points are computed with in float32, too coarse for differences.
+    dtype = "float32" if d.smooth else x.dtype
+    start = np.array([[[0, 0], [5, 0], [0, 4], [5, 4]]], dtype)
+    end = (start + 0.3).astype(dtype)
+    return call(x, start, end, "bilinear", data_format="channels_last")
+
+
+def _coordinates(d):
+    shape = d.shape(1, 3, empty=False)
+    n = d.pick(1, 5)
+    at = np.stack([d.array((n,), "float32", -1, m, special=False) for m in shape])
+    modes = ("constant", "nearest", "wrap", "mirror", "reflect")
+    return call(d.array(shape, special=False), at, d.pick(0, 1), d.pick(*modes))
+
+
+def _translated(d):
+    x = d.array((1, 4, 5, 2), special=False)
+    scale, shift = (d.array((2,), "float32", 0.5, 2.0, special=False) for _ in range(2))
+    method = d.pick("linear", "cubic", "lanczos3")
+    return call(x, (1, 3, 6, 2), scale, shift, (1, 2), method, d.flip())
+
+
+def _volumes(d):
+    x = d.array((1, 4, 4, 5, d.pick(1, 2)), special=False)
+    padding = d.pick("valid", "same")
+    return call(x, d.pick(2, (2, 2, 3)), padding=padding, data_format="channels_last")
+
+
+def _structural(d):
+    pair = (d.array((1, 12, 12, 1), low=0, high=1, special=False) for _ in range(2))
+    return call(*pair, data_format="channels_last", filter_size=d.pick(7, 11))
+
+
+def _unit(*extra, **options):
+    return _image(images(*extra, channels=(3,), low=0.05, high=0.95), **options)
+
+
+OPS = {
+    "image.affine_transform": _image(_affine, narrow=True),
+    "image.crop_images": _image(
+        images(top_cropping=(0, 1), left_cropping=(1,), target_height=(2,), target_width=(3,)),
+        NUMBER,
+    ),  # fmt: skip
+    "image.elastic_transform": _image(
+        images(seed=(3,)), values=False, reason="random: bits are a backend's own"
+    ),
+    "image.extract_patches": _image(
+        images(lambda d, x: d.pick(2, (2, 3)), padding=("valid", "same"), strides=(None, 1))
+    ),
+    "image.extract_patches_3d": _image(_volumes),
+    "image.gaussian_blur": _image(images(kernel_size=((3, 3), (5, 3)))),
+    "image.hsv_to_rgb": _unit(),
+    "image.map_coordinates": _image(_coordinates, narrow=True),
+    "image.pad_images": _image(
+        images(top_padding=(0, 1), left_padding=(2,), target_height=(9,), target_width=(9,)), NUMBER
+    ),
+    "image.perspective_transform": _image(_perspective, bound=4096, narrow=True),
+    "image.resize": _image(
+        images(
+            lambda d, x: d.pick((3, 3), (7, 8), (4, 9)),
+            interpolation=_METHODS,
+            antialias=(False, True),
+        )
+    ),  # fmt: skip
+    "image.rgb_to_grayscale": _unit(),
+    "image.rgb_to_hsv": _unit(),
+    "image.scale_and_translate": _image(_translated),
+    "image.sobel_edges": _image(images(), numpy="it reflects at the borders"),
+    "image.ssim": _image(_structural, bound=4096),
+}
