@@ -113,7 +113,7 @@ static inline vf32 vlog(vf32 x) {
   const vf32 infinity = splat(__builtin_inff());
   vf32 special = x == 0.0f ? -infinity : splat(__builtin_nanf(""));
   special = x == infinity ? infinity : special;
-  return (x > 0.0f) & (x < infinity) ? y : special;
+  return ((x > 0.0f) & (x < infinity)) ? y : special;
 }
 
 static inline vf32 vlog1p(vf32 x) {
@@ -123,7 +123,7 @@ static inline vf32 vlog1p(vf32 x) {
   const vf32 infinity = splat(__builtin_inff());
   vf32 special = x == -1.0f ? -infinity : splat(__builtin_nanf(""));
   special = x == infinity ? infinity : special;
-  return (x > -1.0f) & (x < infinity) ? (x == 0.0f ? x : y) : special;
+  return ((x > -1.0f) & (x < infinity)) ? (x == 0.0f ? x : y) : special;
 }
 
 static inline vf32 vtanh(vf32 x) {

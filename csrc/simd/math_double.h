@@ -57,7 +57,7 @@ static inline vf64 dlog(vf64 x) {
   const vf64 infinity = splat(__builtin_inf());
   vf64 special = x == 0.0 ? -infinity : splat(__builtin_nan(""));
   special = x == infinity ? infinity : special;
-  return (x > 0.0) & (x < infinity) ? y : special;
+  return ((x > 0.0) & (x < infinity)) ? y : special;
 }
 static inline vf64 dlog2(vf64 x) { return dlog(x) * 1.44269504088896340736; }
 static inline vf64 dlog10(vf64 x) { return dlog(x) * 0.43429448190325182765; }
@@ -84,7 +84,7 @@ static inline vf64 datanh(vf64 x) {
 }
 static inline vf64 dcbrt(vf64 x) {
   const vf64 a = dabs(x);
-  return (a == 0.0) | (a == __builtin_inf()) ? x : dcopysign(dexp(dlog(a) * (1.0 / 3)), x);
+  return ((a == 0.0) | (a == __builtin_inf())) ? x : dcopysign(dexp(dlog(a) * (1.0 / 3)), x);
 }
 
 struct SinCos {
@@ -168,7 +168,7 @@ static inline vf64 datan2(vf64 y, vf64 x) {
 
 static inline vf64 dhypot(vf64 x, vf64 y) {
   const vf64 a = dabs(x), b = dabs(y), infinity = splat(__builtin_inf());
-  return (a == infinity) | (b == infinity) ? infinity : dsqrt(a * a + b * b);
+  return ((a == infinity) | (b == infinity)) ? infinity : dsqrt(a * a + b * b);
 }
 
 // log(exp(a) + exp(b)).
@@ -188,10 +188,10 @@ static inline vf64 dpow(vf64 x, vf64 y) {
   const vi64 integral = (size >= 4503599627370496.0) | (dround(size) == size);
   const vi64 odd = integral & (size < 4503599627370496.0) & (dround(half) != half);
   vf64 r = dexp2(y * dlog2(a));
-  r = (x < 0.0) & ~integral & (size < __builtin_inf()) & (a < __builtin_inf()) ? splat(__builtin_nan("")) : r;
+  r = ((x < 0.0) & ~integral & (size < __builtin_inf()) & (a < __builtin_inf())) ? splat(__builtin_nan("")) : r;
   r = odd ? dcopysign(r, x) : r;
-  r = (x != x) | (y != y) ? x + y : r;
-  return (y == 0.0) | (x == 1.0) | ((a == 1.0) & (size == __builtin_inf())) ? splat(1.0) : r;
+  r = ((x != x) | (y != y)) ? x + y : r;
+  return ((y == 0.0) | (x == 1.0) | ((a == 1.0) & (size == __builtin_inf()))) ? splat(1.0) : r;
 }
 
 }  // namespace

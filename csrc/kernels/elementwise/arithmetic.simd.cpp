@@ -57,11 +57,13 @@ UNARY_OP(Copy, a)
 struct Abs {
   template <class T>
   static T apply(T a) {
-    // Branches that are chosen here: the common type of both would be double, too narrow for 64-bit integers.
-    if constexpr (kIsFloat<T>)
-      return sizeof(T) == 4 ? __builtin_fabsf(a) : __builtin_fabs(a);
+    // Branches that are chosen here: the common type of all would be double, too narrow for 64-bit integers.
+    if constexpr (!kIsFloat<T>)
+      return !kIsSigned<T> || a >= 0 ? a : Neg::apply(a);
+    else if constexpr (sizeof(T) == 4)
+      return __builtin_fabsf(a);
     else
-      return !kIsSigned<T> || a >= 0 ? a : WRAPPING(T, T{0}, -, a);
+      return __builtin_fabs(a);
   }
 };
 

@@ -87,10 +87,7 @@ double d_logaddexp(double a, double b) {
   if (difference != difference) return difference;
   return (a > b ? a : b) + __builtin_log1p(__builtin_exp(-__builtin_fabs(difference)));
 }
-double d_lgamma(double x) {
-  int sign;
-  return __builtin_lgamma_r(x, &sign);
-}
+double d_lgamma(double x) { return __builtin_lgamma(x); }
 
 // Inverse of erf: a rational start (M. Giles), then Newton's steps on erf or erfc.
 double d_erfinv(double x) {

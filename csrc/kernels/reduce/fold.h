@@ -92,7 +92,7 @@ struct Max {
   }
   template <class V>
   static inline V join(V a, V b) {
-    return (a > b) | (a != a) ? a : b;
+    return ((a > b) | (a != a)) ? a : b;
   }
 };
 struct Min {
@@ -102,7 +102,7 @@ struct Min {
   }
   template <class V>
   static inline V join(V a, V b) {
-    return (a < b) | (a != a) ? a : b;
+    return ((a < b) | (a != a)) ? a : b;
   }
 };
 
