@@ -167,6 +167,7 @@ void bind_graph(py::module_& m) {
           py::arg("op"), py::arg("inputs"), py::arg("attrs"), py::arg("outputs"), py::arg("pure") = true,
           py::arg("regions") = std::vector<GraphPtr>{}, py::arg("host") = py::none())
       .def("alias", &Graph::alias)
+      .def("depends", &Graph::depends)
       .def("set_inputs", [](Graph& g, const std::vector<int>& inputs) { g.inputs = inputs; })
       .def("set_outputs", [](Graph& g, const std::vector<int>& outputs) { g.outputs = outputs; })
       .def("__len__", [](const Graph& g) { return g.nodes.size(); })

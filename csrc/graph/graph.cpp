@@ -113,6 +113,24 @@ int Graph::resolve(int value) const {
   return value;
 }
 
+bool Graph::depends(int value, const std::vector<int>& sources) const {
+  std::vector<bool> seen(values.size());
+  std::vector<int> sought;
+  for (int v : sources) sought.push_back(resolve(v));
+  const std::vector<int> producer = producers();
+  std::vector<int> stack{resolve(value)};
+  while (!stack.empty()) {
+    const int v = stack.back();
+    stack.pop_back();
+    if (seen[v]) continue;
+    seen[v] = true;
+    if (std::find(sought.begin(), sought.end(), v) != sought.end()) return true;
+    if (producer[v] < 0) continue;
+    for (int in : nodes[producer[v]].in) stack.push_back(resolve(in));
+  }
+  return false;
+}
+
 std::vector<int> Graph::producers() const {
   std::vector<int> result(values.size(), -1);
   for (size_t n = 0; n < nodes.size(); ++n)

@@ -35,6 +35,8 @@ class Graph {
   // From now on, and in what was recorded before, `value` means `replacement`.
   void alias(int value, int replacement);
   int resolve(int value) const;
+  // Whether a value is computed from any of `sources`, directly or through others.
+  bool depends(int value, const std::vector<int>& sources) const;
 
   const Spec& spec(int value) const { return values[value]; }
   // The node that makes a value; -1 for inputs and constants.

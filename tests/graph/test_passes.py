@@ -168,6 +168,21 @@ def test_a_product_that_is_read_twice_keeps_its_value():
     np.testing.assert_allclose(first.numpy(), np.maximum(x @ w + b, 0), rtol=1e-5, atol=1e-6)
 
 
+def test_a_scale_made_from_the_moments_is_not_fused_with_them():
+    def fn(x, gamma, beta):
+        mean, variance = reduce.moments(x, (0,))
+        gamma = ew.mul(gamma, transforms.stop_gradient(ew.sqrt(variance)))
+        return norm.batch_norm_inference(x, mean, variance, gamma, beta, 1e-3)
+
+    args = CASES["batch_norm"][1]
+    args = [t if t.ndim == 1 else shape.reshape(t, (-1, t.dims[-1])) for t in args]
+    grad = transforms.grad(lambda *t: reduce.reduce_sum(ew.square(fn(*t)), None))
+    assert "batch_norm_train" not in ops(final(grad, *args))
+    np.testing.assert_allclose(
+        transforms.jit(grad)(*args).numpy(), grad(*args).numpy(), rtol=1e-3, atol=1e-4
+    )
+
+
 def test_a_masked_chain_that_may_mask_everything_is_left_alone():
     def fn(q, k, v, mask):
         scores = matmul.matmul(shape.transpose(k, (0, 2, 1, 3)), shape.transpose(q, (0, 2, 3, 1)))

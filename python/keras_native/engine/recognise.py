@@ -102,9 +102,17 @@ def _fused(record, chain):
         if record[0].name != name:
             continue
         found = match(record, chain)
-        if found is not None:
+        if found is not None and not _circular(*found):
             return _replace(root, *found)
     return None
+
+
+def _circular(primitive, inputs, attrs, position, others) -> bool:
+    """The fused primitive would read what it is to make (batch renormalisation: a scale that was
+    computed from the batch's moments)."""
+    graph = STATE.trace.graph
+    made = [t.node for t in others.values() if t.trace is STATE.trace]
+    return bool(made) and any(graph.depends(t.node, made) for t in inputs if t.trace is STATE.trace)
 
 
 def _replace(root, primitive, inputs, attrs, position, others):
