@@ -1,5 +1,7 @@
 """Traces: sizes that stay open, guards, errors on host reads, host calls, the second device."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -70,6 +72,17 @@ def test_host_reads_are_errors(read):
     with pytest.raises(TraceError, match="no value yet"):
         transforms.jit(fn)(tensor([1.0, 2.0]))
     assert STATE.trace is None
+
+
+def test_tensors_can_be_pickled_and_traced_ones_cannot():
+    for dtype in ("float32", "bfloat16", "bool", "int64"):
+        again = pickle.loads(pickle.dumps(tensor([[1, 0, 2]], dtype)))
+        assert (again.dtype, again.numpy().tolist()) == (
+            dtype,
+            tensor([[1, 0, 2]], dtype).numpy().tolist(),
+        )
+    with pytest.raises(TraceError, match="no value yet"):
+        transforms.jit(lambda x: pickle.dumps(x))(tensor([1.0]))
 
 
 def test_replay_calls_no_primitive_from_python():

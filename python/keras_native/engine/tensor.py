@@ -61,6 +61,9 @@ class Tensor:
             )
         return self.array.numpy()
 
+    def __reduce__(self):
+        return from_numpy, (self.numpy(),)
+
 
 def from_numpy(array, copy: bool = True) -> Tensor:
     """A tensor with the elements of a NumPy array.
