@@ -278,6 +278,26 @@ def test_save_and_load(tmp_path):
     np.testing.assert_array_equal(fresh.predict(x, verbose=0), model.predict(x, verbose=0))
 
 
+@keras.saving.register_keras_serializable("test_training")
+class Unbuilt(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = keras.layers.Dense(3)
+
+    def call(self, x):
+        return self.dense(x)
+
+
+def test_a_model_built_by_fit_loads_with_its_weights(tmp_path):
+    model = Unbuilt()
+    model.compile("adam", "mse")
+    x = np.ones((8, 4), "float32")
+    model.fit(x, np.zeros((8, 3)), verbose=0)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(again.predict(x, verbose=0), model.predict(x, verbose=0))
+
+
 def test_threads_predict_the_same_bits():
     from concurrent.futures import ThreadPoolExecutor
 

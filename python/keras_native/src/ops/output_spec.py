@@ -24,8 +24,10 @@ def compute_output_spec(fn, *args, **kwargs):
     """`fn`'s results as KerasTensors for KerasTensor arguments; unknown sizes stay None.
 
     `fn` is traced, not computed. All unknown sizes are taken to be the same one, so that operands
-    whose batch sizes are both unknown fit together.
+    whose batch sizes are both unknown fit together. Tensors that are being traced (a layer that
+    builds itself inside a step) count as symbolic too.
     """
+    args, kwargs = tree.map_structure(_of_no_trace, (args, kwargs))
     try:
         out, specialised = _trace(fn, args, kwargs, _HINTS[0])
         again = _trace(fn, args, kwargs, _HINTS[1])[0] if specialised else out
@@ -41,6 +43,12 @@ def compute_output_spec(fn, *args, **kwargs):
 
     flat = [spec(a, b) for a, b in zip(tree.flatten(out), tree.flatten(again))]
     return tree.pack_sequence_as(out, flat)
+
+
+def _of_no_trace(x):
+    """A KerasTensor in place of a tensor that is being traced."""
+    traced = isinstance(x, Tensor) and x.trace is not None
+    return KerasTensor(x.shape, x.dtype) if traced else x
 
 
 def _compute(fn, args, kwargs, size: int):
