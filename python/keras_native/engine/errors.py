@@ -6,4 +6,5 @@ __all__ = ["UnsupportedError", "TraceError"]
 
 
 class TraceError(RuntimeError):
-    """A traced function needed a concrete value, for instance `bool(t)` or `np.asarray(t)`."""
+    """A traced function needed a concrete value: `bool(t)`, `np.asarray(t)`, a result whose
+    shape depends on values."""

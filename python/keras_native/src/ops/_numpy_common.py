@@ -9,7 +9,7 @@ from keras.src.backend import config
 
 from keras_native.engine import dtype as dtypes
 from keras_native.engine import operators, promotion
-from keras_native.engine.errors import UnsupportedError
+from keras_native.engine.errors import TraceError
 from keras_native.engine.primitive import STATE
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import shape as sh
@@ -159,9 +159,9 @@ def host(x) -> np.ndarray:
 
 
 def unsupported_under_trace(name: str) -> None:
-    """Raises UnsupportedError where a trace is on: the result's shape depends on values."""
+    """Raises TraceError where a trace is on: the result's shape depends on values."""
     if STATE.trace is not None:
-        raise UnsupportedError(
+        raise TraceError(
             f"{name}: the shape of its result depends on the values of its input, which are not "
             "known in a compiled function; call it eagerly (run_eagerly=True)"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from keras_native.engine import dtype as dtypes
-from keras_native.engine.errors import UnsupportedError
+from keras_native.engine.errors import TraceError
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import fft as ft
 from keras_native.engine.primitives import gather as ga
@@ -60,7 +60,7 @@ def _segments(scatter, initial, data, segment_ids, num_segments) -> Tensor:
     ids = convert_to_tensor(segment_ids, "int32")
     if num_segments is None:
         if ids.array is None:
-            raise UnsupportedError("segment reductions need `num_segments` inside a compiled step")
+            raise TraceError("segment reductions need `num_segments` inside a compiled step")
         num_segments = int(ids.numpy().max(initial=-1)) + 1
     # Elements of no segment go to one more row, which is dropped.
     valid = ew.logical_and(ew.ge(ids, 0), ew.lt(ids, num_segments))
