@@ -60,14 +60,18 @@ def load_backend(loader, module):
     _run(backend, module)
 
 
-def watch(name, branch):
-    """Extends the chain in one more module of Keras 3.15 (tests of Keras have such chains too).
+def extend(loader, module, branch):
+    """Runs a module of Keras 3.15 whose chain of backends gets one more branch.
 
     Args:
-        name: str. Name of the module, not yet imported.
+        loader: has `get_source` and `get_filename`.
+        module: the module, not yet run.
         branch: str. Source of the branch that is taken when the backend is `native`.
+
+    Raises:
+        ImportError: the module has no such chain, or several.
     """
-    finder.watched[name] = lambda loader, module: _run(_extend_chain(loader, name, branch), module)
+    _run(_extend_chain(loader, module.__name__, branch), module)
 
 
 def _refusal(reason):

@@ -15,10 +15,9 @@ REPORT = os.environ.get("NATIVE_SUITE_REPORT")
 EXCLUSIONS = pathlib.Path(__file__).parents[1] / "exclusions.txt"
 
 if backend.backend() == "native" and keras.__version__.startswith("3.15"):
-    from keras_native import plugin
+    import amendments
 
-    # This test module has a chain of backends of its own.
-    plugin.watch("keras.src.trainers.trainer_test", "from keras_native.src.trainer import Trainer")
+    amendments.apply()
 
 
 def skip_if_backend(given_backend, reason):
