@@ -41,6 +41,8 @@ class Case:
         grad: check the gradient rule (floating point operands only).
         speed: belongs to the speed table (slow sizes); such a case is not run as a test.
         make: `make(rng)` gives the operands as arrays, where random ones will not do.
+        complete: `complete(arrays)` gives the operands with those filled in that another primitive
+            of ours computes (what a gradient takes from the forward pass). Not called for peers.
         peer: name of a library -> `build(arrays)`, which gives a callable that does the same work
             and returns when it is done.
         label: shown instead of the shapes.
@@ -57,6 +59,7 @@ class Case:
     grad: bool = True
     speed: bool = False
     make: Callable | None = None
+    complete: Callable | None = None
     peer: dict | None = None
     label: str = ""
 
@@ -67,6 +70,11 @@ class Case:
 
     def arrays(self, seed: int = 0) -> list[np.ndarray]:
         """Operands; the same for the same case and seed."""
+        given = self.given(seed)
+        return given if self.complete is None else self.complete(given)
+
+    def given(self, seed: int = 0) -> list[np.ndarray]:
+        """Operands that need nothing of ours to be made."""
         rng = np.random.default_rng([seed, zlib.crc32(str(self).encode())])
         if self.make is not None:
             return [np.asarray(a) for a in self.make(rng)]

@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
     seconds = {}
     for case in load_cases(options.family):
         if case.speed and options.filter in str(case) and options.library in (case.peer or {}):
-            call = case.peer[options.library](case.arrays())
+            call = case.peer[options.library](case.given())
             seconds[str(case)] = time_callable(call, options.seconds)
     version = getattr(library, "__version__", "?")
     print(json.dumps({"library": options.library, "version": version, "seconds": seconds}))

@@ -73,13 +73,14 @@ def attention(
                 given.append(rng.integers(0, 2**32, 2, np.uint32))
             else:
                 given.append(rng.standard_normal(dims).astype(_numpy_dtype(name)))
-        if grad:  # what the forward pass gives
-            from keras_native.engine.primitive import REGISTRY
+        return given
 
-            wide = [a.astype(np.float64) if a.dtype == kind else a for a in given[:forward]]
-            results = REGISTRY["attention"].reference(*wide, **attrs)
-            given[forward] = results[0].astype(kind)
-            given[forward + 1] = results[1].astype(statistic)
+    def complete(given):
+        from keras_native.engine.primitive import REGISTRY
+
+        wide = [a.astype(np.float64) if a.dtype == kind else a for a in given[:forward]]
+        out, lse = REGISTRY["attention"].reference(*wide, **attrs)
+        given[forward : forward + 2] = out.astype(kind), lse.astype(statistic)
         return given
 
     half = 2 if causal else 1
@@ -97,6 +98,7 @@ def attention(
         # few.
         terms=attrs["scale"] * math.sqrt(value_size) / keys if grad and keys else 0,
         make=make,
+        complete=complete if grad else None,
         peer=_torch(causal, attrs["scale"], grad) if more.get("speed") else None,
         label=f"{dtype} B{batch} Sq{queries} Sk{keys} H{heads}/{key_heads} D{size}/{value_size}"
         + (f" bias{list(bias)}" if bias is not None else "")

@@ -24,11 +24,19 @@ def _numpy_matmul(transpose_a=False, transpose_b=False):
     return build
 
 
+def _torch_tensor(array):
+    import torch
+
+    if array.dtype == "bfloat16":  # a dtype of NumPy's that PyTorch does not know
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
+
+
 def _torch_matmul(transpose_a=False, transpose_b=False):
     def build(arrays):
         import torch
 
-        a, b = (torch.from_numpy(x) for x in arrays)
+        a, b = (_torch_tensor(x) for x in arrays)
         a = a.transpose(-1, -2) if transpose_a else a
         b = b.transpose(-1, -2) if transpose_b else b
         return lambda: torch.matmul(a, b)

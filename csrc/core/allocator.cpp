@@ -14,10 +14,17 @@
 
 #include "core/errors.h"
 
+#if __has_include(<sys/mman.h>)
+#include <sys/mman.h>
+#endif
+
 namespace native::allocator {
 namespace {
 
 constexpr size_t kAlign = 64;
+// From one page of 2 MB on, blocks are aligned to it and the system is asked for such pages: a product
+// that walks over tens of megabytes in pages of 4 KB waits for the page table as long as for the data.
+constexpr size_t kHugePage = size_t{2} << 20;
 // Above this a request is first compared with the memory that is left.
 constexpr size_t kCheckFrom = size_t{64} << 20;
 // Cached blocks are kept up to this share of what is in use, and at least this many bytes.
@@ -29,6 +36,18 @@ size_t rounded(size_t bytes) {
   const size_t step = std::bit_floor(bytes) / 8;
   return (bytes + step - 1) / step * step;
 }
+
+std::align_val_t alignment(size_t size) { return std::align_val_t{size >= kHugePage ? kHugePage : kAlign}; }
+
+// A block of the system's; nullptr if it has none.
+void* acquire(size_t size) {
+  void* data = ::operator new(size, alignment(size), std::nothrow);
+#ifdef MADV_HUGEPAGE
+  if (data && size >= kHugePage) madvise(data, size / kHugePage * kHugePage, MADV_HUGEPAGE);
+#endif
+  return data;
+}
+void give_back(void* data, size_t size) noexcept { ::operator delete(data, alignment(size)); }
 
 struct State {
   std::mutex mutex;
@@ -64,7 +83,7 @@ size_t available() {
 
 void free_cached(State& s) {
   for (auto& [size, blocks] : s.cached)
-    for (void* block : blocks) ::operator delete(block, std::align_val_t{kAlign});
+    for (void* block : blocks) give_back(block, size);
   s.cached.clear();
   s.cached_bytes = 0;
 }
@@ -95,7 +114,7 @@ void* allocate(size_t bytes) {
       }
       if (size > left) refuse(bytes, left);
     }
-    data = ::operator new(size, std::align_val_t{kAlign}, std::nothrow);
+    data = acquire(size);
     if (!data) refuse(bytes, available());
   }
   s.in_use += size;
@@ -116,7 +135,7 @@ void release(void* data, size_t bytes) noexcept {
     } catch (...) {
     }
   }
-  ::operator delete(data, std::align_val_t{kAlign});
+  give_back(data, size);
 }
 
 size_t in_use() {

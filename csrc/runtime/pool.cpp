@@ -19,6 +19,7 @@
 #include <unistd.h>
 #endif
 
+#include "core/allocator.h"
 #include "runtime/cpu.h"
 
 namespace native::pool {
@@ -172,7 +173,12 @@ State& state() {
 struct Scratch {
   void* data = nullptr;
   size_t bytes = 0;
-  ~Scratch() { ::operator delete(data, std::align_val_t{64}); }
+  ~Scratch() { reset(); }
+  void reset() noexcept {
+    if (data) allocator::release(data, bytes);
+    data = nullptr;
+    bytes = 0;
+  }
 };
 thread_local Scratch t_scratch;
 
@@ -203,9 +209,8 @@ void run(int64_t tasks, void (*task)(void*, int64_t), void* context) {
 
 void* thread_scratch(size_t bytes) {
   if (bytes > t_scratch.bytes) {
-    ::operator delete(t_scratch.data, std::align_val_t{64});
-    t_scratch = {};
-    t_scratch.data = ::operator new(bytes, std::align_val_t{64});
+    t_scratch.reset();
+    t_scratch.data = allocator::allocate(bytes);
     t_scratch.bytes = bytes;
   }
   return t_scratch.data;

@@ -20,7 +20,7 @@ struct MaskOf<double> {
 // The larger, and NaN if either is.
 template <class V>
 inline V larger(V a, V b) {
-  return (a > b) | (a != a) ? a : b;
+  return ((a > b) | (a != a)) ? a : b;
 }
 inline float larger(float a, float b) { return a > b || a != a ? a : b; }
 inline double larger(double a, double b) { return a > b || a != a ? a : b; }

@@ -126,14 +126,16 @@ def _iter(self):
 
 
 def _item(self):
-    array = self.numpy()
+    # By the class: an instance may have its public method replaced (a mock that forbids it).
+    array = Tensor.numpy(self)
     if array.size != 1:
         raise ValueError(f"a tensor of shape {array.shape} is not one number")
     return array.reshape(()).item()
 
 
 def _bool(self):
-    array = self.numpy()
+    # By the class: an instance may have its public method replaced (a mock that forbids it).
+    array = Tensor.numpy(self)
     if array.size != 1:
         raise ValueError(f"the truth value of a tensor of shape {array.shape} is ambiguous")
     return bool(array.reshape(()))
@@ -146,7 +148,8 @@ def _index(self):
 
 
 def _array(self, dtype=None, copy=None):
-    array = self.numpy()
+    # By the class: an instance may have its public method replaced (a mock that forbids it).
+    array = Tensor.numpy(self)
     if dtype is not None and np.dtype(dtype) != array.dtype:
         if copy is False:
             raise ValueError(f"a {self.dtype} tensor as {dtype} needs a copy")
