@@ -84,8 +84,8 @@ def assert_equal(found, expected):
 
 @contextmanager
 def interrupted(after, within):
-    """Expects KeyboardInterrupt at most `within` seconds after a SIGINT, which comes `after` seconds
-    after the call of what is yielded."""
+    """Expects KeyboardInterrupt at most `within` seconds after a SIGINT, which comes `after`
+    seconds after the call of what is yielded."""
     sent = []
 
     def send():
