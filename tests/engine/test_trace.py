@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from keras_native import _core
-from keras_native.engine import control, host, transforms
+from keras_native.engine import host, transforms
 from keras_native.engine.dispatch import Dispatcher
 from keras_native.engine.errors import TraceError
 from keras_native.engine.primitive import STATE
 from keras_native.engine.primitives import elementwise as ew
-from keras_native.engine.primitives import matmul, reduce, shape
+from keras_native.engine.primitives import matmul, reduce
 from keras_native.engine.slot import Slot
 from keras_native.engine.tensor import from_numpy
 
@@ -137,94 +137,6 @@ def test_what_was_read_is_a_snapshot():
     assert seen[0] == 1 and slot.read().numpy()[0] == 2
     with pytest.raises(ValueError, match="read-only"):
         seen[0] = 7
-
-
-def test_cond_assigns_in_the_branch_that_runs():
-    slot, other = Slot(tensor(0.0)), Slot(tensor(0.0))
-
-    def step(k):
-        def yes():
-            slot.write(ew.add(slot.read(), 1.0))
-            return None
-
-        def no():
-            other.write(ew.add(other.read(), 1.0))
-            return None
-
-        control.cond(ew.gt(k, 0.0), yes, no)
-        return k
-
-    f = transforms.jit(step)
-    for k in (1.0, -1.0, 1.0):
-        f(tensor(k))
-    assert (slot.read().numpy(), other.read().numpy()) == (2, 1)
-    assert f.traces == 1
-
-
-def test_cond_branches_must_agree():
-    f = transforms.jit(
-        lambda x: control.cond(ew.gt(x, 0.0), lambda: x, lambda: shape.reshape(x, (1,)))
-    )
-    with pytest.raises(ValueError, match="cond"):
-        f(tensor(1.0))
-
-
-@pytest.mark.parametrize("reverse", [False, True])
-def test_scan_equals_the_python_loop_in_value_and_gradient(reverse):
-    w = tensor(rows(3) * 0.3)
-
-    def loss(w, xs):
-        def body(carry, x):
-            carry = ew.tanh(ew.add(matmul.matmul(carry, w), x))
-            return carry, ew.mul(carry, carry)
-
-        last, ys = control.scan(body, shape.full((2, 3), 0.1, "float32"), xs, reverse=reverse)
-        return ew.add(reduce.reduce_sum(last, None), reduce.reduce_sum(ys, None))
-
-    xs = tensor(np.random.default_rng(5).standard_normal((6, 2, 3)))
-    both = transforms.value_and_grad(loss, (0, 1))
-    value, grads = both(w, xs)
-    compiled_value, compiled_grads = transforms.jit(both)(w, xs)
-    np.testing.assert_allclose(compiled_value.numpy(), value.numpy(), rtol=1e-6)
-    for a, b in zip(grads, compiled_grads):
-        np.testing.assert_allclose(b.numpy(), a.numpy(), rtol=1e-5, atol=1e-6)
-
-
-def test_scan_carries_assigned_variables():
-    count = Slot(tensor(0.0))
-
-    def step(xs):
-        def body(carry, x):
-            count.write(ew.add(count.read(), x))
-            return carry, ew.add(count.read(), 0.0)
-
-        return control.scan(body, (), xs)[1]
-
-    out = transforms.jit(step)(tensor([1.0, 2.0, 3.0]))
-    np.testing.assert_allclose(out.numpy(), [1, 3, 6])
-    assert count.read().numpy() == 6
-
-
-def test_while_loop():
-    def fn(n):
-        one = from_numpy(np.int32(1))
-        return control.while_loop(
-            lambda i, a: ew.lt(i, n),
-            lambda i, a: (ew.add(i, one), ew.mul(a, 2.0)),
-            (from_numpy(np.int32(0)), tensor(1.0)),
-        )[1]
-
-    compiled = transforms.jit(fn)
-    for n in (0, 3, 10):
-        assert compiled(from_numpy(np.int32(n))).numpy() == 2**n
-    assert compiled.traces == 1
-    with pytest.raises(ValueError, match="no reverse-mode derivative"):
-        grad = transforms.grad(
-            lambda x: control.while_loop(
-                lambda a: ew.lt(a, 5.0), lambda a: (ew.mul(a, x),), (ew.mul(x, 1.0),)
-            )[0]
-        )
-        transforms.jit(grad)(tensor(2.0))
 
 
 def test_second_device_runs_a_network_and_its_gradient():

@@ -15,7 +15,7 @@ from keras_native.engine.primitive import STATE
 from keras_native.engine.primitives import elementwise, shape
 from keras_native.engine.tape import Tape, as_tensor, backward, full_like, paused, record_custom
 from keras_native.engine.tensor import Tensor
-from keras_native.engine.trace import Trace
+from keras_native.engine.trace import Trace, abstract_eval
 
 
 class _Region:
@@ -304,9 +304,22 @@ def scan(f: Callable, init, xs=None, length: int | None = None, reverse: bool = 
             raise ValueError(f"scan: the carry changes from {carry_tree} to {new_tree}")
         return [as_tensor(t) for t in new_leaves], y
 
-    if STATE.trace is None and length != 0:
+    if STATE.trace is None:
+        if length == 0:
+            return tree.unflatten(carry_tree, carry), _no_rows(call, carry, x_leaves)
         return _eager_scan(call, carry, x_leaves, carry_tree, length, reverse)
     return _traced_scan(call, carry, x_leaves, carry_tree, length, reverse)
+
+
+def _no_rows(call, carry, xs):
+    """What a scan without steps stacks: the body is traced for sizes and dtypes alone."""
+    specs = [*_specs(carry), *((x.dims[1:], x.dtype) for x in xs)]
+    n = len(carry)
+    y = abstract_eval(lambda *ts: call(list(ts[:n]), list(ts[n:]))[1], specs)
+    leaves, structure = tree.flatten(y)
+    tensors = [None if t is None else as_tensor(t) for t in leaves]
+    rows = [None if t is None else shape.zeros((0, *t.dims), t.dtype) for t in tensors]
+    return tree.unflatten(structure, rows)
 
 
 def _eager_scan(call, carry, xs, carry_tree, length, reverse):
@@ -363,20 +376,17 @@ def _traced_scan(call, carry, xs, carry_tree, length, reverse, discard=False, sn
         outs = _node("scan", values, attrs, carried + stacked, [graph])
         for slot, value in zip(slots, outs[n : n + len(slots)]):
             STATE.trace.write(slot, value)
-        last, ys = outs[:n], outs[n + len(slots) :]
+        last, rows = outs[:n], outs[n + len(slots) :]
 
-    count = outer_structure["count"]
     captured = _floats(region.captured)
     if keep:
-        history = ys[count:]
-        ys = ys[:count]
 
         def vjp(cts, outs, *ins):
-            return _scan_vjp(call, carry, xs, captured, history, ys, cts, length, reverse, before)
+            return _scan_vjp(call, carry, xs, captured, rows, cts, length, reverse, before)
 
-        record_custom("scan", [*carry, *xs, *captured], [*last, *ys], vjp)
+        record_custom("scan", [*carry, *xs, *captured], [*last, *rows], vjp)
 
-    leaves = iter(ys)
+    leaves = iter(rows)
     nones = outer_structure["nones"]
     total = outer_structure["y"].num_leaves
     y = tree.unflatten(
@@ -400,12 +410,15 @@ class _CarriedRegion(_Region):
         super().__init__(fn, [*carry, *like, *slices])
 
 
-def _scan_vjp(call, carry, xs, captured, history, ys, cts, length, reverse, snapshot):
+def _scan_vjp(call, carry, xs, captured, rows, cts, length, reverse, snapshot):
+    """Cotangents of a scan's operands. The last rows are the carry before each step: results like
+    the others, through which a second derivative flows."""
     n = len(carry)
+    history = rows[len(rows) - n :]
     diff_carry = [i for i, t in enumerate(carry) if dtypes.is_differentiable(t.dtype)]
     diff_x = [i for i, t in enumerate(xs) if dtypes.is_differentiable(t.dtype)]
     ct_carry = [cts[i] if cts[i] is not None else full_like(carry[i], 0) for i in diff_carry]
-    ct_ys = [cts[n + i] for i in range(len(ys))]
+    ct_ys = cts[n:]
     present = [i for i, ct in enumerate(ct_ys) if ct is not None]
     sums = [full_like(t, 0) for t in captured]
 
@@ -414,7 +427,7 @@ def _scan_vjp(call, carry, xs, captured, history, ys, cts, length, reverse, snap
         before = slices[:n]
         x = slices[n : n + len(xs)]
         ct_y = slices[n + len(xs) :]
-        local = [None] * n + [None] * len(ys)
+        local = [None] * (n + len(rows))
         for i, ct in zip(diff_carry, flow):
             local[i] = ct
         for i, ct in zip(present, ct_y):
@@ -422,7 +435,7 @@ def _scan_vjp(call, carry, xs, captured, history, ys, cts, length, reverse, snap
 
         def run():
             new, y = call(before, x)
-            return [*new, *[t for t in tree.flatten(y)[0] if t is not None]]
+            return [*new, *[t for t in tree.flatten(y)[0] if t is not None], *before]
 
         sources = [before[i] for i in diff_carry] + [x[i] for i in diff_x] + captured
         grads = _gradients(run, local, sources)
