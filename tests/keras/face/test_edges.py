@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from keras import ops
 
+import keras_native
+
 
 def test_python_integers_wrap_around_as_casts_do():
     x = np.array([3, 1], "uint8")
@@ -42,6 +44,24 @@ def test_nan_is_found_first_and_sorted_last(dtype):
     np.testing.assert_array_equal(ops.argsort(x), [2, 4, 0, 1, 3])
     sorted_x = np.asarray(ops.sort(x)).astype("float64")
     np.testing.assert_array_equal(sorted_x, [-np.inf, 1, 3, np.nan, np.nan])
+
+
+def test_quantiles_have_gradients_by_q():
+    x = ops.convert_to_tensor([1.0, 2.0, 4.0])
+    slope = keras_native.grad(lambda q: ops.quantile(x, q))(ops.convert_to_tensor(0.7))
+    np.testing.assert_allclose(slope, 4.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16"])
+def test_narrow_integers_wrap_around_in_running_sums_and_scatters(dtype):
+    x = np.full(5, np.iinfo(dtype).max, dtype)
+    np.testing.assert_array_equal(ops.cumsum(x), np.cumsum(x, dtype=dtype))
+    np.testing.assert_array_equal(ops.cumprod(x), np.cumprod(x, dtype=dtype))
+    added = ops.scatter_update(x, [[1], [1]], x[:2], "add")
+    expected = x.copy()
+    np.add.at(expected, [1, 1], x[:2])
+    np.testing.assert_array_equal(added, expected)
+    assert added.dtype == ops.cumsum(x).dtype == dtype
 
 
 def test_the_inverse_short_time_transform_keeps_the_ends():

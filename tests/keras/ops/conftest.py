@@ -29,10 +29,23 @@ def numpy_backend():
 @pytest.fixture(scope="session")
 def jax_backend(request):
     """Keras's JAX backend in a process of its own."""
-    python = request.config.getoption("--jax-python", None) or sys.executable
-    if python == sys.executable and importlib.util.find_spec("jax") is None:
-        pytest.skip("JAX is not installed")
-    yield from _peer("jax", python)
+    yield from _peer("jax", _jax_python(request.config))
+
+
+def _jax_python(config) -> str:
+    return config.getoption("--jax-python", None) or sys.executable
+
+
+def pytest_generate_tests(metafunc):
+    """Comparisons with JAX: of every operation, or one that is skipped."""
+    if "jax_backend" not in metafunc.fixturenames:
+        return
+    from opcases import OPS
+
+    names = [name for name in OPS if not OPS[name].jax]
+    if _jax_python(metafunc.config) == sys.executable and not importlib.util.find_spec("jax"):
+        names = [pytest.param("", marks=pytest.mark.skip(reason="JAX is not installed"))]
+    metafunc.parametrize("name", names)
 
 
 def _peer(backend, python):

@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_native.engine import dtype as dtypes
 from keras_native.engine.primitive import Primitive, signature
+from keras_native.engine.primitives.elementwise import cast
 from keras_native.engine.primitives.shape import (
     broadcast_to,
     iota,
@@ -366,9 +367,17 @@ _scatter_nd_min = _scatter_nd("scatter_nd_min", np.minimum, _extreme_vjp)
 _scatter_nd_mul = _scatter_nd("scatter_nd_mul", np.multiply, _mul_vjp)
 
 
+def _in_32_bits(scatter: Primitive, x: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
+    """Narrow integers by way of int32, for which there are kernels: casts wrap as they would."""
+    if x.dtype not in ("int8", "int16", "uint8", "uint16") or updates.dtype != x.dtype:
+        return scatter(x, indices, updates)
+    wide = scatter(cast(x, "int32"), indices, cast(updates, "int32"))
+    return cast(wide, x.dtype)
+
+
 def scatter_nd_add(x: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
     """x with updates[..., :] added at indices[..., k]; repeated positions add up."""
-    return _scatter_nd_add(x, indices, updates)
+    return _in_32_bits(_scatter_nd_add, x, indices, updates)
 
 
 def scatter_nd_set(x: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
@@ -378,17 +387,17 @@ def scatter_nd_set(x: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
 
 def scatter_nd_max(x: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
     """x with the maximum of itself and the updates at indices[..., k]; NaN wins."""
-    return _scatter_nd_max(x, indices, updates)
+    return _in_32_bits(_scatter_nd_max, x, indices, updates)
 
 
 def scatter_nd_min(x: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
     """x with the minimum of itself and the updates at indices[..., k]; NaN wins."""
-    return _scatter_nd_min(x, indices, updates)
+    return _in_32_bits(_scatter_nd_min, x, indices, updates)
 
 
 def scatter_nd_mul(x: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
     """x with slices at indices[..., k] multiplied by the updates."""
-    return _scatter_nd_mul(x, indices, updates)
+    return _in_32_bits(_scatter_nd_mul, x, indices, updates)
 
 
 # one_hot

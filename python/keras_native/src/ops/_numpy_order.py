@@ -9,6 +9,7 @@ from keras.src.backend.common.backend_utils import vectorize_impl
 
 from keras_native.engine import dtype as dtypes
 from keras_native.engine import promotion
+from keras_native.engine.primitive import STATE
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import gather as ga
 from keras_native.engine.primitives import host_elementwise
@@ -115,8 +116,9 @@ def nanmedian(x, axis=None, keepdims=False):
 
 
 def _fraction(q, whole: int):
-    """q / whole: in float64 on the host where q is known, else a tensor."""
-    if isinstance(q, Tensor) and q.array is None:
+    """q / whole: in float64 on the host where q is known (and nobody differentiates), else a
+    tensor."""
+    if isinstance(q, Tensor) and (q.array is None or STATE.tapes):
         return ew.div(as_float(q), float(whole))
     return host(q).astype(np.float64) / whole if not isinstance(q, float) else np.float64(q) / whole
 
@@ -229,7 +231,7 @@ def bincount(x, weights=None, minlength=0, sparse=False):
 
 
 def histogram(x, bins=10, range=None):
-    """How many elements fall into each bin, and the edges of the bins.
+    """How many elements fall into each bin (in the dtype of the edges), and those edges.
 
     Args:
         bins: their number, or a vector of edges.
@@ -259,7 +261,7 @@ def histogram(x, bins=10, range=None):
     ones = ew.cast(inside, "int32")
     place = ew.clip(place, *tensors(0, count - 1, dtype="int32"))
     counts = ga.scatter_add(sh.full((count,), 0, "int32"), place, ones, 0)
-    return counts, edges
+    return ew.cast(counts, edges.dtype), edges
 
 
 def unique(

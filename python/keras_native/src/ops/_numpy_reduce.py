@@ -190,8 +190,10 @@ def _running(name: str, scan, doc: str):
     def function(x, axis=None, dtype=None):
         x = tensor(x)
         dtype = x.dtype if dtype is None else dtypes.standardize(dtype, floatx())
-        x = ew.cast(x, "int32" if dtype == "bool" else dtype)
-        return scan(*last(x, axis))
+        dtype = "int32" if dtype == "bool" else dtype
+        # Narrow integers by way of 32 bits, for which there are kernels: casts wrap as they would.
+        wider = "int32" if dtype in ("int8", "int16", "uint8", "uint16") else dtype
+        return ew.cast(scan(*last(ew.cast(ew.cast(x, dtype), wider), axis)), dtype)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"The running {doc} along an axis (None: of the flattened tensor)."

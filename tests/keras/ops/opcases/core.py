@@ -9,6 +9,7 @@ from opcases.drawing import (
     EVERY,
     FLOAT,
     NUMBER,
+    REAL,
     Op,
     call,
     elementwise,
@@ -21,8 +22,8 @@ def _target(*dtypes):
 
 def _cast(d):
     """To any dtype; what cannot be held there is undefined, so values stay small."""
-    signed = d.pick(*EVERY)
-    return call(d.array(low=0 if "u" in signed else -4, special=False), signed)
+    wanted = d.pick(*(REAL if d.plain else EVERY))
+    return call(d.array(low=0 if "u" in wanted else -4, special=False), wanted)
 
 
 def _slice(d):

@@ -91,14 +91,22 @@ class Op:
 
 @dataclass
 class Draw:
-    """One call's draws. `smooth` draws for derivatives: float64, no special values, nothing
-    empty."""
+    """One call's draws.
+
+    Attributes:
+        dtype: of the first operand; the others mostly have it, too.
+        dtypes: for the others.
+        special: draw NaN, infinities, extreme integers.
+        smooth: draw for derivatives: float64, no special values, nothing empty.
+        plain: draw one dtype only, and nothing empty.
+    """
 
     random: Random
     dtype: str
     dtypes: tuple = REAL
     special: bool = False
     smooth: bool = False
+    plain: bool = False
     values: np.random.Generator = field(init=False)
 
     def __post_init__(self):
@@ -115,7 +123,7 @@ class Draw:
 
     def shape(self, low: int = 0, high: int = 3, empty: bool = True) -> tuple[int, ...]:
         sizes = [self.pick(*SIZES) for _ in range(self.between(low, high))]
-        if sizes and empty and not self.smooth and self.flip(12):
+        if sizes and empty and self.flip(12) and not (self.smooth or self.plain):
             sizes[self.between(0, len(sizes) - 1)] = 0
         return tuple(sizes)
 
@@ -142,6 +150,7 @@ class Draw:
     def _integers(self, shape, dtype, low, high, special):
         info = np.iinfo(dtype)
         bottom, top = max(int(np.ceil(low)), info.min), max(0, min(int(high), info.max))
+        bottom = min(bottom, top)
         out = np.asarray(self.values.integers(bottom, top + 1, shape)).astype(dtype)
         if special and self.flip(3):
             self._sprinkle(out, [info.min, info.max, 0, 1, info.max - 1])
@@ -154,7 +163,7 @@ class Draw:
 
     def other_dtype(self) -> str:
         """Of a second operand: mostly the first's."""
-        if self.smooth or not self.flip(4):
+        if not self.flip(4) or self.smooth or self.plain:
             return self.dtype
         other = self.pick(*self.dtypes)
         # Peers narrow integers of 64 bits before they promote them, this backend does not.
@@ -238,7 +247,7 @@ def reduction(low=-4.0, high=4.0, keepdims=True, one_axis=False, empty=True, **s
         x = d.array(d.shape(empty=empty), low=low, high=high)
         kwargs = {"axis": d.axis_or_none(x.ndim) if one_axis else d.axes(x.ndim)}
         if keepdims:
-            kwargs["keepdims"] = d.flip()
+            kwargs["keepdims"] = d.flip() and x.ndim > 0
         return call(x, **kwargs, **{k: d.pick(*v) for k, v in static.items()})
 
     return make

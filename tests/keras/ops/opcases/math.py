@@ -100,7 +100,9 @@ def _cholesky(d):
 
 
 def _factor(d):
+    # The peers take no batches.
     a = np.tril(d.invertible())
+    a = a[0] if a.ndim == 3 else a
     upper = d.flip()
     return call(np.ascontiguousarray(a.swapaxes(-1, -2)) if upper else a, upper)
 
@@ -126,7 +128,7 @@ OPS = {
         level=1,
     ),
     "cholesky": _linear(_cholesky, via=_symmetric),
-    "cholesky_inverse": _linear(_factor, bound=1024, numpy="it takes no batches"),
+    "cholesky_inverse": _linear(_factor, bound=1024),
     "det": _matrix(),
     "eig": _linear(
         lambda d: call(d.invertible()),

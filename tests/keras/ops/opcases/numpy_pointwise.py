@@ -39,8 +39,8 @@ def _flat(dtypes=REAL, **options):
     return Op(elementwise(), dtypes, **options)
 
 
-def _pair(low=-4.0, high=4.0, dtypes=REAL, **options):
-    return Op(binary(low, high), dtypes, **options)
+def _pair(low=-4.0, high=4.0, dtypes=REAL, scalars=True, **options):
+    return Op(binary(low, high, scalars=scalars), dtypes, **options)
 
 
 def _bits(shift=False):
@@ -152,8 +152,8 @@ OPS = {
     "log10": _real(0.2, 4),
     "log1p": _real(-0.5, 4, dtypes=REAL),
     "log2": _real(0.2, 4),
-    "logaddexp": _pair(gradient=ANY_ORDER, level=1),
-    "logaddexp2": _pair(dtypes=FLOAT, numpy_dtype=_NUMBERS, gradient=ANY_ORDER, level=1),
+    "logaddexp": _pair(scalars=False, gradient=ANY_ORDER, level=1),
+    "logaddexp2": _pair(dtypes=FLOAT, scalars=False, gradient=ANY_ORDER, level=1),
     "logical_and": _pair(),
     "logical_not": _flat(),
     "logical_or": _pair(),

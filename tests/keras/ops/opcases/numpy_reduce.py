@@ -50,7 +50,7 @@ def _quantile(scale, special):
         (x,), kwargs = reduction(empty=False)(d)
         q = d.array(d.pick((), (2,)), "float32", low=0.05 * scale, high=0.95 * scale, special=False)
         if d.smooth:
-            q = float(q.flat[0])
+            return call(x, q, **kwargs)
         return call(x, q, **kwargs, method=d.pick(*_METHODS))
 
     return Op(make, NUMBER, ANY_ORDER, bound=32, level=1, special=special)
