@@ -51,6 +51,8 @@ class Primitive:
             `dims` may hold SymInts: arithmetic is fine, a comparison guards the trace.
         reference: `reference(*numpy_arrays, **attrs)`, an array or a tuple of arrays. Runs where no
             kernel does, and in tests on float64.
+        batch: `batch(primitive, size, inputs, batched, **attrs)`, how it runs over a leading axis
+            that some operands have; see `primitives/batch.py`. None: by its decomposition, or not.
         vjp: `vjp(ct, out, *inputs, **attrs) -> tuple`, a cotangent or None for each input, written
             in primitives. `ct` and `out` are tuples when there are several outputs; an entry of
             `ct`
@@ -65,6 +67,7 @@ class Primitive:
         *,
         shape: Callable,
         reference: Callable | None = None,
+        batch: Callable | None = None,
         vjp: Callable | None = None,
         decompose: Callable | None = None,
         pure: bool = True,
@@ -74,6 +77,7 @@ class Primitive:
         self.name = name
         self.shape = shape
         self.reference = reference
+        self.batch = batch
         self.vjp = vjp
         self.decompose = decompose
         self.pure = pure

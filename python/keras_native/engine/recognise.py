@@ -84,6 +84,8 @@ def recognise(records):
     """The records with known chains replaced by their fused primitives (in the current trace)."""
     from keras_native.engine import patterns  # noqa: F401  (registers the matchers)
 
+    if STATE.trace.graph is None:
+        return records
     roots = {name for name, _ in MATCHERS}
     if not any(record[0].name in roots for record in records):
         return records

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from keras_native.engine import dtype as dtypes
 from keras_native.engine.primitive import STATE
+from keras_native.engine.primitives.batch import Unbatchable
 from keras_native.engine.recognise import recognise
 from keras_native.engine.tensor import Tensor
 
@@ -62,6 +63,9 @@ def record_custom(name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor]
         vjp: `vjp(cts, outs, *inputs) -> tuple`, a cotangent or None for each input; entries of
             `cts` are None where nothing flowed back.
     """
+    if STATE.trace is not None and STATE.trace.outer_tapes:
+        # Tapes around a batch would see the pieces, not the rule.
+        raise Unbatchable(name)
     for tape in STATE.tapes:
         tape.record(_Custom(name, vjp), tuple(inputs), {}, tuple(outputs))
 

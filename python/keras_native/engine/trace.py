@@ -9,6 +9,7 @@ from keras_native import _core
 from keras_native.engine import symbolic
 from keras_native.engine.errors import TraceError
 from keras_native.engine.primitive import REGISTRY, STATE, Primitive, as_spec
+from keras_native.engine.primitives.batch import Unbatchable
 from keras_native.engine.recognise import recognise
 from keras_native.engine.slot import Slot
 from keras_native.engine.symbolic import SymInt
@@ -25,7 +26,11 @@ class Trace:
     """A function being recorded. `outer` is the trace around a region (the body of a cond or
     scan)."""
 
+    outer_tapes = ()  # tapes that see something else than what is recorded here
+
     def __init__(self, outer: Trace | None = None):
+        if outer is not None and outer.graph is None:
+            raise Unbatchable("control flow")
         self.graph = _core.Graph()
         self.outer = outer
         self.root = outer.root if outer else self

@@ -14,7 +14,7 @@ import math
 import numpy as np
 
 from keras_native.engine.primitive import REGISTRY, Primitive, signature
-from keras_native.engine.primitives import windows
+from keras_native.engine.primitives import batch, windows
 
 ACTIVATIONS = ("none", "relu", "relu6", "sigmoid", "tanh", "silu", "gelu", "gelu_tanh")
 
@@ -83,7 +83,9 @@ def _conv_vjp(ct, out, x, w, **attrs):
     )
 
 
-conv_p = Primitive("conv", shape=_conv_shape, reference=_conv_reference, vjp=_conv_vjp)
+conv_p = Primitive(
+    "conv", shape=_conv_shape, reference=_conv_reference, batch=batch.folded(1), vjp=_conv_vjp
+)
 
 
 def conv(x, w, strides=1, padding=None, dilation=1, groups=1):

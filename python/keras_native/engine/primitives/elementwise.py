@@ -16,7 +16,7 @@ import numpy as np
 
 from keras_native.engine import dtype as dtypes
 from keras_native.engine.primitive import STATE, Primitive, signature
-from keras_native.engine.primitives import special
+from keras_native.engine.primitives import batch, special
 from keras_native.engine.tensor import Tensor, from_numpy
 
 BOOL = frozenset({"bool"})
@@ -127,7 +127,9 @@ class Elementwise(Primitive):
         self.exact = exact
         self.numpy_reference = reference
         vjp = None if gradient is None else self._vjp
-        super().__init__(name, shape=self._shape, reference=self._reference, vjp=vjp)
+        super().__init__(
+            name, shape=self._shape, reference=self._reference, batch=batch.aligned, vjp=vjp
+        )
 
     def __call__(self, *operands, **attrs) -> Tensor:
         """Tensors of equal dtype (Python numbers take it), shapes that broadcast.

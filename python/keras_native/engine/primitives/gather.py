@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_native.engine import dtype as dtypes
 from keras_native.engine.primitive import Primitive, signature
+from keras_native.engine.primitives import batch
 from keras_native.engine.primitives.elementwise import cast
 from keras_native.engine.primitives.shape import (
     broadcast_to,
@@ -18,6 +19,7 @@ from keras_native.engine.primitives.shape import (
     product,
     reshape,
     same,
+    transpose,
     zeros,
 )
 from keras_native.engine.tensor import Tensor
@@ -62,10 +64,29 @@ def _gather_shape(x, indices, *, axis):
     return _gather_dims(x, indices, axis), x.dtype
 
 
+def _gather_batch(primitive, size, inputs, batched, *, axis):
+    x, indices = inputs
+    if not batched[1]:
+        return primitive(x, indices, axis=axis + 1)
+    if not batched[0]:
+        # The axis of the batch is the first of the indices' axes.
+        rank = x.ndim + indices.ndim - 1
+        rest = (i for i in range(rank) if i != axis)
+        return transpose(primitive(x, indices, axis=axis), (axis, *rest))
+    # Every element along its own slices: `take_along_axis` with indices that repeat.
+    before, after = x.dims[1 : axis + 1], x.dims[axis + 2 :]
+    inner = tuple(indices.dims[1:])
+    count = product(inner)
+    spread = reshape(indices, (size, *(1,) * axis, count, *(1,) * len(after)))
+    taken = take_along_axis(x, broadcast_to(spread, (size, *before, count, *after)), axis + 1)
+    return reshape(taken, (size, *before, *inner, *after))
+
+
 _gather = Primitive(
     "gather",
     shape=_gather_shape,
     reference=lambda x, indices, *, axis: np.take(x, _wrap(indices, x.shape[axis]), axis=axis),
+    batch=_gather_batch,
     vjp=lambda ct, out, x, indices, *, axis: (
         _gather_grad(indices, ct, axis=axis, size=x.dims[axis]),
         None,
@@ -138,10 +159,18 @@ def _gather_grad_reference(indices, ct, *, axis, size):
     return _scatter_add_reference(np.zeros(dims, ct.dtype), indices, ct, axis=axis)
 
 
+def _gather_grad_batch(primitive, size_of_batch, inputs, batched, *, axis, size):
+    indices, ct = inputs
+    if batched[0]:
+        raise batch.Unbatchable("gather_grad")
+    return primitive(indices, ct, axis=axis + 1, size=size)
+
+
 _gather_grad = Primitive(
     "gather_grad",
     shape=_gather_grad_shape,
     reference=_gather_grad_reference,
+    batch=_gather_grad_batch,
     vjp=lambda ct, out, indices, updates, *, axis, size: (None, gather(ct, indices, axis)),
 )
 
@@ -169,6 +198,7 @@ _take_along_axis = Primitive(
     reference=lambda x, indices, *, axis: np.take_along_axis(
         x, _wrap(indices, x.shape[axis]), axis
     ),
+    batch=batch.shifted,
     vjp=lambda ct, out, x, indices, *, axis: (
         scatter_along_axis_add(zeros(x.dims, ct.dtype), indices, ct, axis),
         None,
@@ -416,7 +446,9 @@ def _one_hot_reference(indices, *, depth, axis, dtype):
     return (np.expand_dims(indices, axis) == places).astype(dtypes.NUMPY[dtype])
 
 
-_one_hot = Primitive("one_hot", shape=_one_hot_shape, reference=_one_hot_reference)
+_one_hot = Primitive(
+    "one_hot", shape=_one_hot_shape, reference=_one_hot_reference, batch=batch.shifted
+)
 
 
 def one_hot(indices: Tensor, depth: int, axis: int = -1, dtype: str = "float32") -> Tensor:
@@ -447,6 +479,7 @@ _sort = Primitive(
     "sort",
     shape=_sort_shape,
     reference=lambda x, *, axis: np.sort(_sortable(x), axis=axis).astype(x.dtype),
+    batch=batch.shifted,
     vjp=lambda ct, out, x, *, axis: (
         scatter_along_axis_add(zeros(x.dims, ct.dtype), argsort(x, axis), ct, axis),
     ),
@@ -469,6 +502,7 @@ _argsort = Primitive(
     reference=lambda x, *, axis, stable: np.argsort(_sortable(x), axis=axis, kind="stable").astype(
         np.int32
     ),
+    batch=batch.shifted,
 )
 
 
@@ -502,7 +536,13 @@ def _top_k_vjp(cts, outs, x, *, k):
     return (scatter_along_axis_add(zeros(x.dims, cts[0].dtype), outs[1], cts[0], x.ndim - 1),)
 
 
-_top_k = Primitive("top_k", shape=_top_k_shape, reference=_top_k_reference, vjp=_top_k_vjp)
+_top_k = Primitive(
+    "top_k",
+    shape=_top_k_shape,
+    reference=_top_k_reference,
+    batch=batch.shifted,
+    vjp=_top_k_vjp,
+)
 
 
 def top_k(x: Tensor, k: int) -> tuple[Tensor, Tensor]:

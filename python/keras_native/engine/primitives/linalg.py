@@ -10,6 +10,7 @@ import numpy as np
 from keras_native.engine import dtype as dtypes
 from keras_native.engine.errors import UnsupportedError
 from keras_native.engine.primitive import Primitive, signature
+from keras_native.engine.primitives import batch
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import reduce as rd
 from keras_native.engine.primitives import shape as sh
@@ -120,7 +121,13 @@ def _solve_vjp(ct, x, a, b):
     return ew.neg(matmul(db, x, transpose_b=True)), db
 
 
-_solve = Primitive("solve", shape=_solve_shape, reference=_host(np.linalg.solve), vjp=_solve_vjp)
+_solve = Primitive(
+    "solve",
+    shape=_solve_shape,
+    reference=_host(np.linalg.solve),
+    batch=batch.shifted,
+    vjp=_solve_vjp,
+)
 
 
 def solve(a: Tensor, b: Tensor) -> Tensor:
@@ -141,7 +148,13 @@ def _inv_shape(a):
     return a.dims, a.dtype
 
 
-_inv = Primitive("inv", shape=_inv_shape, reference=_host(np.linalg.inv), vjp=_inv_vjp)
+_inv = Primitive(
+    "inv",
+    shape=_inv_shape,
+    reference=_host(np.linalg.inv),
+    batch=batch.shifted,
+    vjp=_inv_vjp,
+)
 
 
 def inv(a: Tensor) -> Tensor:
@@ -174,6 +187,7 @@ _triangular_solve = Primitive(
     "triangular_solve",
     shape=_triangular_solve_shape,
     reference=_host(_triangular_solve_reference),
+    batch=batch.shifted,
     vjp=_triangular_solve_vjp,
 )
 
@@ -205,6 +219,7 @@ _cholesky = Primitive(
     "cholesky",
     shape=_cholesky_shape,
     reference=_host(np.linalg.cholesky),
+    batch=batch.shifted,
     vjp=_cholesky_vjp,
 )
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_native.engine import dtype as dtypes
 from keras_native.engine.primitive import REGISTRY, Primitive, signature
+from keras_native.engine.primitives import batch
 from keras_native.engine.tensor import Tensor
 
 ACTIVATIONS = ("none", "relu", "gelu", "gelu_tanh", "silu", "sigmoid", "tanh")
@@ -101,7 +102,13 @@ def _matmul_vjp(ct, out, a, b, *, transpose_a=False, transpose_b=False, out_dtyp
     return unbroadcast(da, a.dims), unbroadcast(db, b.dims)
 
 
-_matmul = Primitive("matmul", shape=_matmul_shape, reference=_matmul_reference, vjp=_matmul_vjp)
+_matmul = Primitive(
+    "matmul",
+    shape=_matmul_shape,
+    reference=_matmul_reference,
+    batch=batch.aligned,
+    vjp=_matmul_vjp,
+)
 
 
 def matmul(
@@ -226,6 +233,11 @@ def _linear_vjp(ct, out, x, w, bias=None, *, activation="none", transpose_w=Fals
     return dx, dw, unbroadcast(dz, bias.dims)
 
 
+def _linear_batch(primitive, size, inputs, batched, **attrs):
+    # With one weight for all they are more rows; otherwise the decomposition does it.
+    return None if any(batched[1:]) else primitive(*inputs, **attrs)
+
+
 def _linear_decompose(x, w, bias=None, *, activation="none", transpose_w=False):
     if len(x.dims) == 1:
         from keras_native.engine.primitives.shape import reshape
@@ -245,6 +257,7 @@ _linear = Primitive(
     "linear",
     shape=_linear_shape,
     reference=_linear_reference,
+    batch=_linear_batch,
     vjp=_linear_vjp,
     decompose=_linear_decompose,
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from keras_native.engine.primitive import Primitive, signature
-from keras_native.engine.primitives import windows
+from keras_native.engine.primitives import batch, windows
 
 
 def _out_dims(op, x, window, strides, padding):
@@ -66,7 +66,9 @@ def _max_vjp(ct, out, x, **attrs):
     return (max_pool_grad_p(x, out, ct, **attrs),)
 
 
-max_pool_p = Primitive("max_pool", shape=_max_shape, reference=_max_reference, vjp=_max_vjp)
+max_pool_p = Primitive(
+    "max_pool", shape=_max_shape, reference=_max_reference, batch=batch.folded(), vjp=_max_vjp
+)
 
 
 def max_pool(x, window, strides=None, padding=None):
@@ -208,7 +210,9 @@ def _avg_vjp(ct, out, x, **attrs):
     return (avg_pool_grad_p(ct, input_dims=dims, **attrs),)
 
 
-avg_pool_p = Primitive("avg_pool", shape=_avg_shape, reference=_avg_reference, vjp=_avg_vjp)
+avg_pool_p = Primitive(
+    "avg_pool", shape=_avg_shape, reference=_avg_reference, batch=batch.folded(), vjp=_avg_vjp
+)
 
 
 def avg_pool(x, window, strides=None, padding=None, count_include_pad=False):

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_native.engine import dtype as dtypes
 from keras_native.engine.primitive import Primitive, signature
+from keras_native.engine.primitives import batch
 from keras_native.engine.primitives.shape import (
     broadcast_to,
     full,
@@ -83,6 +84,7 @@ def _reduction(name, kind, reference, vjp=None, nonempty=False):
         reference=lambda x, *, axes, keepdims: reference(
             widen(x), axis=tuple(axes), keepdims=bool(keepdims)
         ),
+        batch=batch.shifted,
         vjp=vjp,
     )
 
@@ -273,7 +275,11 @@ def _moments_vjp(cts, outs, x, *, axes, keepdims):
 
 
 _moments = Primitive(
-    "moments", shape=_moments_shape, reference=_moments_reference, vjp=_moments_vjp
+    "moments",
+    shape=_moments_shape,
+    reference=_moments_reference,
+    batch=batch.shifted,
+    vjp=_moments_vjp,
 )
 
 
@@ -302,6 +308,7 @@ def _arg(name, reference):
         reference=lambda x, *, axis, keepdims: reference(
             widen(x), axis=axis, keepdims=bool(keepdims)
         ).astype(np.int32),
+        batch=batch.shifted,
     )
 
 
@@ -339,7 +346,7 @@ def _scan(name, kind, ufunc, vjp=None):
         y = ufunc.accumulate(x, axis=axis, dtype=x.dtype)
         return (np.flip(y, axis) if reverse else y).astype(dtype)
 
-    return Primitive(name, shape=shape, reference=reference, vjp=vjp)
+    return Primitive(name, shape=shape, reference=reference, batch=batch.shifted, vjp=vjp)
 
 
 def _cumprod_vjp(ct, out, x, *, axis, reverse):
@@ -437,6 +444,7 @@ _recurrence = Primitive(
     "linear_recurrence",
     shape=_recurrence_shape,
     reference=_recurrence_reference,
+    batch=batch.shifted,
     vjp=_recurrence_vjp,
 )
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_native.engine import dtype as dtypes
 from keras_native.engine.primitive import Primitive, signature
+from keras_native.engine.primitives import batch
 from keras_native.engine.tensor import Tensor, from_numpy
 
 
@@ -70,6 +71,7 @@ _reshape = _Alias(
     "reshape",
     shape=_reshape_shape,
     reference=lambda x, *, dims: x.reshape(dims),
+    batch=batch.shifted,
     vjp=lambda ct, out, x, *, dims: (reshape(ct, x.dims),),
 )
 
@@ -134,9 +136,15 @@ _copy = _Alias(
     "copy",
     shape=lambda x: (x.dims, x.dtype),
     reference=lambda x: x,
+    batch=batch.shifted,
     vjp=lambda ct, out, x: (ct,),
 )
-_stop_gradient = _Alias("stop_gradient", shape=lambda x: (x.dims, x.dtype), reference=lambda x: x)
+_stop_gradient = _Alias(
+    "stop_gradient",
+    shape=lambda x: (x.dims, x.dtype),
+    reference=lambda x: x,
+    batch=batch.shifted,
+)
 
 
 def copy(x: Tensor) -> Tensor:
@@ -153,6 +161,7 @@ _barrier = _Alias(
     "barrier",
     shape=lambda x: (x.dims, x.dtype),
     reference=lambda x: x,
+    batch=batch.shifted,
     vjp=lambda ct, out, x: (ct,),
 )
 
@@ -176,6 +185,7 @@ _transpose = Primitive(
     "transpose",
     shape=_transpose_shape,
     reference=lambda x, *, perm: np.transpose(x, perm),
+    batch=batch.shifted,
     vjp=lambda ct, out, x, *, perm: (transpose(ct, tuple(perm.index(i) for i in range(x.ndim))),),
 )
 
@@ -220,6 +230,9 @@ _broadcast_to = Primitive(
     "broadcast_to",
     shape=_broadcast_shape,
     reference=lambda x, *, dims: np.broadcast_to(x, dims),
+    batch=lambda primitive, size, inputs, batched, *, dims: primitive(
+        batch.raised(inputs[0], True, len(dims)), dims=(size, *dims)
+    ),
     vjp=_broadcast_vjp,
 )
 
@@ -286,6 +299,7 @@ _concat = Primitive(
     "concat",
     shape=_concat_shape,
     reference=lambda *parts, axis: np.concatenate(parts, axis),
+    batch=batch.shifted,
     vjp=_concat_vjp,
 )
 
@@ -358,7 +372,13 @@ def _slice_vjp(ct, out, x, *, start, stop, step):
 
 
 slice_ = slice  # the built-in, before the public function takes its name
-_slice = Primitive("slice", shape=_slice_shape, reference=_slice_reference, vjp=_slice_vjp)
+_slice = Primitive(
+    "slice",
+    shape=_slice_shape,
+    reference=_slice_reference,
+    batch=batch.shifted,
+    vjp=_slice_vjp,
+)
 
 
 def _piece(x, axis, start, stop):
@@ -450,6 +470,13 @@ def _pad_reference(x, value, *, low, high, interior):
     return out
 
 
+def _pad_batch(primitive, size, inputs, batched, **attrs):
+    x, value = inputs
+    if batched[1]:
+        raise batch.Unbatchable("pad")
+    return primitive(x, value, **batch.shift(attrs, size))
+
+
 def _pad_vjp(ct, out, x, value, *, low, high, interior):
     from keras_native.engine.primitives.elementwise import sub
     from keras_native.engine.primitives.reduce import reduce_sum
@@ -462,7 +489,7 @@ def _pad_vjp(ct, out, x, value, *, low, high, interior):
     return inner, sub(reduce_sum(ct, None), reduce_sum(inner, None))
 
 
-_pad = Primitive("pad", shape=_pad_shape, reference=_pad_reference, vjp=_pad_vjp)
+_pad = Primitive("pad", shape=_pad_shape, reference=_pad_reference, batch=_pad_batch, vjp=_pad_vjp)
 
 
 def pad(x: Tensor, low, high, value: Tensor, interior=None) -> Tensor:
@@ -486,6 +513,7 @@ _flip = Primitive(
     "flip",
     shape=lambda x, *, axes: (x.dims, x.dtype),
     reference=lambda x, *, axes: np.flip(x, axes),
+    batch=batch.shifted,
     vjp=lambda ct, out, x, *, axes: (flip(ct, axes),),
 )
 
@@ -591,10 +619,18 @@ def _window(x, start, sizes):
     return tuple(slice_(s, s + n) for s, n in zip(clamped, sizes))
 
 
+def _dynamic_slice_batch(primitive, size, inputs, batched, *, sizes):
+    x, start = inputs
+    if batched[1]:
+        raise batch.Unbatchable("dynamic_slice")
+    return primitive(x, concat([zeros((1,), start.dtype), start], 0), sizes=(size, *sizes))
+
+
 _dynamic_slice = Primitive(
     "dynamic_slice",
     shape=_dynamic_slice_shape,
     reference=lambda x, start, *, sizes: x[_window(x, start, sizes)],
+    batch=_dynamic_slice_batch,
     vjp=lambda ct, out, x, start, *, sizes: (
         dynamic_update_slice(zeros(x.dims, ct.dtype), ct, start),
         None,

@@ -6,6 +6,7 @@ import numpy as np
 
 from keras_native.engine import dtype as dtypes
 from keras_native.engine.primitive import Primitive, signature
+from keras_native.engine.primitives import batch
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import reduce as rd
 from keras_native.engine.primitives import shape as sh
@@ -72,6 +73,7 @@ _softmax = Primitive(
     "softmax",
     shape=_softmax_shape,
     reference=lambda x, *, axis: softmax_array(x, axis),
+    batch=batch.shifted,
     vjp=lambda ct, y, x, *, axis: (_softmax_grad(ct, y, axis=axis),),
     decompose=_softmax_decompose,
 )
@@ -119,6 +121,7 @@ _softmax_grad = Primitive(
     "softmax_grad",
     shape=_grad_shape("softmax_grad"),
     reference=_softmax_grad_reference,
+    batch=batch.shifted,
     vjp=_softmax_grad_vjp,
     decompose=_softmax_grad_decompose,
 )
@@ -141,6 +144,7 @@ _log_softmax = Primitive(
     "log_softmax",
     shape=_log_softmax_shape,
     reference=lambda x, *, axis: log_softmax_array(x, axis),
+    batch=batch.shifted,
     vjp=lambda ct, y, x, *, axis: (_log_softmax_grad(ct, y, axis=axis),),
     decompose=_log_softmax_decompose,
 )
@@ -176,6 +180,7 @@ _log_softmax_grad = Primitive(
     "log_softmax_grad",
     shape=_grad_shape("log_softmax_grad"),
     reference=_log_softmax_grad_reference,
+    batch=batch.shifted,
     vjp=_log_softmax_grad_vjp,
     decompose=_log_softmax_grad_decompose,
 )

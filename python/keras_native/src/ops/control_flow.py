@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 
 from keras.src import tree
 
-from keras_native.engine import control
+from keras_native.engine import batching, control, transforms
+from keras_native.engine.errors import TraceError
+from keras_native.engine.primitive import STATE
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import shape as sh
 from keras_native.engine.tensor import Tensor
@@ -73,12 +76,31 @@ def scan(f, init, xs=None, length=None, reverse=False, unroll=1):
 
 def map(f, xs):
     """`f` on each element along the leading axis, the results stacked."""
-    return scan(lambda carry, x: (carry, f(x)), (), xs)[1]
+
+    def loop(xs):
+        return scan(lambda carry, x: (carry, f(x)), (), xs)[1]
+
+    xs = tree.map_structure(convert_to_tensor, xs)
+    if STATE.trace is None and not STATE.tapes:
+        # A function that looks at values can still be called element by element.
+        with contextlib.suppress(TraceError):
+            return transforms.jit(loop)(xs)
+    return loop(xs)
 
 
 def vectorized_map(function, elements):
-    """As `map`; the function sees one element at a time."""
-    return map(function, elements)
+    """As `map`; the function sees one element at a time, yet runs once for all of them where
+    everything that it does can be done to a batch. Otherwise it is `map`."""
+    elements = tree.map_structure(convert_to_tensor, elements)
+
+    def tensors(element):
+        result = function(element)
+        return tree.map_structure(lambda t: None if t is None else convert_to_tensor(t), result)
+
+    try:
+        return batching.over_batch(tensors, elements)
+    except (batching.Unbatchable, TraceError):
+        return map(function, elements)
 
 
 def fori_loop(lower, upper, body_fun, init_val):
