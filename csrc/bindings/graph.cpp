@@ -186,6 +186,14 @@ void bind_graph(py::module_& m) {
             return c.executable->profile(inputs, sizes);
           },
           "Seconds of each step over one run; slots are read and not written.")
+      .def(
+          "executed",
+          [](const Compiled& c, const std::vector<Array>& arguments, const std::vector<int64_t>& sizes) {
+            std::vector<Array> inputs = c.gather(arguments);
+            py::gil_scoped_release nogil;
+            return c.executable->executed(inputs, sizes);
+          },
+          "(primitive, kernel) of each step of one run and of the regions that ran; slots are read and not written.")
       .def("step_text",
            [](const Compiled& c, size_t index, const std::vector<int64_t>& sizes) {
              const Step& step = c.executable->code().steps.at(index);

@@ -3,9 +3,9 @@
 #include <cstring>
 
 #include "core/errors.h"
-#include "runtime/interrupts.h"
 #include "runtime/plan.h"
 #include "runtime/regions.h"
+#include "runtime/run.h"
 
 namespace native {
 namespace {
@@ -28,7 +28,7 @@ Array array_at(const Spec& spec, const void* data, const DevicePtr& device) {
 
 void set_interrupt_check(std::function<void()> check) { interrupt_check() = std::move(check); }
 
-void Interrupts::poll(Clock::time_point now) {
+void Run::poll(Clock::time_point now) {
   if (now - last_ < std::chrono::milliseconds(20) || !interrupt_check()) return;
   last_ = now;
   interrupt_check()();
@@ -73,7 +73,7 @@ std::vector<std::pair<std::string, std::string>> Executable::chosen(const std::v
   return rows;
 }
 
-std::vector<Array> Executable::run_plan(const Plan& plan, const std::vector<Array>& inputs,
+std::vector<Array> Executable::run_plan(const Plan& plan, const std::vector<Array>& inputs, Run& run,
                                         std::vector<double>* seconds) const {
   std::vector<Array> held;
   std::vector<const void*> in;
@@ -98,27 +98,35 @@ std::vector<Array> Executable::run_plan(const Plan& plan, const std::vector<Arra
     const bool shared = input_of_.count(v) || constant_of_.count(v);
     out.push_back(shared ? nullptr : results.back().data());
   }
-  Interrupts interrupts;
-  execute(plan, in.data(), out.data(), interrupts, seconds);
+  execute(plan, in.data(), out.data(), run, seconds);
   return results;
 }
 
 std::vector<Array> Executable::run(const std::vector<Array>& inputs, const std::vector<int64_t>& sizes) const {
-  return run_plan(*plan(sizes), inputs, nullptr);
+  Run run;
+  return run_plan(*plan(sizes), inputs, run, nullptr);
 }
 
 std::vector<double> Executable::profile(const std::vector<Array>& inputs, const std::vector<int64_t>& sizes) const {
   std::vector<double> seconds;
-  run_plan(*plan(sizes), inputs, &seconds);
+  Run run;
+  run_plan(*plan(sizes), inputs, run, &seconds);
   return seconds;
 }
 
-void Executable::run_into(const void* const* inputs, void* const* outputs, const std::vector<int64_t>& sizes,
-                          Interrupts& interrupts) const {
-  execute(*plan(sizes), inputs, outputs, interrupts, nullptr);
+Run::Trail Executable::executed(const std::vector<Array>& inputs, const std::vector<int64_t>& sizes) const {
+  Run::Trail trail;
+  Run run(&trail);
+  run_plan(*plan(sizes), inputs, run, nullptr);
+  return trail;
 }
 
-void Executable::execute(const Plan& plan, const void* const* inputs, void* const* outputs, Interrupts& interrupts,
+void Executable::run_into(const void* const* inputs, void* const* outputs, const std::vector<int64_t>& sizes,
+                          Run& run) const {
+  execute(*plan(sizes), inputs, outputs, run, nullptr);
+}
+
+void Executable::execute(const Plan& plan, const void* const* inputs, void* const* outputs, Run& run,
                          std::vector<double>* seconds) const {
   Buffer arena(device_, plan.arena_bytes);
   Buffer scratch(cpu_device(), plan.scratch_bytes);
@@ -142,8 +150,8 @@ void Executable::execute(const Plan& plan, const void* const* inputs, void* cons
   std::vector<const void*> in;
   std::vector<void*> out;
   for (const BoundStep& step : plan.steps) {
-    const auto start = Interrupts::Clock::now();
-    interrupts.poll(start);
+    const auto start = Run::Clock::now();
+    run.step(step.step->op, step.kernel_name, start);
     in.clear();
     out.clear();
     switch (step.kind) {
@@ -171,11 +179,11 @@ void Executable::execute(const Plan& plan, const void* const* inputs, void* cons
       case BoundStep::Kind::Region: {
         for (int v : step.step->in) in.push_back(data_of(v));
         for (int v : step.step->out) out.push_back(data_of(v));
-        run_region(step, plan, device_, in.data(), out.data(), interrupts);
+        run_region(step, plan, device_, in.data(), out.data(), run);
         break;
       }
     }
-    if (seconds) seconds->push_back(std::chrono::duration<double>(Interrupts::Clock::now() - start).count());
+    if (seconds) seconds->push_back(std::chrono::duration<double>(Run::Clock::now() - start).count());
   }
   for (const auto& [index, value] : plan.copies) {
     if (!outputs[index]) continue;

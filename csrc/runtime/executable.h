@@ -17,6 +17,7 @@
 
 #include "core/array.h"
 #include "runtime/registry.h"
+#include "runtime/run.h"
 
 namespace native {
 
@@ -52,7 +53,6 @@ void set_host_fallback(HostFallback fallback);
 // Called now and then while code runs; throws to stop it (Ctrl-C). Set once by the bindings.
 void set_interrupt_check(std::function<void()> check);
 
-class Interrupts;
 class Plan;
 
 class Executable {
@@ -64,8 +64,7 @@ class Executable {
   // imply. Fresh outputs, except that an output which is an input or constant is that very array.
   std::vector<Array> run(const std::vector<Array>& inputs, const std::vector<int64_t>& sizes) const;
   // The same into memory of the caller's: a region, as part of a run.
-  void run_into(const void* const* inputs, void* const* outputs, const std::vector<int64_t>& sizes,
-                Interrupts& interrupts) const;
+  void run_into(const void* const* inputs, void* const* outputs, const std::vector<int64_t>& sizes, Run& run) const;
 
   const Code& code() const { return *code_; }
   // For the profiler and tests: per step of the plan for these sizes: the primitive and the kernel that
@@ -73,14 +72,17 @@ class Executable {
   std::vector<std::pair<std::string, std::string>> chosen(const std::vector<int64_t>& sizes) const;
   // Seconds of each step over one run; runs like run().
   std::vector<double> profile(const std::vector<Array>& inputs, const std::vector<int64_t>& sizes) const;
+  // What is executed, in order, with the bodies of regions: as chosen() has it. Runs like run().
+  Run::Trail executed(const std::vector<Array>& inputs, const std::vector<int64_t>& sizes) const;
   size_t arena_bytes(const std::vector<int64_t>& sizes) const;
   size_t plans() const;
 
  private:
   std::shared_ptr<const Plan> plan(const std::vector<int64_t>& sizes) const;
-  void execute(const Plan& plan, const void* const* inputs, void* const* outputs, Interrupts& interrupts,
+  void execute(const Plan& plan, const void* const* inputs, void* const* outputs, Run& run,
                std::vector<double>* seconds) const;
-  std::vector<Array> run_plan(const Plan& plan, const std::vector<Array>& inputs, std::vector<double>* seconds) const;
+  std::vector<Array> run_plan(const Plan& plan, const std::vector<Array>& inputs, Run& run,
+                              std::vector<double>* seconds) const;
 
   std::shared_ptr<const Code> code_;
   DevicePtr device_;

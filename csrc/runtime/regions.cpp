@@ -10,12 +10,12 @@ namespace {
 class Runner {
  public:
   Runner(const BoundStep& step, const Plan& plan, const DevicePtr& device, const void* const* in, void* const* out,
-         Interrupts& interrupts)
-      : step_(step), plan_(plan), device_(device), in_(in), out_(out), interrupts_(interrupts) {}
+         Run& run)
+      : step_(step), plan_(plan), device_(device), in_(in), out_(out), run_(run) {}
 
   void cond() const {
     const Executable& branch = *step_.regions[scalar_bool(in_[0]) ? 0 : 1];
-    branch.run_into(in_ + 1, out_, plan_.sizes, interrupts_);
+    branch.run_into(in_ + 1, out_, plan_.sizes, run_);
   }
 
   // Values go from one set of buffers to the other; the last set is copied out.
@@ -25,16 +25,16 @@ class Runner {
     Values current = copies_of(carried), next = space_for(carried);
     Buffer test_result(device_, 1);
     for (int64_t iteration = 0; limit < 0 || iteration < limit; ++iteration) {
-      interrupts_.poll();
+      run_.poll();
       std::vector<const void*> args = current.pointers();
       args.insert(args.end(), in_ + carried, in_ + carried + tested);
       void* verdict = test_result.data();
-      step_.regions[0]->run_into(args.data(), &verdict, plan_.sizes, interrupts_);
+      step_.regions[0]->run_into(args.data(), &verdict, plan_.sizes, run_);
       if (!scalar_bool(verdict)) break;
       args = current.pointers();
       args.insert(args.end(), in_ + carried + tested, in_ + step_.step->in.size());
       std::vector<void*> results = next.targets();
-      step_.regions[1]->run_into(args.data(), results.data(), plan_.sizes, interrupts_);
+      step_.regions[1]->run_into(args.data(), results.data(), plan_.sizes, run_);
       std::swap(current, next);
     }
     copy_out(current);
@@ -46,7 +46,7 @@ class Runner {
     const bool reverse = step_.attrs.integer("reverse", 0);
     Values current = copies_of(carried), next = space_for(carried);
     for (int64_t i = 0; i < length; ++i) {
-      interrupts_.poll();
+      run_.poll();
       const int64_t at = reverse ? length - 1 - i : i;
       std::vector<const void*> args = current.pointers();
       for (size_t k = carried; k < carried + stacked; ++k)
@@ -55,7 +55,7 @@ class Runner {
       std::vector<void*> results = next.targets();
       for (size_t k = carried; k < step_.step->out.size(); ++k)
         results.push_back(static_cast<char*>(out_[k]) + at * slice_bytes(step_.step->out[k], length));
-      step_.regions[0]->run_into(args.data(), results.data(), plan_.sizes, interrupts_);
+      step_.regions[0]->run_into(args.data(), results.data(), plan_.sizes, run_);
       std::swap(current, next);
     }
     copy_out(current);
@@ -109,14 +109,14 @@ class Runner {
   const DevicePtr& device_;
   const void* const* in_;
   void* const* out_;
-  Interrupts& interrupts_;
+  Run& run_;
 };
 
 }  // namespace
 
 void run_region(const BoundStep& step, const Plan& plan, const DevicePtr& device, const void* const* in,
-                void* const* out, Interrupts& interrupts) {
-  const Runner runner(step, plan, device, in, out, interrupts);
+                void* const* out, Run& run) {
+  const Runner runner(step, plan, device, in, out, run);
   if (step.step->op == "cond") return runner.cond();
   if (step.step->op == "while_loop") return runner.while_loop();
   if (step.step->op == "scan") return runner.scan();

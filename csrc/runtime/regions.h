@@ -1,8 +1,8 @@
 // Control flow inside an executable: cond, while_loop and scan over compiled bodies.
 #pragma once
 
-#include "runtime/interrupts.h"
 #include "runtime/plan.h"
+#include "runtime/run.h"
 
 namespace native {
 
@@ -14,6 +14,6 @@ namespace native {
 //               results; region: body over (carried, one slice of each stacked, captured); attrs "length",
 //               "reverse"
 void run_region(const BoundStep& step, const Plan& plan, const DevicePtr& device, const void* const* in,
-                void* const* out, Interrupts& interrupts);
+                void* const* out, Run& run);
 
 }  // namespace native

@@ -45,3 +45,22 @@ def test_the_reader_sees_what_the_writer_saw(folder, saved_by, name, suffix):
         assert set(expected) ^ set(found) <= {"losses"} and common
         for key in common:
             np.testing.assert_allclose(found[key], expected[key], rtol=1e-5, atol=1e-5, err_msg=key)
+
+
+def test_files_leave_the_choice_of_compilation_to_the_reader(tmp_path):
+    model = exchange.compiled()
+    model.save(tmp_path / "model.keras")
+    assert model.get_compile_config()["jit_compile"] == "auto"
+    assert exchange.keras.saving.load_model(tmp_path / "model.keras")._mode() == "auto"
+    model.compile("sgd", "mse", jit_compile=True)
+    assert model.get_compile_config()["jit_compile"] is True
+
+
+def test_optimisers_of_the_torch_backend_are_kerass_own_here():
+    model = exchange.compiled()
+    config = model.get_compile_config()
+    config["optimizer"]["module"] = "keras.src.backend.torch.optimizers.torch_adam"
+    config["optimizer"]["registered_name"] = "Adam"
+    model.compile_from_config(config)
+    assert type(model.optimizer) is exchange.keras.optimizers.Adam
+    assert model.optimizer.amsgrad and model.optimizer.clipnorm == 1.0

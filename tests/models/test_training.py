@@ -2,6 +2,7 @@
 across steps."""
 
 import warnings
+from collections import Counter
 
 import keras
 import numpy as np
@@ -185,6 +186,37 @@ def test_gradient_accumulation_updates_once_in_four_steps():
         start = now
     assert changed == [False, False, True, False, False, False, True, False]
     assert model.train_function.step.traces == 1
+
+
+def test_gradient_accumulation_runs_the_optimiser_in_one_step_of_four():
+    def executed(model):
+        """Primitives that each of four steps runs, with how often."""
+        counts = []
+        for _ in range(4):
+            compiled_step, arrays, sizes = model.train_function.step.compiled((x, y, None))
+            counts.append(Counter(op for op, _ in compiled_step.executed(arrays, sizes)))
+            model.train_on_batch(x, y)
+        return counts
+
+    plain, x, y = compiled("mlp", optimizer=keras.optimizers.Adam(1e-2))
+    plain.train_on_batch(x, y)
+    every = executed(plain)[0]
+    model, x, y = compiled(
+        "mlp", optimizer=keras.optimizers.Adam(1e-2, gradient_accumulation_steps=4)
+    )
+    model.train_on_batch(x, y)
+    steps = executed(model)
+    waiting, update = steps[0], steps[2]
+    assert steps == [waiting, waiting, update, waiting]
+    # Adam's programs, one and a bit for each of four weights, are not among what the others run:
+    # these add a gradient to each sum, and nothing else.
+    weights = len(model.trainable_variables)
+    adam = every["fused_elementwise"] - waiting["fused_elementwise"]
+    assert adam >= weights
+    assert waiting["add"] == every["add"] + weights
+    assert update["fused_elementwise"] >= waiting["fused_elementwise"] + 2 * weights
+    for op in ("matmul", "linear", "reduce_sum"):
+        assert waiting[op] == every[op]
 
 
 def test_auto_jit_with_a_host_read_warns_once_and_trains():

@@ -54,6 +54,18 @@ class Trainer(_Base):
         self._jit_compile = bool(value)
         self._jit_is_auto, self._jit_resolving = self._jit_resolving, False
 
+    def get_compile_config(self):
+        """What the model was compiled with, for files: "auto" where that was asked for, since
+        another backend would decide otherwise."""
+        config = super().get_compile_config()
+        if config.get("jit_compile") and self._jit_is_auto:
+            config["jit_compile"] = "auto"
+        return config
+
+    def compile_from_config(self, config):
+        """Compiles as a file says, one that PyTorch's backend wrote too."""
+        super().compile_from_config(_with_own_optimizers(config))
+
     def _mode(self) -> str:
         if self.run_eagerly:
             return "eager"
@@ -356,6 +368,17 @@ class Trainer(_Base):
             steps=iterator.num_batches,
             model=self,
         )
+
+
+def _with_own_optimizers(config):
+    """The configuration with Keras's optimisers where PyTorch's backend names classes of its own,
+    which compute with PyTorch alone."""
+    if not isinstance(config, dict):
+        return config
+    config = {key: _with_own_optimizers(value) for key, value in config.items()}
+    if str(config.get("module")).startswith("keras.src.backend.torch.optimizers"):
+        config.update(module="keras.optimizers", registered_name=None)
+    return config
 
 
 def _last(results):
