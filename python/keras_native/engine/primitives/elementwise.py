@@ -15,6 +15,7 @@ from functools import lru_cache
 import numpy as np
 
 from keras_native.engine import dtype as dtypes
+from keras_native.engine.errors import UnsupportedError
 from keras_native.engine.primitive import STATE, Primitive, signature
 from keras_native.engine.primitives import batch, special
 from keras_native.engine.tensor import Tensor, from_numpy
@@ -458,6 +459,19 @@ logaddexp = E(
     "logaddexp", FLOATS, np.logaddexp,
     lambda g, y, a, b: (mul(g, sigmoid(sub(a, b))), mul(g, sigmoid(sub(b, a)))),
 )  # fmt: skip
+
+
+def _gammainc_gradient(g, y, a, x):
+    density = exp(sub(sub(mul(sub(a, 1.0), log(x)), x), lgamma(a)))
+    return mul(g, gammainc_by_a(a, x)), mul(g, density)
+
+
+def _no_second_gradient(g, y, a, x):
+    raise UnsupportedError("gammainc: no second derivative by the first argument")
+
+
+gammainc = E("gammainc", FLOATS, special.gammainc, _gammainc_gradient)
+gammainc_by_a = E("gammainc_by_a", FLOATS, special.gammainc_by_a, _no_second_gradient)
 eq = E("eq", ANY, np.equal, result="bool")
 ne = E("ne", ANY, np.not_equal, result="bool")
 lt = E("lt", ANY, np.less, result="bool")

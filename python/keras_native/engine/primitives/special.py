@@ -1,4 +1,5 @@
-"""NumPy references of functions that NumPy lacks: erf, erfc, erfinv, lgamma, digamma, polygamma.
+"""NumPy references of functions that NumPy lacks: erf, erfc, erfinv, lgamma, digamma, polygamma,
+the incomplete gamma function.
 
 They are slow and accurate (float64 inside); kernels replace them.
 """
@@ -104,3 +105,40 @@ def polygamma(x, n: int):
         y = (-1) ** (n + 1) * math.factorial(n) * total
         y = np.where(z > 0, y, np.where(z == 0, np.inf, np.nan))
     return y.astype(x.dtype)
+
+
+def _incomplete_gamma(a, x):
+    """P(a, x) and its derivative by a, by the power series of x^-a e^x P in float64.
+
+    All its terms are positive, so P is as accurate where it is tiny as where it is near 1; the
+    number of terms is about x plus a few times its root.
+    """
+    a, x = np.broadcast_arrays(np.asarray(a, np.float64), np.asarray(x, np.float64))
+    with np.errstate(all="ignore"):
+        front = np.exp(a * np.log(x) - x - lgamma(a + 1))
+        # Where the factor in front underflows, P is 0 or 1 to the last bit.
+        summed = (front > 0) & np.isfinite(front) & (a > 0)
+        b, y = np.where(summed, a, 1.0), np.where(summed, x, 0.0)
+        total, slope = np.ones_like(y), np.zeros_like(y)
+        term, harmonic, n = np.ones_like(y), np.zeros_like(y), 0
+        while (term > 1e-17 * total).any():
+            n += 1
+            term = term * y / (b + n)
+            harmonic = harmonic + 1 / (b + n)
+            total = total + term
+            slope = slope - term * harmonic
+        p = np.where(summed, np.minimum(front * total, 1), x > a)
+        by_a = np.where(summed, front * (total * (np.log(x) - digamma(a + 1)) + slope), 0)
+        bad = (x < 0) | (a < 0) | np.isnan(a) | np.isnan(x) | ((a == 0) & (x == 0))
+        bad |= np.isposinf(a) & np.isposinf(x)
+    return np.where(bad, np.nan, p), np.where(bad, np.nan, by_a)
+
+
+def gammainc(a, x):
+    """The regularised lower incomplete gamma function P(a, x); NaN where a or x is negative."""
+    return _incomplete_gamma(a, x)[0].astype(np.asarray(x).dtype)
+
+
+def gammainc_by_a(a, x):
+    """The derivative of P(a, x) by a."""
+    return _incomplete_gamma(a, x)[1].astype(np.asarray(x).dtype)

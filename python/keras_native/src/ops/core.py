@@ -41,6 +41,7 @@ __all__ = [
     "custom_gradient",
     "device_scope",
     "fori_loop",
+    "grad",
     "is_tensor",
     "map",
     "name_scope",
@@ -174,6 +175,51 @@ def custom_gradient(fun):
         return wrapped(*args, **kwargs)
 
     return call
+
+
+def grad(f, argnums=0):
+    """A function of the arguments of `f` that returns the gradient of the sum of its result.
+
+    Args:
+        argnums: position, or tuple of positions, of the arguments to differentiate by: tensors,
+            variables or structures of them. The result is a tuple if this is one.
+
+    Raises (when called):
+        TypeError, ValueError: `argnums` are no distinct positions of the arguments given.
+    """
+    from keras_native.engine import tape as tapes
+
+    def call(*args, **kwargs):
+        positions = _positions(argnums, len(args))
+        given = [
+            tree.map_structure(convert_to_tensor, a) if i in positions else a
+            for i, a in enumerate(args)
+        ]
+        with tapes.Tape() as tape:
+            result = convert_to_tensor(f(*given, **kwargs))
+        sources = [t for i in positions for t in tree.flatten(given[i])]
+        found = tapes.backward(tape.records, [result], [tapes.full_like(result, 1)], sources)
+        grads = iter(tapes.full_like(t, 0) if g is None else g for g, t in zip(found, sources))
+        parts = [tree.map_structure(lambda _: next(grads), given[i]) for i in positions]
+        return parts[0] if isinstance(argnums, int) else tuple(parts)
+
+    return call
+
+
+def _positions(argnums, count: int) -> tuple[int, ...]:
+    several = (argnums,) if isinstance(argnums, int) else argnums
+    if not isinstance(several, (list, tuple)) or not all(isinstance(i, int) for i in several):
+        raise TypeError(f"`argnums` must be an int or a tuple of ints. Received: argnums={argnums}")
+    for i in several:
+        if not -count <= i < count:
+            raise ValueError(
+                f"`argnums` refers to positional argument {i}, but the function was called with "
+                f"{count} positional arguments."
+            )
+    positions = tuple(i % count for i in several)
+    if len(set(positions)) != len(positions):
+        raise ValueError(f"`argnums` must not repeat a position. Received: argnums={argnums}")
+    return positions
 
 
 def remat(f):

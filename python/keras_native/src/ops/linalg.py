@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 
 import numpy as np
 from keras.src import tree
@@ -27,6 +28,7 @@ __all__ = [
     "jvp",
     "lstsq",
     "lu_factor",
+    "matrix_power",
     "matrix_rank",
     "norm",
     "pinv",
@@ -85,6 +87,30 @@ def inv(a):
 def lu_factor(x):
     """L and U in one matrix, and the row exchanges made (int32)."""
     return la.lu(as_float(x))
+
+
+def matrix_power(a, n):
+    """The product of `n` matrices `a`, or of -n inverses, by repeated squaring.
+
+    Raises:
+        ValueError: matrices are not square.
+        TypeError: `n` is no integer.
+    """
+    a, n = as_float(a), operator.index(n)
+    if a.ndim < 2 or a.dims[-1] != a.dims[-2]:
+        raise ValueError(f"matrix_power: `a` must hold square matrices, got shape {a.shape}")
+    if n < 0:
+        a, n = la.inv(a), -n
+    result = None
+    while n:
+        if n & 1:
+            result = a if result is None else matmul(result, a)
+        n >>= 1
+        if n:
+            a = matmul(a, a)
+    if result is None:
+        return sh.broadcast_to(constant(np.eye(a.dims[-1]), a.dtype), a.dims)
+    return result
 
 
 def qr(x, mode="reduced"):

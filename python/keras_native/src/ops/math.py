@@ -23,10 +23,12 @@ __all__ = [
     "extract_sequences",
     "fft",
     "fft2",
+    "gammainc",
     "ifft2",
     "in_top_k",
     "irfft",
     "istft",
+    "lgamma",
     "logdet",
     "logsumexp",
     "rfft",
@@ -297,6 +299,19 @@ def erfc(x):
 def erfinv(x):
     """The inverse of the error function."""
     return ew.erfinv(as_float(x))
+
+
+def gammainc(x1, x2):
+    """The regularised lower incomplete gamma function P(x1, x2), for x1, x2 >= 0.
+
+    On the host. Differentiable by both arguments, by `x1` once.
+    """
+    return ew.gammainc(*(as_float(x) for x in promote(x1, x2)))
+
+
+def lgamma(x):
+    """The logarithm of the absolute value of the gamma function."""
+    return ew.lgamma(as_float(x))
 
 
 def logdet(x):
