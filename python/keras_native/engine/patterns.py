@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from keras_native.engine.primitives import attention as _attention  # noqa: F401
+from keras_native.engine.primitives import elementwise, reduce, shape
 from keras_native.engine.primitives import norm as _norm  # noqa: F401
 from keras_native.engine.recognise import Chain, matcher, scalar
 
@@ -117,13 +120,38 @@ def _causal(mask) -> bool:
     return values.dtype == bool and bool((values == triangle).all())
 
 
+def _queries_and_keys(chain: Chain, scores):
+    """(q, k), each [B, S, H, D], of scores [B, H, Sq, Sk] = q k^T or (k q^T)^T; or None."""
+    flipped = _transposed(chain, scores, (0, 1, 3, 2))
+    product = _product(chain, scores if flipped is None else flipped)
+    if not product:
+        return None
+    left = _transposed(chain, product[0], (0, 2, 1, 3))
+    right = _transposed(chain, product[1], (0, 2, 3, 1))
+    if left is None or right is None:
+        return None
+    return (left, right) if flipped is None else (right, left)
+
+
+def _before_repeat(chain: Chain, x):
+    """[B, S, Hk, D] whose heads were repeated, each in a row, to make x [B, S, H, D]; or None."""
+    outer = chain.inputs(x, "reshape")
+    repeated = outer and chain.inputs(outer[0], "broadcast_to")
+    inner = repeated and chain.inputs(repeated[0], "reshape")
+    if not inner or outer[0].ndim != 5 or inner[0].ndim != 4:
+        return None
+    source = inner[0]
+    batch, length, heads, size = source.dims
+    group = outer[0].dims[3]
+    plain = repeated[0].dims == (batch, length, heads, 1, size)
+    wide = outer[0].dims == (batch, length, heads, group, size)
+    return source if plain and wide and x.dims == (batch, length, heads * group, size) else None
+
+
 @matcher("transpose")
 def attention(record, chain: Chain):
     """Multi-head attention as Keras spells it when it must drop probabilities: scores of keys by
-    scaled queries, a causal mask, softmax, dropout, and the product with the values.
-
-    A mask known only at run time may forbid a query every key; then Keras's chain gives zeros and
-    the primitive does not, so such chains stay as they are.
+    scaled queries, a mask, softmax, the mask again, dropout, and the product with the values.
     """
     _, inputs, attrs, root = record
     if tuple(attrs["perm"]) != (0, 2, 1, 3):
@@ -141,7 +169,7 @@ def attention(record, chain: Chain):
     outer = chain.inputs(probabilities, "select")
     if outer:
         mask, probabilities, zero = outer
-        if scalar(zero) != 0 or not _causal(mask):
+        if scalar(zero) != 0:
             return None
     softmax = chain.of(probabilities, "softmax")
     if softmax is None or softmax[2]["axis"] != 3:
@@ -155,24 +183,43 @@ def attention(record, chain: Chain):
             return None
         scores = inner[1]
 
-    flipped = _transposed(chain, scores, (0, 1, 3, 2))
-    product = flipped is not None and _product(chain, flipped)
-    if not product:
+    pair = _queries_and_keys(chain, scores)
+    if pair is None:
         return None
-    k = _transposed(chain, product[0], (0, 2, 1, 3))
-    q = _transposed(chain, product[1], (0, 2, 3, 1))
-    if k is None or q is None or v.dims[2] != q.dims[2]:
+    q, k = pair
+    if v.dims[2] != q.dims[2]:
         return None
+    grouped = _before_repeat(chain, k), _before_repeat(chain, v)
+    if None not in grouped and grouped[0].dims[1:3] == grouped[1].dims[1:3]:
+        k, v = grouped
     scale = 1.0
     for scaled, factor in chain.either(q, "mul"):
         if scalar(factor) is not None:
             q, scale = scaled, scalar(factor)
             break
+    causal = mask is not None and _causal(mask)
+    given = [t for t in (None if causal else mask, key) if t is not None]
     options = {
         "scale": scale,
-        "causal": mask is not None,
+        "causal": causal,
         "dropout": rate,
         "has_bias": False,
-        "has_mask": False,
+        "has_mask": mask is not None and not causal,
     }
-    return "attention", (q, k, v, *([key] if key is not None else [])), options, 0, {}
+    then = None
+    if options["has_mask"] and not _leaves_no_query_without_keys(mask):
+        then = functools.partial(_zero_without_keys, mask)
+    return "attention", (q, k, v, *given), options, 0, {}, then
+
+
+def _leaves_no_query_without_keys(mask) -> bool:
+    return mask.array is not None and bool(mask.numpy().any(axis=-1).all())
+
+
+def _zero_without_keys(mask, out):
+    """The output where a query may attend to a key, else 0, which is what Keras's chain gives; the
+    primitive's own answer is the mean of all values."""
+    some = reduce.reduce_any(mask, (mask.ndim - 1,), keepdims=True)
+    some = shape.reshape(some, (1,) * (4 - mask.ndim) + some.dims)
+    some = shape.transpose(some, (0, 2, 1, 3))
+    return elementwise.select(some, out, shape.full((), 0.0, out.dtype))

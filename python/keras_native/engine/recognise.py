@@ -18,7 +18,8 @@ from keras_native.engine.tensor import Tensor
 
 # (name of the root's primitive, matcher) in the order of registration. A matcher takes the root's
 # record and the chain and returns (primitive, inputs, attrs, position of the root's value among the
-# outputs, other outputs by position or {}) or None.
+# outputs, other outputs by position or {}[, a function that makes the root's value of that output])
+# or None.
 MATCHERS: list[tuple[str, Callable]] = []
 
 
@@ -92,7 +93,7 @@ def recognise(records):
     chain = Chain(records)
     result = []
     for record in records:
-        result.append(_fused(record, chain) or record)
+        result.extend(_fused(record, chain) or [record])
     return result
 
 
@@ -104,12 +105,12 @@ def _fused(record, chain):
         if record[0].name != name:
             continue
         found = match(record, chain)
-        if found is not None and not _circular(*found):
+        if found is not None and not _circular(found[1], found[4]):
             return _replace(root, *found)
     return None
 
 
-def _circular(primitive, inputs, attrs, position, others) -> bool:
+def _circular(inputs, others) -> bool:
     """The fused primitive would read what it is to make (batch renormalisation: a scale that was
     computed from the batch's moments)."""
     graph = STATE.trace.graph
@@ -117,19 +118,35 @@ def _circular(primitive, inputs, attrs, position, others) -> bool:
     return bool(made) and any(graph.depends(t.node, made) for t in inputs if t.trace is STATE.trace)
 
 
-def _replace(root, primitive, inputs, attrs, position, others):
-    primitive = REGISTRY[primitive]
-    saved, STATE.tapes = STATE.tapes, []
+class _Recorder:
+    """A tape for the primitives that take a chain's place."""
+
+    def __init__(self):
+        self.records = []
+
+    def record(self, primitive, inputs, attrs, result):
+        if primitive.vjp is not None:
+            self.records.append((primitive, tuple(inputs), attrs, result))
+
+
+def _replace(root, primitive, inputs, attrs, position, others, then=None):
+    recorder = _Recorder()
+    saved, STATE.tapes = STATE.tapes, [recorder]
     try:
-        outs = primitive(*inputs, **attrs)
+        outs = REGISTRY[primitive](*inputs, **attrs)
+        outs = outs if type(outs) is tuple else (outs,)
+        value = outs[position] if then is None else then(outs[position])
     finally:
         STATE.tapes = saved
-    several = type(outs) is tuple
-    outs = list(outs) if several else [outs]
-    stand_ins = {position: root, **others}
-    graph = STATE.trace.graph
-    for k, old in stand_ins.items():
-        if old.trace is STATE.trace and old.node != outs[k].node:
-            graph.alias(old.node, outs[k].node)
-            outs[k] = old
-    return primitive, tuple(inputs), attrs, tuple(outs) if several else outs[0]
+    stand_ins = {}
+    for old, new in [(root, value), *((old, outs[k]) for k, old in others.items())]:
+        if old.trace is STATE.trace and old.node != new.node:
+            STATE.trace.graph.alias(old.node, new.node)
+            stand_ins[id(new)] = old
+
+    def stand_in(result):
+        if type(result) is tuple:
+            return tuple(map(stand_in, result))
+        return stand_ins.get(id(result), result)
+
+    return [(p, ins, a, stand_in(result)) for p, ins, a, result in recorder.records]
