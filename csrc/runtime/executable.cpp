@@ -98,7 +98,10 @@ std::vector<Array> Executable::run_plan(const Plan& plan, const std::vector<Arra
     const bool shared = input_of_.count(v) || constant_of_.count(v);
     out.push_back(shared ? nullptr : results.back().data());
   }
-  execute(plan, in.data(), out.data(), run, seconds);
+  std::vector<int> passed(out.size(), -1);
+  execute(plan, in.data(), out.data(), run, seconds, &passed);
+  for (size_t i = 0; i < passed.size(); ++i)
+    if (passed[i] >= 0) results[i] = held[passed[i]].reshaped(results[i].spec.shape);
   return results;
 }
 
@@ -123,11 +126,24 @@ Run::Trail Executable::executed(const std::vector<Array>& inputs, const std::vec
 
 void Executable::run_into(const void* const* inputs, void* const* outputs, const std::vector<int64_t>& sizes,
                           Run& run) const {
-  execute(*plan(sizes), inputs, outputs, run, nullptr);
+  execute(*plan(sizes), inputs, outputs, run, nullptr, nullptr);
+}
+
+void Executable::pass_unchanged(const BoundStep& step, const Plan& plan, const Executable& branch,
+                                std::vector<void*>& out, std::vector<int>& passed) const {
+  for (size_t k = 0; k < out.size(); ++k) {
+    const Place& to = plan.places[step.step->out[k]];
+    auto found = branch.input_of_.find(branch.code_->outputs[k]);
+    if (to.kind != Place::Kind::Output || found == branch.input_of_.end()) continue;
+    const Place& from = plan.places[step.step->in[1 + found->second]];
+    if (from.kind != Place::Kind::Input) continue;
+    passed[to.index] = static_cast<int>(from.index);
+    out[k] = nullptr;
+  }
 }
 
 void Executable::execute(const Plan& plan, const void* const* inputs, void* const* outputs, Run& run,
-                         std::vector<double>* seconds) const {
+                         std::vector<double>* seconds, std::vector<int>* passed) const {
   Buffer arena(device_, plan.arena_bytes);
   Buffer scratch(cpu_device(), plan.scratch_bytes);
   auto data_of = [&](int v) -> void* {
@@ -138,6 +154,7 @@ void Executable::execute(const Plan& plan, const void* const* inputs, void* cons
       case Place::Kind::Constant:
         return constants_[place.index].data();
       case Place::Kind::Output:
+        if (passed && (*passed)[place.index] >= 0) return const_cast<void*>(inputs[(*passed)[place.index]]);
         return outputs[place.index];
       case Place::Kind::Arena:
         return static_cast<char*>(arena.data()) + place.index;
@@ -179,6 +196,8 @@ void Executable::execute(const Plan& plan, const void* const* inputs, void* cons
       case BoundStep::Kind::Region: {
         for (int v : step.step->in) in.push_back(data_of(v));
         for (int v : step.step->out) out.push_back(data_of(v));
+        if (passed && step.step->op == "cond")
+          pass_unchanged(step, plan, taken_branch(step, device_, in[0]), out, *passed);
         run_region(step, plan, device_, in.data(), out.data(), run);
         break;
       }

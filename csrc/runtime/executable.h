@@ -53,6 +53,7 @@ void set_host_fallback(HostFallback fallback);
 // Called now and then while code runs; throws to stop it (Ctrl-C). Set once by the bindings.
 void set_interrupt_check(std::function<void()> check);
 
+struct BoundStep;
 class Plan;
 
 class Executable {
@@ -80,7 +81,11 @@ class Executable {
  private:
   std::shared_ptr<const Plan> plan(const std::vector<int64_t>& sizes) const;
   void execute(const Plan& plan, const void* const* inputs, void* const* outputs, Run& run,
-               std::vector<double>* seconds) const;
+               std::vector<double>* seconds, std::vector<int>* passed) const;
+  // Results of a branch that are what it was given are not copied: passed[output] = input. (A branch that
+  // only adds up gradients passes on every weight and all state of the optimiser.)
+  void pass_unchanged(const BoundStep& step, const Plan& plan, const Executable& branch, std::vector<void*>& out,
+                      std::vector<int>& passed) const;
   std::vector<Array> run_plan(const Plan& plan, const std::vector<Array>& inputs, Run& run,
                               std::vector<double>* seconds) const;
 

@@ -7,16 +7,19 @@
 namespace native {
 namespace {
 
+bool read_bool(const DevicePtr& device, const void* data) {
+  char byte = 0;
+  device->copy_out(&byte, data, 1);
+  return byte != 0;
+}
+
 class Runner {
  public:
   Runner(const BoundStep& step, const Plan& plan, const DevicePtr& device, const void* const* in, void* const* out,
          Run& run)
       : step_(step), plan_(plan), device_(device), in_(in), out_(out), run_(run) {}
 
-  void cond() const {
-    const Executable& branch = *step_.regions[scalar_bool(in_[0]) ? 0 : 1];
-    branch.run_into(in_ + 1, out_, plan_.sizes, run_);
-  }
+  void cond() const { taken_branch(step_, device_, in_[0]).run_into(in_ + 1, out_, plan_.sizes, run_); }
 
   // Values go from one set of buffers to the other; the last set is copied out.
   void while_loop() const {
@@ -30,7 +33,7 @@ class Runner {
       args.insert(args.end(), in_ + carried, in_ + carried + tested);
       void* verdict = test_result.data();
       step_.regions[0]->run_into(args.data(), &verdict, plan_.sizes, run_);
-      if (!scalar_bool(verdict)) break;
+      if (!read_bool(device_, verdict)) break;
       args = current.pointers();
       args.insert(args.end(), in_ + carried + tested, in_ + step_.step->in.size());
       std::vector<void*> results = next.targets();
@@ -80,11 +83,6 @@ class Runner {
   size_t bytes(int value) const { return plan_.specs[value].bytes(); }
   size_t slice_bytes(int value, int64_t length) const { return bytes(value) / static_cast<size_t>(length); }
 
-  bool scalar_bool(const void* data) const {
-    char byte = 0;
-    device_->copy_out(&byte, data, 1);
-    return byte != 0;
-  }
   Values space_for(size_t values) const {
     Values result;
     for (size_t i = 0; i < values; ++i)
@@ -113,6 +111,10 @@ class Runner {
 };
 
 }  // namespace
+
+const Executable& taken_branch(const BoundStep& step, const DevicePtr& device, const void* predicate) {
+  return *step.regions[read_bool(device, predicate) ? 0 : 1];
+}
 
 void run_region(const BoundStep& step, const Plan& plan, const DevicePtr& device, const void* const* in,
                 void* const* out, Run& run) {

@@ -15,5 +15,7 @@ namespace native {
 //               "reverse"
 void run_region(const BoundStep& step, const Plan& plan, const DevicePtr& device, const void* const* in,
                 void* const* out, Run& run);
+// The branch of a cond that its predicate chooses.
+const Executable& taken_branch(const BoundStep& step, const DevicePtr& device, const void* predicate);
 
 }  // namespace native

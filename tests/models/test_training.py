@@ -219,6 +219,17 @@ def test_gradient_accumulation_runs_the_optimiser_in_one_step_of_four():
     for op in ("matmul", "linear", "reduce_sum"):
         assert waiting[op] == every[op]
 
+    def places(variables):
+        return [v.value.numpy().ctypes.data for v in variables]
+
+    # Nor are weights and moments copied by steps that leave them alone.
+    kept = [v for v in [*model.trainable_variables, *model.optimizer.variables] if v.ndim]
+    kept = [v for v in kept if "accumulator" not in v.path]
+    assert len(kept) == 3 * weights
+    before = places(kept)
+    model.train_on_batch(x, y)
+    assert places(kept) == before
+
 
 def test_auto_jit_with_a_host_read_warns_once_and_trains():
     class Reads(layers.Layer):
