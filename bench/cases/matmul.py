@@ -82,7 +82,7 @@ def matmul(m, k, n, dtype="float32", batch_a=(), batch_b=None, ta=False, tb=Fals
         flops=2.0 * batch * m * k * n,
         bytes=4.0 * (math.prod(a) + math.prod(b) + batch * m * n),
         tol=2 + 2 * math.sqrt(max(k, 1)),
-        terms=1,  # a result of few elements may cancel
+        terms=math.sqrt(k),  # the usual size of a result; one of few elements may cancel
         peer=peers,
         label=label,
         **more,
