@@ -118,9 +118,10 @@ class Schedule {
     const int64_t weights = blocks * q.units * q.units;
     const int64_t tasks = std::max<int64_t>(1, (q.batch + 2) / kRows);
     if (cuts && tasks == 1 && weights >= kStreamedWeights) {
-      // Few sequences, and weights that one core's cache does not hold: each thread takes some units of all.
+      // Few sequences, and weights that one core's cache does not hold: each thread takes some units of all. Of
+      // more than 8 tasks each would wait more than it works.
       const int64_t least = kTaskWork / std::max<int64_t>(1, q.batch * blocks * q.units);
-      each_ = std::max({least, q.units / 16, int64_t{1}});
+      each_ = std::max({least, q.units / 8, int64_t{1}});
       each_ = std::min((each_ + kernels.nr - 1) / kernels.nr * kernels.nr, q.units);
     } else {
       // Each thread takes some sequences through all steps and meets no other until the end.
