@@ -1,0 +1,192 @@
+// The extension module `_cuda`: kernels and memory of one GPU, and the emulator's findings.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include "emulator/emulated_driver.h"
+#include "emulator/gpus.h"
+#include "runtime/device.h"
+
+namespace py = pybind11;
+
+namespace native::cuda {
+namespace {
+
+// Memory that lives as long as its Python object.
+struct DeviceArray {
+  explicit DeviceArray(size_t n) : bytes(n), address(device().allocate(n)) {}
+  ~DeviceArray() { device().release(address); }
+  DeviceArray(const DeviceArray&) = delete;
+  size_t bytes;
+  Address address;
+};
+
+struct LoadedModule {
+  explicit LoadedModule(const std::string& image) : handle(device().load(image.c_str())) {}
+  ModuleHandle handle;
+};
+
+struct Kernel {
+  FunctionHandle handle;
+  std::string name;
+};
+
+Extent extent(const std::vector<unsigned>& sizes) {
+  Extent e;
+  if (sizes.size() > 3 || sizes.empty()) throw py::value_error("grid and block have one to three sizes");
+  e.x = sizes[0];
+  if (sizes.size() > 1) e.y = sizes[1];
+  if (sizes.size() > 2) e.z = sizes[2];
+  return e;
+}
+
+// Arguments: DeviceArray, or anything with a buffer: a NumPy scalar or structure of the parameter's size.
+void launch(const Kernel& kernel, const std::vector<unsigned>& grid, const std::vector<unsigned>& block,
+            const py::list& arguments, size_t shared) {
+  std::vector<std::string> bytes;
+  for (auto argument : arguments) {
+    if (py::isinstance<DeviceArray>(argument)) {
+      const Address a = argument.cast<const DeviceArray&>().address;
+      bytes.emplace_back(reinterpret_cast<const char*>(&a), sizeof a);
+    } else if (py::isinstance<py::bytes>(argument)) {
+      bytes.push_back(argument.cast<std::string>());
+    } else if (py::hasattr(argument, "tobytes")) {
+      bytes.push_back(argument.attr("tobytes")().cast<std::string>());
+    } else {
+      throw py::type_error("arguments of a kernel are DeviceArray, NumPy scalars or bytes; got " +
+                           py::str(py::type::of(argument)).cast<std::string>());
+    }
+  }
+  std::vector<void*> params;
+  for (std::string& b : bytes) params.push_back(b.data());
+  py::gil_scoped_release nogil;
+  device().launch(kernel.handle, kernel.name, extent(grid), extent(block), shared, params.data());
+}
+
+void bind_emulator(py::module_& m) {
+  using namespace emulator;
+  m.def(
+      "reports",
+      [] {
+        py::list rows;
+        for (const Report& r : Reports::all().list()) {
+          py::dict row;
+          row["fault"] = name_of(r.fault);
+          row["kernel"] = r.kernel;
+          row["source"] = r.source;
+          row["opcode"] = r.opcode;
+          row["block"] = r.block;
+          row["thread"] = r.thread;
+          row["address"] = r.address;
+          row["message"] = r.message;
+          row["text"] = to_string(r);
+          rows.append(row);
+        }
+        return rows;
+      },
+      "What the emulator found wrong so far: dictionaries with fault, kernel, source, block, thread, address.");
+  m.def("clear_reports", [] { Reports::all().clear(); });
+  m.def(
+      "counts",
+      [](const std::string& kernel) {
+        py::list rows;
+        for (const Line& l : counts(kernel)) {
+          py::dict row;
+          row["source"] = l.source;
+          row["opcode"] = l.opcode;
+          row["class"] = name_of(l.kind);
+          row["executed"] = l.count.executed;
+          row["requests"] = l.count.requests;
+          row["sectors"] = l.count.sectors;
+          row["ideal_sectors"] = l.count.ideal_sectors;
+          row["phases"] = l.count.phases;
+          row["conflicts"] = l.count.conflicts;
+          rows.append(row);
+        }
+        return rows;
+      },
+      "Per instruction of a kernel: how often warps ran it, and what memory had to do.");
+  m.def("clear_counts", &clear_counts);
+  m.def(
+      "set_options",
+      [](uint32_t seed, bool races) {
+        options().seed = seed;
+        options().races = races;
+      },
+      py::arg("seed") = 1, py::arg("races") = true, "Order of warps, and whether races are searched for.");
+  m.def(
+      "occupancy",
+      [](const std::string& gpu, int threads, int registers, size_t shared) {
+        const Gpu* g = find_gpu(gpu);
+        if (!g) throw py::value_error("unknown GPU '" + gpu + "'");
+        const Occupancy o = occupancy(*g, threads, registers, shared);
+        return py::dict(py::arg("blocks") = o.blocks, py::arg("warps") = o.warps, py::arg("fraction") = o.fraction,
+                        py::arg("limit") = o.limit);
+      },
+      py::arg("gpu"), py::arg("threads"), py::arg("registers"), py::arg("shared"));
+  m.def(
+      "gpus",
+      [] {
+        py::list rows;
+        for (const Gpu& g : gpus())
+          rows.append(py::dict(py::arg("name") = g.name, py::arg("capability") = g.capability,
+                               py::arg("multiprocessors") = g.multiprocessors, py::arg("clock_ghz") = g.clock_ghz,
+                               py::arg("gigabytes_a_second") = g.gigabytes_a_second,
+                               py::arg("fp32_a_clock") = g.fp32_a_clock, py::arg("tensor_a_clock") = g.tensor_a_clock));
+        return rows;
+      },
+      "GPUs that estimates know.");
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_cuda, m) {
+  py::register_exception_translator([](std::exception_ptr error) {
+    try {
+      std::rethrow_exception(error);
+    } catch (const DeviceError& e) {
+      PyErr_SetString(PyExc_RuntimeError, e.what());
+    } catch (const DeviceMemoryError& e) {
+      PyErr_SetString(PyExc_MemoryError, e.what());
+    } catch (const emulator::PtxError& e) {
+      PyErr_SetString(PyExc_ValueError, e.what());
+    }
+  });
+  m.def("device_count", &device_count);
+  m.def("device", [] {
+    Device& d = device();
+    return py::dict(py::arg("name") = d.name(), py::arg("capability") = d.capability(),
+                    py::arg("multiprocessors") = d.multiprocessors(), py::arg("emulated") = d.emulated());
+  });
+  py::class_<DeviceArray>(m, "DeviceArray", "Bytes on the device.")
+      .def(py::init<size_t>())
+      .def_readonly("bytes", &DeviceArray::bytes)
+      .def_readonly("address", &DeviceArray::address)
+      .def("copy_in",
+           [](DeviceArray& self, const py::buffer& from) {
+             const py::buffer_info info = from.request();
+             const size_t n = static_cast<size_t>(info.size) * info.itemsize;
+             if (n != self.bytes) throw py::value_error("sizes differ");
+             device().copy_in(self.address, info.ptr, n);
+           })
+      .def("copy_out", [](const DeviceArray& self) {
+        py::array_t<uint8_t> to(self.bytes);
+        void* data = to.mutable_data();
+        py::gil_scoped_release nogil;
+        device().copy_out(data, self.address, self.bytes);
+        py::gil_scoped_acquire gil;
+        return to;
+      });
+  py::class_<Kernel>(m, "Kernel").def("launch", &launch, py::arg("grid"), py::arg("block"), py::arg("arguments"),
+                                      py::arg("shared") = 0);
+  py::class_<LoadedModule>(m, "Module", "Kernels from PTX or a cubin.")
+      .def(py::init<const std::string&>())
+      .def("kernel", [](const LoadedModule& self, const std::string& name) {
+        return Kernel{device().function(self.handle, name), name};
+      });
+  m.def("synchronize", [] { device().synchronize(); }, py::call_guard<py::gil_scoped_release>());
+  m.def("trim", [] { device().trim(); });
+  bind_emulator(m);
+}
+
+}  // namespace native::cuda

@@ -1,0 +1,159 @@
+// setp, set, selp, slct.
+#include <cmath>
+
+#include "emulator/lanes.h"
+#include "emulator/number.h"
+
+namespace native::emulator {
+namespace {
+
+enum Test { kEq, kNe, kLt, kLe, kGt, kGe, kLo, kLs, kHi, kHs, kEqu, kNeu, kLtu, kLeu, kGtu, kGeu, kNum, kNan };
+
+template <class T>
+bool holds(int test, T a, T b) {
+  switch (test) {
+    case kEq: case kEqu: return a == b;
+    case kNe: case kNeu: return a != b;
+    case kLt: case kLtu: case kLo: return a < b;
+    case kLe: case kLeu: case kLs: return a <= b;
+    case kGt: case kGtu: case kHi: return a > b;
+    case kGe: case kGeu: case kHs: return a >= b;
+    default: return test == kNum;
+  }
+}
+bool compare_numbers(int test, double a, double b) {
+  if (!std::isnan(a) && !std::isnan(b)) return holds(test, a, b);
+  return test >= kEqu && test <= kGeu ? true : test == kNan;
+}
+
+// The lanes for which the test holds. i.a the test, i.b the type.
+template <class T>
+uint32_t test_integers(const uint64_t* a, const uint64_t* b, int test, uint32_t m) {
+  uint32_t r = 0;
+  each_lane(m, [&](int l) { r |= uint32_t(holds(test, get<T>(a[l]), get<T>(b[l]))) << l; });
+  return r;
+}
+template <class F>
+uint32_t test_floats(const uint64_t* a, const uint64_t* b, int test, uint32_t m, F value) {
+  uint32_t r = 0;
+  each_lane(m, [&](int l) { r |= uint32_t(compare_numbers(test, value(a[l]), value(b[l]))) << l; });
+  return r;
+}
+uint32_t test(const uint64_t* a, const uint64_t* b, const Instr& i, uint32_t m) {
+  const bool flush = i.c & 16;
+  switch (static_cast<Type>(i.b)) {
+    case Type::S16: return test_integers<int16_t>(a, b, i.a, m);
+    case Type::S32: return test_integers<int32_t>(a, b, i.a, m);
+    case Type::S64: return test_integers<int64_t>(a, b, i.a, m);
+    case Type::B16: case Type::U16: return test_integers<uint16_t>(a, b, i.a, m);
+    case Type::B32: case Type::U32: return test_integers<uint32_t>(a, b, i.a, m);
+    case Type::B64: case Type::U64: return test_integers<uint64_t>(a, b, i.a, m);
+    case Type::F16: return test_floats(a, b, i.a, m, [](uint64_t v) { return half_value(uint16_t(v)); });
+    case Type::BF16: return test_floats(a, b, i.a, m, [](uint64_t v) { return bfloat_value(uint16_t(v)); });
+    case Type::F32:
+      return test_floats(a, b, i.a, m, [flush](uint64_t v) {
+        const float f = get<float>(v);
+        return flush && std::fabs(f) < 0x1p-126f ? 0.0 : double(f);
+      });
+    default: return test_floats(a, b, i.a, m, [](uint64_t v) { return get<double>(v); });
+  }
+}
+
+// i.c: low bits how a further predicate joins (0 none, 1 and, 2 or, 3 xor), 4: it is negated.
+void setp(Warp& w, const Instr& i, uint32_t m) {
+  const uint32_t holds = test(w.lane(i.s[0]), w.lane(i.s[1]), i, m);
+  uint32_t p = holds, q = ~holds;
+  if (i.c & 3) {
+    const uint32_t other = w.predicates[i.s[2]] ^ (i.c & 4 ? kFull : 0);
+    auto join = [&](uint32_t x) { return (i.c & 3) == 1 ? x & other : (i.c & 3) == 2 ? x | other : x ^ other; };
+    p = join(p);
+    q = join(q);
+  }
+  for (int n = 0; n < i.nd; ++n) {
+    uint32_t& d = w.predicates[i.d[n]];
+    d = (d & ~m) | ((n == 0 ? p : q) & m);
+  }
+}
+void set(Warp& w, const Instr& i, uint32_t m) {
+  const uint32_t p = test(w.lane(i.s[0]), w.lane(i.s[1]), i, m);
+  uint64_t* d = w.lane(i.d[0]);
+  const uint64_t yes = i.c & 8 ? put(1.0f) : 0xFFFFFFFFu;
+  each_lane(m, [&](int l) { d[l] = p >> l & 1 ? yes : 0; });
+}
+
+int take_test(Decoder& d) {
+  const int n = d.take_one({"eq", "ne", "lt", "le", "gt", "ge", "lo", "ls", "hi", "hs", "equ", "neu", "ltu", "leu",
+                            "gtu", "geu", "num", "nan"});
+  if (n < 0) d.refuse("unknown comparison");
+  return n;
+}
+
+void selp(Warp& w, const Instr& i, uint32_t m) {
+  const uint64_t *a = w.lane(i.s[0]), *b = w.lane(i.s[1]);
+  uint64_t* d = w.lane(i.d[0]);
+  const uint32_t p = w.predicates[i.s[2]] ^ (i.a ? kFull : 0);
+  each_lane(m, [&](int l) { d[l] = p >> l & 1 ? a[l] : b[l]; });
+  // What is not chosen may never have been written.
+  const uint32_t chosen = ((w.valid[i.s[0]] & p) | (w.valid[i.s[1]] & ~p)) & w.valid[i.s[2]];
+  w.valid[i.d[0]] = (w.valid[i.d[0]] & ~m) | (chosen & m);
+}
+void slct(Warp& w, const Instr& i, uint32_t m) {
+  const uint64_t *a = w.lane(i.s[0]), *b = w.lane(i.s[1]), *c = w.lane(i.s[2]);
+  uint64_t* d = w.lane(i.d[0]);
+  each_lane(m, [&](int l) { d[l] = (i.a ? get<float>(c[l]) >= 0 : get<int32_t>(c[l]) >= 0) ? a[l] : b[l]; });
+}
+
+}  // namespace
+
+void add_compare(Opcodes& table) {
+  table["setp"] = [](Decoder& d, Instr& i) {
+    i.a = take_test(d);
+    i.c = d.take_one({"and", "or", "xor"}) + 1;
+    if (d.take("ftz")) i.c |= 16;
+    const Type t = d.need_type();
+    i.b = static_cast<int>(t);
+    i.kind = is_floating(t) ? Class::Float : Class::Integer;
+    d.destination(i, 0);
+    if (!d.operand(0).second.empty()) i.d[i.nd++] = d.slot(d.operand(0).second[0]);
+    d.source(i, 1, t);
+    d.source(i, 2, t);
+    if (i.c & 3) {
+      d.source(i, 3);
+      if (d.operand(3).negated) i.c |= 4;
+    }
+    i.run = setp;
+  };
+  table["set"] = [](Decoder& d, Instr& i) {
+    i.a = take_test(d);
+    const Type to = d.need_type(), t = d.need_type();
+    i.b = static_cast<int>(t);
+    i.c = to == Type::F32 ? 8 : 0;
+    i.kind = Class::Integer;
+    d.destination(i, 0);
+    d.source(i, 1, t);
+    d.source(i, 2, t);
+    i.run = bits_of(to) == 32 && to != Type::F16x2 && to != Type::BF16x2 ? set : nullptr;
+  };
+  table["selp"] = [](Decoder& d, Instr& i) {
+    const Type t = d.need_type();
+    d.destination(i, 0);
+    d.source(i, 1, t);
+    d.source(i, 2, t);
+    d.source(i, 3);
+    i.a = d.operand(3).negated;
+    i.keeps_validity = true;
+    i.run = selp;
+  };
+  table["slct"] = [](Decoder& d, Instr& i) {
+    d.take("ftz");
+    const Type t = d.need_type();
+    i.a = d.need_type() == Type::F32;
+    d.destination(i, 0);
+    d.source(i, 1, t);
+    d.source(i, 2, t);
+    d.source(i, 3);
+    i.run = slct;
+  };
+}
+
+}  // namespace native::emulator

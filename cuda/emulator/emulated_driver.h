@@ -1,0 +1,24 @@
+// The driver's table over the emulator, and what a developer may ask it.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "emulator/machine.h"
+#include "runtime/driver.h"
+
+namespace native::emulator {
+
+cuda::Driver driver_table();
+
+Options& options();
+// Counts of the instructions that a kernel ran since the module was loaded; empty if there is no such kernel.
+struct Line {
+  std::string source, opcode;
+  Class kind;
+  Count count;
+};
+std::vector<Line> counts(const std::string& kernel);
+void clear_counts();
+
+}  // namespace native::emulator

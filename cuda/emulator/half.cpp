@@ -1,0 +1,100 @@
+// float16 and bfloat16 arithmetic, alone and in pairs. Every result is rounded once: operations are done
+// in double, where sums and products of these formats are exact or rounded to odd.
+#include <cmath>
+
+#include "emulator/lanes.h"
+#include "emulator/number.h"
+
+namespace native::emulator {
+namespace {
+
+struct Half {
+  static double value(uint16_t b) { return half_value(b); }
+  static uint16_t bits(double v) { return to_half(v); }
+  static constexpr double kLeast = 0x1p-14;
+};
+struct Bfloat {
+  static double value(uint16_t b) { return bfloat_value(b); }
+  static uint16_t bits(double v) { return to_bfloat(v); }
+  static constexpr double kLeast = 0x1p-126;
+};
+
+enum Op { kAdd, kSub, kMul, kFma, kMin, kMax, kMinNan, kMaxNan, kEx2, kTanh };
+
+double apply(int op, double a, double b, double c) {
+  switch (op) {
+    case kAdd: return fused_to_odd(a, 1, b);
+    case kSub: return fused_to_odd(a, 1, -b);
+    case kMul: return a * b;
+    case kFma: return fused_to_odd(a, b, c);
+    case kMin: return smaller(a, b, false);
+    case kMax: return larger(a, b, false);
+    case kMinNan: return smaller(a, b, true);
+    case kMaxNan: return larger(a, b, true);
+    case kEx2: return std::exp2(a);
+    default: return std::tanh(a);
+  }
+}
+
+// i.a the operation, i.b elements in a register, i.c: 1 flush, 2 saturate, 4 relu.
+template <class F>
+void arithmetic(Warp& w, const Instr& i, uint32_t m) {
+  const uint64_t* s[3];
+  for (int n = 0; n < 3; ++n) s[n] = w.lane(i.s[std::min<int>(n, i.ns - 1)]);
+  uint64_t* d = w.lane(i.d[0]);
+  each_lane(m, [&](int l) {
+    uint64_t r = 0;
+    for (int e = 0; e < i.b; ++e) {
+      double v[3];
+      for (int n = 0; n < 3; ++n) {
+        v[n] = F::value(uint16_t(s[n][l] >> (16 * e)));
+        if ((i.c & 1) && std::fabs(v[n]) < F::kLeast) v[n] = std::copysign(0.0, v[n]);
+      }
+      double x = apply(i.a, v[0], v[1], v[2]);
+      if (i.c & 2) x = x > 0 ? std::min(x, 1.0) : 0.0;
+      if ((i.c & 4) && !(x > 0) && !std::isnan(x)) x = 0.0;
+      uint16_t bits = F::bits(x);
+      if ((i.c & 1) && std::fabs(F::value(bits)) < F::kLeast) bits &= 0x8000;
+      r |= uint64_t(bits) << (16 * e);
+    }
+    d[l] = r;
+  });
+}
+
+// abs and neg: sign bits only.
+void sign_bits(Warp& w, const Instr& i, uint32_t m) {
+  const uint64_t* a = w.lane(i.s[0]);
+  uint64_t* d = w.lane(i.d[0]);
+  const uint64_t signs = i.b == 2 ? 0x80008000u : 0x8000u;
+  each_lane(m, [&](int l) { d[l] = i.a ? a[l] ^ signs : a[l] & ~signs; });
+}
+
+}  // namespace
+
+void build_half(Decoder& d, Instr& i, Type t) {
+  const std::string& name = d.text().name;
+  d.take("rn");
+  d.take("approx");
+  const bool nan = d.take("NaN");
+  i.c = (d.take("ftz") ? 1 : 0) | (d.take("sat") ? 2 : 0) | (d.take("relu") ? 4 : 0);
+  if (d.need_type() != t) d.refuse("mixed types");
+  i.kind = Class::Float;
+  d.destination(i, 0);
+  d.sources(i, 1);
+  i.b = t == Type::F16x2 || t == Type::BF16x2 ? 2 : 1;
+  if (name == "abs" || name == "neg") {
+    i.a = name == "neg";
+    i.run = sign_bits;
+    return;
+  }
+  constexpr std::pair<const char*, int> kOps[] = {{"add", kAdd}, {"sub", kSub}, {"mul", kMul}, {"fma", kFma},
+                                                  {"min", kMin}, {"max", kMax}, {"ex2", kEx2}, {"tanh", kTanh}};
+  for (const auto& [text, op] : kOps)
+    if (name == text) {
+      i.a = nan ? op + 2 : op;
+      i.run = t == Type::F16 || t == Type::F16x2 ? arithmetic<Half> : arithmetic<Bfloat>;
+    }
+}
+
+
+}  // namespace native::emulator

@@ -1,0 +1,221 @@
+// Integer arithmetic.
+#include <algorithm>
+#include <limits>
+#include <type_traits>
+
+#include "emulator/lanes.h"
+
+namespace native::emulator {
+namespace {
+
+template <class T>
+using Unsigned = std::make_unsigned_t<T>;
+template <class T>
+struct WiderOf;
+template <> struct WiderOf<uint16_t> { using type = uint32_t; };
+template <> struct WiderOf<int16_t> { using type = int32_t; };
+template <> struct WiderOf<uint32_t> { using type = uint64_t; };
+template <> struct WiderOf<int32_t> { using type = int64_t; };
+template <> struct WiderOf<uint64_t> { using type = unsigned __int128; };
+template <> struct WiderOf<int64_t> { using type = __int128; };
+template <class T>
+using Wider = typename WiderOf<T>::type;
+
+// Overflow wraps: everything goes through unsigned 64-bit arithmetic.
+struct Add { template <class T> static T run(T a, T b) { return T(uint64_t(a) + uint64_t(b)); } };
+struct Sub { template <class T> static T run(T a, T b) { return T(uint64_t(a) - uint64_t(b)); } };
+struct MulLow { template <class T> static T run(T a, T b) { return T(uint64_t(a) * uint64_t(b)); } };
+struct MulHigh {
+  template <class T> static T run(T a, T b) { return T((Wider<T>(a) * Wider<T>(b)) >> (8 * sizeof(T))); }
+};
+struct MulWide { template <class T> static Wider<T> run(T a, T b) { return Wider<T>(a) * Wider<T>(b); } };
+struct MadLow { template <class T> static T run(T a, T b, T c) { return Add::run(MulLow::run(a, b), c); } };
+struct MadHigh { template <class T> static T run(T a, T b, T c) { return Add::run(MulHigh::run(a, b), c); } };
+struct MadWide {
+  template <class T> static Wider<T> run(T a, T b, Wider<T> c) { return Add::run(Wider<T>(MulWide::run(a, b)), c); }
+};
+struct AddSaturated {
+  static int32_t run(int32_t a, int32_t b) {
+    return int32_t(std::clamp<int64_t>(int64_t(a) + b, INT32_MIN, INT32_MAX));
+  }
+};
+struct SubSaturated {
+  static int32_t run(int32_t a, int32_t b) {
+    return int32_t(std::clamp<int64_t>(int64_t(a) - b, INT32_MIN, INT32_MAX));
+  }
+};
+// Division by zero is unspecified in PTX: all ones, as hardware gives.
+struct Div {
+  template <class T> static T run(T a, T b) {
+    if (b == 0) return T(-1);
+    if (std::is_signed_v<T> && b == T(-1)) return T(-Unsigned<T>(a));
+    return T(a / b);
+  }
+};
+struct Rem {
+  template <class T> static T run(T a, T b) {
+    if (b == 0) return a;
+    if (std::is_signed_v<T> && b == T(-1)) return 0;
+    return T(a % b);
+  }
+};
+struct Min { template <class T> static T run(T a, T b) { return std::min(a, b); } };
+struct Max { template <class T> static T run(T a, T b) { return std::max(a, b); } };
+struct Abs { template <class T> static T run(T a) { return a < 0 ? T(-Unsigned<T>(a)) : a; } };
+struct Neg { template <class T> static T run(T a) { return T(-Unsigned<T>(a)); } };
+struct Sad {
+  template <class T> static T run(T a, T b, T c) { return Add::run(c, a < b ? Sub::run(b, a) : Sub::run(a, b)); }
+};
+
+template <class Op>
+Handler binary_for(Type t) {
+  switch (t) {
+    case Type::U16: return binary<uint16_t, uint16_t, Op>;
+    case Type::S16: return binary<int16_t, int16_t, Op>;
+    case Type::U32: return binary<uint32_t, uint32_t, Op>;
+    case Type::S32: return binary<int32_t, int32_t, Op>;
+    case Type::U64: return binary<uint64_t, uint64_t, Op>;
+    case Type::S64: return binary<int64_t, int64_t, Op>;
+    default: return nullptr;
+  }
+}
+template <class Op>
+Handler ternary_for(Type t) {
+  switch (t) {
+    case Type::U16: return ternary<uint16_t, uint16_t, Op>;
+    case Type::S16: return ternary<int16_t, int16_t, Op>;
+    case Type::U32: return ternary<uint32_t, uint32_t, Op>;
+    case Type::S32: return ternary<int32_t, int32_t, Op>;
+    case Type::U64: return ternary<uint64_t, uint64_t, Op>;
+    case Type::S64: return ternary<int64_t, int64_t, Op>;
+    default: return nullptr;
+  }
+}
+template <class Op>
+Handler unary_for(Type t) {
+  switch (t) {
+    case Type::S16: return unary<int16_t, int16_t, Op>;
+    case Type::S32: return unary<int32_t, int32_t, Op>;
+    case Type::S64: return unary<int64_t, int64_t, Op>;
+    default: return nullptr;
+  }
+}
+Handler wide_for(Type t) {
+  switch (t) {
+    case Type::U16: return binary<uint32_t, uint16_t, MulWide>;
+    case Type::S16: return binary<int32_t, int16_t, MulWide>;
+    case Type::U32: return binary<uint64_t, uint32_t, MulWide>;
+    case Type::S32: return binary<int64_t, int32_t, MulWide>;
+    default: return nullptr;
+  }
+}
+Handler mad_wide_for(Type t) {
+  switch (t) {
+    case Type::U16: return ternary<uint32_t, uint16_t, MadWide>;
+    case Type::S16: return ternary<int32_t, int16_t, MadWide>;
+    case Type::U32: return ternary<uint64_t, uint32_t, MadWide>;
+    case Type::S32: return ternary<int64_t, int32_t, MadWide>;
+    default: return nullptr;
+  }
+}
+
+// Four signed or unsigned bytes by four, and a sum.
+template <class A, class B>
+void dot_bytes(Warp& w, const Instr& i, uint32_t m) {
+  const uint64_t *a = w.lane(i.s[0]), *b = w.lane(i.s[1]), *c = w.lane(i.s[2]);
+  uint64_t* d = w.lane(i.d[0]);
+  each_lane(m, [&](int l) {
+    uint32_t sum = uint32_t(c[l]);
+    for (int k = 0; k < 32; k += 8) sum += uint32_t(int32_t(A(a[l] >> k)) * int32_t(B(b[l] >> k)));
+    d[l] = sum;
+  });
+}
+
+void operands(Decoder& d, Instr& i, Type t) {
+  i.kind = Class::Integer;
+  d.destination(i, 0);
+  d.sources(i, 1, t);
+}
+template <class Op>
+void simple(Decoder& d, Instr& i) {
+  const Type t = d.need_type();
+  operands(d, i, t);
+  i.run = binary_for<Op>(t);
+}
+
+}  // namespace
+
+// Floating forms of the same names.
+void build_floating(Decoder& d, Instr& i, Type t);
+bool is_floating_form(const Decoder& d) {
+  for (const std::string& m : d.text().modifiers)
+    if (is_floating(type_from(m))) return true;
+  return false;
+}
+
+void add_integer(Opcodes& table) {
+  auto either = [&table](const char* name, Build whole) { table[name] = whole; };
+  either("add", [](Decoder& d, Instr& i) {
+    if (is_floating_form(d)) return build_floating(d, i, Type::None);
+    if (!d.take("sat")) return simple<Add>(d, i);
+    simple<Add>(d, i);
+    i.run = binary<int32_t, int32_t, AddSaturated>;
+  });
+  either("sub", [](Decoder& d, Instr& i) {
+    if (is_floating_form(d)) return build_floating(d, i, Type::None);
+    if (!d.take("sat")) return simple<Sub>(d, i);
+    simple<Sub>(d, i);
+    i.run = binary<int32_t, int32_t, SubSaturated>;
+  });
+  either("mul", [](Decoder& d, Instr& i) {
+    if (is_floating_form(d)) return build_floating(d, i, Type::None);
+    const int part = d.take_one({"lo", "hi", "wide"});
+    const Type t = d.need_type();
+    operands(d, i, t);
+    i.run = part == 0 ? binary_for<MulLow>(t) : part == 1 ? binary_for<MulHigh>(t) : part == 2 ? wide_for(t) : nullptr;
+  });
+  either("mad", [](Decoder& d, Instr& i) {
+    if (is_floating_form(d)) return build_floating(d, i, Type::None);
+    const int part = d.take_one({"lo", "hi", "wide"});
+    const Type t = d.need_type();
+    i.kind = Class::Integer;
+    d.destination(i, 0);
+    d.source(i, 1, t);
+    d.source(i, 2, t);
+    d.source(i, 3);
+    i.run = part == 0   ? ternary_for<MadLow>(t)
+            : part == 1 ? ternary_for<MadHigh>(t)
+            : part == 2 ? mad_wide_for(t)
+                        : nullptr;
+  });
+  either("div", [](Decoder& d, Instr& i) { is_floating_form(d) ? build_floating(d, i, Type::None) : simple<Div>(d, i); });
+  either("rem", simple<Rem>);
+  either("min", [](Decoder& d, Instr& i) { is_floating_form(d) ? build_floating(d, i, Type::None) : simple<Min>(d, i); });
+  either("max", [](Decoder& d, Instr& i) { is_floating_form(d) ? build_floating(d, i, Type::None) : simple<Max>(d, i); });
+  either("abs", [](Decoder& d, Instr& i) {
+    if (is_floating_form(d)) return build_floating(d, i, Type::None);
+    const Type t = d.need_type();
+    operands(d, i, t);
+    i.run = unary_for<Abs>(t);
+  });
+  either("neg", [](Decoder& d, Instr& i) {
+    if (is_floating_form(d)) return build_floating(d, i, Type::None);
+    const Type t = d.need_type();
+    operands(d, i, t);
+    i.run = unary_for<Neg>(t);
+  });
+  either("sad", [](Decoder& d, Instr& i) {
+    const Type t = d.need_type();
+    operands(d, i, t);
+    i.run = ternary_for<Sad>(t);
+  });
+  either("dp4a", [](Decoder& d, Instr& i) {
+    const Type a = d.need_type(), b = d.need_type();
+    operands(d, i, Type::B32);
+    const bool sa = is_signed(a), sb = is_signed(b);
+    i.run = sa ? (sb ? dot_bytes<int8_t, int8_t> : dot_bytes<int8_t, uint8_t>)
+               : (sb ? dot_bytes<uint8_t, int8_t> : dot_bytes<uint8_t, uint8_t>);
+  });
+}
+
+}  // namespace native::emulator

@@ -1,0 +1,89 @@
+#include "emulator/lexer.h"
+
+#include <bit>
+#include <cctype>
+#include <charconv>
+#include <cstdint>
+
+#include "emulator/ptx.h"
+
+namespace native::emulator::ptx {
+namespace {
+
+bool starts_word(char c) { return std::isalpha(static_cast<unsigned char>(c)) || c == '_' || c == '$' || c == '%'; }
+bool in_word(char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '$' || c == '.'; }
+
+size_t end_of_word(std::string_view text, size_t at) {
+  ++at;
+  // "::" belongs to modifiers such as L2::128B and shared::cta.
+  while (at < text.size()) {
+    if (in_word(text[at]))
+      ++at;
+    else if (text.substr(at, 2) == "::" && at + 2 < text.size() && in_word(text[at + 2]))
+      at += 2;
+    else
+      break;
+  }
+  return at;
+}
+
+}  // namespace
+
+std::vector<Token> tokenise(std::string_view text) {
+  std::vector<Token> tokens;
+  int line = 1;
+  size_t at = 0;
+  auto add = [&](Token::Kind kind, size_t end) {
+    tokens.push_back({kind, text.substr(at, end - at), line});
+    at = end;
+  };
+  while (at < text.size()) {
+    const char c = text[at];
+    const bool last = at + 1 >= text.size();
+    if (c == '\n') {
+      ++line, ++at;
+    } else if (std::isspace(static_cast<unsigned char>(c)) || c == '\0') {
+      ++at;
+    } else if (c == '/' && !last && text[at + 1] == '/') {
+      while (at < text.size() && text[at] != '\n') ++at;
+    } else if (c == '/' && !last && text[at + 1] == '*') {
+      const size_t end = text.find("*/", at + 2);
+      for (; at < text.size() && at < end; ++at) line += text[at] == '\n';
+      at = end == std::string_view::npos ? text.size() : end + 2;
+    } else if (c == '"') {
+      const size_t end = text.find('"', at + 1);
+      add(Token::Kind::String, end == std::string_view::npos ? text.size() : end + 1);
+    } else if (starts_word(c) || (c == '.' && !last && starts_word(text[at + 1]))) {
+      add(Token::Kind::Word, end_of_word(text, at));
+    } else if (std::isdigit(static_cast<unsigned char>(c))) {
+      size_t end = at;
+      while (end < text.size() && in_word(text[end])) ++end;
+      add(Token::Kind::Number, end);
+    } else {
+      add(Token::Kind::Punctuation, at + 1);
+    }
+  }
+  tokens.push_back({Token::Kind::End, "", line});
+  return tokens;
+}
+
+uint64_t number_bits(const Token& token) {
+  std::string_view digits = token.text;
+  int base = 10;
+  if (digits.size() > 2 && digits[0] == '0') {
+    const char mark = digits[1];
+    if (mark == 'f' || mark == 'F' || mark == 'd' || mark == 'D' || mark == 'x' || mark == 'X') base = 16;
+    if (mark == 'b' || mark == 'B') base = 2;
+    if (base != 10) digits.remove_prefix(2);
+  }
+  if (!digits.empty() && (digits.back() == 'U') && base != 2) digits.remove_suffix(1);
+  if (base == 10 && digits.find('.') != std::string_view::npos)
+    return std::bit_cast<uint64_t>(std::stod(std::string(digits)));
+  uint64_t value = 0;
+  const auto result = std::from_chars(digits.data(), digits.data() + digits.size(), value, base);
+  if (result.ec != std::errc{} || result.ptr != digits.data() + digits.size())
+    throw PtxError("PTX line " + std::to_string(token.line) + ": bad number '" + std::string(token.text) + "'");
+  return value;
+}
+
+}  // namespace native::emulator::ptx

@@ -1,0 +1,183 @@
+// ldmatrix and mma. Which lane holds which element is written down here from the PTX manual's figures,
+// as functions of lane and index within the fragment.
+#include <algorithm>
+#include <cmath>
+
+#include "emulator/lanes.h"
+#include "emulator/number.h"
+
+namespace native::emulator {
+namespace {
+
+void need_all(Warp& w, uint32_t m) {
+  if (m != kFull) w.fail(Fault::SyncMask, first_lane(~m), 0, "all 32 threads of the warp must take part");
+}
+
+// i.a: transposed. Lane 8k + r names row r of matrix k; lane l receives elements 2(l % 4) and the next of
+// row l / 4, or of column l / 4.
+void ldmatrix(Warp& w, const Instr& i, uint32_t m) {
+  need_all(w, m);
+  const uint64_t* base = w.lane(i.s[0]);
+  for (int k = 0; k < i.nd; ++k) {
+    uint16_t matrix[8][8];
+    uint64_t addresses[kLanes] = {};
+    for (int r = 0; r < 8; ++r) {
+      const int l = 8 * k + r;
+      addresses[r] = base[l] + static_cast<uint64_t>(i.offset);
+      if (!(w.valid[i.s[0]] >> l & 1))
+        w.fail(Fault::Uninitialised, l, 0, "the address of a row was never written");
+      const Bytes b = touch(w, i.space, l, addresses[r], 16, Use::Read);
+      if (!std::all_of(b.written, b.written + 16, [](uint8_t x) { return x != 0; }))
+        w.report(Fault::Uninitialised, l, addresses[r], "shared memory is read that nothing was written to");
+      std::memcpy(matrix[r], b.data, 16);
+      addresses[r] &= kWindowBytes - 1;
+    }
+    count_shared(w.count(), addresses, 0xFF, 16);
+    uint64_t* d = w.lane(i.d[k]);
+    for (int l = 0; l < kLanes; ++l) {
+      const int major = l / 4, minor = 2 * (l % 4);
+      const uint16_t low = i.a ? matrix[minor][major] : matrix[major][minor];
+      const uint16_t high = i.a ? matrix[minor + 1][major] : matrix[major][minor + 1];
+      d[l] = uint32_t(high) << 16 | low;
+    }
+  }
+}
+
+// Rows and columns by lane and index. A register holds `per` elements along k.
+struct Place {
+  int row, column;
+};
+Place place_a(int lane, int n, int per, int k) {
+  const int group = lane >> 2, in_group = lane & 3;
+  const int part = n / per, within = n % per;  // part: the register
+  const bool two = k == per * 4;               // only two registers: one column of them
+  const int row = group + 8 * (part & 1), right = two ? 0 : part >> 1;
+  return {row, in_group * per + within + right * per * 4};
+}
+Place place_b(int lane, int n, int per) {
+  const int group = lane >> 2, in_group = lane & 3;
+  return {in_group * per + n % per + (n / per) * per * 4, group};
+}
+Place place_c(int lane, int n) { return {(lane >> 2) + 8 * (n >> 1), (lane & 3) * 2 + (n & 1)}; }
+
+enum Element { kHalf, kBfloat, kTf32, kS8, kU8 };
+
+double element(int type, uint64_t bits, int within) {
+  switch (type) {
+    case kHalf: return half_value(uint16_t(bits >> (16 * within)));
+    case kBfloat: return bfloat_value(uint16_t(bits >> (16 * within)));
+    case kTf32: return get<float>(bits & 0xFFFFE000u);  // the lower bits are ignored
+    case kS8: return int8_t(bits >> (8 * within));
+    default: return uint8_t(bits >> (8 * within));
+  }
+}
+
+// i.a: k; i.b: element types of A and of B, 8 bits each; i.c: accumulator 0 float, 1 half, 2 int, 3 int
+// that saturates.
+void mma(Warp& w, const Instr& i, uint32_t m) {
+  need_all(w, m);
+  const int k = i.a, type_a = i.b & 0xFF, type_b = i.b >> 8;
+  const int per = type_a == kTf32 ? 1 : type_a == kHalf || type_a == kBfloat ? 2 : 4;
+  const int registers_a = 16 * k / kLanes / per, registers_b = 8 * k / kLanes / per;
+  double a[16][32], b[32][8];
+  for (int l = 0; l < kLanes; ++l) {
+    for (int n = 0; n < registers_a * per; ++n) {
+      const Place p = place_a(l, n, per, k);
+      a[p.row][p.column] = element(type_a, w.lane(i.s[n / per])[l], n % per);
+    }
+    for (int n = 0; n < registers_b * per; ++n) {
+      const Place p = place_b(l, n, per);
+      b[p.row][p.column] = element(type_b, w.lane(i.s[registers_a + n / per])[l], n % per);
+    }
+  }
+  const int c = registers_a + registers_b;
+  for (int l = 0; l < kLanes; ++l) {
+    double sums[4];
+    for (int n = 0; n < 4; ++n) {
+      const Place p = place_c(l, n);
+      double sum = 0;
+      for (int x = 0; x < k; ++x) sum += a[p.row][x] * b[x][p.column];
+      sums[n] = sum;
+    }
+    if (i.c == 1) {
+      for (int r = 0; r < 2; ++r) {
+        const uint64_t old = w.lane(i.s[c + r])[l];
+        w.lane(i.d[r])[l] = uint64_t(to_half(sums[2 * r] + half_value(uint16_t(old)))) |
+                            uint64_t(to_half(sums[2 * r + 1] + half_value(uint16_t(old >> 16)))) << 16;
+      }
+      continue;
+    }
+    for (int n = 0; n < 4; ++n) {
+      const uint64_t old = w.lane(i.s[c + n])[l];
+      uint64_t& d = w.lane(i.d[n])[l];
+      if (i.c == 0) {
+        float r = static_cast<float>(sums[n] + get<float>(old));
+        if (std::isnan(r)) r = get<float>(0x7FFFFFFF);
+        d = put(r);
+      } else {
+        int64_t r = static_cast<int64_t>(sums[n]) + int32_t(old);
+        if (i.c == 3) r = std::clamp<int64_t>(r, INT32_MIN, INT32_MAX);
+        d = uint32_t(r);
+      }
+    }
+  }
+}
+
+int element_type(Decoder& d) {
+  for (const auto& [name, type] : {std::pair{"f16", kHalf}, {"bf16", kBfloat}, {"tf32", kTf32}, {"s8", kS8}, {"u8", kU8}})
+    if (d.take(name)) return type;
+  d.refuse("unknown element type");
+}
+
+void build_mma(Decoder& d, Instr& i) {
+  d.take("sync");
+  d.take("aligned");
+  const int shape = d.take_one({"m16n8k4", "m16n8k8", "m16n8k16", "m16n8k32"});
+  if (shape < 0) d.refuse("unknown shape");
+  i.a = 4 << shape;
+  if (!d.take("row") || !d.take("col")) d.refuse("only .row.col is known");
+  const bool saturates = d.take("satfinite");
+  // Types of D, A, B, C in this order: accumulators are f32, f16 or s32.
+  const auto& modifiers = d.text().modifiers;
+  const std::string& last = modifiers.back();
+  const bool half = last == "f16", integer = last == "s32";
+  if (!half && !integer && last != "f32") d.refuse("unknown accumulator");
+  d.take(last.c_str());
+  const int a = element_type(d), b = element_type(d);
+  if (!d.take(last.c_str())) d.refuse("C and D must have one type");
+  i.b = a | b << 8;
+  i.c = half ? 1 : integer ? (saturates ? 3 : 2) : 0;
+  const bool bytes = a == kS8 || a == kU8;
+  const bool fits = a == kTf32 ? i.a == 4 || i.a == 8 : bytes ? i.a >= 16 : i.a == 8 || i.a == 16;
+  const bool pairs = bytes ? b == kS8 || b == kU8 : a == b;
+  if (!fits || !pairs || integer != bytes || (half && a != kHalf)) d.refuse("no such combination of shape and types");
+  i.kind = Class::Tensor;
+  d.destination(i, 0);
+  for (size_t n = 1; n <= 3; ++n) d.source(i, n);
+  const int per = a == kTf32 ? 1 : bytes ? 4 : 2;
+  const int expected = 16 * i.a / kLanes / per + 8 * i.a / kLanes / per + (half ? 2 : 4);
+  if (i.ns != expected || i.nd != (half ? 2 : 4)) d.refuse("the number of registers does not fit");
+  i.strict = i.ns;
+  i.run = mma;
+}
+
+}  // namespace
+
+void add_matrix(Opcodes& table) {
+  table["mma"] = build_mma;
+  table["ldmatrix"] = [](Decoder& d, Instr& i) {
+    d.take("sync");
+    d.take("aligned");
+    if (!d.take("m8n8") || !d.take("b16")) d.refuse("only .m8n8 of .b16 is known");
+    const int count = 1 << d.take_one({"x1", "x2", "x4"});
+    i.a = d.take("trans");
+    i.space = d.take_one({"shared", "shared::cta"}) >= 0 ? ptx::Space::Shared : ptx::Space::Generic;
+    i.kind = Class::Shared;
+    d.destination(i, 0);
+    d.address(i, 1);
+    if (i.nd != count) d.refuse("the number of registers does not fit");
+    i.run = ldmatrix;
+  };
+}
+
+}  // namespace native::emulator

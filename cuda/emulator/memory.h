@@ -1,0 +1,74 @@
+// Device memory. Addresses are opaque: nothing is mapped there on the host, none is ever used twice, and
+// allocations lie apart, so that every stray access falls between them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace native::emulator {
+
+// Windows of the generic address space.
+inline constexpr uint64_t kSharedWindow = uint64_t{1} << 40;
+inline constexpr uint64_t kLocalWindow = uint64_t{2} << 40;
+inline constexpr uint64_t kParamWindow = uint64_t{3} << 40;
+inline constexpr uint64_t kWindowBytes = uint64_t{1} << 32;
+inline constexpr uint64_t kGlobalBase = uint64_t{1} << 44;
+
+// Who touched a granule of memory, for the search for races. Two accesses are ordered if a chain of
+// barriers lies between them: `stamp` counts the barriers of the warp, `sync` its warp-wide ones.
+struct Access {
+  uint32_t launch = 0;
+  uint32_t block = 0;
+  uint32_t stamp = 0;
+  uint32_t sync = 0;
+  uint32_t serial = 0;  // of the warp's instructions
+  int32_t pc = 0;
+  int16_t warp = 0;
+  int8_t lane = 0;  // kSeveral: more than one lane since the same barrier
+  bool atomic = false;
+};
+inline constexpr int8_t kSeveral = -1;
+
+struct Cell {
+  Access write;
+  Access read[2];            // of two different warps, or blocks: two are enough to prove that one is another
+  uint32_t copying = 0;  // cp.async under way into this granule
+};
+
+struct Allocation {
+  uint64_t base = 0;
+  size_t size = 0;
+  bool freed = false, read_only = false;
+  std::string label;
+  std::unique_ptr<uint8_t[]> data;
+  std::unique_ptr<uint8_t[]> written;  // by byte
+  std::vector<Cell> cells;             // made when a kernel first comes here
+  int granule = 4;                     // bytes a cell covers
+};
+
+class Memory {
+ public:
+  explicit Memory(size_t capacity) : capacity_(capacity) {}
+  // 0 when it does not fit.
+  uint64_t allocate(size_t bytes, std::string label = {});
+  bool release(uint64_t base);
+  // The allocation, alive or freed, that holds the address; null if none ever did.
+  Allocation* find(uint64_t address);
+  // The nearest allocation, for messages.
+  std::string describe(uint64_t address);
+  // Host access to [address, address + bytes); null if it is not inside a live allocation.
+  uint8_t* host(uint64_t address, size_t bytes, bool writes);
+  size_t in_use() const { return in_use_; }
+  size_t capacity() const { return capacity_; }
+
+ private:
+  std::map<uint64_t, std::unique_ptr<Allocation>> allocations_;
+  uint64_t next_ = kGlobalBase;
+  size_t capacity_, in_use_ = 0;
+};
+
+}  // namespace native::emulator

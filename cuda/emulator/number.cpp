@@ -1,0 +1,82 @@
+#include "emulator/number.h"
+
+#include <bit>
+#include <cstring>
+#include <limits>
+
+namespace native::emulator {
+namespace {
+
+struct Format {
+  int fraction, least, most;  // fraction bits, exponents of normal numbers
+};
+constexpr Format kHalf{10, -14, 15}, kBfloat{7, -126, 127}, kTf32{10, -126, 127};
+
+// `value` to a multiple of the last place that the format has at its size; infinity beyond the largest.
+double round_to(double value, const Format& f, Rounding rounding) {
+  if (value == 0 || !std::isfinite(value)) return value;
+  const int exponent = std::max(std::ilogb(value), f.least);
+  const double unit = std::ldexp(1.0, exponent - f.fraction);
+  const double scaled = value / unit;  // exact: a power of two
+  const double low = std::floor(scaled), rest = scaled - low;
+  bool up = false;
+  switch (rounding) {
+    case Rounding::Nearest: up = rest > 0.5 || (rest == 0.5 && std::fmod(low, 2) != 0); break;
+    case Rounding::NearestAway: up = rest > 0.5 || (rest == 0.5 && value > 0); break;
+    case Rounding::Zero: up = rest > 0 && value < 0; break;
+    case Rounding::Down: break;
+    case Rounding::Up: up = rest > 0; break;
+  }
+  const double result = (low + up) * unit;
+  const double largest = std::ldexp(2.0 - std::ldexp(1.0, -f.fraction), f.most);
+  if (std::fabs(result) <= largest) return std::copysign(result, value);
+  const bool to_infinity = rounding == Rounding::Nearest || rounding == Rounding::NearestAway ||
+                           (rounding == Rounding::Up && value > 0) || (rounding == Rounding::Down && value < 0);
+  return std::copysign(to_infinity ? std::numeric_limits<double>::infinity() : largest, value);
+}
+
+}  // namespace
+
+double half_value(uint16_t bits) {
+  const int exponent = bits >> 10 & 31, fraction = bits & 1023;
+  double v;
+  if (exponent == 31)
+    v = fraction ? std::numeric_limits<double>::quiet_NaN() : std::numeric_limits<double>::infinity();
+  else
+    v = exponent ? std::ldexp(1024 + fraction, exponent - 25) : std::ldexp(fraction, -24);
+  return bits & 0x8000 ? -v : v;
+}
+double bfloat_value(uint16_t bits) { return std::bit_cast<float>(uint32_t(bits) << 16); }
+
+uint16_t to_half(double value, Rounding rounding) {
+  if (std::isnan(value)) return 0x7FFF;
+  const double r = round_to(value, kHalf, rounding);
+  const uint16_t sign = std::signbit(r) ? 0x8000 : 0;
+  const double a = std::fabs(r);
+  if (std::isinf(a)) return sign | 0x7C00;
+  if (a < 0x1p-14) return sign | uint16_t(a * 0x1p24);
+  const int exponent = std::ilogb(a);
+  return sign | uint16_t((exponent + 15) << 10) | uint16_t(std::ldexp(a, 10 - exponent) - 1024);
+}
+uint16_t to_bfloat(double value, Rounding rounding) {
+  if (std::isnan(value)) return 0x7FFF;
+  return uint16_t(std::bit_cast<uint32_t>(static_cast<float>(round_to(value, kBfloat, rounding))) >> 16);
+}
+uint32_t to_tf32(float value, Rounding rounding) {
+  if (std::isnan(value)) return 0x7FFFFFFF;
+  return std::bit_cast<uint32_t>(static_cast<float>(round_to(value, kTf32, rounding)));
+}
+
+double fused_to_odd(double a, double b, double c) {
+  const double p = a * b, s = p + c;
+  if (!std::isfinite(s)) return s;
+  const double t = s - p, error = (p - (s - t)) + (c - t);  // Knuth: p + c = s + error
+  if (error == 0) return s;
+  uint64_t bits = std::bit_cast<uint64_t>(s);
+  if (s == 0) return error;
+  // Towards zero, then the last bit says that something was cut off.
+  if ((error < 0) == (s > 0)) --bits;
+  return std::bit_cast<double>(bits | 1);
+}
+
+}  // namespace native::emulator

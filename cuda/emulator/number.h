@@ -1,0 +1,41 @@
+// Narrow floating formats, and rounding into them.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "emulator/decode.h"
+
+namespace native::emulator {
+
+// The value of 16 bits; exact.
+double half_value(uint16_t bits);
+double bfloat_value(uint16_t bits);
+
+// Rounds once, to 16 bits (half, bfloat) or to a float's bits (tf32). NaN gives the canonical NaN.
+uint16_t to_half(double value, Rounding rounding = Rounding::Nearest);
+uint16_t to_bfloat(double value, Rounding rounding = Rounding::Nearest);
+uint32_t to_tf32(float value, Rounding rounding);
+
+// a * b + c where a * b is exact in double: the sum rounded to odd, so that one more rounding to 51 bits or
+// fewer is as good as a single one.
+double fused_to_odd(double a, double b, double c);
+
+// min and max of PTX: a NaN loses unless `nan`; -0 is below +0.
+template <class T>
+T smaller(T a, T b, bool nan) {
+  if (std::isnan(a) || std::isnan(b)) {
+    if (nan || (std::isnan(a) && std::isnan(b))) return std::numeric_limits<T>::quiet_NaN();
+    return std::isnan(a) ? b : a;
+  }
+  if (a == b) return std::signbit(a) ? a : b;
+  return a < b ? a : b;
+}
+template <class T>
+T larger(T a, T b, bool nan) {
+  if (std::isnan(a) || std::isnan(b)) return smaller(a, b, nan);
+  if (a == b) return std::signbit(a) ? b : a;
+  return a < b ? b : a;
+}
+
+}  // namespace native::emulator

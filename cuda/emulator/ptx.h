@@ -1,0 +1,92 @@
+// A PTX module as text becomes this: names resolved within functions, nothing executed or checked yet.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace native::emulator {
+
+// Text that is no PTX, or PTX that the emulator does not know: the message names it and its line.
+struct PtxError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+namespace ptx {
+
+enum class Space : uint8_t { Generic, Global, Shared, Local, Const, Param };
+
+struct Variable {
+  std::string name;
+  Space space = Space::Global;
+  size_t size = 0, align = 1;
+  bool external = false;                // size given at launch
+  std::vector<uint8_t> initial;         // may be shorter than size: the rest is zero
+  std::vector<std::pair<size_t, std::string>> addresses;  // offsets at which an address is stored
+};
+
+struct Register {
+  std::string name;
+  int bits = 0;  // 1 for predicates
+};
+
+struct Operand {
+  enum class Kind : uint8_t {
+    None,
+    Register,   // index
+    Immediate,  // value
+    Symbol,     // text: a variable, a label, a special register
+    Address,    // [base + value]; base is a register (index >= 0), a symbol (text) or nothing
+    Vector,     // {items}
+    Sink,       // _
+  };
+  Kind kind = Kind::None;
+  int index = -1;
+  bool negated = false;  // !%p
+  uint64_t value = 0;
+  std::string text;
+  std::vector<Operand> items;
+  std::vector<Operand> second;  // the q of p|q
+};
+
+struct Instruction {
+  std::string name;                  // "ld"
+  std::vector<std::string> modifiers;  // "global", "f32"
+  std::vector<Operand> operands;
+  int guard = -1;
+  bool guard_negated = false;
+  int file = 0, line = 0;                // of the source, 0 if unknown
+  int caller_file = 0, caller_line = 0;  // where it was inlined
+  int text_line = 0;                     // in the PTX
+
+  std::string opcode() const;  // "ld.global.f32"
+};
+
+struct Function {
+  std::string name;
+  std::vector<Variable> params;  // `initial` empty; offsets in param_offset
+  std::vector<size_t> param_offset;
+  size_t param_bytes = 0;
+  std::vector<Register> registers;
+  std::vector<Variable> variables;  // shared and local ones declared inside
+  std::vector<Instruction> code;
+  std::map<std::string, int> labels;  // index into code
+  std::map<std::string, std::vector<std::string>> branch_targets;
+  int max_threads = 0;
+};
+
+struct Module {
+  std::string target;
+  int version = 0;  // 90 for 9.0
+  std::map<int, std::string> files;
+  std::vector<Variable> variables;
+  std::vector<Function> functions;
+};
+
+Module parse(std::string_view text);
+
+}  // namespace ptx
+}  // namespace native::emulator

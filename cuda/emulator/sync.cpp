@@ -1,0 +1,246 @@
+// Barriers, shuffles, votes, reductions over a warp.
+#include <algorithm>
+
+#include "emulator/lanes.h"
+
+namespace native::emulator {
+namespace {
+
+// Lanes outside the mask must not come here, and those inside must all be here.
+void check_mask(Warp& w, uint32_t mask, uint32_t m, int lane) {
+  if (!(mask >> lane & 1)) w.fail(Fault::SyncMask, lane, 0, "the thread is not in the mask that it gives");
+  if ((mask & m) != mask) {
+    char text[96];
+    std::snprintf(text, sizeof text, "mask 0x%08x names threads that are not here (0x%08x are)", mask, m);
+    w.fail(Fault::SyncMask, lane, 0, text);
+  }
+}
+void check_masks(Warp& w, const Instr& i, uint32_t m) {
+  const uint64_t* mask = w.lane(i.s[i.ns - 1]);
+  each_lane(m, [&](int l) { check_mask(w, uint32_t(mask[l]), m, l); });
+}
+
+void release(Block& b, Block::Barrier& barrier) {
+  // Everything before the barrier is before everything after it, for all that came.
+  std::array<uint32_t, 32> latest{};
+  auto warps = barrier.warps;
+  warps.insert(warps.end(), barrier.signalled.begin(), barrier.signalled.end());
+  auto& all = *b.warps;
+  for (int n : warps)
+    for (size_t k = 0; k < latest.size(); ++k) latest[k] = std::max(latest[k], all[n].clock[k]);
+  for (int n : barrier.warps) {
+    Warp& w = all[n];
+    w.clock = latest;
+    ++w.clock[n];
+    ++w.sync;
+    w.state = Warp::State::Ready;
+  }
+  barrier = {};
+}
+
+// i.a: 0 sync, 1 arrive, 2 red.popc, 3 red.and, 4 red.or.
+void barrier(Warp& w, const Instr& i, uint32_t m) {
+  Block& b = *w.block;
+  const int number = static_cast<int>(w.lane(i.s[0])[first_lane(m)]);
+  if (number > 15) w.fail(Fault::DivergentBarrier, -1, 0, "there are 16 barriers");
+  if (m != w.live)
+    w.fail(Fault::DivergentBarrier, first_lane(w.live & ~m), 0, "this thread has not come to the barrier with its warp");
+  Block::Barrier& at = b.barriers[number];
+  uint32_t expected = b.threads;
+  if (i.b) {
+    expected = uint32_t(w.lane(i.s[1])[first_lane(m)]);
+    if (expected % kLanes || expected == 0 || expected > b.threads)
+      w.fail(Fault::DivergentBarrier, -1, 0, std::to_string(expected) + " threads cannot meet here");
+  }
+  if (at.arrived && at.expected != expected)
+    w.fail(Fault::DivergentBarrier, -1, 0, "warps expect different numbers of threads at one barrier");
+  at.expected = expected;
+  // Lanes that do not exist or have ended count as come.
+  at.arrived += i.b ? kLanes : std::popcount(w.initial);
+  if (i.a == 1) {
+    at.signalled.push_back(w.index);
+    ++w.clock[w.index];
+  } else {
+    at.warps.push_back(w.index);
+    w.state = Warp::State::Waiting;
+    w.waits_for = number;
+  }
+  if (i.a == 1 && at.arrived >= at.expected) release(b, at);
+}
+
+void warp_barrier(Warp& w, const Instr& i, uint32_t m) {
+  check_masks(w, i, m);
+  ++w.sync;
+}
+
+// i.a: up, down, bfly, idx.
+void shuffle(Warp& w, const Instr& i, uint32_t m) {
+  check_masks(w, i, m);
+  const uint64_t *a = w.lane(i.s[0]), *b = w.lane(i.s[1]), *c = w.lane(i.s[2]);
+  uint64_t result[kLanes];
+  uint32_t in_range = 0, valid = 0;
+  each_lane(m, [&](int l) {
+    const int clamp = int(c[l] & 31), segment = int(c[l] >> 8 & 31), by = int(b[l] & 31);
+    const int most = (l & segment) | (clamp & ~segment), least = l & segment;
+    int from = l;
+    bool inside = false;
+    switch (i.a) {
+      case 0: from = l - by, inside = from >= most; break;
+      case 1: from = l + by, inside = from <= most; break;
+      case 2: from = l ^ by, inside = from <= most; break;
+      default: from = least | (by & ~segment), inside = from <= most;
+    }
+    if (!inside) from = l;
+    if (!(m >> from & 1))
+      w.fail(Fault::SyncMask, l, 0, "reads from lane " + std::to_string(from) + ", which takes no part");
+    result[l] = a[from];
+    in_range |= uint32_t(inside) << l;
+    valid |= (w.valid[i.s[0]] >> from & 1) << l;
+  });
+  uint64_t* d = w.lane(i.d[0]);
+  each_lane(m, [&](int l) { d[l] = uint32_t(result[l]); });
+  w.valid[i.d[0]] = (w.valid[i.d[0]] & ~m) | valid;
+  if (i.nd > 1) {
+    w.predicates[i.d[1]] = (w.predicates[i.d[1]] & ~m) | in_range;
+    w.valid[i.d[1]] |= m;
+  }
+}
+
+// i.a: all, any, uni, ballot.
+void vote(Warp& w, const Instr& i, uint32_t m) {
+  check_masks(w, i, m);
+  const uint32_t p = w.predicates[i.s[0]] ^ (i.b ? kFull : 0);
+  const uint64_t* mask = w.lane(i.s[1]);
+  each_lane(m, [&](int l) {
+    const uint32_t who = uint32_t(mask[l]), yes = p & who;
+    if (i.a == 3) {
+      w.lane(i.d[0])[l] = yes;
+      return;
+    }
+    const bool r = i.a == 0 ? yes == who : i.a == 1 ? yes != 0 : yes == who || yes == 0;
+    w.predicates[i.d[0]] = (w.predicates[i.d[0]] & ~(1u << l)) | uint32_t(r) << l;
+  });
+}
+
+void match_any(Warp& w, const Instr& i, uint32_t m) {
+  check_masks(w, i, m);
+  const uint64_t* a = w.lane(i.s[0]);
+  uint64_t result[kLanes];
+  each_lane(m, [&](int l) {
+    result[l] = 0;
+    each_lane(m, [&](int k) { result[l] |= uint64_t(a[k] == a[l]) << k; });
+  });
+  each_lane(m, [&](int l) { w.lane(i.d[0])[l] = result[l]; });
+}
+
+// i.a the operation, i.b signed.
+void reduce(Warp& w, const Instr& i, uint32_t m) {
+  check_masks(w, i, m);
+  const uint64_t* a = w.lane(i.s[0]);
+  uint32_t r = uint32_t(a[first_lane(m)]);
+  each_lane(m & (m - 1), [&](int l) {
+    const uint32_t v = uint32_t(a[l]);
+    const bool less = i.b ? int32_t(v) < int32_t(r) : v < r;
+    switch (i.a) {
+      case 0: r += v; break;
+      case 1: r = less ? v : r; break;
+      case 2: r = less ? r : v; break;
+      case 3: r &= v; break;
+      case 4: r |= v; break;
+      default: r ^= v;
+    }
+  });
+  each_lane(m, [&](int l) { w.lane(i.d[0])[l] = r; });
+}
+
+void active(Warp& w, const Instr& i, uint32_t m) {
+  each_lane(m, [&](int l) { w.lane(i.d[0])[l] = m; });
+}
+
+void build_barrier(Decoder& d, Instr& i) {
+  i.kind = Class::Sync;
+  d.take("cta");
+  if (d.take("warp")) {
+    d.take("sync");
+    d.source(i, 0, Type::B32);
+    i.strict = i.ns;
+    i.run = warp_barrier;
+    return;
+  }
+  d.take("aligned");
+  if (d.take("red")) d.refuse("barriers that reduce are not known");
+  i.a = d.take_one({"sync", "arrive"});
+  if (i.a < 0) d.refuse("unknown barrier");
+  d.sources(i, 0, Type::B32);
+  i.b = i.ns > 1;
+  i.strict = i.ns;
+  i.run = barrier;
+}
+
+}  // namespace
+
+void meet(Block& b) {
+  for (Block::Barrier& at : b.barriers) {
+    if (at.arrived == 0) continue;
+    // Warps that have ended are not waited for at a barrier of the whole block.
+    uint32_t gone = 0;
+    for (const Warp& w : *b.warps)
+      if (w.state == Warp::State::Done) gone += std::popcount(w.initial);
+    if (at.arrived >= at.expected || (at.expected == b.threads && at.arrived + gone >= at.expected)) release(b, at);
+  }
+}
+
+void add_sync(Opcodes& table) {
+  table["bar"] = table["barrier"] = build_barrier;
+  table["shfl"] = [](Decoder& d, Instr& i) {
+    if (!d.take("sync")) d.refuse("only the .sync form is known");
+    i.a = d.take_one({"up", "down", "bfly", "idx"});
+    d.need_type();
+    i.kind = Class::Sync;
+    d.destination(i, 0);
+    if (!d.operand(0).second.empty()) i.d[i.nd++] = d.slot(d.operand(0).second[0]);
+    d.sources(i, 1, Type::B32);
+    i.keeps_validity = true;
+    i.run = shuffle;
+  };
+  table["vote"] = [](Decoder& d, Instr& i) {
+    if (!d.take("sync")) d.refuse("only the .sync form is known");
+    i.a = d.take_one({"all", "any", "uni", "ballot"});
+    d.need_type();
+    i.kind = Class::Sync;
+    d.destination(i, 0);
+    d.source(i, 1);
+    i.b = d.operand(1).negated;
+    d.source(i, 2, Type::B32);
+    i.strict = i.ns;
+    i.run = vote;
+  };
+  table["match"] = [](Decoder& d, Instr& i) {
+    if (!d.take("any") || !d.take("sync")) d.refuse("only match.any.sync is known");
+    d.need_type();
+    i.kind = Class::Sync;
+    d.destination(i, 0);
+    d.sources(i, 1);
+    i.strict = i.ns;
+    i.run = match_any;
+  };
+  table["redux"] = [](Decoder& d, Instr& i) {
+    if (!d.take("sync")) d.refuse("only the .sync form is known");
+    i.a = d.take_one({"add", "min", "max", "and", "or", "xor"});
+    const Type t = d.need_type();
+    i.b = is_signed(t);
+    i.kind = Class::Sync;
+    d.destination(i, 0);
+    d.sources(i, 1, Type::B32);
+    i.strict = i.ns;
+    i.run = t == Type::F32 ? nullptr : reduce;
+  };
+  table["activemask"] = [](Decoder& d, Instr& i) {
+    d.need_type();
+    i.kind = Class::Sync;
+    d.destination(i, 0);
+    i.run = active;
+  };
+}
+
+}  // namespace native::emulator
