@@ -95,8 +95,10 @@ def attention(
         flops=products * (2.5 if grad else 1),
         tol=(4 + math.sqrt(size) + math.sqrt(keys) / 2) * (3 if grad else 1) * rounded,
         # dq is a sum over keys of scale p (dp - delta) k, and dp - delta cancels where keys are
-        # few.
-        terms=attrs["scale"] * math.sqrt(value_size) / keys if grad and keys else 0,
+        # few (a causal mask leaves the first query one).
+        terms=attrs["scale"] * math.sqrt(value_size) / (1 if causal else keys)
+        if grad and keys
+        else 0,
         make=make,
         complete=complete if grad else None,
         peer=_torch(causal, attrs["scale"], grad) if more.get("speed") else None,
