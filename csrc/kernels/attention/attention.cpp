@@ -4,27 +4,12 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/floating.h"
 #include "runtime/pool.h"
 #include "runtime/registry.h"
 
 namespace native {
 namespace {
-
-template <class Tables>
-auto table_of(const Tables& tables, DType dtype) -> decltype(&tables.f32) {
-  switch (dtype) {
-    case DType::F16:
-      return &tables.f16;
-    case DType::BF16:
-      return &tables.bf16;
-    case DType::F32:
-      return &tables.f32;
-    case DType::F64:
-      return &tables.f64;
-    default:
-      return nullptr;
-  }
-}
 
 // Strides along [batch, head, query, key] of an operand that broadcasts to them.
 void broadcast_strides(const Shape& shape, int64_t* strides) {
@@ -98,7 +83,7 @@ class Forward : public Kernel {
 };
 
 std::unique_ptr<Kernel> prepare_forward(const Problem& problem) {
-  const auto* table = table_of(attention_forward(), problem.in[0].dtype);
+  const auto* table = floating_entry(attention_forward(), problem.in[0].dtype);
   const Layout layout(problem);
   if (table == nullptr || layout.empty()) return nullptr;
   return std::make_unique<Forward>(layout, table);
@@ -170,7 +155,7 @@ class Backward : public Kernel {
 
 template <bool scores>
 std::unique_ptr<Kernel> prepare_backward(const Problem& problem) {
-  const auto* table = table_of(attention_backward(), problem.in[0].dtype);
+  const auto* table = floating_entry(attention_backward(), problem.in[0].dtype);
   const Layout layout(problem);
   if (table == nullptr || layout.empty()) return nullptr;
   return std::make_unique<Backward>(layout, problem.attrs.integer("has_lse_ct") != 0, scores, problem, table);

@@ -3,27 +3,13 @@
 
 #include <algorithm>
 
-#include "core/dtype.h"
+#include "kernels/floating.h"
 #include "kernels/norm/norm.h"
 
 namespace native {
 
 // The functions for a floating dtype, nullptr for any other.
-inline const NormTable* norm_table(DType dtype) {
-  const NormTables& tables = norm_tables();
-  switch (dtype) {
-    case DType::F16:
-      return &tables.f16;
-    case DType::BF16:
-      return &tables.bf16;
-    case DType::F32:
-      return &tables.f32;
-    case DType::F64:
-      return &tables.f64;
-    default:
-      return nullptr;
-  }
-}
+inline const NormTable* norm_table(DType dtype) { return floating_entry(norm_tables(), dtype); }
 
 // How an operation on rows is cut: up to `most` tasks of at least about 16K elements, so that waking
 // another thread pays.

@@ -162,13 +162,6 @@ class GruGrad : public Kernel {
   const CellTable& cells_;
 };
 
-template <class K>
-std::unique_ptr<Kernel> prepare_loop(const Problem& p) {
-  const Spec& x = p.in[0];
-  if (x.dtype != DType::F32 || x.count() == 0) return nullptr;
-  return std::make_unique<K>(p);
-}
-
 const Register gru{"gru", "steps", 10, prepare_loop<Gru>};
 const Register gru_grad{"gru_grad", "steps", 10, prepare_loop<GruGrad>};
 

@@ -124,13 +124,6 @@ class LstmGrad : public Kernel {
   const CellTable& cells_;
 };
 
-template <class K>
-std::unique_ptr<Kernel> prepare_loop(const Problem& p) {
-  const Spec& x = p.in[0];
-  if (x.dtype != DType::F32 || x.count() == 0) return nullptr;
-  return std::make_unique<K>(p);
-}
-
 const Register lstm{"lstm", "steps", 10, prepare_loop<Lstm>};
 const Register lstm_grad{"lstm_grad", "steps", 10, prepare_loop<LstmGrad>};
 

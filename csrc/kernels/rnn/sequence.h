@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 
 #include "kernels/gemm/gemm.h"
 #include "kernels/rnn/rnn.h"
@@ -158,5 +159,13 @@ class Schedule {
   int64_t each_;
   bool by_rows_ = false;
 };
+
+// A loop K over time for what it can do: float32, and something to compute.
+template <class K>
+std::unique_ptr<Kernel> prepare_loop(const Problem& p) {
+  const Spec& x = p.in[0];
+  if (x.dtype != DType::F32 || x.count() == 0) return nullptr;
+  return std::make_unique<K>(p);
+}
 
 }  // namespace native::recurrent

@@ -1,6 +1,7 @@
 // Drivers of softmax, log-softmax and the cross-entropies: rows, or columns of any axis, cut into tasks.
 #include "kernels/softmax/softmax.h"
 
+#include "kernels/floating.h"
 #include "kernels/norm/driver.h"
 #include "runtime/pool.h"
 #include "runtime/registry.h"
@@ -8,21 +9,7 @@
 namespace native {
 namespace {
 
-const SoftmaxTable* softmax_table(DType dtype) {
-  const SoftmaxTables& tables = softmax_tables();
-  switch (dtype) {
-    case DType::F16:
-      return &tables.f16;
-    case DType::BF16:
-      return &tables.bf16;
-    case DType::F32:
-      return &tables.f32;
-    case DType::F64:
-      return &tables.f64;
-    default:
-      return nullptr;
-  }
-}
+const SoftmaxTable* softmax_table(DType dtype) { return floating_entry(softmax_tables(), dtype); }
 
 // x seen as [outer, n, inner] around an axis.
 struct Around {
