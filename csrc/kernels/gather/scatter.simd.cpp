@@ -6,21 +6,6 @@ namespace native {
 namespace NATIVE_ISA {
 namespace {
 
-template <class T>
-static inline void vput(T* p, Vec<Accumulator<T>> v) {
-  if constexpr (sizeof(Accumulator<T>) != sizeof(T))
-    vstore(p, v);
-  else
-    store(p, v);
-}
-template <class T>
-static inline void sput(T* p, Accumulator<T> x) {
-  if constexpr (sizeof(Accumulator<T>) != sizeof(T))
-    put(p, x);
-  else
-    *p = x;
-}
-
 template <class Op, class T>
 void join(const void* base_, const void* updates_, const uint32_t* order, int64_t n, int64_t ld, int64_t width,
           void* out_) {

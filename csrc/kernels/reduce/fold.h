@@ -37,6 +37,20 @@ static inline Accumulator<T> sget(const T* p) {
   else
     return *p;
 }
+template <class T>
+static inline void vput(T* p, Vec<Accumulator<T>> v) {
+  if constexpr (sizeof(Accumulator<T>) != sizeof(T))
+    vstore(p, v);
+  else
+    store(p, v);
+}
+template <class T>
+static inline void sput(T* p, Accumulator<T> x) {
+  if constexpr (sizeof(Accumulator<T>) != sizeof(T))
+    put(p, x);
+  else
+    *p = x;
+}
 
 template <class T>
 struct Lowest;

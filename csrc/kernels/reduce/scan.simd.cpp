@@ -27,14 +27,6 @@ struct CarryOf<BFloat> {
 template <class T>
 using Carry = typename CarryOf<T>::type;
 
-template <class T>
-static inline void sput(T* p, Accumulator<T> x) {
-  if constexpr (sizeof(Accumulator<T>) != sizeof(T))
-    put(p, x);
-  else
-    *p = x;
-}
-
 template <class Op, class T>
 void scan(const void* x_, int64_t n, int64_t step, int64_t width, void* y_) {
   const T* x = static_cast<const T*>(x_);
