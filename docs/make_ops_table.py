@@ -28,6 +28,7 @@ from opcases.drawing import BOOL, COMPLEX, EVERY, FLOAT, FLOAT8, INTEGER  # noqa
 
 from keras_native.engine.primitive import STATE, Primitive  # noqa: E402
 from keras_native.engine.tensor import Tensor  # noqa: E402
+from keras_native.engine.trace import CompiledFunction  # noqa: E402
 
 TARGET = ROOT / "docs" / "ops.md"
 CALLS = 3
@@ -57,12 +58,18 @@ def observed(parameters=()):
     """Counts primitives by name and path, and reads of values other than `parameters`."""
     seen = Counter()
     run, run_on_host, numpy = Primitive.run, Primitive.run_on_host, Tensor.numpy
+    run_compiled = CompiledFunction.run
 
     def watched_run(self, inputs, attrs, specs):
         hosted = sum(STATE.host_calls.values())
         out = run(self, inputs, attrs, specs)
         seen[self.name, sum(STATE.host_calls.values()) > hosted] += 1
         return out
+
+    def watched_compiled(self, arrays, sizes):
+        for name, kernel in self.compiled.executed(arrays, sizes):
+            seen[name, kernel == "host"] += 1
+        return run_compiled(self, arrays, sizes)
 
     def unwatched(self, inputs, attrs, specs):
         Tensor.numpy = numpy
@@ -77,10 +84,12 @@ def observed(parameters=()):
         return numpy(self)
 
     Primitive.run, Primitive.run_on_host, Tensor.numpy = watched_run, unwatched, watched_numpy
+    CompiledFunction.run = watched_compiled
     try:
         yield seen
     finally:
         Primitive.run, Primitive.run_on_host, Tensor.numpy = run, run_on_host, numpy
+        CompiledFunction.run = run_compiled
 
 
 def path_of(seen: Counter) -> str:
