@@ -177,8 +177,8 @@ PYBIND11_MODULE(_cuda, m) {
         py::gil_scoped_acquire gil;
         return to;
       });
-  py::class_<Kernel>(m, "Kernel").def("launch", &launch, py::arg("grid"), py::arg("block"), py::arg("arguments"),
-                                      py::arg("shared") = 0);
+  py::class_<Kernel>(m, "Kernel")
+      .def("launch", &launch, py::arg("grid"), py::arg("block"), py::arg("arguments"), py::arg("shared") = 0);
   py::class_<LoadedModule>(m, "Module", "Kernels from PTX or a cubin.")
       .def(py::init<const std::string&>())
       .def("kernel", [](const LoadedModule& self, const std::string& name) {

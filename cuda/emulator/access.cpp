@@ -29,7 +29,8 @@ void search(Warp& w, Cell* cells, uint64_t offset, int bytes, int granule, int l
 
 Bytes in_shared(Warp& w, int lane, uint64_t at, int bytes, Use use, bool atomic, const void* value) {
   Block& b = *w.block;
-  if (at + bytes > b.shared.size() || at > b.shared.size()) outside(w, lane, at, bytes, "shared memory", b.shared.size());
+  if (at + bytes > b.shared.size() || at > b.shared.size())
+    outside(w, lane, at, bytes, "shared memory", b.shared.size());
   Bytes found{b.shared.data() + at, b.written.data() + at, Space::Shared};
   if (!b.cells.empty())
     search(w, b.cells.data(), at, bytes, w.program->granule, lane, true, at, use, atomic, found.data, value);

@@ -18,8 +18,9 @@ void copy(Warp& w, const Instr& i, uint32_t m) {
       w.fail(Fault::Misaligned, l, shared[l] % i.width ? shared[l] : global[l],
              "both addresses must be multiples of " + std::to_string(i.width));
     if (shared[l] + i.width > w.block->shared.size())
-      w.fail(Fault::OutOfBounds, l, shared[l],
-             std::to_string(i.width) + " bytes in " + std::to_string(w.block->shared.size()) + " bytes of shared memory");
+      w.fail(
+          Fault::OutOfBounds, l, shared[l],
+          std::to_string(i.width) + " bytes in " + std::to_string(w.block->shared.size()) + " bytes of shared memory");
     const uint64_t read = size ? std::min<uint64_t>(uint32_t(size[l]), i.width) : i.width;
     begin_copy(w, static_cast<uint32_t>(shared[l]), i.width, l);
     // Bounds are checked now, where the kernel's line is known; the bytes are read later.

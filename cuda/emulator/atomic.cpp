@@ -15,14 +15,22 @@ enum Op { kAdd, kMin, kMax, kAnd, kOr, kXor, kExch, kCas, kInc, kDec };
 template <class T>
 T combine(int op, T old, T b, T c) {
   switch (op) {
-    case kAdd: return T(old + b);
-    case kMin: return std::min(old, b);
-    case kMax: return std::max(old, b);
-    case kExch: return b;
-    case kCas: return old == b ? c : old;
-    case kInc: return old >= b ? T(0) : T(old + 1);
-    case kDec: return old == 0 || old > b ? b : T(old - 1);
-    default: break;
+    case kAdd:
+      return T(old + b);
+    case kMin:
+      return std::min(old, b);
+    case kMax:
+      return std::max(old, b);
+    case kExch:
+      return b;
+    case kCas:
+      return old == b ? c : old;
+    case kInc:
+      return old >= b ? T(0) : T(old + 1);
+    case kDec:
+      return old == 0 || old > b ? b : T(old - 1);
+    default:
+      break;
   }
   return old;
 }
@@ -46,17 +54,29 @@ uint64_t apply(int op, Type t, uint64_t old, uint64_t b, uint64_t c) {
   if (op == kOr) return old | b;
   if (op == kXor) return old ^ b;
   switch (t) {
-    case Type::S32: return by_type<int32_t>(op, old, b, c);
-    case Type::S64: return by_type<int64_t>(op, old, b, c);
-    case Type::U64: case Type::B64: return by_type<uint64_t>(op, old, b, c);
-    case Type::F32: return by_type<float>(op, old, b, c);
-    case Type::F64: return by_type<double>(op, old, b, c);
-    case Type::F16: return add_halves(old, b, 1, false);
-    case Type::F16x2: return add_halves(old, b, 2, false);
-    case Type::BF16: return add_halves(old, b, 1, true);
-    case Type::BF16x2: return add_halves(old, b, 2, true);
-    case Type::B16: return by_type<uint16_t>(op, old, b, c);
-    default: return by_type<uint32_t>(op, old, b, c);
+    case Type::S32:
+      return by_type<int32_t>(op, old, b, c);
+    case Type::S64:
+      return by_type<int64_t>(op, old, b, c);
+    case Type::U64:
+    case Type::B64:
+      return by_type<uint64_t>(op, old, b, c);
+    case Type::F32:
+      return by_type<float>(op, old, b, c);
+    case Type::F64:
+      return by_type<double>(op, old, b, c);
+    case Type::F16:
+      return add_halves(old, b, 1, false);
+    case Type::F16x2:
+      return add_halves(old, b, 2, false);
+    case Type::BF16:
+      return add_halves(old, b, 1, true);
+    case Type::BF16x2:
+      return add_halves(old, b, 2, true);
+    case Type::B16:
+      return by_type<uint16_t>(op, old, b, c);
+    default:
+      return by_type<uint32_t>(op, old, b, c);
   }
 }
 

@@ -4,25 +4,65 @@
 namespace native::emulator {
 namespace {
 
-struct And { template <class T> static T run(T a, T b) { return a & b; } };
-struct Or { template <class T> static T run(T a, T b) { return a | b; } };
-struct Xor { template <class T> static T run(T a, T b) { return a ^ b; } };
-struct Not { template <class T> static T run(T a) { return T(~a); } };
-struct Cnot { template <class T> static T run(T a) { return a == 0; } };
+struct And {
+  template <class T>
+  static T run(T a, T b) {
+    return a & b;
+  }
+};
+struct Or {
+  template <class T>
+  static T run(T a, T b) {
+    return a | b;
+  }
+};
+struct Xor {
+  template <class T>
+  static T run(T a, T b) {
+    return a ^ b;
+  }
+};
+struct Not {
+  template <class T>
+  static T run(T a) {
+    return T(~a);
+  }
+};
+struct Cnot {
+  template <class T>
+  static T run(T a) {
+    return a == 0;
+  }
+};
 // Counts above the width are clamped.
 struct ShiftLeft {
-  template <class T> static T run(T a, uint32_t n) { return n >= 8 * sizeof(T) ? T(0) : T(a << n); }
+  template <class T>
+  static T run(T a, uint32_t n) {
+    return n >= 8 * sizeof(T) ? T(0) : T(a << n);
+  }
 };
 struct ShiftRight {
-  template <class T> static T run(T a, uint32_t n) {
+  template <class T>
+  static T run(T a, uint32_t n) {
     constexpr uint32_t kBits = 8 * sizeof(T);
     return n >= kBits ? T(a >> (kBits - 1) >> (T(-1) < T(0) ? 0 : 1)) : T(a >> n);
   }
 };
-struct Popc { template <class T> static uint32_t run(T a) { return std::popcount(a); } };
-struct Clz { template <class T> static uint32_t run(T a) { return std::countl_zero(a); } };
+struct Popc {
+  template <class T>
+  static uint32_t run(T a) {
+    return std::popcount(a);
+  }
+};
+struct Clz {
+  template <class T>
+  static uint32_t run(T a) {
+    return std::countl_zero(a);
+  }
+};
 struct Brev {
-  template <class T> static T run(T a) {
+  template <class T>
+  static T run(T a) {
     T r = 0;
     for (unsigned k = 0; k < 8 * sizeof(T); ++k) r |= T((a >> k) & 1) << (8 * sizeof(T) - 1 - k);
     return r;
@@ -174,7 +214,7 @@ void add_bits(Opcodes& table) {
     d.destination(i, 0);
     d.source(i, 1, t);
     i.a = d.operand(1).negated;
-    i.run = t == Type::Pred ? predicate_not
+    i.run = t == Type::Pred    ? predicate_not
             : bits_of(t) == 64 ? unary<uint64_t, uint64_t, Not>
             : bits_of(t) == 32 ? unary<uint32_t, uint32_t, Not>
                                : unary<uint16_t, uint16_t, Not>;
@@ -192,8 +232,9 @@ void add_bits(Opcodes& table) {
     d.destination(i, 0);
     d.source(i, 1, t);
     d.source(i, 2, Type::B32);
-    i.run = bits_of(t) == 64 ? shift<uint64_t, ShiftLeft>
-            : bits_of(t) == 32 ? shift<uint32_t, ShiftLeft> : shift<uint16_t, ShiftLeft>;
+    i.run = bits_of(t) == 64   ? shift<uint64_t, ShiftLeft>
+            : bits_of(t) == 32 ? shift<uint32_t, ShiftLeft>
+                               : shift<uint16_t, ShiftLeft>;
   };
   table["shr"] = [](Decoder& d, Instr& i) {
     const Type t = d.need_type();
@@ -202,13 +243,29 @@ void add_bits(Opcodes& table) {
     d.source(i, 1, t);
     d.source(i, 2, Type::B32);
     switch (t) {
-      case Type::S64: i.run = shift<int64_t, ShiftRight>; break;
-      case Type::S32: i.run = shift<int32_t, ShiftRight>; break;
-      case Type::S16: i.run = shift<int16_t, ShiftRight>; break;
-      case Type::U64: case Type::B64: i.run = shift<uint64_t, ShiftRight>; break;
-      case Type::U32: case Type::B32: i.run = shift<uint32_t, ShiftRight>; break;
-      case Type::U16: case Type::B16: i.run = shift<uint16_t, ShiftRight>; break;
-      default: break;
+      case Type::S64:
+        i.run = shift<int64_t, ShiftRight>;
+        break;
+      case Type::S32:
+        i.run = shift<int32_t, ShiftRight>;
+        break;
+      case Type::S16:
+        i.run = shift<int16_t, ShiftRight>;
+        break;
+      case Type::U64:
+      case Type::B64:
+        i.run = shift<uint64_t, ShiftRight>;
+        break;
+      case Type::U32:
+      case Type::B32:
+        i.run = shift<uint32_t, ShiftRight>;
+        break;
+      case Type::U16:
+      case Type::B16:
+        i.run = shift<uint16_t, ShiftRight>;
+        break;
+      default:
+        break;
     }
   };
   table["popc"] = count<uint32_t, uint32_t, Popc>;
@@ -220,16 +277,22 @@ void add_bits(Opcodes& table) {
     i.kind = Class::Integer;
     d.destination(i, 0);
     d.source(i, 1, t);
-    i.run = t == Type::S64 ? bfind<int64_t> : t == Type::U64 ? bfind<uint64_t>
-            : t == Type::S32 ? bfind<int32_t> : t == Type::U32 ? bfind<uint32_t> : nullptr;
+    i.run = t == Type::S64   ? bfind<int64_t>
+            : t == Type::U64 ? bfind<uint64_t>
+            : t == Type::S32 ? bfind<int32_t>
+            : t == Type::U32 ? bfind<uint32_t>
+                             : nullptr;
   };
   table["bfe"] = [](Decoder& d, Instr& i) {
     const Type t = d.need_type();
     i.kind = Class::Integer;
     d.destination(i, 0);
     d.sources(i, 1);
-    i.run = t == Type::S64 ? bfe<int64_t> : t == Type::U64 ? bfe<uint64_t>
-            : t == Type::S32 ? bfe<int32_t> : t == Type::U32 ? bfe<uint32_t> : nullptr;
+    i.run = t == Type::S64   ? bfe<int64_t>
+            : t == Type::U64 ? bfe<uint64_t>
+            : t == Type::S32 ? bfe<int32_t>
+            : t == Type::U32 ? bfe<uint32_t>
+                             : nullptr;
   };
   table["bfi"] = [](Decoder& d, Instr& i) {
     const Type t = d.need_type();

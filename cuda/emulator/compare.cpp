@@ -12,13 +12,30 @@ enum Test { kEq, kNe, kLt, kLe, kGt, kGe, kLo, kLs, kHi, kHs, kEqu, kNeu, kLtu, 
 template <class T>
 bool holds(int test, T a, T b) {
   switch (test) {
-    case kEq: case kEqu: return a == b;
-    case kNe: case kNeu: return a != b;
-    case kLt: case kLtu: case kLo: return a < b;
-    case kLe: case kLeu: case kLs: return a <= b;
-    case kGt: case kGtu: case kHi: return a > b;
-    case kGe: case kGeu: case kHs: return a >= b;
-    default: return test == kNum;
+    case kEq:
+    case kEqu:
+      return a == b;
+    case kNe:
+    case kNeu:
+      return a != b;
+    case kLt:
+    case kLtu:
+    case kLo:
+      return a < b;
+    case kLe:
+    case kLeu:
+    case kLs:
+      return a <= b;
+    case kGt:
+    case kGtu:
+    case kHi:
+      return a > b;
+    case kGe:
+    case kGeu:
+    case kHs:
+      return a >= b;
+    default:
+      return test == kNum;
   }
 }
 bool compare_numbers(int test, double a, double b) {
@@ -42,20 +59,32 @@ uint32_t test_floats(const uint64_t* a, const uint64_t* b, int test, uint32_t m,
 uint32_t test(const uint64_t* a, const uint64_t* b, const Instr& i, uint32_t m) {
   const bool flush = i.c & 16;
   switch (static_cast<Type>(i.b)) {
-    case Type::S16: return test_integers<int16_t>(a, b, i.a, m);
-    case Type::S32: return test_integers<int32_t>(a, b, i.a, m);
-    case Type::S64: return test_integers<int64_t>(a, b, i.a, m);
-    case Type::B16: case Type::U16: return test_integers<uint16_t>(a, b, i.a, m);
-    case Type::B32: case Type::U32: return test_integers<uint32_t>(a, b, i.a, m);
-    case Type::B64: case Type::U64: return test_integers<uint64_t>(a, b, i.a, m);
-    case Type::F16: return test_floats(a, b, i.a, m, [](uint64_t v) { return half_value(uint16_t(v)); });
-    case Type::BF16: return test_floats(a, b, i.a, m, [](uint64_t v) { return bfloat_value(uint16_t(v)); });
+    case Type::S16:
+      return test_integers<int16_t>(a, b, i.a, m);
+    case Type::S32:
+      return test_integers<int32_t>(a, b, i.a, m);
+    case Type::S64:
+      return test_integers<int64_t>(a, b, i.a, m);
+    case Type::B16:
+    case Type::U16:
+      return test_integers<uint16_t>(a, b, i.a, m);
+    case Type::B32:
+    case Type::U32:
+      return test_integers<uint32_t>(a, b, i.a, m);
+    case Type::B64:
+    case Type::U64:
+      return test_integers<uint64_t>(a, b, i.a, m);
+    case Type::F16:
+      return test_floats(a, b, i.a, m, [](uint64_t v) { return half_value(uint16_t(v)); });
+    case Type::BF16:
+      return test_floats(a, b, i.a, m, [](uint64_t v) { return bfloat_value(uint16_t(v)); });
     case Type::F32:
       return test_floats(a, b, i.a, m, [flush](uint64_t v) {
         const float f = get<float>(v);
         return flush && std::fabs(f) < 0x1p-126f ? 0.0 : double(f);
       });
-    default: return test_floats(a, b, i.a, m, [](uint64_t v) { return get<double>(v); });
+    default:
+      return test_floats(a, b, i.a, m, [](uint64_t v) { return get<double>(v); });
   }
 }
 

@@ -13,28 +13,40 @@ struct Form {  // packed into Instr::a, b, c
   bool saturate, flush, relu, integral;  // integral: float to float, rounded to a whole number
 };
 Form form(const Instr& i) {
-  return {static_cast<Type>(i.a), static_cast<Type>(i.b), (i.c & 1) != 0, (i.c & 2) != 0, (i.c & 4) != 0,
-          (i.c & 8) != 0};
+  return {static_cast<Type>(i.a), static_cast<Type>(i.b), (i.c & 1) != 0,
+          (i.c & 2) != 0,         (i.c & 4) != 0,         (i.c & 8) != 0};
 }
 
 __int128 integer_from(Type t, uint64_t bits) {
   switch (t) {
-    case Type::S8: return int8_t(bits);
-    case Type::S16: return int16_t(bits);
-    case Type::S32: return int32_t(bits);
-    case Type::S64: return int64_t(bits);
-    case Type::U8: return uint8_t(bits);
-    case Type::U16: return uint16_t(bits);
-    case Type::U32: return uint32_t(bits);
-    default: return bits;
+    case Type::S8:
+      return int8_t(bits);
+    case Type::S16:
+      return int16_t(bits);
+    case Type::S32:
+      return int32_t(bits);
+    case Type::S64:
+      return int64_t(bits);
+    case Type::U8:
+      return uint8_t(bits);
+    case Type::U16:
+      return uint16_t(bits);
+    case Type::U32:
+      return uint32_t(bits);
+    default:
+      return bits;
   }
 }
 double float_from(Type t, uint64_t bits) {
   switch (t) {
-    case Type::F16: return half_value(uint16_t(bits));
-    case Type::BF16: return bfloat_value(uint16_t(bits));
-    case Type::F32: return get<float>(bits);
-    default: return get<double>(bits);
+    case Type::F16:
+      return half_value(uint16_t(bits));
+    case Type::BF16:
+      return bfloat_value(uint16_t(bits));
+    case Type::F32:
+      return get<float>(bits);
+    default:
+      return get<double>(bits);
   }
 }
 
@@ -49,10 +61,14 @@ uint64_t to_integer(Type t, __int128 v, bool saturate) {
 
 double to_whole(double v, uint8_t rounding) {
   switch (static_cast<Rounding>(rounding)) {
-    case Rounding::Zero: return std::trunc(v);
-    case Rounding::Down: return std::floor(v);
-    case Rounding::Up: return std::ceil(v);
-    default: return std::nearbyint(v);
+    case Rounding::Zero:
+      return std::trunc(v);
+    case Rounding::Down:
+      return std::floor(v);
+    case Rounding::Up:
+      return std::ceil(v);
+    default:
+      return std::nearbyint(v);
   }
 }
 
@@ -72,9 +88,12 @@ uint64_t to_float(const Form& f, double v, uint8_t rounding) {
   if (f.saturate) v = v > 0 ? std::min(v, 1.0) : 0;
   const auto r = static_cast<Rounding>(rounding);
   switch (f.to) {
-    case Type::F16: return to_half(v, r);
-    case Type::BF16: return to_bfloat(v, r);
-    case Type::TF32: return to_tf32(static_cast<float>(v), r);
+    case Type::F16:
+      return to_half(v, r);
+    case Type::BF16:
+      return to_bfloat(v, r);
+    case Type::TF32:
+      return to_tf32(static_cast<float>(v), r);
     case Type::F32: {
       RoundingMode mode(rounding);
       volatile double wide = v;  // the cast must happen in this rounding mode
@@ -83,7 +102,8 @@ uint64_t to_float(const Form& f, double v, uint8_t rounding) {
       if (f.flush && std::fabs(narrow) < std::numeric_limits<float>::min()) narrow = std::copysign(0.0f, narrow);
       return put(narrow);
     }
-    default: return put(v);
+    default:
+      return put(v);
   }
 }
 

@@ -13,19 +13,19 @@ struct TypeRow {
   int bits;
 };
 constexpr TypeRow kTypes[] = {
-    {"pred", Type::Pred, 1},   {"b8", Type::B8, 8},     {"b16", Type::B16, 16},     {"b32", Type::B32, 32},
-    {"b64", Type::B64, 64},    {"b128", Type::B128, 128}, {"u8", Type::U8, 8},      {"u16", Type::U16, 16},
-    {"u32", Type::U32, 32},    {"u64", Type::U64, 64},  {"s8", Type::S8, 8},        {"s16", Type::S16, 16},
-    {"s32", Type::S32, 32},    {"s64", Type::S64, 64},  {"f16", Type::F16, 16},     {"f16x2", Type::F16x2, 32},
-    {"bf16", Type::BF16, 16},  {"bf16x2", Type::BF16x2, 32}, {"tf32", Type::TF32, 32}, {"f32", Type::F32, 32},
+    {"pred", Type::Pred, 1},  {"b8", Type::B8, 8},          {"b16", Type::B16, 16},   {"b32", Type::B32, 32},
+    {"b64", Type::B64, 64},   {"b128", Type::B128, 128},    {"u8", Type::U8, 8},      {"u16", Type::U16, 16},
+    {"u32", Type::U32, 32},   {"u64", Type::U64, 64},       {"s8", Type::S8, 8},      {"s16", Type::S16, 16},
+    {"s32", Type::S32, 32},   {"s64", Type::S64, 64},       {"f16", Type::F16, 16},   {"f16x2", Type::F16x2, 32},
+    {"bf16", Type::BF16, 16}, {"bf16x2", Type::BF16x2, 32}, {"tf32", Type::TF32, 32}, {"f32", Type::F32, 32},
     {"f64", Type::F64, 64},
 };
 
 const Opcodes& opcodes() {
   static const Opcodes* table = [] {
     auto* t = new Opcodes;
-    for (auto add : {add_integer, add_bits, add_floating, add_convert, add_compare, add_move, add_memory,
-                     add_atomic, add_async, add_control, add_sync, add_matrix})
+    for (auto add : {add_integer, add_bits, add_floating, add_convert, add_compare, add_move, add_memory, add_atomic,
+                     add_async, add_control, add_sync, add_matrix})
       add(*t);
     return t;
   }();
@@ -48,8 +48,8 @@ bool is_signed(Type t) { return t == Type::S8 || t == Type::S16 || t == Type::S3
 bool is_floating(Type t) { return t >= Type::F16; }
 
 const char* name_of(Class c) {
-  constexpr const char* kNames[kClasses] = {"integer", "float", "convert", "move", "control", "global", "shared",
-                                            "local", "param", "sync", "atomic", "tensor", "special"};
+  constexpr const char* kNames[kClasses] = {"integer", "float", "convert", "move",   "control", "global", "shared",
+                                            "local",   "param", "sync",    "atomic", "tensor",  "special"};
   return kNames[static_cast<int>(c)];
 }
 
@@ -265,18 +265,27 @@ int Decoder::special(const std::string& name) {
     Special what;
     int index;
   };
-  constexpr Row kRows[] = {{"%laneid", Special::Laneid, 0},          {"%warpid", Special::Warpid, 0},
-                           {"%nwarpid", Special::Nwarpid, 0},        {"%lanemask_eq", Special::LaneMask, 0},
-                           {"%lanemask_lt", Special::LaneMask, 1},   {"%lanemask_le", Special::LaneMask, 2},
-                           {"%lanemask_gt", Special::LaneMask, 3},   {"%lanemask_ge", Special::LaneMask, 4},
-                           {"%clock", Special::Clock, 0},            {"%clock64", Special::Clock, 0},
+  constexpr Row kRows[] = {{"%laneid", Special::Laneid, 0},
+                           {"%warpid", Special::Warpid, 0},
+                           {"%nwarpid", Special::Nwarpid, 0},
+                           {"%lanemask_eq", Special::LaneMask, 0},
+                           {"%lanemask_lt", Special::LaneMask, 1},
+                           {"%lanemask_le", Special::LaneMask, 2},
+                           {"%lanemask_gt", Special::LaneMask, 3},
+                           {"%lanemask_ge", Special::LaneMask, 4},
+                           {"%clock", Special::Clock, 0},
+                           {"%clock64", Special::Clock, 0},
                            {"%dynamic_smem_size", Special::DynamicShared, 0},
                            {"%total_smem_size", Special::TotalShared, 0}};
   SpecialPreset preset{at->second, Special::Tid, axis};
-  if (base == "%tid") preset.what = Special::Tid;
-  else if (base == "%ntid") preset.what = Special::Ntid;
-  else if (base == "%ctaid") preset.what = Special::Ctaid;
-  else if (base == "%nctaid") preset.what = Special::Nctaid;
+  if (base == "%tid")
+    preset.what = Special::Tid;
+  else if (base == "%ntid")
+    preset.what = Special::Ntid;
+  else if (base == "%ctaid")
+    preset.what = Special::Ctaid;
+  else if (base == "%nctaid")
+    preset.what = Special::Nctaid;
   else {
     const Row* found = std::find_if(std::begin(kRows), std::end(kRows), [&](const Row& r) { return name == r.name; });
     if (found == std::end(kRows)) refuse("unknown special register '" + name + "'");

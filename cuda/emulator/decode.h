@@ -11,8 +11,30 @@
 
 namespace native::emulator {
 
-enum class Type : uint8_t { None, Pred, B8, B16, B32, B64, B128, U8, U16, U32, U64, S8, S16, S32, S64,
-                            F16, F16x2, BF16, BF16x2, TF32, F32, F64 };
+enum class Type : uint8_t {
+  None,
+  Pred,
+  B8,
+  B16,
+  B32,
+  B64,
+  B128,
+  U8,
+  U16,
+  U32,
+  U64,
+  S8,
+  S16,
+  S32,
+  S64,
+  F16,
+  F16x2,
+  BF16,
+  BF16x2,
+  TF32,
+  F32,
+  F64
+};
 Type type_from(const std::string& name);
 int bits_of(Type type);
 bool is_signed(Type type);
@@ -56,13 +78,13 @@ class Decoder {
   Rounding take_rounding(bool integer = false);
   [[noreturn]] void refuse(const std::string& why) const;
 
-  void destination(Instr& i, size_t n);   // a register or vector of them
+  void destination(Instr& i, size_t n);  // a register or vector of them
   void source(Instr& i, size_t n, Type type = Type::None);
   void sources(Instr& i, size_t first, Type type = Type::None);
-  void address(Instr& i, size_t n);       // base into the next source, offset into i.offset
+  void address(Instr& i, size_t n);  // base into the next source, offset into i.offset
   int slot(const ptx::Operand& o, Type type = Type::None);
   int constant(uint64_t value);
-  uint64_t immediate(size_t n) const;     // refuses what is no constant
+  uint64_t immediate(size_t n) const;  // refuses what is no constant
   // Number of targets that a label (a place, or a .branchtargets list) has; `first` their place in the table.
   int branch_table(const std::string& label, int& first);
   int target(int n) const { return program_->branch_tables[n]; }

@@ -21,7 +21,7 @@ using namespace native::cuda;
 struct Work {
   std::function<Result()> run;  // null: a mark that an event waits for
   uint64_t mark = 0;
-  uint64_t waits_for = 0;       // a mark that must be reached first
+  uint64_t waits_for = 0;  // a mark that must be reached first
 };
 struct EmulatedStream {
   std::deque<Work> queue;
@@ -67,9 +67,7 @@ Result failure(Result code, std::string why) {
   return code;
 }
 
-EmulatedStream& queue_of(Stream s) {
-  return s ? *reinterpret_cast<EmulatedStream*>(s) : state().null_stream;
-}
+EmulatedStream& queue_of(Stream s) { return s ? *reinterpret_cast<EmulatedStream*>(s) : state().null_stream; }
 
 // Runs what the stream holds; what it waits for in other streams first.
 Result drain(EmulatedStream& s, uint64_t until = 0);
@@ -122,13 +120,18 @@ std::string hex(Address a) {
 Result init(unsigned) { return kSuccess; }
 Result version(int* v) { return *v = 13000, kSuccess; }
 Result error_name(Result e, const char** text) {
-  static const std::unordered_map<int, const char*> names = {
-      {kSuccess, "CUDA_SUCCESS"}, {kInvalidValue, "CUDA_ERROR_INVALID_VALUE"},
-      {kOutOfMemory, "CUDA_ERROR_OUT_OF_MEMORY"}, {kInvalidDevice, "CUDA_ERROR_INVALID_DEVICE"},
-      {kInvalidImage, "CUDA_ERROR_INVALID_IMAGE"}, {kNoBinaryForGpu, "CUDA_ERROR_NO_BINARY_FOR_GPU"},
-      {kInvalidPtx, "CUDA_ERROR_INVALID_PTX"}, {kNotFound, "CUDA_ERROR_NOT_FOUND"},
-      {kNotReady, "CUDA_ERROR_NOT_READY"}, {kIllegalAddress, "CUDA_ERROR_ILLEGAL_ADDRESS"},
-      {kLaunchFailed, "CUDA_ERROR_LAUNCH_FAILED"}, {kInvalidHandle, "CUDA_ERROR_INVALID_HANDLE"}};
+  static const std::unordered_map<int, const char*> names = {{kSuccess, "CUDA_SUCCESS"},
+                                                             {kInvalidValue, "CUDA_ERROR_INVALID_VALUE"},
+                                                             {kOutOfMemory, "CUDA_ERROR_OUT_OF_MEMORY"},
+                                                             {kInvalidDevice, "CUDA_ERROR_INVALID_DEVICE"},
+                                                             {kInvalidImage, "CUDA_ERROR_INVALID_IMAGE"},
+                                                             {kNoBinaryForGpu, "CUDA_ERROR_NO_BINARY_FOR_GPU"},
+                                                             {kInvalidPtx, "CUDA_ERROR_INVALID_PTX"},
+                                                             {kNotFound, "CUDA_ERROR_NOT_FOUND"},
+                                                             {kNotReady, "CUDA_ERROR_NOT_READY"},
+                                                             {kIllegalAddress, "CUDA_ERROR_ILLEGAL_ADDRESS"},
+                                                             {kLaunchFailed, "CUDA_ERROR_LAUNCH_FAILED"},
+                                                             {kInvalidHandle, "CUDA_ERROR_INVALID_HANDLE"}};
   auto found = names.find(e);
   *text = found == names.end() ? nullptr : found->second;
   return found == names.end() ? kInvalidValue : kSuccess;
@@ -142,18 +145,41 @@ Result device_name(char* name, int length, DeviceOrdinal) {
 Result device_attribute(int* v, int which, DeviceOrdinal) {
   const Gpu& gpu = emulated_gpu();
   switch (which) {
-    case kMaxThreadsPerBlock: *v = 1024; break;
-    case kMaxSharedPerBlock: *v = 48 << 10; break;
-    case kClockRate: *v = static_cast<int>(gpu.clock_ghz * 1e6); break;
-    case kMultiprocessors: *v = gpu.multiprocessors; break;
-    case kL2Bytes: *v = static_cast<int>(gpu.l2_bytes); break;
-    case kMaxThreadsPerMultiprocessor: *v = gpu.threads; break;
-    case kCapabilityMajor: *v = gpu.capability / 10; break;
-    case kCapabilityMinor: *v = gpu.capability % 10; break;
-    case kMaxSharedPerMultiprocessor: *v = gpu.shared_bytes; break;
-    case kMaxRegistersPerMultiprocessor: *v = gpu.registers; break;
-    case kMaxSharedPerBlockOptin: *v = gpu.shared_optin; break;
-    default: return kInvalidValue;
+    case kMaxThreadsPerBlock:
+      *v = 1024;
+      break;
+    case kMaxSharedPerBlock:
+      *v = 48 << 10;
+      break;
+    case kClockRate:
+      *v = static_cast<int>(gpu.clock_ghz * 1e6);
+      break;
+    case kMultiprocessors:
+      *v = gpu.multiprocessors;
+      break;
+    case kL2Bytes:
+      *v = static_cast<int>(gpu.l2_bytes);
+      break;
+    case kMaxThreadsPerMultiprocessor:
+      *v = gpu.threads;
+      break;
+    case kCapabilityMajor:
+      *v = gpu.capability / 10;
+      break;
+    case kCapabilityMinor:
+      *v = gpu.capability % 10;
+      break;
+    case kMaxSharedPerMultiprocessor:
+      *v = gpu.shared_bytes;
+      break;
+    case kMaxRegistersPerMultiprocessor:
+      *v = gpu.registers;
+      break;
+    case kMaxSharedPerBlockOptin:
+      *v = gpu.shared_optin;
+      break;
+    default:
+      return kInvalidValue;
   }
   return kSuccess;
 }
@@ -200,9 +226,9 @@ Result host_free(void* p) {
 }
 
 Result outside(const char* what, Address a, size_t bytes) {
-  const std::string text = std::string(what) + " of " + std::to_string(bytes) + " bytes at " + hex(a) + ": " +
-                           (state().memory.find(a) ? "runs past the end, or the memory was freed"
-                                                   : state().memory.describe(a));
+  const std::string text =
+      std::string(what) + " of " + std::to_string(bytes) + " bytes at " + hex(a) + ": " +
+      (state().memory.find(a) ? "runs past the end, or the memory was freed" : state().memory.describe(a));
   Reports::all().add(++state().launches, 0, {Fault::OutOfBounds, what, "", "", {}, {}, a, text});
   return failure(kInvalidValue, text);
 }
@@ -326,7 +352,10 @@ void load_variables(EmulatedModule& m) {
 Result module_load(ModuleHandle* handle, const void* image) {
   Lock lock;
   const char* text = static_cast<const char*>(image);
-  if (std::memcmp(text, "\x7f" "ELF", 4) == 0)
+  if (std::memcmp(text,
+                  "\x7f"
+                  "ELF",
+                  4) == 0)
     return failure(kInvalidImage, "the emulator runs PTX, and this is machine code");
   try {
     auto m = std::make_unique<EmulatedModule>();
@@ -382,11 +411,20 @@ Result module_global(Address* a, size_t* bytes, ModuleHandle module, const char*
 Result function_attribute(int* v, int which, FunctionHandle handle) {
   const auto& f = *reinterpret_cast<EmulatedFunction*>(handle);
   switch (which) {
-    case kFuncMaxThreads: *v = f.text->max_threads ? f.text->max_threads : 1024; break;
-    case kFuncSharedBytes: *v = static_cast<int>(f.program->static_shared); break;
-    case kFuncLocalBytes: *v = static_cast<int>(f.program->local_bytes); break;
-    case kFuncMaxDynamicShared: *v = static_cast<int>(f.most_dynamic); break;
-    default: return kInvalidValue;
+    case kFuncMaxThreads:
+      *v = f.text->max_threads ? f.text->max_threads : 1024;
+      break;
+    case kFuncSharedBytes:
+      *v = static_cast<int>(f.program->static_shared);
+      break;
+    case kFuncLocalBytes:
+      *v = static_cast<int>(f.program->local_bytes);
+      break;
+    case kFuncMaxDynamicShared:
+      *v = static_cast<int>(f.most_dynamic);
+      break;
+    default:
+      return kInvalidValue;
   }
   return kSuccess;
 }
@@ -395,7 +433,8 @@ Result function_set(FunctionHandle handle, int which, int value) {
   if (which != kFuncMaxDynamicShared) return kInvalidValue;
   if (value + f.program->static_shared > static_cast<size_t>(emulated_gpu().shared_optin))
     return failure(kInvalidValue, f.text->name + ": " + std::to_string(value) + " bytes of shared memory on an " +
-                                      emulated_gpu().name + ", which has " + std::to_string(emulated_gpu().shared_optin));
+                                      emulated_gpu().name + ", which has " +
+                                      std::to_string(emulated_gpu().shared_optin));
   f.most_dynamic = value;
   return kSuccess;
 }
@@ -413,8 +452,8 @@ std::string limit_broken(const EmulatedFunction& f, const Dim3& grid, const Dim3
   return {};
 }
 
-Result launch_kernel(FunctionHandle handle, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
-                     unsigned shared, Stream s, void** params, void** extra) {
+Result launch_kernel(FunctionHandle handle, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
+                     unsigned bz, unsigned shared, Stream s, void** params, void** extra) {
   Lock lock;
   auto& f = *reinterpret_cast<EmulatedFunction*>(handle);
   if (extra) return kInvalidValue;

@@ -12,32 +12,136 @@ void build_half(Decoder& d, Instr& i, Type t);
 
 namespace {
 
-struct Add { template <class T> static T run(T a, T b) { return a + b; } };
-struct Sub { template <class T> static T run(T a, T b) { return a - b; } };
-struct Mul { template <class T> static T run(T a, T b) { return a * b; } };
-struct Div { template <class T> static T run(T a, T b) { return a / b; } };
-struct Fma { template <class T> static T run(T a, T b, T c) { return std::fma(a, b, c); } };
-struct Min { template <class T> static T run(T a, T b) { return smaller(a, b, false); } };
-struct Max { template <class T> static T run(T a, T b) { return larger(a, b, false); } };
-struct MinNan { template <class T> static T run(T a, T b) { return smaller(a, b, true); } };
-struct MaxNan { template <class T> static T run(T a, T b) { return larger(a, b, true); } };
-struct Abs { template <class T> static T run(T a) { return std::fabs(a); } };
-struct Neg { template <class T> static T run(T a) { return -a; } };
-struct Sqrt { template <class T> static T run(T a) { return std::sqrt(a); } };
-struct Rcp { template <class T> static T run(T a) { return T(1) / a; } };
-struct Rsqrt { template <class T> static T run(T a) { return T(1.0 / std::sqrt(double(a))); } };
-struct Sin { template <class T> static T run(T a) { return T(std::sin(double(a))); } };
-struct Cos { template <class T> static T run(T a) { return T(std::cos(double(a))); } };
-struct Lg2 { template <class T> static T run(T a) { return T(std::log2(double(a))); } };
-struct Ex2 { template <class T> static T run(T a) { return T(std::exp2(double(a))); } };
-struct Tanh { template <class T> static T run(T a) { return T(std::tanh(double(a))); } };
-struct CopySign { template <class T> static T run(T a, T b) { return std::copysign(b, a); } };  // the sign of a
+struct Add {
+  template <class T>
+  static T run(T a, T b) {
+    return a + b;
+  }
+};
+struct Sub {
+  template <class T>
+  static T run(T a, T b) {
+    return a - b;
+  }
+};
+struct Mul {
+  template <class T>
+  static T run(T a, T b) {
+    return a * b;
+  }
+};
+struct Div {
+  template <class T>
+  static T run(T a, T b) {
+    return a / b;
+  }
+};
+struct Fma {
+  template <class T>
+  static T run(T a, T b, T c) {
+    return std::fma(a, b, c);
+  }
+};
+struct Min {
+  template <class T>
+  static T run(T a, T b) {
+    return smaller(a, b, false);
+  }
+};
+struct Max {
+  template <class T>
+  static T run(T a, T b) {
+    return larger(a, b, false);
+  }
+};
+struct MinNan {
+  template <class T>
+  static T run(T a, T b) {
+    return smaller(a, b, true);
+  }
+};
+struct MaxNan {
+  template <class T>
+  static T run(T a, T b) {
+    return larger(a, b, true);
+  }
+};
+struct Abs {
+  template <class T>
+  static T run(T a) {
+    return std::fabs(a);
+  }
+};
+struct Neg {
+  template <class T>
+  static T run(T a) {
+    return -a;
+  }
+};
+struct Sqrt {
+  template <class T>
+  static T run(T a) {
+    return std::sqrt(a);
+  }
+};
+struct Rcp {
+  template <class T>
+  static T run(T a) {
+    return T(1) / a;
+  }
+};
+struct Rsqrt {
+  template <class T>
+  static T run(T a) {
+    return T(1.0 / std::sqrt(double(a)));
+  }
+};
+struct Sin {
+  template <class T>
+  static T run(T a) {
+    return T(std::sin(double(a)));
+  }
+};
+struct Cos {
+  template <class T>
+  static T run(T a) {
+    return T(std::cos(double(a)));
+  }
+};
+struct Lg2 {
+  template <class T>
+  static T run(T a) {
+    return T(std::log2(double(a)));
+  }
+};
+struct Ex2 {
+  template <class T>
+  static T run(T a) {
+    return T(std::exp2(double(a)));
+  }
+};
+struct Tanh {
+  template <class T>
+  static T run(T a) {
+    return T(std::tanh(double(a)));
+  }
+};
+struct CopySign {
+  template <class T>
+  static T run(T a, T b) {
+    return std::copysign(b, a);
+  }
+};  // the sign of a
 
 // Subnormal operands and results become zero; results are clamped to [0, 1], NaN to 0.
 template <class T>
-T flush(T v) { return std::fabs(v) < std::numeric_limits<T>::min() ? std::copysign(T(0), v) : v; }
+T flush(T v) {
+  return std::fabs(v) < std::numeric_limits<T>::min() ? std::copysign(T(0), v) : v;
+}
 template <class T>
-T saturate(T v) { return v > T(0) ? (v < T(1) ? v : T(1)) : T(0); }
+T saturate(T v) {
+  return v > T(0) ? (v < T(1) ? v : T(1)) : T(0);
+}
 
 template <class T, class Op, int N, bool Special>
 void arithmetic(Warp& w, const Instr& i, uint32_t m) {
@@ -73,7 +177,9 @@ Handler pick(Type t, bool special) {
 
 // abs, neg and copysign act on the sign bit alone, of a NaN too.
 template <class T>
-struct SignBit { static constexpr uint64_t value = uint64_t{1} << (8 * sizeof(T) - 1); };
+struct SignBit {
+  static constexpr uint64_t value = uint64_t{1} << (8 * sizeof(T) - 1);
+};
 template <class T>
 void abs_bits(Warp& w, const Instr& i, uint32_t m) {
   const uint64_t* a = w.lane(i.s[0]);
@@ -124,12 +230,24 @@ void testp(Warp& w, const Instr& i, uint32_t m) {
     const double least = i.b ? std::numeric_limits<double>::min() : std::numeric_limits<float>::min();
     bool yes = false;
     switch (i.a) {
-      case 0: yes = std::isfinite(v); break;
-      case 1: yes = std::isinf(v); break;
-      case 2: yes = !std::isnan(v); break;
-      case 3: yes = std::isnan(v); break;
-      case 4: yes = std::isfinite(v) && std::fabs(v) >= least; break;
-      case 5: yes = v != 0 && std::fabs(v) < least; break;
+      case 0:
+        yes = std::isfinite(v);
+        break;
+      case 1:
+        yes = std::isinf(v);
+        break;
+      case 2:
+        yes = !std::isnan(v);
+        break;
+      case 3:
+        yes = std::isnan(v);
+        break;
+      case 4:
+        yes = std::isfinite(v) && std::fabs(v) >= least;
+        break;
+      case 5:
+        yes = v != 0 && std::fabs(v) < least;
+        break;
     }
     r |= uint32_t(yes) << l;
   });

@@ -36,7 +36,8 @@ Occupancy occupancy(const Gpu& gpu, int threads, int registers, size_t shared) {
   const int by_registers = of_warp ? gpu.registers / of_warp / 4 * 4 / std::max(warps, 1) : gpu.blocks;
   const int by_shared = static_cast<int>(gpu.shared_bytes / of_block);
   Occupancy o{gpu.blocks, 0, 0, "blocks"};
-  for (const auto& [n, what] : {std::pair{by_threads, "threads"}, {by_registers, "registers"}, {by_shared, "shared memory"}})
+  for (const auto& [n, what] :
+       {std::pair{by_threads, "threads"}, {by_registers, "registers"}, {by_shared, "shared memory"}})
     if (n < o.blocks) o.blocks = n, o.limit = what;
   o.warps = o.blocks * warps;
   o.fraction = o.warps / (gpu.threads / 32.0);

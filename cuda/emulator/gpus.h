@@ -12,8 +12,8 @@ struct Gpu {
   int multiprocessors;
   double clock_ghz;
   double gigabytes_a_second;
-  double fp32_a_clock;    // multiply-adds of one multiprocessor in a clock
-  double tensor_a_clock;  // of bf16
+  double fp32_a_clock;                                         // multiply-adds of one multiprocessor in a clock
+  double tensor_a_clock;                                       // of bf16
   int registers, shared_bytes, shared_optin, threads, blocks;  // of a multiprocessor; optin of a block
   size_t l2_bytes;
 };
@@ -24,9 +24,9 @@ const Gpu& emulated_gpu();
 const Gpu* find_gpu(const std::string& name);
 
 struct Occupancy {
-  int blocks, warps;     // on one multiprocessor
+  int blocks, warps;  // on one multiprocessor
   double fraction;
-  const char* limit;     // what allows no more
+  const char* limit;  // what allows no more
 };
 Occupancy occupancy(const Gpu& gpu, int threads, int registers, size_t shared);
 

@@ -23,16 +23,26 @@ enum Op { kAdd, kSub, kMul, kFma, kMin, kMax, kMinNan, kMaxNan, kEx2, kTanh };
 
 double apply(int op, double a, double b, double c) {
   switch (op) {
-    case kAdd: return fused_to_odd(a, 1, b);
-    case kSub: return fused_to_odd(a, 1, -b);
-    case kMul: return a * b;
-    case kFma: return fused_to_odd(a, b, c);
-    case kMin: return smaller(a, b, false);
-    case kMax: return larger(a, b, false);
-    case kMinNan: return smaller(a, b, true);
-    case kMaxNan: return larger(a, b, true);
-    case kEx2: return std::exp2(a);
-    default: return std::tanh(a);
+    case kAdd:
+      return fused_to_odd(a, 1, b);
+    case kSub:
+      return fused_to_odd(a, 1, -b);
+    case kMul:
+      return a * b;
+    case kFma:
+      return fused_to_odd(a, b, c);
+    case kMin:
+      return smaller(a, b, false);
+    case kMax:
+      return larger(a, b, false);
+    case kMinNan:
+      return smaller(a, b, true);
+    case kMaxNan:
+      return larger(a, b, true);
+    case kEx2:
+      return std::exp2(a);
+    default:
+      return std::tanh(a);
   }
 }
 
@@ -95,6 +105,5 @@ void build_half(Decoder& d, Instr& i, Type t) {
       i.run = t == Type::F16 || t == Type::F16x2 ? arithmetic<Half> : arithmetic<Bfloat>;
     }
 }
-
 
 }  // namespace native::emulator

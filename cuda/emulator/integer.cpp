@@ -12,27 +12,81 @@ template <class T>
 using Unsigned = std::make_unsigned_t<T>;
 template <class T>
 struct WiderOf;
-template <> struct WiderOf<uint16_t> { using type = uint32_t; };
-template <> struct WiderOf<int16_t> { using type = int32_t; };
-template <> struct WiderOf<uint32_t> { using type = uint64_t; };
-template <> struct WiderOf<int32_t> { using type = int64_t; };
-template <> struct WiderOf<uint64_t> { using type = unsigned __int128; };
-template <> struct WiderOf<int64_t> { using type = __int128; };
+template <>
+struct WiderOf<uint16_t> {
+  using type = uint32_t;
+};
+template <>
+struct WiderOf<int16_t> {
+  using type = int32_t;
+};
+template <>
+struct WiderOf<uint32_t> {
+  using type = uint64_t;
+};
+template <>
+struct WiderOf<int32_t> {
+  using type = int64_t;
+};
+template <>
+struct WiderOf<uint64_t> {
+  using type = unsigned __int128;
+};
+template <>
+struct WiderOf<int64_t> {
+  using type = __int128;
+};
 template <class T>
 using Wider = typename WiderOf<T>::type;
 
 // Overflow wraps: everything goes through unsigned 64-bit arithmetic.
-struct Add { template <class T> static T run(T a, T b) { return T(uint64_t(a) + uint64_t(b)); } };
-struct Sub { template <class T> static T run(T a, T b) { return T(uint64_t(a) - uint64_t(b)); } };
-struct MulLow { template <class T> static T run(T a, T b) { return T(uint64_t(a) * uint64_t(b)); } };
-struct MulHigh {
-  template <class T> static T run(T a, T b) { return T((Wider<T>(a) * Wider<T>(b)) >> (8 * sizeof(T))); }
+struct Add {
+  template <class T>
+  static T run(T a, T b) {
+    return T(uint64_t(a) + uint64_t(b));
+  }
 };
-struct MulWide { template <class T> static Wider<T> run(T a, T b) { return Wider<T>(a) * Wider<T>(b); } };
-struct MadLow { template <class T> static T run(T a, T b, T c) { return Add::run(MulLow::run(a, b), c); } };
-struct MadHigh { template <class T> static T run(T a, T b, T c) { return Add::run(MulHigh::run(a, b), c); } };
+struct Sub {
+  template <class T>
+  static T run(T a, T b) {
+    return T(uint64_t(a) - uint64_t(b));
+  }
+};
+struct MulLow {
+  template <class T>
+  static T run(T a, T b) {
+    return T(uint64_t(a) * uint64_t(b));
+  }
+};
+struct MulHigh {
+  template <class T>
+  static T run(T a, T b) {
+    return T((Wider<T>(a) * Wider<T>(b)) >> (8 * sizeof(T)));
+  }
+};
+struct MulWide {
+  template <class T>
+  static Wider<T> run(T a, T b) {
+    return Wider<T>(a) * Wider<T>(b);
+  }
+};
+struct MadLow {
+  template <class T>
+  static T run(T a, T b, T c) {
+    return Add::run(MulLow::run(a, b), c);
+  }
+};
+struct MadHigh {
+  template <class T>
+  static T run(T a, T b, T c) {
+    return Add::run(MulHigh::run(a, b), c);
+  }
+};
 struct MadWide {
-  template <class T> static Wider<T> run(T a, T b, Wider<T> c) { return Add::run(Wider<T>(MulWide::run(a, b)), c); }
+  template <class T>
+  static Wider<T> run(T a, T b, Wider<T> c) {
+    return Add::run(Wider<T>(MulWide::run(a, b)), c);
+  }
 };
 struct AddSaturated {
   static int32_t run(int32_t a, int32_t b) {
@@ -46,76 +100,129 @@ struct SubSaturated {
 };
 // Division by zero is unspecified in PTX: all ones, as hardware gives.
 struct Div {
-  template <class T> static T run(T a, T b) {
+  template <class T>
+  static T run(T a, T b) {
     if (b == 0) return T(-1);
     if (std::is_signed_v<T> && b == T(-1)) return T(-Unsigned<T>(a));
     return T(a / b);
   }
 };
 struct Rem {
-  template <class T> static T run(T a, T b) {
+  template <class T>
+  static T run(T a, T b) {
     if (b == 0) return a;
     if (std::is_signed_v<T> && b == T(-1)) return 0;
     return T(a % b);
   }
 };
-struct Min { template <class T> static T run(T a, T b) { return std::min(a, b); } };
-struct Max { template <class T> static T run(T a, T b) { return std::max(a, b); } };
-struct Abs { template <class T> static T run(T a) { return a < 0 ? T(-Unsigned<T>(a)) : a; } };
-struct Neg { template <class T> static T run(T a) { return T(-Unsigned<T>(a)); } };
+struct Min {
+  template <class T>
+  static T run(T a, T b) {
+    return std::min(a, b);
+  }
+};
+struct Max {
+  template <class T>
+  static T run(T a, T b) {
+    return std::max(a, b);
+  }
+};
+struct Abs {
+  template <class T>
+  static T run(T a) {
+    return a < 0 ? T(-Unsigned<T>(a)) : a;
+  }
+};
+struct Neg {
+  template <class T>
+  static T run(T a) {
+    return T(-Unsigned<T>(a));
+  }
+};
 struct Sad {
-  template <class T> static T run(T a, T b, T c) { return Add::run(c, a < b ? Sub::run(b, a) : Sub::run(a, b)); }
+  template <class T>
+  static T run(T a, T b, T c) {
+    return Add::run(c, a < b ? Sub::run(b, a) : Sub::run(a, b));
+  }
 };
 
 template <class Op>
 Handler binary_for(Type t) {
   switch (t) {
-    case Type::U16: return binary<uint16_t, uint16_t, Op>;
-    case Type::S16: return binary<int16_t, int16_t, Op>;
-    case Type::U32: return binary<uint32_t, uint32_t, Op>;
-    case Type::S32: return binary<int32_t, int32_t, Op>;
-    case Type::U64: return binary<uint64_t, uint64_t, Op>;
-    case Type::S64: return binary<int64_t, int64_t, Op>;
-    default: return nullptr;
+    case Type::U16:
+      return binary<uint16_t, uint16_t, Op>;
+    case Type::S16:
+      return binary<int16_t, int16_t, Op>;
+    case Type::U32:
+      return binary<uint32_t, uint32_t, Op>;
+    case Type::S32:
+      return binary<int32_t, int32_t, Op>;
+    case Type::U64:
+      return binary<uint64_t, uint64_t, Op>;
+    case Type::S64:
+      return binary<int64_t, int64_t, Op>;
+    default:
+      return nullptr;
   }
 }
 template <class Op>
 Handler ternary_for(Type t) {
   switch (t) {
-    case Type::U16: return ternary<uint16_t, uint16_t, Op>;
-    case Type::S16: return ternary<int16_t, int16_t, Op>;
-    case Type::U32: return ternary<uint32_t, uint32_t, Op>;
-    case Type::S32: return ternary<int32_t, int32_t, Op>;
-    case Type::U64: return ternary<uint64_t, uint64_t, Op>;
-    case Type::S64: return ternary<int64_t, int64_t, Op>;
-    default: return nullptr;
+    case Type::U16:
+      return ternary<uint16_t, uint16_t, Op>;
+    case Type::S16:
+      return ternary<int16_t, int16_t, Op>;
+    case Type::U32:
+      return ternary<uint32_t, uint32_t, Op>;
+    case Type::S32:
+      return ternary<int32_t, int32_t, Op>;
+    case Type::U64:
+      return ternary<uint64_t, uint64_t, Op>;
+    case Type::S64:
+      return ternary<int64_t, int64_t, Op>;
+    default:
+      return nullptr;
   }
 }
 template <class Op>
 Handler unary_for(Type t) {
   switch (t) {
-    case Type::S16: return unary<int16_t, int16_t, Op>;
-    case Type::S32: return unary<int32_t, int32_t, Op>;
-    case Type::S64: return unary<int64_t, int64_t, Op>;
-    default: return nullptr;
+    case Type::S16:
+      return unary<int16_t, int16_t, Op>;
+    case Type::S32:
+      return unary<int32_t, int32_t, Op>;
+    case Type::S64:
+      return unary<int64_t, int64_t, Op>;
+    default:
+      return nullptr;
   }
 }
 Handler wide_for(Type t) {
   switch (t) {
-    case Type::U16: return binary<uint32_t, uint16_t, MulWide>;
-    case Type::S16: return binary<int32_t, int16_t, MulWide>;
-    case Type::U32: return binary<uint64_t, uint32_t, MulWide>;
-    case Type::S32: return binary<int64_t, int32_t, MulWide>;
-    default: return nullptr;
+    case Type::U16:
+      return binary<uint32_t, uint16_t, MulWide>;
+    case Type::S16:
+      return binary<int32_t, int16_t, MulWide>;
+    case Type::U32:
+      return binary<uint64_t, uint32_t, MulWide>;
+    case Type::S32:
+      return binary<int64_t, int32_t, MulWide>;
+    default:
+      return nullptr;
   }
 }
 Handler mad_wide_for(Type t) {
   switch (t) {
-    case Type::U16: return ternary<uint32_t, uint16_t, MadWide>;
-    case Type::S16: return ternary<int32_t, int16_t, MadWide>;
-    case Type::U32: return ternary<uint64_t, uint32_t, MadWide>;
-    case Type::S32: return ternary<int64_t, int32_t, MadWide>;
-    default: return nullptr;
+    case Type::U16:
+      return ternary<uint32_t, uint16_t, MadWide>;
+    case Type::S16:
+      return ternary<int32_t, int16_t, MadWide>;
+    case Type::U32:
+      return ternary<uint64_t, uint32_t, MadWide>;
+    case Type::S32:
+      return ternary<int64_t, int32_t, MadWide>;
+    default:
+      return nullptr;
   }
 }
 
@@ -188,10 +295,13 @@ void add_integer(Opcodes& table) {
             : part == 2 ? mad_wide_for(t)
                         : nullptr;
   });
-  either("div", [](Decoder& d, Instr& i) { is_floating_form(d) ? build_floating(d, i, Type::None) : simple<Div>(d, i); });
+  either("div",
+         [](Decoder& d, Instr& i) { is_floating_form(d) ? build_floating(d, i, Type::None) : simple<Div>(d, i); });
   either("rem", simple<Rem>);
-  either("min", [](Decoder& d, Instr& i) { is_floating_form(d) ? build_floating(d, i, Type::None) : simple<Min>(d, i); });
-  either("max", [](Decoder& d, Instr& i) { is_floating_form(d) ? build_floating(d, i, Type::None) : simple<Max>(d, i); });
+  either("min",
+         [](Decoder& d, Instr& i) { is_floating_form(d) ? build_floating(d, i, Type::None) : simple<Min>(d, i); });
+  either("max",
+         [](Decoder& d, Instr& i) { is_floating_form(d) ? build_floating(d, i, Type::None) : simple<Max>(d, i); });
   either("abs", [](Decoder& d, Instr& i) {
     if (is_floating_form(d)) return build_floating(d, i, Type::None);
     const Type t = d.need_type();

@@ -89,7 +89,7 @@ void take_memory_modifiers(Decoder& d, Instr& i) {
     Space space;
     Class kind;
   };
-  constexpr Row kRows[] = {{"global", Space::Global, Class::Global},     {"shared", Space::Shared, Class::Shared},
+  constexpr Row kRows[] = {{"global", Space::Global, Class::Global},      {"shared", Space::Shared, Class::Shared},
                            {"shared::cta", Space::Shared, Class::Shared}, {"local", Space::Local, Class::Local},
                            {"const", Space::Const, Class::Global},        {"param", Space::Param, Class::Param}};
   i.space = Space::Generic;
@@ -99,9 +99,26 @@ void take_memory_modifiers(Decoder& d, Instr& i) {
   // Accesses that are meant to meet others: i.a.
   for (const char* m : {"volatile", "relaxed", "acquire", "release"})
     if (d.take(m)) i.a = 1;
-  for (const char* m : {"weak", "nc", "ca", "cg", "cs", "lu", "cv", "wb", "wt", "cta", "gpu", "sys", "L1::evict_normal",
-                        "L1::evict_first", "L1::evict_last", "L1::no_allocate", "L1::evict_unchanged", "L2::64B",
-                        "L2::128B", "L2::256B"})
+  for (const char* m : {"weak",
+                        "nc",
+                        "ca",
+                        "cg",
+                        "cs",
+                        "lu",
+                        "cv",
+                        "wb",
+                        "wt",
+                        "cta",
+                        "gpu",
+                        "sys",
+                        "L1::evict_normal",
+                        "L1::evict_first",
+                        "L1::evict_last",
+                        "L1::no_allocate",
+                        "L1::evict_unchanged",
+                        "L2::64B",
+                        "L2::128B",
+                        "L2::256B"})
     d.take(m);
 }
 

@@ -22,7 +22,21 @@ struct Instr;
 // Runs one instruction for the lanes in `m`.
 using Handler = void (*)(Warp& w, const Instr& i, uint32_t m);
 
-enum class Class : uint8_t { Integer, Float, Convert, Move, Control, Global, Shared, Local, Param, Sync, Atomic, Tensor, Special };
+enum class Class : uint8_t {
+  Integer,
+  Float,
+  Convert,
+  Move,
+  Control,
+  Global,
+  Shared,
+  Local,
+  Param,
+  Sync,
+  Atomic,
+  Tensor,
+  Special
+};
 inline constexpr int kClasses = 13;
 const char* name_of(Class c);
 
@@ -31,17 +45,17 @@ struct Instr {
   Handler run = nullptr;
   int16_t guard = -1;
   bool guard_negated = false;
-  uint8_t strict = 0;          // so many first operands must have been written, here and now
+  uint8_t strict = 0;           // so many first operands must have been written, here and now
   bool keeps_validity = false;  // the handler sets the validity of its results itself
   uint8_t nd = 0, ns = 0;
   Class kind = Class::Move;
   ptx::Space space = ptx::Space::Generic;
-  uint8_t width = 0;       // bytes of an element that is loaded or stored
+  uint8_t width = 0;  // bytes of an element that is loaded or stored
   bool sign_extends = false;
-  uint8_t bits = 0;        // of the result register
-  uint8_t rounding = 0;    // a Rounding
+  uint8_t bits = 0;      // of the result register
+  uint8_t rounding = 0;  // a Rounding
   int32_t d[8]{}, s[16]{};
-  int64_t offset = 0;      // added to an address
+  int64_t offset = 0;           // added to an address
   int32_t a = 0, b = 0, c = 0;  // as the handler likes
   int32_t target = -1, reconverge = -1;
   const ptx::Instruction* text = nullptr;
@@ -49,7 +63,7 @@ struct Instr {
 
 // What one instruction did over all launches of its kernel.
 struct Count {
-  uint64_t executed = 0;          // by warps
+  uint64_t executed = 0;                                  // by warps
   uint64_t requests = 0, sectors = 0, ideal_sectors = 0;  // of global memory, 32 bytes each
   uint64_t phases = 0, conflicts = 0;                     // of shared memory: passes needed, and those too many
 };
@@ -58,7 +72,19 @@ struct Preset {
   int slot;
   uint64_t value;
 };
-enum class Special : uint8_t { Tid, Ntid, Ctaid, Nctaid, Laneid, Warpid, Nwarpid, LaneMask, Clock, DynamicShared, TotalShared };
+enum class Special : uint8_t {
+  Tid,
+  Ntid,
+  Ctaid,
+  Nctaid,
+  Laneid,
+  Warpid,
+  Nwarpid,
+  LaneMask,
+  Clock,
+  DynamicShared,
+  TotalShared
+};
 struct SpecialPreset {
   int slot;
   Special what;
@@ -88,7 +114,7 @@ struct Dim3 {
 };
 
 struct Options {
-  uint32_t seed = 1;             // order of warps
+  uint32_t seed = 1;  // order of warps
   bool races = true;
   uint64_t most_instructions = uint64_t{1} << 34;  // of one launch: more is called a deadlock
 };
@@ -124,7 +150,7 @@ struct Block {
   std::vector<uint8_t> written;  // by byte
   std::vector<Cell> cells;
   struct Barrier {
-    uint32_t arrived = 0;   // threads
+    uint32_t arrived = 0;  // threads
     uint32_t expected = 0;
     std::vector<int> warps;
     std::vector<int> signalled;  // warps that arrived and went on
@@ -145,14 +171,14 @@ struct Warp {
   const Program* program = nullptr;
   int index = 0;
   State state = State::Ready;
-  int waits_for = 0;          // number of the barrier
+  int waits_for = 0;               // number of the barrier
   uint32_t initial = 0, live = 0;  // lanes that exist, and those that have not ended
   std::vector<Path> paths;
-  std::vector<uint64_t> registers;  // [slot][lane]
-  std::vector<uint32_t> valid;      // by slot: lanes that were written
-  std::vector<uint32_t> predicates;  // by slot
+  std::vector<uint64_t> registers;            // [slot][lane]
+  std::vector<uint32_t> valid;                // by slot: lanes that were written
+  std::vector<uint32_t> predicates;           // by slot
   std::vector<uint8_t> local, local_written;  // [lane][byte]
-  std::array<uint32_t, 32> clock{};  // latest barrier of each warp that this one knows of
+  std::array<uint32_t, 32> clock{};           // latest barrier of each warp that this one knows of
   uint32_t sync = 1, serial = 0;
   std::vector<AsyncCopy> copies;
   std::array<uint32_t, kLanes> group{};

@@ -24,8 +24,7 @@ void ldmatrix(Warp& w, const Instr& i, uint32_t m) {
     for (int r = 0; r < 8; ++r) {
       const int l = 8 * k + r;
       addresses[r] = base[l] + static_cast<uint64_t>(i.offset);
-      if (!(w.valid[i.s[0]] >> l & 1))
-        w.fail(Fault::Uninitialised, l, 0, "the address of a row was never written");
+      if (!(w.valid[i.s[0]] >> l & 1)) w.fail(Fault::Uninitialised, l, 0, "the address of a row was never written");
       const Bytes b = touch(w, i.space, l, addresses[r], 16, Use::Read);
       if (!std::all_of(b.written, b.written + 16, [](uint8_t x) { return x != 0; }))
         w.report(Fault::Uninitialised, l, addresses[r], "shared memory is read that nothing was written to");
@@ -64,11 +63,16 @@ enum Element { kHalf, kBfloat, kTf32, kS8, kU8 };
 
 double element(int type, uint64_t bits, int within) {
   switch (type) {
-    case kHalf: return half_value(uint16_t(bits >> (16 * within)));
-    case kBfloat: return bfloat_value(uint16_t(bits >> (16 * within)));
-    case kTf32: return get<float>(bits & 0xFFFFE000u);  // the lower bits are ignored
-    case kS8: return int8_t(bits >> (8 * within));
-    default: return uint8_t(bits >> (8 * within));
+    case kHalf:
+      return half_value(uint16_t(bits >> (16 * within)));
+    case kBfloat:
+      return bfloat_value(uint16_t(bits >> (16 * within)));
+    case kTf32:
+      return get<float>(bits & 0xFFFFE000u);  // the lower bits are ignored
+    case kS8:
+      return int8_t(bits >> (8 * within));
+    default:
+      return uint8_t(bits >> (8 * within));
   }
 }
 
@@ -124,7 +128,8 @@ void mma(Warp& w, const Instr& i, uint32_t m) {
 }
 
 int element_type(Decoder& d) {
-  for (const auto& [name, type] : {std::pair{"f16", kHalf}, {"bf16", kBfloat}, {"tf32", kTf32}, {"s8", kS8}, {"u8", kU8}})
+  for (const auto& [name, type] :
+       {std::pair{"f16", kHalf}, {"bf16", kBfloat}, {"tf32", kTf32}, {"s8", kS8}, {"u8", kU8}})
     if (d.take(name)) return type;
   d.refuse("unknown element type");
 }

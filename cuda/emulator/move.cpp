@@ -43,16 +43,19 @@ void shift_window(Warp& w, const Instr& i, uint32_t m) {
 }
 uint64_t window(ptx::Space space) {
   switch (space) {
-    case ptx::Space::Shared: return kSharedWindow;
-    case ptx::Space::Local: return kLocalWindow;
-    case ptx::Space::Param: return kParamWindow;
-    default: return 0;
+    case ptx::Space::Shared:
+      return kSharedWindow;
+    case ptx::Space::Local:
+      return kLocalWindow;
+    case ptx::Space::Param:
+      return kParamWindow;
+    default:
+      return 0;
   }
 }
 ptx::Space take_space(Decoder& d) {
-  constexpr ptx::Space kSpaces[] = {ptx::Space::Global, ptx::Space::Const, ptx::Space::Shared,
-                                    ptx::Space::Shared, ptx::Space::Local, ptx::Space::Param,
-                                    ptx::Space::Param};
+  constexpr ptx::Space kSpaces[] = {ptx::Space::Global, ptx::Space::Const, ptx::Space::Shared, ptx::Space::Shared,
+                                    ptx::Space::Local,  ptx::Space::Param, ptx::Space::Param};
   const int n = d.take_one({"global", "const", "shared", "shared::cta", "local", "param", "param::entry"});
   if (n < 0) d.refuse("no state space");
   return kSpaces[n];

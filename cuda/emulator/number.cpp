@@ -21,11 +21,20 @@ double round_to(double value, const Format& f, Rounding rounding) {
   const double low = std::floor(scaled), rest = scaled - low;
   bool up = false;
   switch (rounding) {
-    case Rounding::Nearest: up = rest > 0.5 || (rest == 0.5 && std::fmod(low, 2) != 0); break;
-    case Rounding::NearestAway: up = rest > 0.5 || (rest == 0.5 && value > 0); break;
-    case Rounding::Zero: up = rest > 0 && value < 0; break;
-    case Rounding::Down: break;
-    case Rounding::Up: up = rest > 0; break;
+    case Rounding::Nearest:
+      up = rest > 0.5 || (rest == 0.5 && std::fmod(low, 2) != 0);
+      break;
+    case Rounding::NearestAway:
+      up = rest > 0.5 || (rest == 0.5 && value > 0);
+      break;
+    case Rounding::Zero:
+      up = rest > 0 && value < 0;
+      break;
+    case Rounding::Down:
+      break;
+    case Rounding::Up:
+      up = rest > 0;
+      break;
   }
   const double result = (low + up) * unit;
   const double largest = std::ldexp(2.0 - std::ldexp(1.0, -f.fraction), f.most);

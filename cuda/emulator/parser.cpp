@@ -115,8 +115,11 @@ class Parser {
   Variable variable(bool external) {
     Variable v;
     const std::string space = word();
-    v.space = space == ".shared" ? Space::Shared : space == ".local" ? Space::Local
-              : space == ".const" ? Space::Const : space == ".param" ? Space::Param : Space::Global;
+    v.space = space == ".shared"  ? Space::Shared
+              : space == ".local" ? Space::Local
+              : space == ".const" ? Space::Const
+              : space == ".param" ? Space::Param
+                                  : Space::Global;
     v.external = external;
     size_t element = 0, lanes = 1;
     while (peek().text.starts_with(".")) {

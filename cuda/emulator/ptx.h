@@ -23,8 +23,8 @@ struct Variable {
   std::string name;
   Space space = Space::Global;
   size_t size = 0, align = 1;
-  bool external = false;                // size given at launch
-  std::vector<uint8_t> initial;         // may be shorter than size: the rest is zero
+  bool external = false;                                  // size given at launch
+  std::vector<uint8_t> initial;                           // may be shorter than size: the rest is zero
   std::vector<std::pair<size_t, std::string>> addresses;  // offsets at which an address is stored
 };
 
@@ -53,7 +53,7 @@ struct Operand {
 };
 
 struct Instruction {
-  std::string name;                  // "ld"
+  std::string name;                    // "ld"
   std::vector<std::string> modifiers;  // "global", "f32"
   std::vector<Operand> operands;
   int guard = -1;

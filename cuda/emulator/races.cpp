@@ -25,8 +25,7 @@ void race(Warp& w, const Access& before, const Access& me, const char* what, boo
 }
 
 void check_copy(Warp& w, const Cell& cell, const Access& me, uint64_t address) {
-  if (cell.copying)
-    w.report(Fault::AsyncRace, me.lane, address, "a cp.async into this place has not been waited for");
+  if (cell.copying) w.report(Fault::AsyncRace, me.lane, address, "a cp.async into this place has not been waited for");
 }
 
 void remember_read(Warp& w, Cell& cell, const Access& me) {

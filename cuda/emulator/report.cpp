@@ -6,21 +6,36 @@ namespace native::emulator {
 
 const char* name_of(Fault fault) {
   switch (fault) {
-    case Fault::OutOfBounds: return "out of bounds";
-    case Fault::Misaligned: return "misaligned";
-    case Fault::UseAfterFree: return "use after free";
-    case Fault::ReadOnly: return "write to read-only memory";
-    case Fault::Uninitialised: return "uninitialised";
-    case Fault::SharedRace: return "race in shared memory";
-    case Fault::GlobalRace: return "race in global memory";
-    case Fault::AsyncRace: return "race with cp.async";
-    case Fault::DivergentBarrier: return "divergent barrier";
-    case Fault::SyncMask: return "wrong sync mask";
-    case Fault::Deadlock: return "deadlock";
-    case Fault::LaunchLimit: return "launch limit";
-    case Fault::Alignment: return "operand rule";
-    case Fault::BadBranch: return "bad branch";
-    case Fault::MissingSync: return "missing synchronisation";
+    case Fault::OutOfBounds:
+      return "out of bounds";
+    case Fault::Misaligned:
+      return "misaligned";
+    case Fault::UseAfterFree:
+      return "use after free";
+    case Fault::ReadOnly:
+      return "write to read-only memory";
+    case Fault::Uninitialised:
+      return "uninitialised";
+    case Fault::SharedRace:
+      return "race in shared memory";
+    case Fault::GlobalRace:
+      return "race in global memory";
+    case Fault::AsyncRace:
+      return "race with cp.async";
+    case Fault::DivergentBarrier:
+      return "divergent barrier";
+    case Fault::SyncMask:
+      return "wrong sync mask";
+    case Fault::Deadlock:
+      return "deadlock";
+    case Fault::LaunchLimit:
+      return "launch limit";
+    case Fault::Alignment:
+      return "operand rule";
+    case Fault::BadBranch:
+      return "bad branch";
+    case Fault::MissingSync:
+      return "missing synchronisation";
   }
   return "";
 }

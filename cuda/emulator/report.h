@@ -16,15 +16,15 @@ enum class Fault : uint8_t {
   Misaligned,
   UseAfterFree,
   ReadOnly,
-  Uninitialised,   // a value that was never written decides a branch, an address or what is stored
+  Uninitialised,  // a value that was never written decides a branch, an address or what is stored
   SharedRace,
   GlobalRace,
-  AsyncRace,       // a cp.async still under way, and another access
+  AsyncRace,  // a cp.async still under way, and another access
   DivergentBarrier,
   SyncMask,
   Deadlock,
   LaunchLimit,
-  Alignment,       // ldmatrix and mma rules
+  Alignment,  // ldmatrix and mma rules
   BadBranch,
   MissingSync,
 };

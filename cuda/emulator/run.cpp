@@ -30,22 +30,41 @@ void fill_specials(Warp& w) {
     uint64_t* slot = w.lane(s.slot);
     w.valid[s.slot] = kFull;
     for (int l = 0; l < kLanes; ++l) switch (s.what) {
-        case Special::Tid: slot[l] = w.thread(l)[s.index]; break;
-        case Special::Ntid: slot[l] = axis(launch.block, s.index); break;
-        case Special::Ctaid: slot[l] = w.block->at[s.index]; break;
-        case Special::Nctaid: slot[l] = axis(launch.grid, s.index); break;
-        case Special::Laneid: slot[l] = l; break;
-        case Special::Warpid: slot[l] = w.index; break;
-        case Special::Nwarpid: slot[l] = w.block->warps->size(); break;
+        case Special::Tid:
+          slot[l] = w.thread(l)[s.index];
+          break;
+        case Special::Ntid:
+          slot[l] = axis(launch.block, s.index);
+          break;
+        case Special::Ctaid:
+          slot[l] = w.block->at[s.index];
+          break;
+        case Special::Nctaid:
+          slot[l] = axis(launch.grid, s.index);
+          break;
+        case Special::Laneid:
+          slot[l] = l;
+          break;
+        case Special::Warpid:
+          slot[l] = w.index;
+          break;
+        case Special::Nwarpid:
+          slot[l] = w.block->warps->size();
+          break;
         case Special::LaneMask: {
           const uint32_t eq = 1u << l, lt = eq - 1;
           const uint32_t masks[] = {eq, lt, lt | eq, ~(lt | eq), ~lt};
           slot[l] = masks[s.index];
           break;
         }
-        case Special::Clock: break;
-        case Special::DynamicShared: slot[l] = launch.dynamic_shared; break;
-        case Special::TotalShared: slot[l] = w.block->shared.size(); break;
+        case Special::Clock:
+          break;
+        case Special::DynamicShared:
+          slot[l] = launch.dynamic_shared;
+          break;
+        case Special::TotalShared:
+          slot[l] = w.block->shared.size();
+          break;
       }
   }
 }
@@ -82,7 +101,8 @@ void run_block(Launch& launch, Block& block, std::vector<Warp>& warps, std::mt19
     if (ready.empty()) {
       meet(block);
       if (std::none_of(warps.begin(), warps.end(), [](const Warp& w) { return w.state == Warp::State::Ready; })) {
-        auto stuck = std::find_if(warps.begin(), warps.end(), [](const Warp& w) { return w.state == Warp::State::Waiting; });
+        auto stuck =
+            std::find_if(warps.begin(), warps.end(), [](const Warp& w) { return w.state == Warp::State::Waiting; });
         stuck->fail(Fault::Deadlock, -1, 0, "waits at barrier " + std::to_string(stuck->waits_for) + " for ever");
       }
       continue;
@@ -90,13 +110,13 @@ void run_block(Launch& launch, Block& block, std::vector<Warp>& warps, std::mt19
     Warp& w = warps[ready[random() % ready.size()]];
     w.run(static_cast<int>(random() % 256) + 1);
     meet(block);
-    if (launch.executed > launch.options.most_instructions)
-      w.fail(Fault::Deadlock, -1, 0, "the launch does not end");
+    if (launch.executed > launch.options.most_instructions) w.fail(Fault::Deadlock, -1, 0, "the launch does not end");
   }
   for (Warp& w : warps)
     if (!w.copies.empty()) {
       w.pc = w.copies.front().pc;
-      w.report(Fault::AsyncRace, w.copies.front().lane, w.copies.front().to, "the block ends before this copy is waited for");
+      w.report(Fault::AsyncRace, w.copies.front().lane, w.copies.front().to,
+               "the block ends before this copy is waited for");
     }
 }
 
@@ -109,15 +129,17 @@ std::array<uint32_t, 3> Warp::thread(int lane) const {
 }
 
 Access Warp::access(int lane, bool atomic) const {
-  return {launch().id, block->index, clock[index], sync, serial, pc, static_cast<int16_t>(index),
-          static_cast<int8_t>(lane), atomic};
+  return {
+      launch().id, block->index, clock[index], sync, serial, pc, static_cast<int16_t>(index), static_cast<int8_t>(lane),
+      atomic};
 }
 
 void Warp::report(Fault fault, int lane, uint64_t address, const std::string& message) {
   if (lane < 0) lane = live ? first_lane(live) : 0;
   const Instr& i = program->code[pc];
-  Reports::all().add(launch().id, pc, {fault, program->function->name, i.text->opcode(), program->source(pc), block->at,
-                                       thread(lane), address, message});
+  Reports::all().add(launch().id, pc,
+                     {fault, program->function->name, i.text->opcode(), program->source(pc), block->at, thread(lane),
+                      address, message});
 }
 void Warp::fail(Fault fault, int lane, uint64_t address, const std::string& message) {
   report(fault, lane, address, message);

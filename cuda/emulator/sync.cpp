@@ -44,7 +44,8 @@ void barrier(Warp& w, const Instr& i, uint32_t m) {
   const int number = static_cast<int>(w.lane(i.s[0])[first_lane(m)]);
   if (number > 15) w.fail(Fault::DivergentBarrier, -1, 0, "there are 16 barriers");
   if (m != w.live)
-    w.fail(Fault::DivergentBarrier, first_lane(w.live & ~m), 0, "this thread has not come to the barrier with its warp");
+    w.fail(Fault::DivergentBarrier, first_lane(w.live & ~m), 0,
+           "this thread has not come to the barrier with its warp");
   Block::Barrier& at = b.barriers[number];
   uint32_t expected = b.threads;
   if (i.b) {
@@ -85,10 +86,17 @@ void shuffle(Warp& w, const Instr& i, uint32_t m) {
     int from = l;
     bool inside = false;
     switch (i.a) {
-      case 0: from = l - by, inside = from >= most; break;
-      case 1: from = l + by, inside = from <= most; break;
-      case 2: from = l ^ by, inside = from <= most; break;
-      default: from = least | (by & ~segment), inside = from <= most;
+      case 0:
+        from = l - by, inside = from >= most;
+        break;
+      case 1:
+        from = l + by, inside = from <= most;
+        break;
+      case 2:
+        from = l ^ by, inside = from <= most;
+        break;
+      default:
+        from = least | (by & ~segment), inside = from <= most;
     }
     if (!inside) from = l;
     if (!(m >> from & 1))
@@ -142,12 +150,23 @@ void reduce(Warp& w, const Instr& i, uint32_t m) {
     const uint32_t v = uint32_t(a[l]);
     const bool less = i.b ? int32_t(v) < int32_t(r) : v < r;
     switch (i.a) {
-      case 0: r += v; break;
-      case 1: r = less ? v : r; break;
-      case 2: r = less ? r : v; break;
-      case 3: r &= v; break;
-      case 4: r |= v; break;
-      default: r ^= v;
+      case 0:
+        r += v;
+        break;
+      case 1:
+        r = less ? v : r;
+        break;
+      case 2:
+        r = less ? r : v;
+        break;
+      case 3:
+        r &= v;
+        break;
+      case 4:
+        r |= v;
+        break;
+      default:
+        r ^= v;
     }
   });
   each_lane(m, [&](int l) { w.lane(i.d[0])[l] = r; });

@@ -188,7 +188,8 @@ FunctionHandle Device::function(ModuleHandle module, const std::string& name) {
   return f;
 }
 
-void Device::launch(FunctionHandle f, const std::string& name, Extent grid, Extent block, size_t shared, void** params) {
+void Device::launch(FunctionHandle f, const std::string& name, Extent grid, Extent block, size_t shared,
+                    void** params) {
   bind();
   constexpr size_t kWithoutAsking = 48 << 10;
   if (shared > kWithoutAsking) {

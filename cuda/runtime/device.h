@@ -55,7 +55,8 @@ class Device {
   void unload(ModuleHandle module);
   FunctionHandle function(ModuleHandle module, const std::string& name);
   // `params[k]` points to the k-th parameter. More than 48 KiB of dynamic shared memory is asked for here.
-  void launch(FunctionHandle function, const std::string& name, Extent grid, Extent block, size_t shared, void** params);
+  void launch(FunctionHandle function, const std::string& name, Extent grid, Extent block, size_t shared,
+              void** params);
 
  private:
   void check(Result result, const std::string& what) const { cuda::check(driver_, result, what); }
@@ -70,8 +71,8 @@ class Device {
   int capability_ = 0, multiprocessors_ = 0;
 
   mutable std::mutex mutex_;
-  std::multimap<size_t, Address> free_;          // by size
-  std::unordered_map<Address, size_t> sizes_;    // of blocks handed out
+  std::multimap<size_t, Address> free_;        // by size
+  std::unordered_map<Address, size_t> sizes_;  // of blocks handed out
   size_t in_use_ = 0;
   std::unordered_map<FunctionHandle, size_t> dynamic_;  // shared memory that a kernel was allowed so far
 

@@ -17,9 +17,9 @@ Driver open_driver(const std::string& library) {
                       "(NATIVE_DEVICE=cpu), or set NATIVE_CUDA_DRIVER=emulator to run the kernels on the CPU. (" +
                       dlerror() + ")");
   Driver table;
-#define NATIVE_CUDA_LOAD(name, arguments)                                                                     \
-  table.name = reinterpret_cast<decltype(table.name)>(dlsym(handle, #name));                                  \
-  if (!table.name)                                                                                            \
+#define NATIVE_CUDA_LOAD(name, arguments)                                    \
+  table.name = reinterpret_cast<decltype(table.name)>(dlsym(handle, #name)); \
+  if (!table.name)                                                           \
     throw DeviceError("the NVIDIA driver is too old: it has no " #name ". Install a driver of version 580 or later.");
   NATIVE_CUDA_FUNCTIONS(NATIVE_CUDA_LOAD)
 #undef NATIVE_CUDA_LOAD

@@ -5,17 +5,26 @@ namespace {
 
 const char* advice(Result result) {
   switch (result) {
-    case kNoDevice: return "no CUDA device is visible: check nvidia-smi and CUDA_VISIBLE_DEVICES, or use the CPU";
-    case kInvalidDevice: return "there is no device of that number";
+    case kNoDevice:
+      return "no CUDA device is visible: check nvidia-smi and CUDA_VISIBLE_DEVICES, or use the CPU";
+    case kInvalidDevice:
+      return "there is no device of that number";
     case kNoBinaryForGpu:
-    case kInvalidImage: return "the module has no code for this GPU: build it with this architecture, or with PTX";
-    case kInvalidPtx: return "the driver could not translate the PTX";
-    case kUnsupportedPtxVersion: return "the driver is older than the CUDA that made the PTX: install driver 580 or later";
-    case kSystemDriverMismatch: return "driver library and kernel module differ: restart the machine";
+    case kInvalidImage:
+      return "the module has no code for this GPU: build it with this architecture, or with PTX";
+    case kInvalidPtx:
+      return "the driver could not translate the PTX";
+    case kUnsupportedPtxVersion:
+      return "the driver is older than the CUDA that made the PTX: install driver 580 or later";
+    case kSystemDriverMismatch:
+      return "driver library and kernel module differ: restart the machine";
     case kIllegalAddress:
-    case kLaunchFailed: return "a kernel failed; the process must be restarted to use the GPU again, the CPU still works";
-    case kLaunchOutOfResources: return "the launch asks for more threads, registers or shared memory than there are";
-    default: return "";
+    case kLaunchFailed:
+      return "a kernel failed; the process must be restarted to use the GPU again, the CPU still works";
+    case kLaunchOutOfResources:
+      return "the launch asks for more threads, registers or shared memory than there are";
+    default:
+      return "";
   }
 }
 
@@ -29,8 +38,7 @@ void check(const Driver& driver, Result result, const std::string& what) {
   if (driver.explain) {
     if (const std::string more = driver.explain(); !more.empty()) text += ": " + more;
   }
-  if (result == kOutOfMemory)
-    throw DeviceMemoryError(text + "; free arrays, use a smaller batch, or use the CPU");
+  if (result == kOutOfMemory) throw DeviceMemoryError(text + "; free arrays, use a smaller batch, or use the CPU");
   if (const std::string todo = advice(result); !todo.empty()) text += "; " + todo;
   throw DeviceError(text);
 }
