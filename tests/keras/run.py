@@ -4,8 +4,8 @@
     python tests/keras/run.py layers ops/nn_test.py    folders or files under keras/src
     python tests/keras/run.py --backend jax losses     the same with another backend, to compare
 
-Writes RESULTS.md (a table by folder) and FAILURES.txt (one failure a line) beside this file, or
-into --output. Some tests need tensorflow-cpu, torch, jax, grain, onnxruntime, pandas, scikit-learn,
+Writes RESULTS.md (a table by folder), FAILURES.txt (one failure a line) and outcomes.json (every
+test, which `compare.py` sets beside another backend's) beside this file, or into --output. Some tests need tensorflow-cpu, torch, jax, grain, onnxruntime, pandas, scikit-learn,
 dm-tree, scipy, pillow or requests; files that cannot be collected without them are counted apart.
 """
 
@@ -158,7 +158,7 @@ def summarise(outcomes) -> dict[str, collections.Counter]:
 
 
 def write_results(folder, table, outcomes, facts, seconds) -> None:
-    """Writes RESULTS.md and FAILURES.txt."""
+    """Writes RESULTS.md, FAILURES.txt and outcomes.json."""
     rows = [
         f"# Keras's own tests\n\n{facts}; {seconds / 60:.0f} minutes. Written by `run.py`.\n",
         "Skipped: by Keras, for any backend like this one. Excluded: by `exclusions.txt`, with a "
@@ -175,6 +175,7 @@ def write_results(folder, table, outcomes, facts, seconds) -> None:
         if outcome in ("failed", "uncollected")
     ]
     (folder / "FAILURES.txt").write_text("\n".join([*bad, ""]))
+    (folder / "outcomes.json").write_text(json.dumps(outcomes, indent=0, sort_keys=True))
 
 
 if __name__ == "__main__":

@@ -32,12 +32,21 @@ class Interpreter:
         self.site = root / "lib" / version / "site-packages"
         for name in HOOK_FILES:
             shutil.copy(PYTHON_DIR / name, self.site)
-        (self.site / "keras_native").symlink_to(folder_of("keras_native") / "keras_native")
+        self.link_package()
         seen = dict.fromkeys([*map(str, map(folder_of, ["keras", "numpy"])), *sys.path])
         paths = [path for path in seen if path.endswith(("site-packages", "dist-packages"))]
         (self.site / "seen.pth").write_text("\n".join(paths) + "\n")
         self.home = root / "home"
         self.home.mkdir()
+
+    def link_package(self):
+        """The package, and its extension, which in an editable install stands in another folder."""
+        package = self.site / "keras_native"
+        package.mkdir()
+        sources = (folder_of("keras_native") / "keras_native").iterdir()
+        extension = pathlib.Path(importlib.util.find_spec("keras_native._core").origin)
+        for source in {*sources, extension}:
+            (package / source.name).symlink_to(source)
 
     def run(self, code, *options, check=True, **variables):
         """Runs `code` in a fresh process; returns what it printed (or wrote as an error)."""
