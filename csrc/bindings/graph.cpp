@@ -1,11 +1,14 @@
 #include "graph/graph.h"
 
+#include <algorithm>
 #include <cstdlib>
+#include <map>
 
 #include "bindings/module.h"
 #include "core/errors.h"
 #include "core/symbols.h"
 #include "graph/passes.h"
+#include "graph/steady.h"
 #include "runtime/executable.h"
 #include "runtime/plan.h"
 
@@ -69,14 +72,54 @@ std::vector<std::string> disabled_passes() {
   return names;
 }
 
+using Slots = std::vector<std::shared_ptr<Slot>>;
+
+// What a step computes from variables that it does not write: done again only after one was written.
+// Guarded by the GIL.
+class Once {
+ public:
+  Once(std::shared_ptr<Executable> executable, Slots slots)
+      : executable_(std::move(executable)), slots_(std::move(slots)) {}
+
+  std::vector<Array> results() {
+    std::vector<uint64_t> versions;
+    std::vector<Array> inputs;
+    for (const auto& slot : slots_) {
+      versions.push_back(slot->version);
+      inputs.push_back(slot->array);
+    }
+    if (runs_ && versions == versions_) return results_;
+    std::vector<Array> results;
+    {
+      py::gil_scoped_release nogil;
+      results = executable_->run(inputs, {});
+    }
+    ++runs_;
+    versions_ = std::move(versions);
+    results_ = results;
+    return results;
+  }
+  int runs() const { return runs_; }
+
+ private:
+  std::shared_ptr<Executable> executable_;
+  Slots slots_;
+  std::vector<uint64_t> versions_;
+  std::vector<Array> results_;
+  int runs_ = 0;
+};
+
 // A compiled step: arguments and slots in, results out, slots written at the very end.
 struct Compiled {
   std::shared_ptr<Executable> executable;
-  std::vector<std::shared_ptr<Slot>> reads, writes;  // follow the arguments; follow the results
+  Slots reads, writes;         // follow the arguments; follow the results
+  std::shared_ptr<Once> once;  // or null; its results follow the slots
 
   std::vector<Array> gather(const std::vector<Array>& arguments) const {
     std::vector<Array> inputs = arguments;
     for (const auto& slot : reads) inputs.push_back(slot->array);
+    if (once)
+      for (Array& array : once->results()) inputs.push_back(std::move(array));
     return inputs;
   }
 
@@ -98,14 +141,35 @@ struct Compiled {
   }
 };
 
-Compiled compile(Graph& graph, const std::vector<int>& outputs, const std::vector<std::shared_ptr<Slot>>& reads,
-                 const std::vector<std::shared_ptr<Slot>>& writes, const std::string& device, py::object observer) {
+Compiled compile(Graph& graph, const std::vector<int>& outputs, const Slots& reads, const Slots& writes,
+                 const std::string& device_name, py::object observer) {
   graph.outputs = outputs;
+  const size_t arguments = graph.inputs.size() - reads.size();
+  std::map<int, std::shared_ptr<Slot>> steady;
+  for (size_t i = 0; i < reads.size(); ++i)
+    if (std::find(writes.begin(), writes.end(), reads[i]) == writes.end())
+      steady.emplace(graph.inputs[arguments + i], reads[i]);
+  for (const auto& [value, slot] : steady) graph.steady.push_back(value);
+
   PassObserver observe;
   if (!observer.is_none())
     observe = [&observer](const std::string& name, const Graph& g) { observer(name, g.to_text()); };
-  run_passes(graph, disabled_passes(), observe);
-  return {std::make_shared<Executable>(lower(graph), find_device(device)), reads, writes};
+  const std::vector<std::string> disabled = disabled_passes();
+  run_passes(graph, disabled, observe);
+
+  const DevicePtr device = find_device(device_name);
+  Compiled compiled{nullptr, reads, writes, nullptr};
+  if (std::find(disabled.begin(), disabled.end(), "steady") == disabled.end()) {
+    if (const Graph once = take_steady(graph); !once.outputs.empty()) {
+      if (observe) observe("steady, once", once);
+      if (observe) observe("steady, each run", graph);
+      Slots slots;
+      for (int v : once.inputs) slots.push_back(steady.at(v));
+      compiled.once = std::make_shared<Once>(std::make_shared<Executable>(lower(once), device), slots);
+    }
+  }
+  compiled.executable = std::make_shared<Executable>(lower(graph), device);
+  return compiled;
 }
 
 }  // namespace
@@ -208,6 +272,9 @@ void bind_graph(py::module_& m) {
            })
       .def("arena_bytes",
            [](const Compiled& c, const std::vector<int64_t>& sizes) { return c.executable->arena_bytes(sizes); })
+      .def_property_readonly(
+          "once_runs", [](const Compiled& c) { return c.once ? c.once->runs() : -1; },
+          "How often what does not change was computed; -1 when there is no such part.")
       .def_property_readonly("plans", [](const Compiled& c) { return c.executable->plans(); })
       .def_property_readonly("steps", [](const Compiled& c) { return c.executable->code().steps.size(); });
 

@@ -138,6 +138,20 @@ std::vector<int> Graph::producers() const {
   return result;
 }
 
+std::vector<bool> Graph::steady_values() const {
+  std::vector<bool> result(values.size(), false);
+  for (int v : steady) result[v] = true;
+  for (const auto& [v, array] : constants) result[v] = true;
+  for (const Node& node : nodes) {
+    bool same = node.pure && !node.host && node.regions.empty();
+    for (int v : node.in) same = same && result[resolve(v)];
+    for (int v : node.out)
+      for (int64_t d : values[v].shape) same = same && !symbols::is_symbolic(d);
+    for (int v : node.out) result[v] = same;
+  }
+  return result;
+}
+
 std::vector<int> Graph::use_counts() const {
   std::vector<int> counts(values.size(), 0);
   for (const Node& node : nodes)
@@ -197,6 +211,7 @@ void rebuild(Graph& graph) {
   sorted.reserve(order.size());
   for (int n : order) sorted.push_back(std::move(graph.nodes[n]));
   graph.nodes = std::move(sorted);
+  graph.seen_.clear();  // its numbers of nodes are no longer true
 }
 
 std::shared_ptr<Code> lower(const Graph& graph) {

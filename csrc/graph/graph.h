@@ -41,6 +41,9 @@ class Graph {
   const Spec& spec(int value) const { return values[value]; }
   // The node that makes a value; -1 for inputs and constants.
   std::vector<int> producers() const;
+  // By value: whether it is the same in every run, being computed by pure nodes from constants and from
+  // `steady` inputs alone, with sizes that are known.
+  std::vector<bool> steady_values() const;
   // How often each value is read by nodes and outputs.
   std::vector<int> use_counts() const;
   const Array* constant_of(int value) const;
@@ -51,8 +54,12 @@ class Graph {
   std::vector<Node> nodes;
   std::vector<int> inputs, outputs;
   std::vector<std::pair<int, Array>> constants;
+  // Inputs that rarely change from run to run: variables that the graph does not assign to.
+  std::vector<int> steady;
 
  private:
+  friend void rebuild(Graph& graph);
+
   std::unordered_map<size_t, std::vector<size_t>> seen_;  // hash -> nodes
   std::unordered_map<int, int> aliases_;
   std::unordered_map<int, size_t> constant_index_;

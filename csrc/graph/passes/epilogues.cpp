@@ -136,12 +136,11 @@ class Epilogues {
 
   void try_activation(size_t n) {
     const Node& node = graph_.nodes[n];
-    static constexpr std::array known{"relu", "silu", "sigmoid", "tanh", "gelu"};
+    static constexpr std::array known{"relu", "silu", "sigmoid", "tanh", "gelu", "relu6"};
     if (std::find(known.begin(), known.end(), node.op) == known.end()) return;
     Node* product = only_for_us(node.in[0]);
-    if (!product || (product->op != "linear" && product->op != "conv_bias_act") ||
-        product->attrs.text("activation") != "none")
-      return;
+    const bool takes = product && (product->op == "conv_bias_act" || (product->op == "linear" && node.op != "relu6"));
+    if (!takes || product->attrs.text("activation") != "none") return;
     Node fused = *product;
     const bool tanh_form = node.op == "gelu" && node.attrs.integer("approximate", 0);
     fused.attrs.set("activation", tanh_form ? std::string("gelu_tanh") : node.op);
