@@ -103,22 +103,23 @@ def cases(n, sizes, cin, cout, kernel, dtype="float32", ops="fdw", label="", **m
 
 
 def fused(n, sizes, cin, cout, kernel, activation, dtype="float32", **more) -> Case:
-    speed = more.pop("speed", False)
+    speed, residual = more.pop("speed", False), more.pop("residual", False)
     attrs, x, w, y = geometry(n, sizes, cin, cout, kernel, **more)
     attrs = {**attrs, "activation": activation}
+    added = ((y, dtype),) if residual else ()
     terms = math.prod(w[:-1])
     # These results are bounded, but their argument and its error are sqrt(terms) in size.
     size = math.sqrt(terms) if activation in ("sigmoid", "tanh", "relu6") else 1
     return Case(
         op="conv_bias_act",
-        inputs=((x, dtype), (w, dtype), ((cout,), dtype)),
+        inputs=((x, dtype), (w, dtype), ((cout,), dtype), *added),
         attrs=attrs,
         flops=2 * math.prod(y) * math.prod(w[:-1]),
         tol=size * max(4.0, math.sqrt(terms)),
         # A kink of the activation within a difference's step would spoil it.
         grad=activation not in ("relu", "relu6"),
         speed=speed,
-        peer=_torch("conv_bias_act", attrs, len(sizes)),
+        peer=None if residual else _torch("conv_bias_act", attrs, len(sizes)),
     )
 
 
@@ -176,6 +177,8 @@ CASES: list[Case] = [
     *cases(9, (13, 12), 37, 70, 3),
     *cases(5, (16, 16), 32, 48, 3, pad=(-1, 2, 3, 0)),
     fused(9, (9, 12), 32, 35, 3, "relu6", pad=1),
+    fused(9, (9, 13), 32, 67, 3, "relu", pad=1, residual=True),
+    *(fused(9, (9, 13), 32, 67, 3, a, pad=1) for a in ("silu", "gelu")),
     # Empty and single.
     *cases(0, (5, 5), 3, 4, 3),
     *cases(1, (1, 1), 1, 1, 1),
@@ -187,7 +190,16 @@ CASES: list[Case] = [
     *cases(2, (6, 5), 5, 9, 3, pad=1, dtype="bfloat16"),
     *(fused(2, (6, 5), 5, 20, 3, a, pad=1) for a in ("none", "relu", "relu6", "sigmoid", "tanh")),
     *(fused(2, (6, 5), 5, 20, 3, a) for a in ("silu", "gelu", "gelu_tanh")),
-    fused(2, (6, 5), 16, 16, 3, "relu", pad=1, groups=16),
+    *(fused(2, (6, 5), 16, 16, 3, a, pad=1, groups=16) for a in ("relu", "silu", "tanh")),
+    fused(2, (6, 5), 16, 16, 3, "gelu", pad=1, groups=16, dtype="float64"),
+    # With a residual: whole and partial panels, several tasks, groups, an activation of each kind.
+    *(fused(2, (6, 5), 5, 20, 3, a, pad=1, residual=True) for a in ("none", "relu", "silu")),
+    fused(9, (21, 20), 6, 130, 1, "none", residual=True),
+    fused(2, (6, 7), 12, 18, 3, "none", pad=1, groups=3, residual=True),
+    fused(2, (6, 5), 16, 16, 3, "none", pad=1, groups=16, residual=True),
+    fused(2, (6, 5), 5, 9, 3, "relu", strides=2, dtype="float64", residual=True),
+    fused(2, (6, 5), 5, 9, 3, "none", pad=1, dtype="float16", residual=True),
+    fused(2, (6, 5), 5, 9, 3, "none", pad=1, dtype="bfloat16", residual=True),
     special(np.inf),
     special(np.nan),
 ]

@@ -81,6 +81,12 @@ CASES = {
         "conv_bias_act",
         ["add", "relu"],
     ),
+    "residual": (
+        lambda x, w, b, r: ew.relu(ew.add(r, ew.add(conv.conv(x, w, 1, None), b))),
+        (tensor(2, 6, 6, 4), tensor(3, 3, 4, 3), tensor(3), tensor(2, 4, 4, 3)),
+        "conv_bias_act",
+        ["add", "relu"],
+    ),
     "transposes": (
         lambda a, b: matmul.matmul(shape.transpose(a, (1, 0)), shape.transpose(b, (1, 0))),
         (tensor(4, 5), tensor(6, 4)),

@@ -5,8 +5,10 @@
     python tests/keras/run.py --backend jax losses     the same with another backend, to compare
 
 Writes RESULTS.md (a table by folder), FAILURES.txt (one failure a line) and outcomes.json (every
-test, which `compare.py` sets beside another backend's) beside this file, or into --output. Some tests need tensorflow-cpu, torch, jax, grain, onnxruntime, pandas, scikit-learn,
-dm-tree, scipy, pillow or requests; files that cannot be collected without them are counted apart.
+test, which `compare.py` sets beside another backend's) beside this file, or into --output. Some
+tests need tensorflow-cpu, torch, jax, grain, onnxruntime, pandas, scikit-learn, dm-tree, scipy,
+pillow, requests, orbax-checkpoint or tensorboard; files that cannot be collected without them are
+counted apart.
 """
 
 import argparse

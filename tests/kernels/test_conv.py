@@ -109,6 +109,12 @@ def _tensor(*shape, dtype="float32"):
                 _tensor(1, 5, 5, 3), _tensor(3, 3, 3, 4), _tensor(4), activation="maximum"
             ),
         ),
+        (
+            ValueError,
+            lambda: conv.conv_bias_act(
+                _tensor(1, 5, 5, 3), _tensor(3, 3, 3, 4), _tensor(4), residual=_tensor(1, 5, 5, 4)
+            ),
+        ),
     ],
 )
 def test_wrong_input_is_named(error, call):

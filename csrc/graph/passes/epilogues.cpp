@@ -1,5 +1,6 @@
 // Bias and activation move into the matmul or convolution before them, to be applied while its tile is in
-// the cache. Exact to rounding: the sum with the bias is rounded once instead of twice.
+// the cache; into a convolution also what is added between the two. Exact to rounding: the sum with the bias
+// is rounded once instead of twice.
 #include <algorithm>
 #include <array>
 #include <string>
@@ -16,7 +17,7 @@ class Epilogues {
 
   void run() {
     for (size_t n = 0; n < graph_.nodes.size(); ++n) {
-      if (!try_bias(n) && !try_bias_behind_reshape(n)) try_activation(n);
+      if (!try_bias(n) && !try_bias_behind_reshape(n) && !try_residual(n)) try_activation(n);
     }
     for (Node& node : extra_) graph_.nodes.push_back(std::move(node));
   }
@@ -88,6 +89,26 @@ class Epilogues {
       moved.out = {sum};
       *product = std::move(fused);
       graph_.nodes[n] = std::move(moved);
+      return true;
+    }
+    return false;
+  }
+
+  // add(conv_bias_act, r), the shortcut of a residual block.
+  bool try_residual(size_t n) {
+    const Node& node = graph_.nodes[n];
+    if (node.op != "add" || node.in.size() != 2) return false;
+    for (int side = 0; side < 2; ++side) {
+      const Node* product = only_for_us(node.in[side]);
+      const int residual = node.in[1 - side];
+      if (!product || product->op != "conv_bias_act" || product->in.size() != 3) continue;
+      const bool plain = product->attrs.integer("groups") == 1 && product->attrs.text("activation") == "none";
+      if (!plain || !(graph_.spec(residual) == graph_.spec(node.out[0]))) continue;
+      if (!(graph_.spec(product->out[0]) == graph_.spec(node.out[0]))) continue;
+      Node fused = *product;
+      fused.in.push_back(residual);
+      const Node absorbed = *product;
+      take(n, std::move(fused), absorbed);
       return true;
     }
     return false;

@@ -6,7 +6,7 @@
 #include <cstring>
 #include <vector>
 
-#include "kernels/conv/geometry.h"
+#include "kernels/conv/activate.h"
 #include "runtime/pool.h"
 
 namespace native::conv {
@@ -128,7 +128,7 @@ class Depthwise final : public Kernel {
     r.result_step = width_step * g_.cin;
     r.channels = g_.cin;
     r.bias = bias;
-    r.activation = activation_ == kNoBias ? 0 : static_cast<int>(activation_);
+    r.activation = activation_ == kNoBias ? 0 : inner_activation(activation_);
     for (const Span& span : spans_) {
       r.terms = 0;
       for (const auto& tap_d : across_d.taps) {
@@ -149,6 +149,7 @@ class Depthwise final : public Kernel {
       r.count = span.count;
       run_(r);
     }
+    if (activation_ != kNoBias) finish(activation_, result_[2], g_.cin, result, g_.cin);
   }
 
   const Geometry g_;
@@ -242,7 +243,7 @@ std::unique_ptr<Kernel> make(const Problem& problem, const Geometry& g) {
 std::unique_ptr<Kernel> prepare(const Problem& problem) {
   const auto g = geometry_of(problem);
   if (!g || g->groups != g->cin || g->cin != g->cout || g->groups == 1) return nullptr;
-  if (activation_of(problem) > Activation::Relu6) return nullptr;
+  if (problem.in.size() > 3) return nullptr;  // a residual
   switch (problem.out[0].dtype) {
     case DType::F32:
       return make<float>(problem, *g);

@@ -9,11 +9,10 @@
 #include "kernels/conv/direct.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <vector>
 
-#include "kernels/conv/geometry.h"
+#include "kernels/conv/activate.h"
 #include "runtime/pool.h"
 
 namespace native::conv {
@@ -51,23 +50,6 @@ struct WeightStrides {
   int64_t tap, k, column, group;
 };
 
-double activated(double z, Activation activation) {
-  switch (activation) {
-    case Activation::Sigmoid:
-      return 1 / (1 + std::exp(-z));
-    case Activation::Tanh:
-      return std::tanh(z);
-    case Activation::Silu:
-      return z / (1 + std::exp(-z));
-    case Activation::Gelu:
-      return 0.5 * z * (1 + std::erf(z * std::sqrt(0.5)));
-    case Activation::GeluTanh:
-      return 0.5 * z * (1 + std::tanh(0.7978845608028654 * (z + 0.044715 * z * z * z)));
-    default:
-      return z;
-  }
-}
-
 template <class T>
 const DirectVariant<T>* variants(const DirectTable& table) {
   if constexpr (sizeof(T) == 4)
@@ -79,8 +61,8 @@ const DirectVariant<T>* variants(const DirectTable& table) {
 template <class T>
 class Direct final : public Kernel {
  public:
-  Direct(const Geometry& g, bool input_grad, Activation activation, bool bias)
-      : g_(g), activation_(activation), has_bias_(bias), batch_(g.batch) {
+  Direct(const Geometry& g, bool input_grad, Activation activation, size_t operands)
+      : g_(g), activation_(activation), has_bias_(operands > 2), has_residual_(operands > 3), batch_(g.batch) {
     if (input_grad) {
       source_ = g.out, result_ = g.in;
       source_channels_ = g.cout, result_channels_ = g.cin;
@@ -121,9 +103,9 @@ class Direct final : public Kernel {
       source = padded;
     }
     T* result = static_cast<T*>(out[0]);
+    const T* residual = has_residual_ ? static_cast<const T*>(in[3]) : nullptr;
     pool::parallel_for(static_cast<int64_t>(tasks_.size()),
-                       [&](int64_t i) { run_task(tasks_[i], source, weights, bias, zeros, result); });
-    if (activation_ > Activation::Relu6) activate(result);
+                       [&](int64_t i) { run_task(tasks_[i], source, weights, bias, zeros, residual, result); });
   }
 
  private:
@@ -244,7 +226,7 @@ class Direct final : public Kernel {
 
   void pack_bias(const T* bias, T* packed) const {
     for (const Panel& panel : panels_) {
-      const T* from = bias + panel.group * group_columns_ + panel.first;
+      const T* from = bias + column(panel);
       for (int c = 0; c < tile_.columns; ++c) *packed++ = c < panel.width ? from[c] : T(0);
     }
   }
@@ -335,51 +317,56 @@ class Direct final : public Kernel {
     }
   }
 
-  void run_task(const Task& task, const T* source, const T* weights, const T* bias, const T* zeros, T* result) const {
+  void run_task(const Task& task, const T* source, const T* weights, const T* bias, const T* zeros, const T* residual,
+                T* result) const {
     const Pass& pass = passes_[task.pass];
     const int rows = tile_.rows;
     const int64_t taps = static_cast<int64_t>(pass.taps.size());
     const int64_t tiles = ceil_div(task.pixels, rows);
     const size_t source_bytes = round_up(tiles * rows * taps * sizeof(T*));
-    const size_t result_bytes = round_up(tiles * rows * sizeof(T*));
+    const size_t result_bytes = round_up(2 * tiles * rows * sizeof(T*));
     char* memory =
         static_cast<char*>(pool::thread_scratch(source_bytes + result_bytes + round_up(result_channels_ * sizeof(T))));
     const T** sources = reinterpret_cast<const T**>(memory);
     T** results = reinterpret_cast<T**>(memory + source_bytes);
+    const T** residuals = const_cast<const T**>(results + tiles * rows);
     T* spare = reinterpret_cast<T*>(memory + source_bytes + result_bytes);
     list_pixels(pass, task.first_pixel, task.pixels, source, zeros, result, spare, sources, results);
+    if (residual)
+      for (int64_t p = 0; p < tiles * rows; ++p)
+        residuals[p] = p < task.pixels ? residual + (results[p] - result) : spare;
 
     DirectTile<T> tile{};
     tile.taps = taps;
     tile.run = run_;
-    tile.activation = activation_ <= Activation::Relu6 ? static_cast<int>(activation_) : 0;
+    tile.activation = inner_activation(activation_);
     for (int p = task.first_panel; p < task.first_panel + task.panels; ++p) {
       const Panel& panel = panels_[p];
       tile.offset = panel.group * run_;
       tile.weights = weights + pass.weights_at + p * panel_elements(pass);
       tile.bias = bias ? bias + p * tile_.columns : nullptr;
-      tile.result_offset = panel.group * group_columns_ + panel.first;
+      tile.result_offset = column(panel);
       tile.width = panel.width;
       for (int64_t i = 0; i < tiles; ++i) {
         tile.sources = sources + i * taps * rows;
         tile.results = results + i * rows;
+        tile.residuals = residual ? residuals + i * rows : nullptr;
         tile_.run(tile);
       }
     }
+    // Only the forward pass has an activation; its pixels lie one after another.
+    const int64_t begin = column(panels_[task.first_panel]);
+    const Panel& last = panels_[task.first_panel + task.panels - 1];
+    finish(activation_, task.pixels, column(last) + last.width - begin,
+           result + task.first_pixel * result_channels_ + begin, result_channels_);
   }
 
-  void activate(T* result) const {
-    const int64_t count = g_.out_pixels() * g_.cout;
-    constexpr int64_t kChunk = 16 << 10;
-    pool::parallel_for(ceil_div(count, kChunk), [&](int64_t task) {
-      for (int64_t i = task * kChunk; i < std::min(count, (task + 1) * kChunk); ++i)
-        result[i] = static_cast<T>(activated(static_cast<double>(result[i]), activation_));
-    });
-  }
+  // The first result channel of a panel.
+  int64_t column(const Panel& panel) const { return panel.group * group_columns_ + panel.first; }
 
   const Geometry g_;
   const Activation activation_;
-  const bool has_bias_;
+  const bool has_bias_, has_residual_;
   const int64_t batch_;
   Triple source_, result_, multiplier_;
   int64_t source_channels_, result_channels_;
@@ -399,12 +386,11 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
   if (!g) return nullptr;
   const bool input_grad = problem.op == "conv_input_grad";
   const Activation activation = activation_of(problem);
-  const bool bias = problem.op == "conv_bias_act";
   switch (problem.out[0].dtype) {
     case DType::F32:
-      return std::make_unique<Direct<float>>(*g, input_grad, activation, bias);
+      return std::make_unique<Direct<float>>(*g, input_grad, activation, problem.in.size());
     case DType::F64:
-      return std::make_unique<Direct<double>>(*g, input_grad, activation, bias);
+      return std::make_unique<Direct<double>>(*g, input_grad, activation, problem.in.size());
     default:
       return nullptr;
   }

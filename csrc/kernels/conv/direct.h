@@ -19,6 +19,8 @@ struct DirectTile {
   const T* weights;   // [taps * run][columns]
   const T* bias;      // [columns], or null
   T* const* results;  // [rows], plus `result_offset`
+  // [rows], plus `result_offset`: what is added before the activation; or null.
+  const T* const* residuals;
   int64_t result_offset;
   int width;       // columns to store, at most `columns`
   int activation;  // 0 none, 1 relu, 2 relu6

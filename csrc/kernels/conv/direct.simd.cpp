@@ -13,6 +13,22 @@ inline Vec<T> broadcast(T x) {
 }
 
 template <class T, int kRows, int kVecs>
+inline void add_residuals(const DirectTile<T>& t, Vec<T> (&acc)[kRows][kVecs]) {
+  constexpr int kColumns = kVecs * kLanes<T>;
+#pragma GCC unroll 8
+  for (int i = 0; i < kRows; ++i) {
+    T row[kColumns];
+    const T* residual = t.residuals[i] + t.result_offset;
+    if (t.width < kColumns) {
+      for (int c = 0; c < kColumns; ++c) row[c] = c < t.width ? residual[c] : T(0);
+      residual = row;
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < kVecs; ++j) acc[i][j] += load(residual + j * kLanes<T>);
+  }
+}
+
+template <class T, int kRows, int kVecs>
 void tile(const DirectTile<T>& t) {
   constexpr int kColumns = kVecs * kLanes<T>;
   Vec<T> acc[kRows][kVecs];
@@ -40,6 +56,7 @@ void tile(const DirectTile<T>& t) {
     }
   }
 
+  if (t.residuals) add_residuals<T, kRows, kVecs>(t, acc);
   if (t.activation > 0) {
     const Vec<T> zero{}, six = broadcast(T(6));
 #pragma GCC unroll 8

@@ -52,7 +52,7 @@ class Widen final : public Kernel {
     result_.cast->run(&narrow, out, cast_scratch);
   }
 
-  static constexpr size_t kMostInputs = 3;
+  static constexpr size_t kMostInputs = 4;
 
  private:
   size_t cast_bytes() const {

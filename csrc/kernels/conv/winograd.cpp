@@ -11,6 +11,7 @@
 #include <cstring>
 #include <vector>
 
+#include "kernels/conv/activate.h"
 #include "kernels/conv/direct.h"
 #include "kernels/conv/geometry.h"
 #include "runtime/pool.h"
@@ -29,11 +30,12 @@ struct Plane {
 
 class Winograd final : public Kernel {
  public:
-  Winograd(const Geometry& g, bool input_grad, Activation activation, bool bias)
+  Winograd(const Geometry& g, bool input_grad, Activation activation, size_t operands)
       : g_(g),
         input_grad_(input_grad),
-        has_bias_(bias),
-        activation_(static_cast<int>(activation)),
+        has_bias_(operands > 2),
+        has_residual_(operands > 3),
+        activation_(activation),
         transform_(winograd_table()),
         tile_(widest_tile(input_grad ? g.cin : g.cout)) {
     const Plane x{g.in[1], g.in[2], g.cin}, y{g.out[1], g.out[2], g.cout};
@@ -73,8 +75,9 @@ class Winograd final : public Kernel {
         pack(kernel, p, panel);
     });
     const float* source = static_cast<const float*>(in[0]);
+    const float* residual = has_residual_ ? static_cast<const float*>(in[3]) : nullptr;
     pool::parallel_for(ceil_div(squares_, block_), [&](int64_t task) {
-      run_block(task * block_, std::min(block_, squares_ - task * block_), source, weights, bias, zeros,
+      run_block(task * block_, std::min(block_, squares_ - task * block_), source, weights, bias, zeros, residual,
                 static_cast<float*>(out[0]));
     });
   }
@@ -129,7 +132,7 @@ class Winograd final : public Kernel {
   }
 
   void run_block(int64_t first, int64_t count, const float* source, const float* weights, const float* bias,
-                 const float* zeros, float* result) const {
+                 const float* zeros, const float* residual, float* result) const {
     const int rows = tile_.rows;
     const int64_t columns = tile_.columns, tiles = ceil_div(count, rows), padded = tiles * rows;
     const size_t value_bytes = round_up(kPositions * padded * row_ * sizeof(float));
@@ -169,9 +172,15 @@ class Winograd final : public Kernel {
       const int64_t at = p * columns, width = std::min(columns, result_.channels - at);
       for (int64_t s = 0; s < count; ++s) {
         float* square[4];
-        for (int i = 0; i < 4; ++i) square[i] = results[4 * s + i] ? results[4 * s + i] + at : nullptr;
-        transform_.output(products + s * columns, padded * columns, width, bias ? bias + at : nullptr, activation_,
-                          square);
+        const float* added[4];
+        for (int i = 0; i < 4; ++i) {
+          square[i] = results[4 * s + i] ? results[4 * s + i] + at : nullptr;
+          added[i] = square[i] && residual ? residual + (square[i] - result) : nullptr;
+        }
+        transform_.output(products + s * columns, padded * columns, width, bias ? bias + at : nullptr,
+                          residual ? added : nullptr, inner_activation(activation_), square);
+        for (float* pixel : square)
+          if (pixel) finish(activation_, 1, width, pixel, width);
       }
     }
   }
@@ -196,8 +205,8 @@ class Winograd final : public Kernel {
   }
 
   const Geometry g_;
-  const bool input_grad_, has_bias_;
-  const int activation_;
+  const bool input_grad_, has_bias_, has_residual_;
+  const Activation activation_;
   const WinogradTable transform_;
   const DirectVariant<float> tile_;
   Plane source_{}, result_{};
@@ -211,8 +220,8 @@ class Winograd final : public Kernel {
 std::unique_ptr<Kernel> prepare(const Problem& problem) {
   const auto g = geometry_of(problem);
   const bool input_grad = problem.op == "conv_input_grad";
-  if (!g || activation_of(problem) > Activation::Relu6 || !winograd_fits(problem, *g)) return nullptr;
-  return std::make_unique<Winograd>(*g, input_grad, activation_of(problem), problem.op == "conv_bias_act");
+  if (!g || !winograd_fits(problem, *g)) return nullptr;
+  return std::make_unique<Winograd>(*g, input_grad, activation_of(problem), problem.in.size());
 }
 
 const Register forward{"conv", "winograd", 30, prepare};

@@ -14,9 +14,9 @@ struct WinogradTable {
   // w[tap * tap_pitch + c] are the nine taps.
   void (*weight)(const float* w, int64_t tap_pitch, int64_t channels, float* value, int64_t pitch);
   // result[2 * row + column] are the pixels of a 2x2 square, null outside the image; bias may be null.
-  // Activation: 0 none, 1 relu, 2 relu6.
-  void (*output)(const float* value, int64_t pitch, int64_t channels, const float* bias, int activation,
-                 float* const* result);
+  // `residual` is added before the activation: like `result`, or null. Activation: 0 none, 1 relu, 2 relu6.
+  void (*output)(const float* value, int64_t pitch, int64_t channels, const float* bias, const float* const* residual,
+                 int activation, float* const* result);
   // The adjoint of `output`: ct[2 * row + column] are the cotangents of a 2x2 square.
   void (*cotangent)(const float* const* ct, int64_t channels, float* value, int64_t pitch);
   // The adjoint of `weight`, of a sum: value[part * part_pitch + p * pitch + c] over the parts in order.

@@ -84,8 +84,8 @@ inline V activated(V x, int activation) {
 }
 
 template <class V>
-inline void output_lanes(const float* value, int64_t pitch, int64_t c, const float* bias, int activation,
-                         float* const* result) {
+inline void output_lanes(const float* value, int64_t pitch, int64_t c, const float* bias, const float* const* residual,
+                         int activation, float* const* result) {
   V t[2][4];
 #pragma GCC unroll 4
   for (int j = 0; j < 4; ++j) {
@@ -98,18 +98,23 @@ inline void output_lanes(const float* value, int64_t pitch, int64_t c, const flo
   const V b = bias ? read<V>(bias + c) : V{};
 #pragma GCC unroll 2
   for (int i = 0; i < 2; ++i) {
-    const V left = t[i][0] + t[i][1] + t[i][2] + b, right = t[i][1] - t[i][2] - t[i][3] + b;
-    if (result[2 * i]) write(result[2 * i] + c, activated(left, activation));
-    if (result[2 * i + 1]) write(result[2 * i + 1] + c, activated(right, activation));
+    const V sums[2] = {t[i][0] + t[i][1] + t[i][2] + b, t[i][1] - t[i][2] - t[i][3] + b};
+#pragma GCC unroll 2
+    for (int j = 0; j < 2; ++j) {
+      const int pixel = 2 * i + j;
+      if (!result[pixel]) continue;
+      const V sum = residual ? sums[j] + read<V>(residual[pixel] + c) : sums[j];
+      write(result[pixel] + c, activated(sum, activation));
+    }
   }
 }
 
-void output(const float* value, int64_t pitch, int64_t channels, const float* bias, int activation,
-            float* const* result) {
+void output(const float* value, int64_t pitch, int64_t channels, const float* bias, const float* const* residual,
+            int activation, float* const* result) {
   int64_t c = 0;
   for (; c + kLanes<float> <= channels; c += kLanes<float>)
-    output_lanes<vf32>(value, pitch, c, bias, activation, result);
-  for (; c < channels; ++c) output_lanes<float>(value, pitch, c, bias, activation, result);
+    output_lanes<vf32>(value, pitch, c, bias, residual, activation, result);
+  for (; c < channels; ++c) output_lanes<float>(value, pitch, c, bias, residual, activation, result);
 }
 
 template <class V>

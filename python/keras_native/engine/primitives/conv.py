@@ -246,7 +246,7 @@ def conv_weight_grad(x, ct, kernel_dims, strides=1, padding=None, dilation=1, gr
 # conv_bias_act
 
 
-def _bias_act_shape(x, w, bias, *, activation, **attrs):
+def _bias_act_shape(x, w, bias, *residual, activation, **attrs):
     if bias.dtype != x.dtype:
         raise TypeError(f"conv_bias_act: dtypes must be equal, got {signature((x, w, bias))}")
     if bias.ndim != 1 or bias.dims[0] != w.dims[-1]:
@@ -256,7 +256,13 @@ def _bias_act_shape(x, w, bias, *, activation, **attrs):
         )
     if activation not in ACTIVATIONS:
         raise ValueError(f"conv_bias_act: activation '{activation}' is not one of {ACTIVATIONS}")
-    return _conv_shape(x, w, **attrs)
+    dims, dtype = _conv_shape(x, w, **attrs)
+    if residual and (tuple(residual[0].dims) != tuple(dims) or residual[0].dtype != dtype):
+        raise ValueError(
+            f"conv_bias_act: residual must have the result's shape {tuple(dims)} and dtype, "
+            f"got {signature((x, w, bias, *residual))}"
+        )
+    return dims, dtype
 
 
 def _erf(z):
@@ -279,9 +285,11 @@ _NUMPY_ACTIVATIONS = {
 }
 
 
-def _bias_act_reference(x, w, bias, *, activation, **attrs):
+def _bias_act_reference(x, w, bias, *residual, activation, **attrs):
     dtype = _accumulator(x.dtype)
     z = _conv_reference(x.astype(dtype), w.astype(dtype), **attrs) + bias.astype(dtype)
+    for r in residual:
+        z = z + r.astype(dtype)
     return _NUMPY_ACTIVATIONS[activation](z)
 
 
@@ -295,31 +303,32 @@ def _activate(z, activation):
     return getattr(ew, activation)(z)
 
 
-def _bias_act_decompose(x, w, bias, *, activation, **attrs):
+def _bias_act_decompose(x, w, bias, *residual, activation, **attrs):
     from keras_native.engine.primitives import elementwise as ew
 
-    return _activate(ew.add(conv(x, w, **attrs), bias), activation)
+    z = ew.add(conv(x, w, **attrs), bias)
+    return _activate(ew.add(z, residual[0]) if residual else z, activation)
 
 
-def _activation_vjp(ct, out, x, w, bias, activation, attrs):
+def _activation_vjp(ct, out, inputs, activation, attrs):
     """The cotangent of what the activation was applied to."""
     if activation == "none":
         return ct
     if activation == "relu":
         z = out  # positive exactly where its argument was: no need to convolve again
     else:
-        z = _bias_act_decompose(x, w, bias, activation="none", **attrs)
+        z = _bias_act_decompose(*inputs, activation="none", **attrs)
     if activation.startswith("gelu"):
         return REGISTRY["gelu"].vjp(ct, out, z, approximate=activation == "gelu_tanh")[0]
     return REGISTRY[activation].vjp(ct, out, z)[0]
 
 
-def _bias_act_vjp(ct, out, x, w, bias, *, activation, **attrs):
+def _bias_act_vjp(ct, out, x, w, *added, activation, **attrs):
     from keras_native.engine.primitives.reduce import reduce_sum
 
-    ct = _activation_vjp(ct, out, x, w, bias, activation, attrs)
+    ct = _activation_vjp(ct, out, (x, w, *added), activation, attrs)
     dx, dw = _conv_vjp(ct, None, x, w, **attrs)
-    return dx, dw, reduce_sum(ct, tuple(range(ct.ndim - 1)))
+    return dx, dw, reduce_sum(ct, tuple(range(ct.ndim - 1))), *([ct] if added[1:] else [])
 
 
 conv_bias_act_p = Primitive(
@@ -331,11 +340,14 @@ conv_bias_act_p = Primitive(
 )
 
 
-def conv_bias_act(x, w, bias, activation="none", strides=1, padding=None, dilation=1, groups=1):
-    """`activation(conv(x, w) + bias)` in one pass over the output.
+def conv_bias_act(
+    x, w, bias, activation="none", strides=1, padding=None, dilation=1, groups=1, residual=None
+):
+    """`activation(conv(x, w) + bias + residual)` in one pass over the output.
 
     Args:
         bias: `[Cout]`, same dtype as x and w.
+        residual: of the result's shape and dtype, or None.
         activation: one of `ACTIVATIONS`; others as in `conv`.
 
     Raises:
@@ -344,4 +356,5 @@ def conv_bias_act(x, w, bias, activation="none", strides=1, padding=None, dilati
     """
     _check("conv_bias_act", x, w, groups)
     attrs = _attrs("conv_bias_act", x.ndim - 2, strides, padding, dilation, groups)
-    return conv_bias_act_p(x, w, bias, activation=activation, **attrs)
+    added = () if residual is None else (residual,)
+    return conv_bias_act_p(x, w, bias, *added, activation=activation, **attrs)
