@@ -82,6 +82,16 @@ const Array* Graph::constant_of(int value) const {
   return found == constant_index_.end() ? nullptr : &constants[found->second].second;
 }
 
+int Graph::as_vector(int value, int64_t n, const std::vector<int>& producer) const {
+  auto is_vector = [&](int v) { return spec(v).shape == Shape{n}; };
+  if (is_vector(value)) return value;
+  const Shape& dims = spec(value).shape;
+  const bool row =
+      !dims.empty() && dims.back() == n && std::all_of(dims.begin(), dims.end() - 1, [](int64_t d) { return d == 1; });
+  const int p = producer[value];
+  return row && p >= 0 && nodes[p].op == "reshape" && is_vector(nodes[p].in[0]) ? nodes[p].in[0] : -1;
+}
+
 std::vector<int> Graph::add(Node node, const std::vector<Spec>& outputs_of) {
   for (int& v : node.in) v = resolve(v);
   if (node.pure && node.regions.empty() && !node.host) {

@@ -47,6 +47,8 @@ class Graph {
   // How often each value is read by nodes and outputs.
   std::vector<int> use_counts() const;
   const Array* constant_of(int value) const;
+  // The vector [n] that the value is, or is a reshape of ((1, n), (1, 1, 1, n), ...); -1 when it is neither.
+  int as_vector(int value, int64_t n, const std::vector<int>& producer) const;
 
   std::string to_text() const;
 

@@ -83,8 +83,8 @@ def test_batch_norm_goes_into_the_weights(name, dtype, bound):
 
     def fn(x):
         y = product(x, w.read())
-        if bias:
-            y = ew.add(y, bias.read())
+        if bias:  # as Keras spells it
+            y = ew.add(y, shape.reshape(bias.read(), (1,) * (len(x_dims) - 1) + (CHANNELS,)))
         return ew.relu(batch_norm(y, statistics))
 
     x = tensor(*x_dims, dtype=dtype)

@@ -44,7 +44,7 @@ class Epilogues {
       Node* product = only_for_us(node.in[side]);
       const int bias = node.in[1 - side];
       if (!product || !(graph_.spec(product->out[0]) == graph_.spec(node.out[0]))) continue;
-      const int vector = bias_vector(bias, graph_.spec(node.out[0]).shape.back());
+      const int vector = graph_.as_vector(bias, graph_.spec(node.out[0]).shape.back(), producer_);
       if (vector < 0) continue;
       Node fused;
       if (!as_fused(*product, vector, fused)) continue;
@@ -121,19 +121,6 @@ class Epilogues {
       total *= d;
     }
     return total;
-  }
-
-  // The value as a vector [n]: itself, or what it is a reshape of ((1, n), (1, 1, 1, n), ...).
-  int bias_vector(int value, int64_t n) {
-    auto is_vector = [&](int v) { return graph_.spec(v).shape == Shape{n}; };
-    if (is_vector(value)) return value;
-    const Shape& dims = graph_.spec(value).shape;
-    const bool row = !dims.empty() && dims.back() == n &&
-                     std::all_of(dims.begin(), dims.end() - 1, [](int64_t d) { return d == 1; });
-    const int p = producer_[value];
-    if (row && p >= 0 && graph_.nodes[p].op == "reshape" && is_vector(graph_.nodes[p].in[0]))
-      return graph_.nodes[p].in[0];
-    return -1;
   }
 
   bool as_fused(const Node& product, int bias, Node& fused) {

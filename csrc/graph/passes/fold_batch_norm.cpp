@@ -66,8 +66,8 @@ class Folder {
     Node* node = only_for_us(x);
     if (node && node->op == "add" && node->in.size() == 2) {
       for (int side = 0; side < 2; ++side) {
-        const int other = node->in[1 - side];
-        if (!steady_[other] || !(graph_.spec(other) == vector)) continue;
+        const int other = graph_.as_vector(node->in[1 - side], vector.shape[0], producer_);
+        if (other < 0 || !steady_[other]) continue;
         Node* product = only_for_us(node->in[side]);
         if (product && has_columns(*product) && graph_.spec(product->out[0]) == graph_.spec(x)) {
           bias = other;
