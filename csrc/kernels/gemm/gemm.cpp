@@ -17,6 +17,8 @@ constexpr double kTaskWork = 0.75e6;
 constexpr double kLargeTaskWork = 6e6;
 // Enough tasks that 16 threads finish together.
 constexpr double kMostTasks = 16;
+// As many tasks as a small product gets where it can.
+constexpr double kFewTasks = 4;
 // Columns of a row-major matrix that a task reads when it reads few rows at a time: 2 KB, half a page.
 constexpr int64_t kStreamColumns = 512;
 // Up to so many rows B is read where it lies: packing would cost as much as it saves.
@@ -120,7 +122,7 @@ template <class T>
 Plan<T>::Plan(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, bool transpose_a, bool transpose_b)
     : kernels_(kernels), m_(m), n_(n), k_(k), transpose_a_(transpose_a), transpose_b_(transpose_b) {
   const double work = static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
-  const double wanted = std::clamp(work / kLargeTaskWork, std::clamp(work / kTaskWork, 1.0, 4.0), kMostTasks);
+  const double wanted = std::clamp(work / kLargeTaskWork, std::clamp(work / kTaskWork, 1.0, kFewTasks), kMostTasks);
   task_m_ = m;
   task_n_ = n;
   if (work == 0) return;
@@ -154,6 +156,9 @@ Plan<T>::Plan(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, bool t
     else
       task_m_ = round_up(task_m_ / 2, kernels.mr);
   }
+  // Narrow tasks copy A more often than a wide one, which is still better than a thread without work.
+  while (path_ == Path::Columns && tasks() < std::min(wanted, kFewTasks) && task_n_ > kernels.nr)
+    task_n_ = round_up(task_n_ / 2, kernels.nr);
   if (wanted >= 2 * tasks() && k >= 4 * kernels.kc) {
     path_ = Path::SplitK;
     splits_ = std::min<int64_t>({static_cast<int64_t>(wanted / tasks()), k / (2 * kernels.kc), 16});
