@@ -1,10 +1,11 @@
 """Sets two runs of Keras's own tests side by side: what one backend skips and the other runs.
 
     python tests/keras/run.py --output native
-    python tests/keras/run.py --backend jax --output jax
+    python tests/keras/run.py --backend jax --output jax --left-out native/outcomes.json
     python tests/keras/compare.py native/outcomes.json jax/outcomes.json
 
-Prints a table by folder, then the reasons of the tests that only the first run leaves out.
+Prints a table by folder, then the reasons of the tests that only the first run leaves out. With
+--left-out the second run has only what the first left out, and its counts are of those.
 """
 
 import argparse

@@ -3,6 +3,8 @@
     python tests/keras/run.py                     all but keras.applications (which needs downloads)
     python tests/keras/run.py layers ops/nn_test.py    folders or files under keras/src
     python tests/keras/run.py --backend jax losses     the same with another backend, to compare
+    python tests/keras/run.py --backend jax --left-out tests/keras/outcomes.json --output jax
+                                                  only what that run left out: does JAX run it?
 
 Writes RESULTS.md (a table by folder), FAILURES.txt (one failure a line) and outcomes.json (every
 test, which `compare.py` sets beside another backend's) beside this file, or into --output. Some
@@ -42,9 +44,12 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--output", type=pathlib.Path, default=HERE)
     parser.add_argument("-k", dest="keyword", help="as pytest's -k")
+    parser.add_argument("--left-out", type=pathlib.Path, help="only what this outcomes.json skips")
     options = parser.parse_args()
 
     files = find_tests(options.paths)
+    if options.left_out:
+        files = [file for file in files if str(file.relative_to(KERAS.parent)) in left_out(options)]
     if not files:
         print(f"no tests under {KERAS / 'src'}: does this wheel of Keras ship them?")
         return 2
@@ -81,6 +86,15 @@ def find_tests(paths: list[str]) -> list[pathlib.Path]:
     return files
 
 
+def left_out(options) -> dict[str, list[str]]:
+    """The tests of each file that the run of --left-out skipped or excluded."""
+    tests = collections.defaultdict(list)
+    for node, (outcome, _) in json.loads(options.left_out.read_text()).items():
+        if outcome in ("skipped", "excluded"):
+            tests[node.split("::")[0]].append(node)
+    return tests
+
+
 def make_batches(files: list[pathlib.Path]) -> list[list[pathlib.Path]]:
     """Files of one folder together up to a size; large batches first, to end evenly."""
     batches, size = [], 0
@@ -107,8 +121,14 @@ def run_batch(batch: list[pathlib.Path], options) -> dict[str, tuple[str, str]]:
         if options.keyword:
             command += ["-k", options.keyword]
         paths = [str(HERE / "suite"), *filter(None, [os.environ.get("PYTHONPATH")])]
+        only = pathlib.Path(folder) / "only"
+        if options.left_out:
+            tests = left_out(options)
+            nodes = [n for file in batch for n in tests[str(file.relative_to(KERAS.parent))]]
+            only.write_text("\n".join(nodes))
         env = {
             **os.environ,
+            "NATIVE_SUITE_ONLY": str(only) if options.left_out else "",
             "KERAS_BACKEND": options.backend,
             "KERAS_HOME": folder,
             "NATIVE_SUITE_REPORT": str(report),

@@ -1,6 +1,7 @@
 """The conftest that Keras's own tests expect beside them: its wheel has the tests and not this.
 
-Used by run.py alone, with NATIVE_SUITE_REPORT naming the file that outcomes are written to.
+Used by run.py alone, with NATIVE_SUITE_REPORT naming the file that outcomes are written to and
+NATIVE_SUITE_ONLY one with the tests to run, where that is not all.
 """
 
 import json
@@ -11,6 +12,7 @@ import keras
 import pytest
 from keras.src import backend
 
+ONLY = os.environ.get("NATIVE_SUITE_ONLY")
 REPORT = os.environ.get("NATIVE_SUITE_REPORT")
 EXCLUSIONS = pathlib.Path(__file__).parents[1] / "exclusions.txt"
 
@@ -37,6 +39,9 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
+    if ONLY:
+        wanted = set(pathlib.Path(ONLY).read_text().splitlines())
+        items[:] = [item for item in items if item.nodeid in wanted]
     excluded = exclusions()
     for item in items:
         if item.get_closest_marker("multi_device"):
