@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from keras_native import _core
-from keras_native.engine.primitives import conv, matmul, norm, shape
+from keras_native.engine import transforms
+from keras_native.engine.primitives import conv, matmul, norm, reduce, shape
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.slot import Slot
 from keras_native.engine.tensor import from_numpy
@@ -236,3 +237,18 @@ def test_other_padding_stays(low, value):
 
 def test_passes_have_names():
     assert {"fold_batch_norm", "fold_pad"} <= set(_core.passes())
+
+
+def test_zeros_around_the_input_become_padding_of_the_gradients():
+    x, w = tensor(2, 6, 5, 3), tensor(3, 3, 3, 4)
+
+    def loss(a, b):
+        padded = shape.pad(a, (0, 1, 1, 0), (0, 2, 0, 0), from_numpy(np.float32(0)))
+        return reduce.reduce_sum(ew.square(conv.conv(padded, b, 2)), None)
+
+    grads = transforms.grad(loss, (0, 1))
+    text = transforms.jit(grads).graph(x, w).rsplit("== ", 1)[1]
+    assert "conv_input_grad(" in text and "conv_weight_grad(" in text
+    assert "pad(" not in text and "slice(" not in text
+    for found, expected in zip(transforms.jit(grads)(x, w), grads(x, w)):
+        np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-5, atol=1e-5)

@@ -1,4 +1,4 @@
-// Zeros around the input of a convolution become its padding. Exact.
+// Zeros around the input of a convolution become its padding, in its gradients as well. Exact to rounding.
 #include <algorithm>
 
 #include "core/symbols.h"
@@ -34,21 +34,52 @@ Ints spatial_zeros(const Graph& graph, const std::vector<int>& producer, const N
   return amounts;
 }
 
+// Adds `extra` to a convolution's padding; false if that is negative somewhere (it crops) or not known.
+bool widen(Node& conv, const Ints& extra) {
+  Ints padding = conv.attrs.ints("padding");
+  if (extra.size() != padding.size()) return false;
+  for (size_t i = 0; i < padding.size(); ++i) {
+    if (symbols::is_symbolic(padding[i]) || padding[i] < 0) return false;
+    padding[i] += extra[i];
+  }
+  conv.attrs.set("padding", padding);
+  return true;
+}
+
+// What `slice` takes away on each side, if it cuts spatial dimensions alone, as conv writes padding; else
+// empty.
+Ints spatial_cut(const Graph& graph, const Node& slice) {
+  const Ints &start = slice.attrs.ints("start"), &stop = slice.attrs.ints("stop");
+  const Shape& from = graph.spec(slice.in[0]).shape;
+  for (int64_t step : slice.attrs.ints("step"))
+    if (step != 1) return {};
+  if (start.front() || start.back() || stop.front() != from.front() || stop.back() != from.back()) return {};
+  Ints amounts;
+  for (size_t d = 1; d + 1 < from.size(); ++d) {
+    if (symbols::is_symbolic(from[d]) || symbols::is_symbolic(start[d]) || symbols::is_symbolic(stop[d])) return {};
+    amounts.push_back(start[d]);
+    amounts.push_back(from[d] - stop[d]);
+  }
+  return amounts;
+}
+
 void fold(Graph& graph) {
   const std::vector<int> producer = graph.producers(), uses = graph.use_counts();
   for (Node& node : graph.nodes) {
-    if (node.op != "conv") continue;
-    const int p = producer[node.in[0]];
-    if (p < 0 || graph.nodes[p].op != "pad" || uses[node.in[0]] != 1) continue;
-    const Ints extra = spatial_zeros(graph, producer, graph.nodes[p]);
-    Ints padding = node.attrs.ints("padding");
-    if (extra.size() != padding.size()) continue;
-    const bool plain =
-        std::all_of(padding.begin(), padding.end(), [](int64_t i) { return !symbols::is_symbolic(i) && i >= 0; });
-    if (!plain) continue;  // a negative amount crops what the padding added
-    for (size_t i = 0; i < padding.size(); ++i) padding[i] += extra[i];
-    node.attrs.set("padding", padding);
-    node.in[0] = graph.nodes[p].in[0];
+    const int p = node.in.empty() ? -1 : producer[node.in[0]];
+    if (p < 0) continue;
+    Node& before = graph.nodes[p];
+    if ((node.op == "conv" || node.op == "conv_weight_grad") && before.op == "pad") {
+      if (widen(node, spatial_zeros(graph, producer, before))) node.in[0] = before.in[0];
+    } else if (node.op == "slice" && before.op == "conv_input_grad" && uses[node.in[0]] == 1) {
+      // The gradient of what was padded: the rest of it is not wanted.
+      Node whole = before;
+      if (!widen(whole, spatial_cut(graph, node))) continue;
+      const Shape& dims = graph.spec(node.out[0]).shape;
+      whole.attrs.set("input_dims", Ints(dims.begin() + 1, dims.end() - 1));
+      whole.out = node.out;
+      node = std::move(whole);
+    }
   }
 }
 
