@@ -112,6 +112,22 @@ def test_compiled_equals_eager(name):
     np.testing.assert_allclose(losses[False], losses[True], rtol=2e-4)
 
 
+def test_callbacks_are_called_in_the_loop_and_start_no_thread(monkeypatch):
+    started = []
+    monkeypatch.setattr("threading.Thread.start", lambda thread: started.append(thread))
+    model, x, y = compiled("mlp")
+    x, y = x[:12], y[:12]
+    calls = []
+    record = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: calls.append((batch, sorted(logs)))
+    )
+    model.fit(x, y, batch_size=4, verbose=0, callbacks=[record])
+    model.evaluate(x, y, verbose=0)
+    model.predict(x, verbose=0)
+    assert calls == [(i, ["accuracy", "loss"]) for i in range(3)]
+    assert not started
+
+
 def test_a_failing_step_leaves_everything_as_it_was():
     class Fragile(layers.Layer):
         broken = False
