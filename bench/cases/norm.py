@@ -99,7 +99,9 @@ def rms(dims, axes=1, dtype="float32", gamma=True, grad=False, **more) -> Case:
     )
 
 
-def batch(dims, dtype="float32", gamma=True, beta=True, grad=False, offset=0.0, **more) -> Case:
+def batch(
+    dims, dtype="float32", gamma=True, beta=True, grad=False, offset=0.0, clip=None, **more
+) -> Case:
     channels, rows = dims[-1:], math.prod(dims[:-1])
     kind = _numpy_dtype(dtype)
 
@@ -120,8 +122,12 @@ def batch(dims, dtype="float32", gamma=True, beta=True, grad=False, offset=0.0, 
     return Case(
         "batch_norm_train_grad" if grad else "batch_norm_train",
         inputs,
-        {"eps": 1e-3, **_flags(gamma, beta)},
+        {"eps": 1e-3, **_flags(gamma, beta), **({"activation": clip} if clip else {})},
         bytes=math.prod(dims) * 4 * (5 if grad else 3),
+        # What the mean adds up is of size 1, and may cancel.
+        terms=0 if grad else 1,
+        # A pass adds the activation when gradients have been taken.
+        grad=not clip,
         # The mean's rounding is relative to the offset, and shows relative to the deviation.
         tol=8 + 2 * abs(offset) + (2 * math.sqrt(rows) if grad else 0),
         make=make,
@@ -175,6 +181,7 @@ CASES = [
     *(rms((6, 45), dtype=t, grad=g) for t in _HALF for g in (0, 1)),
     *(batch(d, grad=g) for d in ((50, 3), (2, 5, 5, 16), (40, 129)) for g in (0, 1)),
     batch((1, 7)),
+    *(batch((50, 37), dtype=t, clip=c) for c in ("relu", "relu6") for t in ("float32", *_HALF)),
     *(
         batch((3, 9, 24), gamma=a, beta=b, grad=g)
         for a, b in ((0, 0), (1, 0), (0, 1))

@@ -103,6 +103,12 @@ CASES = {
         "batch_norm_train",
         ["moments", "batch_norm_inference"],
     ),
+    "batch_norm with relu6": (
+        lambda *args: ew.relu6(spelled_batch_norm(*args)),
+        (tensor(2, 3, 3, 4), tensor(4), tensor(4)),
+        "batch_norm_train",
+        ["relu6", "moments"],
+    ),
     "attention": (
         spelled_attention,
         (tensor(2, 6, 2, 4), tensor(2, 6, 2, 4), tensor(2, 6, 2, 4), KEY),

@@ -1,6 +1,6 @@
 // Bias and activation move into the matmul or convolution before them, to be applied while its tile is in
-// the cache; into a convolution also what is added between the two. Exact to rounding: the sum with the bias
-// is rounded once instead of twice.
+// the cache; into a convolution also what is added between the two. Likewise relu into batch norm. Exact to rounding:
+// the sum with the bias is rounded once instead of twice.
 #include <algorithm>
 #include <array>
 #include <string>
@@ -144,6 +144,7 @@ class Epilogues {
 
   void try_activation(size_t n) {
     const Node& node = graph_.nodes[n];
+    if (clips_batch_norm(node)) return;
     static constexpr std::array known{"relu", "silu", "sigmoid", "tanh", "gelu", "relu6"};
     if (std::find(known.begin(), known.end(), node.op) == known.end()) return;
     Node* product = only_for_us(node.in[0]);
@@ -154,6 +155,17 @@ class Epilogues {
     fused.attrs.set("activation", tanh_form ? std::string("gelu_tanh") : node.op);
     const Node absorbed = *product;
     take(n, std::move(fused), absorbed);
+  }
+
+  // relu or relu6 of what batch_norm_train gives, which has other results beside it: its node stays.
+  bool clips_batch_norm(const Node& node) {
+    if (node.op != "relu" && node.op != "relu6") return false;
+    Node* norm = only_for_us(node.in[0]);
+    if (!norm || norm->op != "batch_norm_train" || norm->out[0] != node.in[0] || norm->attrs.has("activation"))
+      return false;
+    norm->attrs.set("activation", node.op);
+    graph_.alias(node.out[0], norm->out[0]);
+    return true;
   }
 
   Graph& graph_;

@@ -2,6 +2,7 @@
 // sample and one channel a group. Statistics are taken in one pass over memory, part by part; the parts
 // are merged in their order.
 #include <cmath>
+#include <string>
 
 #include "kernels/norm/driver.h"
 #include "runtime/pool.h"
@@ -10,11 +11,16 @@
 namespace native {
 namespace {
 
+Clip clip_of(const std::string& activation) {
+  return activation == "relu6" ? Clip::Relu6 : activation == "relu" ? Clip::Relu : Clip::None;
+}
+
 struct ChannelProblem {
   Elements e;
   int64_t samples, rows, channels, groups;
   double eps;
   bool has_gamma, has_beta;
+  Clip clip;
   RowTasks parts;  // of one sample
 
   ChannelProblem(const Problem& p, const Spec& x, bool by_group)
@@ -26,6 +32,7 @@ struct ChannelProblem {
         eps(p.attrs.real("eps")),
         has_gamma(p.attrs.integer("has_gamma", 0) != 0),
         has_beta(p.attrs.integer("has_beta", 0) != 0),
+        clip(clip_of(p.attrs.text("activation", "none"))),
         parts(rows, channels, std::max<int64_t>(1, 64 / samples)) {}
 
   int64_t tasks() const { return samples * parts.count; }
@@ -103,7 +110,7 @@ class Forward : public Kernel {
     pool::parallel_for(p.tasks(), [&](int64_t task) {
       char* mean = where(task / p.parts.count);
       p.e.table->channel_apply(at(in[0], p.element(task), p.e.size), p.size(task), p.channels, mean,
-                               at(mean, 2 * p.channels, p.e.wide), beta, at(out[0], p.element(task), p.e.size));
+                               at(mean, 2 * p.channels, p.e.wide), beta, p.clip, at(out[0], p.element(task), p.e.size));
     });
   }
 
@@ -132,7 +139,7 @@ class Inference : public Kernel {
     });
     pool::parallel_for(p.tasks(), [&](int64_t task) {
       p.e.table->channel_apply(at(in[0], p.element(task), p.e.size), p.size(task), p.channels, mean, scale, beta,
-                               at(out[0], p.element(task), p.e.size));
+                               p.clip, at(out[0], p.element(task), p.e.size));
     });
   }
 

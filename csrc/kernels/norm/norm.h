@@ -8,6 +8,9 @@
 
 namespace native {
 
+// What is left of a result: all of it, [0, inf) or [0, 6]. NaN stays.
+enum class Clip : int { None, Relu, Relu6 };
+
 struct NormTable {
   // Rows of n elements, each normalised by itself; gamma and beta are [n] of W. Not `centred`: RMS norm.
   void (*row_forward)(const void* x, const void* gamma, const void* beta, void* y, int64_t rows, int64_t n, double eps,
@@ -22,9 +25,9 @@ struct NormTable {
   // Merges `parts` pairs (mean, m2), one after the other in memory, of `rows` rows each but the last.
   void (*merge_stats)(const void* pairs, int64_t parts, int64_t rows, int64_t last_rows, int64_t channels, void* mean,
                       void* m2);
-  // y = (x - mean) scale + shift.
+  // y = clip((x - mean) scale + shift).
   void (*channel_apply)(const void* x, int64_t rows, int64_t channels, const void* mean, const void* scale,
-                        const void* shift, void* y);
+                        const void* shift, Clip clip, void* y);
   // Sums over the rows of ct and of ct (x - mean).
   void (*channel_sums)(const void* ct, const void* x, int64_t rows, int64_t channels, const void* mean, void* sum,
                        void* product);

@@ -261,18 +261,25 @@ void merge_stats(const void* pairs, int64_t parts, int64_t rows, int64_t last_ro
 
 template <class T>
 void channel_apply(const void* x_, int64_t rows, int64_t channels, const void* mean_, const void* scale_,
-                   const void* shift_, void* y_) {
+                   const void* shift_, Clip clip, void* y_) {
   using W = Wide<T>;
   constexpr int L = kLanes<W>;
   const W *mean = static_cast<const W*>(mean_), *scale = static_cast<const W*>(scale_);
   const W* shift = static_cast<const W*>(shift_);
+  // One form for all: without a clip the bounds are infinite. In this order NaN passes through both.
+  const W inf = static_cast<W>(__builtin_inf());
+  const W low = clip == Clip::None ? -inf : W(0), high = clip == Clip::Relu6 ? W(6) : inf;
+  const Vec<W> least = splat(low), most = splat(high);
   for (int64_t r = 0; r < rows; ++r) {
     const T* x = static_cast<const T*>(x_) + r * channels;
     T* y = static_cast<T*>(y_) + r * channels;
     int64_t c = 0;
     for (; c + L <= channels; c += L)
-      vstore(y + c, (vload(x + c) - load(mean + c)) * load(scale + c) + load(shift + c));
-    for (; c < channels; ++c) put(y + c, (get(x + c) - mean[c]) * scale[c] + shift[c]);
+      vstore(y + c, vmin(most, vmax(least, (vload(x + c) - load(mean + c)) * load(scale + c) + load(shift + c))));
+    for (; c < channels; ++c) {
+      const W z = (get(x + c) - mean[c]) * scale[c] + shift[c];
+      put(y + c, z < low ? low : z > high ? high : z);
+    }
   }
 }
 

@@ -280,7 +280,7 @@ _rms_grad = Primitive(
 # batch norm ------------------------------------------------------------------------------------
 
 
-def _batch_shape(x, *parameters, eps, has_gamma, has_beta):
+def _batch_shape(x, *parameters, eps, has_gamma, has_beta, activation="none"):
     if x.ndim < 2:
         raise ValueError(f"batch_norm_train needs x[..., channels], got {signature([x])}")
     _check_scale("batch_norm_train", x.dims[-1:], x, *parameters)
@@ -288,11 +288,16 @@ def _batch_shape(x, *parameters, eps, has_gamma, has_beta):
     return [(x.dims, x.dtype), statistic, statistic]
 
 
-def _batch_reference(x, *parameters, eps, has_gamma, has_beta):
+# A pass sets `activation`, after differentiation: "relu" or "relu6" of y.
+_CLIPS = {"none": (-np.inf, np.inf), "relu": (0, np.inf), "relu6": (0, 6)}
+
+
+def _batch_reference(x, *parameters, eps, has_gamma, has_beta, activation="none"):
     x, axes = wide(x), tuple(range(x.ndim - 1))
     mean, var = x.mean(axis=axes), x.var(axis=axes)
     normal = (x - mean) / np.sqrt(var + eps)
-    return _affine_array(normal, *_optional(parameters, has_gamma, has_beta)), mean, var
+    y = _affine_array(normal, *_optional(parameters, has_gamma, has_beta))
+    return np.clip(y, *_CLIPS[activation]), mean, var
 
 
 def _statistics(x):
