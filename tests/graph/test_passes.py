@@ -205,3 +205,14 @@ def test_a_masked_chain_that_may_mask_everything_is_left_alone():
     q = tensor(1, 3, 1, 4)
     mask = from_numpy(np.zeros((1, 1, 3, 3), bool))
     assert not transforms.jit(fn)(q, q, q, mask).numpy().any()
+
+
+def test_graphs_are_written_to_a_folder(tmp_path, monkeypatch):
+    fn, args, _, _ = CASES["dense"]
+    monkeypatch.setenv("NATIVE_DUMP", str(tmp_path / "graphs"))
+    transforms.jit(fn)(*args)
+    (file,) = (tmp_path / "graphs").iterdir()
+    assert "-dense-" in file.name
+    text = file.read_text()
+    assert text.startswith("== recorded\n") and "== fuse_elementwise\n" in text
+    assert "matmul(" in text and "linear(" in text

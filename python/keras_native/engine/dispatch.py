@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 
 from keras_native import _core
-from keras_native.engine import tree
+from keras_native.engine import dump, tree
 from keras_native.engine.symbolic import SymInt
 from keras_native.engine.tensor import Tensor
 from keras_native.engine.trace import CompiledFunction
@@ -58,13 +58,17 @@ class Dispatcher:
     Args:
         fn: takes the tensors of a call; gets the key as keyword argument `key`.
         leading: open every leading size from the first trace on.
+        name: of what is compiled, for `NATIVE_DUMP`.
 
     Attributes:
         traces: how often `fn` was traced so far.
     """
 
-    def __init__(self, fn: Callable, *, leading: bool = False, device: str = "cpu:0"):
+    def __init__(
+        self, fn: Callable, *, leading: bool = False, device: str = "cpu:0", name: str = "function"
+    ):
         self.fn = fn
+        self.name = name
         self.leading = leading
         self.device = device
         self.traces = 0
@@ -144,5 +148,6 @@ class Dispatcher:
             }
             return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 
-        compiled = CompiledFunction(flat, specs, device=self.device)
+        observer = dump.observer(self.name)
+        compiled = CompiledFunction(flat, specs, device=self.device, observer=observer)
         return Variant(pattern, compiled, outcome["structure"], outcome["statics"])

@@ -167,6 +167,7 @@ class CompiledFunction:
 
         Args:
             specs: (dims, dtype) of each argument; dims may hold SymInts.
+            observer: called with the name and the text of the graph after each stage.
         """
         trace = Trace()
         with trace:

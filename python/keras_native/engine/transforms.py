@@ -86,7 +86,9 @@ class _Jit:
         functools.update_wrapper(self, fun)
         self.fun = fun
         self._contexts = {}
-        self.dispatcher = Dispatcher(self._call, device=device)
+        self.dispatcher = Dispatcher(
+            self._call, device=device, name=getattr(fun, "__name__", "function")
+        )
 
     def _flatten(self, args, kwargs):
         leaves, spec = tree.flatten((args, kwargs))

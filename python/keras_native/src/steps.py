@@ -36,7 +36,9 @@ class StepFunction:
         self.step = step
         self.flags = flags
         self.mode = mode
-        self.dispatcher = Dispatcher(self._traced, leading=True)
+        self.dispatcher = Dispatcher(
+            self._traced, leading=True, name=getattr(step, "__name__", "step")
+        )
 
     @property
     def traces(self) -> int:
