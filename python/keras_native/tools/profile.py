@@ -1,19 +1,55 @@
-"""`python -m keras_native profile model.keras`: where a predict step spends its time, node by
-node."""
+"""`python -m keras_native profile model.keras`: where a predict or a training step spends its time,
+node by node, and how far each node is from what the machine can do."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
+import math
+import pathlib
+import re
 import statistics
 from collections import defaultdict
 
 import numpy as np
 
 from keras_native import _core
+from keras_native.tools.cost import operations
 
 
-def profile_step(step, data, repeats: int = 10) -> list[tuple[str, str, str, float]]:
-    """Median seconds of each node of a compiled step, as (primitive, kernel, problem, seconds).
+@dataclasses.dataclass
+class Node:
+    """One node of a compiled step: its primitive, kernel, problem as text, and median seconds."""
+
+    op: str
+    kernel: str
+    problem: str
+    seconds: float
+
+    @property
+    def flops(self) -> float:
+        """Operations of a product, convolution or attention; 0 for the rest."""
+        return operations(self.problem)
+
+    @property
+    def bytes(self) -> int:
+        """Size of all operands and results: what must move if nothing is in a cache."""
+        found = re.findall(r"(\w+)\(([\d, ]*)\)", self.problem.split("(", 1)[1])
+        sizes = [[int(d) for d in dims.split(",") if d.strip()] for _, dims in found]
+        return sum(
+            _ITEM_SIZE.get(dtype, 4) * math.prod(dims) for (dtype, _), dims in zip(found, sizes)
+        )
+
+
+_ITEM_SIZE = {
+    "bool": 1, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "float16": 2, "bfloat16": 2,
+    "int64": 8, "uint64": 8, "float64": 8,
+}  # fmt: skip
+
+
+def profile_step(step, data, repeats: int = 10) -> list[Node]:
+    """The nodes of a compiled step with their median seconds; variables are read and not written.
 
     Args:
         step: a `StepFunction`, such as `model.train_function.step` after a training step.
@@ -23,55 +59,113 @@ def profile_step(step, data, repeats: int = 10) -> list[tuple[str, str, str, flo
     rows = compiled.chosen(sizes)
     runs = [compiled.profile(arrays, sizes) for _ in range(repeats)]
     return [
-        (op, kernel, compiled.step_text(i, sizes), statistics.median(run[i] for run in runs))
+        Node(op, kernel, compiled.step_text(i, sizes), statistics.median(run[i] for run in runs))
         for i, (op, kernel) in enumerate(rows)
     ]
 
 
-def table(rows, top: int = 25) -> str:
-    """The slowest nodes and the sum by primitive, as text."""
-    total = sum(seconds for *_, seconds in rows)
-    lines = [f"{total * 1e3:.3f} ms in {len(rows)} nodes"]
+def table(nodes: list[Node], top: int = 25, peak: float | None = None) -> str:
+    """The sum by primitive and the slowest nodes, as text.
+
+    Args:
+        peak: multiply-adds count as two operations of this many a second, float32.
+    """
+    total = sum(node.seconds for node in nodes)
+    lines = [f"{total * 1e3:.3f} ms in {len(nodes)} nodes"]
     by_kind = defaultdict(float)
-    for op, kernel, _, seconds in rows:
-        by_kind[f"{op} [{kernel}]"] += seconds
+    for node in nodes:
+        by_kind[f"{node.op} [{node.kernel}]"] += node.seconds
     for kind, seconds in sorted(by_kind.items(), key=lambda item: -item[1])[:15]:
         lines.append(f"{seconds * 1e3:10.3f} ms {100 * seconds / total:5.1f}%  {kind}")
     lines.append("slowest nodes:")
-    for _, kernel, problem, seconds in sorted(rows, key=lambda row: -row[3])[:top]:
+    for node in sorted(nodes, key=lambda node: -node.seconds)[:top]:
+        seconds = max(node.seconds, 1e-9)
+        share = f"{100 * node.flops / seconds / peak:4.0f}% of peak" if peak and node.flops else ""
         lines.append(
-            f"{seconds * 1e3:10.3f} ms {100 * seconds / total:5.1f}%  [{kernel}] {problem}"
+            f"{node.seconds * 1e3:10.3f} ms {100 * node.seconds / total:5.1f}% {share:13} "
+            f"{node.bytes / seconds / 1e9:6.1f} GB/s  [{node.kernel}] {node.problem}"
         )
     return "\n".join(lines)
 
 
+def write_trace(nodes: list[Node], path: pathlib.Path) -> None:
+    """Writes the nodes one after another in the trace event format, which Perfetto opens."""
+    events, at = [], 0.0
+    for node in nodes:
+        micros = node.seconds * 1e6
+        events.append(
+            {
+                "name": node.op,
+                "cat": node.kernel,
+                "ph": "X",
+                "pid": 0,
+                "tid": 0,
+                "ts": at,
+                "dur": micros,
+                "args": {"problem": node.problem, "flops": node.flops, "bytes": node.bytes},
+            }
+        )
+        at += micros
+    path.write_text(json.dumps({"traceEvents": events}))
+
+
+def sample(spec, batch: int, length: int, rng) -> np.ndarray:
+    """Random data for a model's input or output; sizes that it leaves open become `length`."""
+    shape = [batch, *(length if d is None else d for d in spec.shape[1:])]
+    if "int" in spec.dtype:
+        return rng.integers(0, 2, shape).astype(spec.dtype)
+    return rng.standard_normal(shape).astype(spec.dtype)
+
+
+def _targets(model, batch, length, rng):
+    """Targets that the model's loss takes: classes for a sparse one, else numbers in (0, 1)."""
+    if len(model.outputs) != 1:
+        raise SystemExit("profile --fit: a model of one output is needed")
+    y = sample(model.outputs[0], batch, length, rng)
+    name = getattr(model.loss, "name", None) or str(model.loss)
+    if "sparse" in name.lower():
+        return np.zeros(y.shape[:-1], "int32")
+    return np.abs(y) / (1 + np.abs(y))
+
+
 def main(argv: list[str]) -> int:
-    """Loads a saved model, predicts on random data and prints the table."""
-    parser = argparse.ArgumentParser(prog="keras_native profile", description=__doc__)
+    """Loads a saved model, runs it on random data and prints the table."""
+    parser = argparse.ArgumentParser(
+        prog="keras_native profile",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("model", help="a .keras file")
+    parser.add_argument("--fit", action="store_true", help="a training step, not a prediction")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument(
         "--length", type=int, default=64, help="for sizes that the model leaves open"
     )
     parser.add_argument("--top", type=int, default=25)
+    parser.add_argument("--trace", metavar="FILE", type=pathlib.Path, help="for Perfetto")
     args = parser.parse_args(argv)
 
+    import keras_native  # noqa: F401, I001  (before Keras, so that the backend is there)
     import keras
-
-    import keras_native  # noqa: F401  (before Keras, so that the backend is there)
 
     model = keras.saving.load_model(args.model)
     rng = np.random.default_rng(0)
-
-    def sample(spec):
-        shape = [args.batch, *(args.length if d is None else d for d in spec.shape[1:])]
-        if "int" in spec.dtype:
-            return rng.integers(0, 2, shape).astype(spec.dtype)
-        return rng.standard_normal(shape).astype(spec.dtype)
-
-    x = [sample(spec) for spec in model.inputs]
+    x = [sample(spec, args.batch, args.length, rng) for spec in model.inputs]
     x = x[0] if len(x) == 1 else x
-    model.predict_on_batch(x)
-    print(f"{args.model}: predict on {args.batch}, {_core.isa()}, {_core.threads()} threads")
-    print(table(profile_step(model.predict_function.step, (x,)), args.top))
+    if args.fit:
+        if not model.compiled:
+            model.compile("adam", "mse")
+        y = _targets(model, args.batch, args.length, rng)
+        model.train_on_batch(x, y)
+        step, data = model.train_function.step, (x, y, None)
+    else:
+        model.predict_on_batch(x)
+        step, data = model.predict_function.step, (x,)
+    what = "a training step" if args.fit else "predict"
+    print(f"{args.model}: {what} on {args.batch}, {_core.isa()}, {_core.threads()} threads")
+    nodes = profile_step(step, data)
+    print(table(nodes, args.top, _core.measure_peak()))
+    if args.trace:
+        write_trace(nodes, args.trace)
+        print(f"wrote {args.trace}, for Perfetto")
     return 0
