@@ -4,6 +4,7 @@ import argparse
 import os
 import pathlib
 import platform
+import re
 from importlib import metadata
 
 import keras_native
@@ -44,14 +45,16 @@ def collect() -> dict[str, str]:
 
 
 def processor() -> str:
-    """The processor's name as its maker writes it."""
+    """The processor's name as its maker writes it, with family and model, which tell it apart."""
     try:
-        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
+        text = pathlib.Path("/proc/cpuinfo").read_text().split("\n\n")[0]
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        text = ""
+    fields = dict(re.findall(r"^([\w ]+?)\s*: (.+)$", text, re.MULTILINE))
+    if "model name" not in fields:
+        return platform.processor() or platform.machine()
+    numbers = f"family {fields.get('cpu family', '?')}, model {fields.get('model', '?')}"
+    return f"{fields['model name'].strip()} ({numbers})"
 
 
 def _version(*names: str) -> str:
