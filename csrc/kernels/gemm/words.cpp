@@ -1,0 +1,308 @@
+// Blocking, the grid of tasks and the choice of a path for products of words. No vector code here.
+#include "kernels/gemm/words.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "runtime/pool.h"
+
+namespace native::gemm {
+namespace {
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+// An equal share of `total` in pieces of at most about `most`, a multiple of `unit`.
+int64_t even_share(int64_t total, int64_t most, int64_t unit) {
+  if (total <= most) return total;
+  return round_up(ceil_div(total, ceil_div(total, most)), unit);
+}
+
+// Words multiplied that are worth a task, and those of a task where there are enough of them.
+constexpr double kTaskWork = 0.75e6, kLargeTaskWork = 6e6, kSmallTaskWork = 5e5;
+// Enough tasks that 16 threads finish together.
+constexpr double kMostTasks = 16;
+// Rows and columns of a task: packing A costs one part in so many columns, packing B in so many rows.
+constexpr int64_t kTaskSide = 512;
+// Up to so many rows times contiguous columns are dot products.
+constexpr int64_t kDotRows = 8;
+// Up to so many rows a task takes all of them, and so B is read once.
+constexpr int64_t kColumnRows = 192;
+// Up to so many rows reading B is what takes the time: wide tasks walk along its pages.
+constexpr int64_t kDirectRows = 48, kStreamColumns = 512;
+// Bytes of a matrix that are a task where one row or column multiplies it.
+constexpr double kVectorBytes = 262144;
+
+// Rows a multiple of a page apart fall into one cache set.
+constexpr int64_t kPage = 4096;
+
+}  // namespace
+
+// Where a task keeps what it packs.
+struct WordPlan::Memory {
+  uint32_t* panel;
+  char* a;
+  int64_t a_row, a_word, sliver;
+  int32_t* start;
+  char* sums;
+  float* bias;
+  size_t bytes;
+};
+
+WordPlan::WordPlan(const WordKernels& kernels, const Problem& problem) : kernels_(kernels), p_(problem) {
+  element_ = 4 / kernels.terms;
+  out_element_ = p_.out_bf16 ? 2 : 4;
+  swaps_ = p_.n == 1 && p_.m > 1;
+  if (swaps_) {
+    std::swap(p_.m, p_.n);
+    std::swap(p_.index_a, p_.index_b);
+    p_.transpose_b = !p_.transpose_a;
+  }
+  // A vector has no direction.
+  if (p_.m == 1) p_.transpose_a = false;
+  if (p_.n == 1) p_.transpose_b = true;
+  dots_ = p_.transpose_b && p_.m <= kDotRows;
+  choose_grid();
+  split_terms_ = splits_ > 1 ? round_up(ceil_div(p_.k, splits_), 64) : p_.k;
+  depth_ = dots_ ? p_.k : even_share(split_terms_, kernels.kc, 64);
+  const bool scattered = p_.m > kDotRows && p_.k * element_ % kPage == 0 && task_n_ > 2 * kernels.nr;
+  copies_a_ = p_.transpose_a || (!dots_ && (p_.k % kernels.terms != 0 || scattered));
+  defers_ = dots_ || swaps_ || splits_ > 1 || (p_.activation != Activation::None && p_.activation != Activation::Relu);
+  sums_ = p_.out_bf16 && splits_ == 1 && (defers_ || p_.k > depth_);
+  task_bytes_ = memory(nullptr).bytes;
+}
+
+void WordPlan::choose_grid() {
+  const double work =
+      static_cast<double>(p_.m) * static_cast<double>(p_.n) * static_cast<double>(ceil_div(p_.k, kernels_.terms));
+  const double all = work * static_cast<double>(p_.batch);
+  const double wanted = std::clamp(all / kLargeTaskWork, std::clamp(all / kTaskWork, 1.0, 4.0), kMostTasks) /
+                        static_cast<double>(p_.batch);
+  task_m_ = p_.m;
+  task_n_ = p_.n;
+  if (dots_ || p_.m == 1) {
+    const double bytes = static_cast<double>(p_.n) * static_cast<double>(p_.k * element_);
+    const double tasks = std::clamp(bytes / kVectorBytes, 1.0, 2 * kMostTasks);
+    const int64_t share = round_up(static_cast<int64_t>(static_cast<double>(p_.n) / tasks), 32);
+    task_n_ = std::min(p_.n, dots_ ? share : std::max(round_up(share, kernels_.nr), kStreamColumns));
+    return;
+  }
+  if (p_.m > kColumnRows) task_m_ = even_share(p_.m, kTaskSide, kernels_.mr);
+  task_n_ = even_share(p_.n, kTaskSide, kernels_.nr);
+  auto tasks = [&] { return static_cast<double>(ceil_div(p_.m, task_m_) * ceil_div(p_.n, task_n_)); };
+  const int64_t narrow =
+      !p_.transpose_b && p_.m <= kDirectRows ? kStreamColumns / 2 : (p_.transpose_a ? 8 : 4) * kernels_.nr;
+  const int64_t low = p_.m <= kColumnRows ? p_.m : 8 * kernels_.mr;
+  while (tasks() < 0.75 * wanted && (task_n_ > narrow || task_m_ > low)) {
+    // The longer side is cut: a square tile needs the least of A and B.
+    if (task_n_ > narrow && (task_n_ >= task_m_ || task_m_ <= low))
+      task_n_ = round_up(task_n_ / 2, kernels_.nr);
+    else
+      task_m_ = round_up(task_m_ / 2, kernels_.mr);
+  }
+  if (tasks() == 1) group_ = std::max<int64_t>(1, static_cast<int64_t>(kSmallTaskWork / work));
+  if (p_.batch == 1 && wanted >= 2 * tasks() && p_.k >= 2 * kernels_.kc) {
+    const int64_t most = std::min(static_cast<int64_t>(wanted / tasks()), p_.k / kernels_.kc);
+    splits_ = ceil_div(p_.k, round_up(ceil_div(p_.k, most), 64));
+  }
+}
+
+size_t WordPlan::scratch_size() const {
+  return splits_ > 1 ? 4 * static_cast<size_t>(splits_ * p_.m * p_.n + p_.n) : 0;
+}
+
+WordPlan::Tile WordPlan::tile(int64_t task) const {
+  const int64_t across = ceil_div(p_.n, task_n_), down = ceil_div(p_.m, task_m_);
+  Tile t{};
+  t.column = task % across * task_n_;
+  t.row = task / across % down * task_m_;
+  t.split = task / (across * down) % splits_;
+  t.product = task / (across * down * splits_);
+  t.first = t.split * split_terms_;
+  t.rows = std::min(task_m_, p_.m - t.row);
+  t.columns = std::min(task_n_, p_.n - t.column);
+  t.terms = std::min(split_terms_, p_.k - t.first);
+  return t;
+}
+
+WordPlan::Memory WordPlan::memory(char* base) const {
+  Memory memory{};
+  const int64_t words = ceil_div(depth_, kernels_.terms), mr = kernels_.mr;
+  auto take = [&](int64_t bytes) {
+    const size_t at = memory.bytes;
+    memory.bytes += static_cast<size_t>(round_up(bytes, 64));
+    return base ? base + at : nullptr;
+  };
+  if (!dots_) memory.panel = reinterpret_cast<uint32_t*>(take(4 * words * kernels_.nr));
+  if (kernels_.row_start) memory.start = reinterpret_cast<int32_t*>(take(4 * task_m_));
+  if (copies_a_ && p_.transpose_a && !dots_) {
+    memory.a_row = 4;
+    memory.a_word = 4 * mr;
+    memory.sliver = round_up(4 * words * mr, 64) + 64;
+    memory.a = take(ceil_div(task_m_, mr) * memory.sliver);
+  } else if (copies_a_) {
+    memory.a_row = round_up(4 * words, 64) + 64;
+    memory.a_word = 4;
+    memory.sliver = mr * memory.a_row;
+    memory.a = take(task_m_ * memory.a_row);
+  }
+  if (sums_) memory.sums = take(4 * task_m_ * task_n_);
+  if (defers_) memory.bias = reinterpret_cast<float*>(take(4 * task_n_));
+  return memory;
+}
+
+void WordPlan::run(const void* a, const void* b, void* c, const uint16_t* bias, void* scratch) const {
+  if (swaps_) std::swap(a, b);
+  const int64_t each = ceil_div(p_.n, task_n_) * ceil_div(p_.m, task_m_) * splits_, all = each * p_.batch;
+  char* const partial = static_cast<char*>(scratch);
+  pool::parallel_for(ceil_div(all, group_), [&](int64_t group) {
+    for (int64_t task = group * group_; task < std::min(all, (group + 1) * group_); ++task)
+      run_tile(tile(task), static_cast<const char*>(a), static_cast<const char*>(b), static_cast<char*>(c), bias,
+               partial);
+  });
+  if (splits_ == 1) return;
+  float* const wide = bias ? reinterpret_cast<float*>(partial + 4 * splits_ * p_.m * p_.n) : nullptr;
+  if (bias) gemm_vector_table().widen_bf16(bias, wide, p_.n);
+  add_splits(partial, static_cast<char*>(c), wide);
+}
+
+void WordPlan::run_tile(const Tile& t, const char* a, const char* b, char* c, const uint16_t* bias,
+                        char* partial) const {
+  a += (p_.index_a ? p_.index_a[t.product] : t.product) * p_.m * p_.k * element_;
+  b += (p_.index_b ? p_.index_b[t.product] : t.product) * p_.k * p_.n * element_;
+  const int64_t at = t.row * p_.n + t.column;
+  c += (t.product * p_.m * p_.n + at) * out_element_;
+  if (bias && !swaps_) bias += t.column;
+  const Memory memory = this->memory(static_cast<char*>(pool::thread_scratch(task_bytes_)));
+  char* const sum = splits_ > 1 ? partial + 4 * (t.split * p_.m * p_.n + at) : sums_ ? memory.sums : c;
+  const int64_t sum_row = sums_ ? task_n_ : p_.n;
+  if (dots_) {
+    run_dots(t, a, b, memory, sum, sum_row);
+  } else {
+    WordBlock block{};
+    block.sum = sum;
+    block.sum_row = sum_row;
+    if (!defers_) {
+      block.out = c;
+      block.out_row = p_.n;
+      block.out_bf16 = p_.out_bf16;
+      block.relu = p_.activation == Activation::Relu;
+      block.bias = bias;
+    }
+    run_blocks(t, a, b, memory, block);
+  }
+  if (!defers_ || splits_ > 1) return;
+  if (bias) gemm_vector_table().widen_bf16(bias, memory.bias, swaps_ ? 1 : t.columns);
+  finish(t.rows, t.columns, sum, sum_row, c, bias ? memory.bias : nullptr);
+}
+
+void WordPlan::run_dots(const Tile& t, const char* a, const char* b, const Memory& memory, void* sum,
+                        int64_t sum_row) const {
+  const int64_t row = p_.k * element_;
+  int64_t a_row = row;
+  if (copies_a_) {
+    a_row = memory.a_row;
+    for (int64_t p = 0; p < p_.k; ++p)
+      for (int64_t i = 0; i < p_.m; ++i, a += element_)
+        std::memcpy(memory.a + i * a_row + p * element_, a, static_cast<size_t>(element_));
+    a = memory.a;
+  }
+  if (kernels_.row_start) kernels_.row_start(p_.m, p_.k, a, a_row, 1, memory.start);
+  kernels_.dots(p_.m, t.columns, p_.k, a, a_row, b + t.column * row, row, memory.start, sum, sum_row);
+}
+
+// Ranges of k one after another, and in each range panels of B.
+void WordPlan::run_blocks(const Tile& t, const char* a, const char* b, const Memory& memory, WordBlock block) const {
+  const WordBlock whole = block;
+  const int64_t b_column = p_.transpose_b ? p_.k * element_ : element_;
+  const int64_t b_row = p_.transpose_b ? element_ : p_.n * element_;
+  const int64_t a_column = p_.transpose_a ? p_.m * element_ : element_;
+  a += t.row * (p_.transpose_a ? element_ : p_.k * element_) + t.first * a_column;
+  b += t.column * b_column + t.first * b_row;
+  block.m = t.rows;
+  block.panel = memory.panel;
+  block.b_row = b_row;
+  for (int64_t done = 0; done < t.terms; done += depth_) {
+    block.k = std::min(depth_, t.terms - done);
+    block.accumulate = done > 0;
+    place_a(a + done * a_column, memory, block);
+    for (int64_t j = 0; j < t.columns; j += kernels_.nr) {
+      block.n = std::min<int64_t>(kernels_.nr, t.columns - j);
+      const char* const columns = b + done * b_row + j * b_column;
+      if (p_.transpose_b)
+        kernels_.pack_columns(columns, b_column, block.k, block.n, memory.panel);
+      else
+        block.b = columns;
+      block.sum = static_cast<char*>(whole.sum) + 4 * j;
+      // Until the last range there are sums and no result.
+      block.out = whole.out && done + depth_ >= t.terms ? static_cast<char*>(whole.out) + j * out_element_ : nullptr;
+      block.bias = whole.bias ? whole.bias + j : nullptr;
+      kernels_.block(block);
+    }
+  }
+}
+
+// Says in `block` where A's words are: where A lies, or where they are now copied to.
+void WordPlan::place_a(const char* a, const Memory& memory, WordBlock& block) const {
+  const int64_t row = p_.transpose_a ? element_ : p_.k * element_, column = p_.transpose_a ? p_.m * element_ : element_;
+  if (kernels_.row_start) {
+    kernels_.row_start(block.m, block.k, a, row, column, memory.start);
+    block.start = memory.start;
+  }
+  if (!copies_a_) {
+    block.a = a;
+    block.a_row = row;
+    block.a_word = 4;
+    block.sliver = kernels_.mr * row;
+    return;
+  }
+  block.a = memory.a;
+  block.a_row = memory.a_row;
+  block.a_word = memory.a_word;
+  block.sliver = memory.sliver;
+  if (p_.transpose_a) return kernels_.pack_slivers(a, column, block.k, block.m, memory.a, memory.sliver);
+  const auto bytes = static_cast<size_t>(block.k * element_);
+  for (int64_t i = 0; i < block.m; ++i) {
+    char* const to = memory.a + i * memory.a_row;
+    std::memcpy(to, a + i * row, bytes);
+    std::memset(to + bytes, 0, 4);
+  }
+}
+
+// Partial sums of fixed ranges of k, added in their order.
+void WordPlan::add_splits(char* partial, char* c, const float* bias) const {
+  const int64_t rows = std::max<int64_t>(1, 32768 / (p_.n * splits_)), size = p_.m * p_.n;
+  pool::parallel_for(ceil_div(p_.m, rows), [&](int64_t task) {
+    const int64_t row = task * rows, count = std::min(rows, p_.m - row), total = count * p_.n;
+    char* const first = partial + 4 * row * p_.n;
+    auto add = [&](auto* sum) {
+      for (int64_t s = 1; s < splits_; ++s)
+        for (int64_t e = 0; e < total; ++e) sum[e] += sum[s * size + e];
+    };
+    // Unsigned, as integers wrap.
+    if (kernels_.row_start)
+      add(reinterpret_cast<uint32_t*>(first));
+    else
+      add(reinterpret_cast<float*>(first));
+    finish(count, p_.n, first, p_.n, c + row * p_.n * out_element_, bias);
+  });
+}
+
+// Bias and activation over sums, in place, then their way into C.
+void WordPlan::finish(int64_t rows, int64_t columns, char* sum, int64_t sum_row, char* c, const float* bias) const {
+  if (bias || p_.activation != Activation::None) {
+    const Epilogue<float> epilogue{bias, p_.activation};
+    if (swaps_)
+      gemm_table().f32.finish(columns, 1, reinterpret_cast<float*>(sum), 1, epilogue);
+    else
+      gemm_table().f32.finish(rows, columns, reinterpret_cast<float*>(sum), sum_row, epilogue);
+  }
+  if (sum == c) return;
+  for (int64_t i = 0; i < rows; ++i, sum += 4 * sum_row, c += p_.n * out_element_)
+    if (p_.out_bf16)
+      gemm_vector_table().narrow_bf16(reinterpret_cast<const float*>(sum), reinterpret_cast<uint16_t*>(c), columns);
+    else
+      std::memcpy(c, sum, static_cast<size_t>(4 * columns));
+}
+
+}  // namespace native::gemm
