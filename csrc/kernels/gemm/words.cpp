@@ -38,11 +38,10 @@ constexpr int64_t kPage = 4096;
 
 }  // namespace
 
-// Where a task keeps what it packs.
+// Where a task keeps what is its own.
 struct WordPlan::Memory {
   uint32_t* panel;
   char* a;
-  int64_t a_row, a_word, sliver;
   int32_t* start;
   char* sums;
   float* bias;
@@ -65,10 +64,23 @@ WordPlan::WordPlan(const WordKernels& kernels, const Problem& problem) : kernels
   choose_grid();
   split_terms_ = splits_ > 1 ? round_up(ceil_div(p_.k, splits_), 64) : p_.k;
   depth_ = dots_ ? p_.k : even_share(split_terms_, kernels.kc, 64);
-  const bool scattered = p_.m > kDotRows && p_.k * element_ % kPage == 0 && task_n_ > 2 * kernels.nr;
-  copies_a_ = p_.transpose_a || (!dots_ && (p_.k % kernels.terms != 0 || scattered));
+  const bool scattered = p_.m > 2 && p_.k * element_ % kPage == 0 && task_n_ > 2 * kernels.nr;
+  copies_a_ = p_.transpose_a || scattered || (!dots_ && p_.k % kernels.terms != 0);
   defers_ = dots_ || swaps_ || splits_ > 1 || (p_.activation != Activation::None && p_.activation != Activation::Relu);
   sums_ = p_.out_bf16 && splits_ == 1 && (defers_ || p_.k > depth_);
+  shares_a_ = copies_a_ && p_.batch == 1 && task_n_ < p_.n;
+  shares_b_ = p_.transpose_b && !dots_ && p_.batch == 1 && task_m_ < p_.m;
+  const int64_t words = ceil_div(shares_a_ ? p_.k : depth_, kernels.terms);
+  words_by_column_ = p_.transpose_a && !dots_;
+  if (words_by_column_) {
+    a_row_ = 4;
+    a_word_ = round_up(4 * task_m_, 64) + 320;
+    a_bytes_ = words * a_word_;
+  } else {
+    a_row_ = copies_a_ ? round_up(4 * words, 64) + 64 : p_.k * element_;
+    a_word_ = 4;
+    a_bytes_ = task_m_ * a_row_;
+  }
   task_bytes_ = memory(nullptr).bytes;
 }
 
@@ -107,9 +119,14 @@ void WordPlan::choose_grid() {
   }
 }
 
+// A's words for all tasks, panels of B for all tasks, partial sums, bias.
 size_t WordPlan::scratch_size() const {
-  return splits_ > 1 ? 4 * static_cast<size_t>(splits_ * p_.m * p_.n + p_.n) : 0;
+  const int64_t sums = splits_ > 1 ? 4 * (splits_ * p_.m * p_.n + p_.n) : 0;
+  return static_cast<size_t>(shared_a_bytes() + shared_b_bytes() + sums);
 }
+int64_t WordPlan::shared_a_bytes() const { return shares_a_ ? round_up(ceil_div(p_.m, task_m_) * a_bytes_, 64) : 0; }
+int64_t WordPlan::panel_bytes(int64_t terms) const { return 4 * kernels_.nr * ceil_div(terms, kernels_.terms); }
+int64_t WordPlan::shared_b_bytes() const { return shares_b_ ? ceil_div(p_.n, kernels_.nr) * panel_bytes(p_.k) : 0; }
 
 WordPlan::Tile WordPlan::tile(int64_t task) const {
   const int64_t across = ceil_div(p_.n, task_n_), down = ceil_div(p_.m, task_m_);
@@ -127,25 +144,14 @@ WordPlan::Tile WordPlan::tile(int64_t task) const {
 
 WordPlan::Memory WordPlan::memory(char* base) const {
   Memory memory{};
-  const int64_t words = ceil_div(depth_, kernels_.terms), mr = kernels_.mr;
   auto take = [&](int64_t bytes) {
     const size_t at = memory.bytes;
     memory.bytes += static_cast<size_t>(round_up(bytes, 64));
     return base ? base + at : nullptr;
   };
-  if (!dots_) memory.panel = reinterpret_cast<uint32_t*>(take(4 * words * kernels_.nr));
+  if (!dots_ && !shares_b_) memory.panel = reinterpret_cast<uint32_t*>(take(panel_bytes(depth_)));
   if (kernels_.row_start) memory.start = reinterpret_cast<int32_t*>(take(4 * task_m_));
-  if (copies_a_ && p_.transpose_a && !dots_) {
-    memory.a_row = 4;
-    memory.a_word = 4 * mr;
-    memory.sliver = round_up(4 * words * mr, 64) + 64;
-    memory.a = take(ceil_div(task_m_, mr) * memory.sliver);
-  } else if (copies_a_) {
-    memory.a_row = round_up(4 * words, 64) + 64;
-    memory.a_word = 4;
-    memory.sliver = mr * memory.a_row;
-    memory.a = take(task_m_ * memory.a_row);
-  }
+  if (copies_a_ && !shares_a_) memory.a = take(a_bytes_);
   if (sums_) memory.sums = take(4 * task_m_ * task_n_);
   if (defers_) memory.bias = reinterpret_cast<float*>(take(4 * task_n_));
   return memory;
@@ -153,31 +159,66 @@ WordPlan::Memory WordPlan::memory(char* base) const {
 
 void WordPlan::run(const void* a, const void* b, void* c, const uint16_t* bias, void* scratch) const {
   if (swaps_) std::swap(a, b);
+  const Operands operands{static_cast<const char*>(a), static_cast<const char*>(b), static_cast<char*>(c), bias,
+                          static_cast<char*>(scratch)};
+  if (shares_a_) share_a(operands);
+  if (shares_b_) share_b(operands);
   const int64_t each = ceil_div(p_.n, task_n_) * ceil_div(p_.m, task_m_) * splits_, all = each * p_.batch;
-  char* const partial = static_cast<char*>(scratch);
   pool::parallel_for(ceil_div(all, group_), [&](int64_t group) {
     for (int64_t task = group * group_; task < std::min(all, (group + 1) * group_); ++task)
-      run_tile(tile(task), static_cast<const char*>(a), static_cast<const char*>(b), static_cast<char*>(c), bias,
-               partial);
+      run_tile(tile(task), operands);
   });
-  if (splits_ == 1) return;
-  float* const wide = bias ? reinterpret_cast<float*>(partial + 4 * splits_ * p_.m * p_.n) : nullptr;
-  if (bias) gemm_vector_table().widen_bf16(bias, wide, p_.n);
-  add_splits(partial, static_cast<char*>(c), wide);
+  if (splits_ > 1) add_splits(operands);
 }
 
-void WordPlan::run_tile(const Tile& t, const char* a, const char* b, char* c, const uint16_t* bias,
-                        char* partial) const {
-  a += (p_.index_a ? p_.index_a[t.product] : t.product) * p_.m * p_.k * element_;
-  b += (p_.index_b ? p_.index_b[t.product] : t.product) * p_.k * p_.n * element_;
+void WordPlan::share_a(const Operands& operands) const {
+  const int64_t ranges = ceil_div(p_.k, depth_);
+  pool::parallel_for(ceil_div(p_.m, task_m_) * ranges, [&](int64_t task) {
+    const int64_t block = task / ranges, row = block * task_m_, first = task % ranges * depth_;
+    copy_a(at_a(operands.a, row, first), std::min(task_m_, p_.m - row), std::min(depth_, p_.k - first),
+           operands.scratch + block * a_bytes_ + first / kernels_.terms * a_word_);
+  });
+}
+
+void WordPlan::share_b(const Operands& operands) const {
+  char* const panels = operands.scratch + shared_a_bytes();
+  const int64_t ranges = ceil_div(p_.k, depth_), column = p_.k * element_, bytes = panel_bytes(p_.k);
+  pool::parallel_for(ceil_div(p_.n, kernels_.nr) * ranges, [&](int64_t task) {
+    const int64_t panel = task / ranges, first = task % ranges * depth_, j = panel * kernels_.nr;
+    kernels_.pack_columns(operands.b + j * column + first * element_, column, std::min(depth_, p_.k - first),
+                          std::min<int64_t>(kernels_.nr, p_.n - j),
+                          reinterpret_cast<uint32_t*>(panels + panel * bytes + panel_bytes(first)));
+  });
+}
+
+const char* WordPlan::at_a(const char* a, int64_t row, int64_t term) const {
+  return a + (p_.transpose_a ? term * p_.m + row : row * p_.k + term) * element_;
+}
+
+// Words of A, its terms completed with zeros.
+void WordPlan::copy_a(const char* a, int64_t rows, int64_t terms, char* out) const {
+  if (words_by_column_) return kernels_.pack_rows(a, p_.m * element_, terms, rows, out, a_word_);
+  for (int64_t i = 0; i < rows; ++i, out += a_row_) {
+    if (p_.transpose_a)
+      for (int64_t p = 0; p < terms; ++p) std::copy_n(at_a(a, i, p), element_, out + p * element_);
+    else
+      std::memcpy(out, at_a(a, i, 0), static_cast<size_t>(terms * element_));
+    if (terms % kernels_.terms != 0) std::memset(out + terms * element_, 0, 3);
+  }
+}
+
+void WordPlan::run_tile(const Tile& t, Operands operands) const {
+  operands.a += (p_.index_a ? p_.index_a[t.product] : t.product) * p_.m * p_.k * element_;
+  operands.b += (p_.index_b ? p_.index_b[t.product] : t.product) * p_.k * p_.n * element_;
   const int64_t at = t.row * p_.n + t.column;
-  c += (t.product * p_.m * p_.n + at) * out_element_;
-  if (bias && !swaps_) bias += t.column;
+  char* const c = operands.c + (t.product * p_.m * p_.n + at) * out_element_;
+  const uint16_t* const bias = operands.bias && !swaps_ ? operands.bias + t.column : operands.bias;
   const Memory memory = this->memory(static_cast<char*>(pool::thread_scratch(task_bytes_)));
-  char* const sum = splits_ > 1 ? partial + 4 * (t.split * p_.m * p_.n + at) : sums_ ? memory.sums : c;
+  char* sum = sums_ ? memory.sums : c;
+  if (splits_ > 1) sum = partial_sums(operands) + 4 * (t.split * p_.m * p_.n + at);
   const int64_t sum_row = sums_ ? task_n_ : p_.n;
   if (dots_) {
-    run_dots(t, a, b, memory, sum, sum_row);
+    run_dots(t, operands, memory, sum, sum_row);
   } else {
     WordBlock block{};
     block.sum = sum;
@@ -189,50 +230,61 @@ void WordPlan::run_tile(const Tile& t, const char* a, const char* b, char* c, co
       block.relu = p_.activation == Activation::Relu;
       block.bias = bias;
     }
-    run_blocks(t, a, b, memory, block);
+    run_blocks(t, operands, memory, block);
   }
   if (!defers_ || splits_ > 1) return;
   if (bias) gemm_vector_table().widen_bf16(bias, memory.bias, swaps_ ? 1 : t.columns);
   finish(t.rows, t.columns, sum, sum_row, c, bias ? memory.bias : nullptr);
 }
 
-void WordPlan::run_dots(const Tile& t, const char* a, const char* b, const Memory& memory, void* sum,
-                        int64_t sum_row) const {
-  const int64_t row = p_.k * element_;
-  int64_t a_row = row;
-  if (copies_a_) {
-    a_row = memory.a_row;
-    for (int64_t p = 0; p < p_.k; ++p)
-      for (int64_t i = 0; i < p_.m; ++i, a += element_)
-        std::memcpy(memory.a + i * a_row + p * element_, a, static_cast<size_t>(element_));
-    a = memory.a;
+// The words of A for a range of k that begins at `first`: where they lie, or copied now.
+const char* WordPlan::place_a(const Tile& t, const Operands& operands, int64_t first, int64_t terms,
+                              const Memory& memory) const {
+  const char* const a = at_a(operands.a, t.row, first);
+  if (kernels_.row_start) {
+    const int64_t row = p_.transpose_a ? element_ : p_.k * element_,
+                  column = p_.transpose_a ? p_.m * element_ : element_;
+    kernels_.row_start(t.rows, terms, a, row, column, memory.start);
   }
-  if (kernels_.row_start) kernels_.row_start(p_.m, p_.k, a, a_row, 1, memory.start);
-  kernels_.dots(p_.m, t.columns, p_.k, a, a_row, b + t.column * row, row, memory.start, sum, sum_row);
+  if (!copies_a_) return a;
+  if (shares_a_) return operands.scratch + t.row / task_m_ * a_bytes_ + first / kernels_.terms * a_word_;
+  copy_a(a, t.rows, terms, memory.a);
+  return memory.a;
+}
+
+void WordPlan::run_dots(const Tile& t, const Operands& operands, const Memory& memory, void* sum,
+                        int64_t sum_row) const {
+  const char* const a = place_a(t, operands, 0, p_.k, memory);
+  const int64_t column = p_.k * element_;
+  kernels_.dots(t.rows, t.columns, p_.k, a, a_row_, operands.b + t.column * column, column, memory.start, sum, sum_row);
 }
 
 // Ranges of k one after another, and in each range panels of B.
-void WordPlan::run_blocks(const Tile& t, const char* a, const char* b, const Memory& memory, WordBlock block) const {
+void WordPlan::run_blocks(const Tile& t, const Operands& operands, const Memory& memory, WordBlock block) const {
   const WordBlock whole = block;
   const int64_t b_column = p_.transpose_b ? p_.k * element_ : element_;
   const int64_t b_row = p_.transpose_b ? element_ : p_.n * element_;
-  const int64_t a_column = p_.transpose_a ? p_.m * element_ : element_;
-  a += t.row * (p_.transpose_a ? element_ : p_.k * element_) + t.first * a_column;
-  b += t.column * b_column + t.first * b_row;
   block.m = t.rows;
-  block.panel = memory.panel;
+  block.a_row = a_row_;
+  block.a_word = a_word_;
   block.b_row = b_row;
+  block.start = memory.start;
+  block.panel = memory.panel;
   for (int64_t done = 0; done < t.terms; done += depth_) {
+    const int64_t first = t.first + done;
     block.k = std::min(depth_, t.terms - done);
     block.accumulate = done > 0;
-    place_a(a + done * a_column, memory, block);
+    block.a = place_a(t, operands, first, block.k, memory);
     for (int64_t j = 0; j < t.columns; j += kernels_.nr) {
+      const char* const b = operands.b + first * b_row + (t.column + j) * b_column;
       block.n = std::min<int64_t>(kernels_.nr, t.columns - j);
-      const char* const columns = b + done * b_row + j * b_column;
-      if (p_.transpose_b)
-        kernels_.pack_columns(columns, b_column, block.k, block.n, memory.panel);
+      if (shares_b_)
+        block.panel = reinterpret_cast<uint32_t*>(operands.scratch + shared_a_bytes() + panel_bytes(first) +
+                                                  (t.column + j) / kernels_.nr * panel_bytes(p_.k));
+      else if (p_.transpose_b)
+        kernels_.pack_columns(b, b_column, block.k, block.n, memory.panel);
       else
-        block.b = columns;
+        block.b = b;
       block.sum = static_cast<char*>(whole.sum) + 4 * j;
       // Until the last range there are sums and no result.
       block.out = whole.out && done + depth_ >= t.terms ? static_cast<char*>(whole.out) + j * out_element_ : nullptr;
@@ -242,36 +294,16 @@ void WordPlan::run_blocks(const Tile& t, const char* a, const char* b, const Mem
   }
 }
 
-// Says in `block` where A's words are: where A lies, or where they are now copied to.
-void WordPlan::place_a(const char* a, const Memory& memory, WordBlock& block) const {
-  const int64_t row = p_.transpose_a ? element_ : p_.k * element_, column = p_.transpose_a ? p_.m * element_ : element_;
-  if (kernels_.row_start) {
-    kernels_.row_start(block.m, block.k, a, row, column, memory.start);
-    block.start = memory.start;
-  }
-  if (!copies_a_) {
-    block.a = a;
-    block.a_row = row;
-    block.a_word = 4;
-    block.sliver = kernels_.mr * row;
-    return;
-  }
-  block.a = memory.a;
-  block.a_row = memory.a_row;
-  block.a_word = memory.a_word;
-  block.sliver = memory.sliver;
-  if (p_.transpose_a) return kernels_.pack_slivers(a, column, block.k, block.m, memory.a, memory.sliver);
-  const auto bytes = static_cast<size_t>(block.k * element_);
-  for (int64_t i = 0; i < block.m; ++i) {
-    char* const to = memory.a + i * memory.a_row;
-    std::memcpy(to, a + i * row, bytes);
-    std::memset(to + bytes, 0, 4);
-  }
+char* WordPlan::partial_sums(const Operands& operands) const {
+  return operands.scratch + shared_a_bytes() + shared_b_bytes();
 }
 
 // Partial sums of fixed ranges of k, added in their order.
-void WordPlan::add_splits(char* partial, char* c, const float* bias) const {
+void WordPlan::add_splits(const Operands& operands) const {
   const int64_t rows = std::max<int64_t>(1, 32768 / (p_.n * splits_)), size = p_.m * p_.n;
+  char* const partial = partial_sums(operands);
+  float* const bias = operands.bias ? reinterpret_cast<float*>(partial + 4 * splits_ * size) : nullptr;
+  if (bias) gemm_vector_table().widen_bf16(operands.bias, bias, p_.n);
   pool::parallel_for(ceil_div(p_.m, rows), [&](int64_t task) {
     const int64_t row = task * rows, count = std::min(rows, p_.m - row), total = count * p_.n;
     char* const first = partial + 4 * row * p_.n;
@@ -284,7 +316,7 @@ void WordPlan::add_splits(char* partial, char* c, const float* bias) const {
       add(reinterpret_cast<uint32_t*>(first));
     else
       add(reinterpret_cast<float*>(first));
-    finish(count, p_.n, first, p_.n, c + row * p_.n * out_element_, bias);
+    finish(count, p_.n, first, p_.n, operands.c + row * p_.n * out_element_, bias);
   });
 }
 

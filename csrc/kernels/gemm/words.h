@@ -20,9 +20,9 @@ namespace gemm {
 // Up to nr columns of B times all rows of A over one range of k. Strides are in bytes.
 struct WordBlock {
   int64_t m, n, k;  // k in elements; a word that k does not fill must be completed with zeros in A
-  // Word p of row r of sliver s (mr rows each) at a + s * sliver + r * a_row + p * a_word.
+  // Word p of row i of A at a + i * a_row + p * a_word.
   const char* a;
-  int64_t a_row, a_word, sliver;
+  int64_t a_row, a_word;
   // Row-major B where it lies, or null: then `panel` has been packed. Rows of nr words, 64-byte aligned;
   // the first sliver of a block with b fills it for those that follow.
   const char* b;
@@ -47,9 +47,9 @@ struct WordKernels {
   void (*block)(const WordBlock&);
   // Columns [0, n), n <= nr, of B into a panel; column j has k contiguous elements at b + j * b_column bytes.
   void (*pack_columns)(const char* b, int64_t b_column, int64_t k, int64_t n, uint32_t* panel);
-  // A whose columns are contiguous (column p at a + p * a_column bytes, m elements) into slivers of words
-  // [k][mr], `sliver` bytes apart, at least 64 more than the words take.
-  void (*pack_slivers)(const char* a, int64_t a_column, int64_t k, int64_t m, char* out, int64_t sliver);
+  // k rows of n elements, a_row bytes apart, into rows of words out_row bytes apart: what a transposed A lies
+  // in. Vectors are written whole, out_row a multiple of 64 with 256 bytes more than n words take.
+  void (*pack_rows)(const char* a, int64_t a_row, int64_t k, int64_t n, char* out, int64_t out_row);
   // sum[m, n] = start + A[m, k] * B[n, k]^T, k contiguous in both; m up to 8. Row strides in bytes, that of
   // `sum` in elements.
   void (*dots)(int64_t m, int64_t n, int64_t k, const char* a, int64_t a_row, const char* b, int64_t b_row,
@@ -86,25 +86,43 @@ class WordPlan {
     int64_t product, split, row, column, rows, columns;
     int64_t first, terms;  // terms [first, first + terms) of k
   };
+  struct Operands {
+    const char *a, *b;
+    char* c;
+    const uint16_t* bias;
+    char* scratch;
+  };
   struct Memory;
   void choose_grid();
   Tile tile(int64_t task) const;
   Memory memory(char* base) const;
-  void run_tile(const Tile& tile, const char* a, const char* b, char* c, const uint16_t* bias, char* partial) const;
-  void run_dots(const Tile& tile, const char* a, const char* b, const Memory& memory, void* sum, int64_t sum_row) const;
-  void run_blocks(const Tile& tile, const char* a, const char* b, const Memory& memory, WordBlock block) const;
-  void place_a(const char* a, const Memory& memory, WordBlock& block) const;
-  void add_splits(char* partial, char* c, const float* bias) const;
+  int64_t panel_bytes(int64_t terms) const;
+  int64_t shared_a_bytes() const;
+  int64_t shared_b_bytes() const;
+  char* partial_sums(const Operands& operands) const;
+  const char* at_a(const char* a, int64_t row, int64_t term) const;
+  void copy_a(const char* a, int64_t rows, int64_t terms, char* out) const;
+  void share_a(const Operands& operands) const;
+  void share_b(const Operands& operands) const;
+  const char* place_a(const Tile& tile, const Operands& operands, int64_t first, int64_t terms,
+                      const Memory& memory) const;
+  void run_tile(const Tile& tile, Operands operands) const;
+  void run_dots(const Tile& tile, const Operands& operands, const Memory& memory, void* sum, int64_t sum_row) const;
+  void run_blocks(const Tile& tile, const Operands& operands, const Memory& memory, WordBlock block) const;
+  void add_splits(const Operands& operands) const;
   void finish(int64_t rows, int64_t columns, char* sum, int64_t sum_row, char* c, const float* bias) const;
 
   const WordKernels& kernels_;
   Problem p_;
-  bool swaps_;     // one column: its product is computed as one row
-  bool dots_;      // few rows times contiguous columns
-  bool copies_a_;  // A is not read in place
-  bool defers_;    // bias and activation come after the tile
-  bool sums_;      // C cannot hold sums
+  bool swaps_;                // one column: its product is computed as one row
+  bool dots_;                 // few rows times contiguous columns
+  bool copies_a_;             // A is not read in place,
+  bool words_by_column_;      // but copied in rows of words, each word beside that of the next row of A
+  bool shares_a_, shares_b_;  // packed once for all tasks
+  bool defers_;               // bias and activation come after the tile
+  bool sums_;                 // C cannot hold sums
   int64_t element_, out_element_, task_m_, task_n_, split_terms_, depth_, splits_ = 1, group_ = 1;
+  int64_t a_row_, a_word_, a_bytes_;  // strides of A's words in place or copied; bytes of a task's copy
   size_t task_bytes_ = 0;
 };
 

@@ -36,7 +36,7 @@ struct Brain {
   static constexpr int kColumns = 32, kOut = 2;
 
   static Vector zero() { return _mm512_setzero_ps(); }
-  static Vector start(int32_t) { return zero(); }
+  static Vector start(const int32_t*, int64_t) { return zero(); }
   static Vector add(Vector a, Vector b) { return _mm512_add_ps(a, b); }
   static Vector load_sum(const float* p, __mmask16 mask) { return _mm512_maskz_loadu_ps(mask, p); }
   static void store_sum(float* p, __mmask16 mask, Vector x) { _mm512_mask_storeu_ps(p, mask, x); }
@@ -67,7 +67,7 @@ struct Int8 {
   static constexpr int kTerms = 4, kBytes = 1, kColumns = 64, kOut = 4;
 
   static Vector zero() { return _mm512_setzero_si512(); }
-  static Vector start(int32_t x) { return _mm512_set1_epi32(x); }
+  static Vector start(const int32_t* start, int64_t row) { return _mm512_set1_epi32(start[row]); }
   static Vector add(Vector a, Vector b) { return _mm512_add_epi32(a, b); }
   static Vector load_sum(const int32_t* p, __mmask16 mask) { return _mm512_maskz_loadu_epi32(mask, p); }
   static void store_sum(int32_t* p, __mmask16 mask, Vector x) { _mm512_mask_storeu_epi32(p, mask, x); }
@@ -117,21 +117,43 @@ inline void multiply(const char* a, int64_t a_row, const __m512i* words, typenam
   }
 }
 
-// Bias, ReLU (NaN stays NaN) and rounding.
-inline void write_result(const WordBlock& block, int64_t at, int column, __mmask16 mask, __m512 x) {
-  if (block.bias) {
-    const __m256i bits = _mm256_maskz_loadu_epi16(mask, block.bias + column);
-    x = _mm512_add_ps(x, _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16)));
+// Calls body(x, row, column, mask) with each vector of a tile.
+template <int R, int V, class Vector, class Body>
+inline void each(Vector (*sum)[V], int64_t columns, const Body& body) {
+#pragma GCC unroll 4
+  for (int v = 0; v < V; ++v) {
+    const __mmask16 mask = static_cast<__mmask16>(first_bits(columns - v * kLanes32, kLanes32));
+#pragma GCC unroll 8
+    for (int i = 0; i < R; ++i) body(sum[i][v], i, v * kLanes32, mask);
   }
-  if (block.relu) x = _mm512_max_ps(_mm512_setzero_ps(), x);
-  if (block.out_bf16)
-    _mm256_mask_storeu_epi16(static_cast<uint16_t*>(block.out) + at, mask,
-                             (__m256i)_mm512_cvtneps_pbh(x));  // NOLINT: a cast of registers
-  else
-    _mm512_mask_storeu_ps(static_cast<float*>(block.out) + at, mask, x);
 }
-inline void write_result(const WordBlock& block, int64_t at, int, __mmask16 mask, __m512i x) {
-  _mm512_mask_storeu_epi32(static_cast<int32_t*>(block.out) + at, mask, x);
+
+// Bias, ReLU (NaN stays NaN) and rounding.
+template <int R, int V>
+inline void write_result(const WordBlock& block, int64_t row, __m512 (*sum)[V]) {
+  const int64_t at = row * block.out_row, step = block.out_row;
+  if (block.bias)
+    each<R, V>(sum, block.n, [&](__m512& x, int, int column, __mmask16 mask) {
+      const __m512i bits = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, block.bias + column));
+      x = _mm512_add_ps(x, _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16)));
+    });
+  if (block.relu)
+    each<R, V>(sum, block.n, [](__m512& x, int, int, __mmask16) { x = _mm512_max_ps(_mm512_setzero_ps(), x); });
+  if (block.out_bf16)
+    each<R, V>(sum, block.n, [&](__m512 x, int i, int column, __mmask16 mask) {
+      _mm256_mask_storeu_epi16(static_cast<uint16_t*>(block.out) + at + i * step + column, mask,
+                               (__m256i)_mm512_cvtneps_pbh(x));  // NOLINT: a cast of registers
+    });
+  else
+    each<R, V>(sum, block.n, [&](__m512 x, int i, int column, __mmask16 mask) {
+      _mm512_mask_storeu_ps(static_cast<float*>(block.out) + at + i * step + column, mask, x);
+    });
+}
+template <int R, int V>
+inline void write_result(const WordBlock& block, int64_t row, __m512i (*sum)[V]) {
+  each<R, V>(sum, block.n, [&](__m512i x, int i, int column, __mmask16 mask) {
+    _mm512_mask_storeu_epi32(static_cast<int32_t*>(block.out) + (row + i) * block.out_row + column, mask, x);
+  });
 }
 
 // R rows from `row` on, whose words begin at `a`, by V vectors. Reads: B lies in place and is packed.
@@ -142,7 +164,7 @@ void tile(const WordBlock& block, const char* a, int64_t row) {
 #pragma GCC unroll 8
   for (int i = 0; i < R; ++i)
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) sum[i][v] = block.start ? Kind::start(block.start[row + i]) : Kind::zero();
+    for (int v = 0; v < V; ++v) sum[i][v] = Kind::start(block.start, row + i);
   const int64_t a_row = block.a_row, a_word = block.a_word;
   uint32_t* panel = block.panel;
   __m512i words[V];
@@ -180,21 +202,17 @@ void tile(const WordBlock& block, const char* a, int64_t row) {
       panel += kPanel;
     }
   }
-  Sum* const sums = static_cast<Sum*>(block.sum);
-#pragma GCC unroll 4
-  for (int v = 0; v < V; ++v) {
-    const __mmask16 mask = static_cast<__mmask16>(first_bits(block.n - v * kLanes32, kLanes32));
-#pragma GCC unroll 8
-    for (int i = 0; i < R; ++i) {
-      const int64_t at = (row + i) * block.sum_row + v * kLanes32;
-      typename Kind::Vector x = sum[i][v];
-      if (block.accumulate) x = Kind::add(x, Kind::load_sum(sums + at, mask));
-      if (block.out)
-        write_result(block, (row + i) * block.out_row + v * kLanes32, v * kLanes32, mask, x);
-      else
-        Kind::store_sum(sums + at, mask, x);
-    }
-  }
+  Sum* const sums = static_cast<Sum*>(block.sum) + row * block.sum_row;
+  const int64_t step = block.sum_row;
+  if (block.accumulate)
+    each<R, V>(sum, block.n, [&](auto& x, int i, int column, __mmask16 mask) {
+      x = Kind::add(x, Kind::load_sum(sums + i * step + column, mask));
+    });
+  if (block.out)
+    write_result<R, V>(block, row, sum);
+  else
+    each<R, V>(sum, block.n,
+               [&](auto x, int i, int column, __mmask16 mask) { Kind::store_sum(sums + i * step + column, mask, x); });
 }
 
 using TileFunction = void (*)(const WordBlock&, const char*, int64_t);
@@ -218,14 +236,14 @@ template <class Kind>
 void block(const WordBlock& block) {
   const int vectors = static_cast<int>((block.n + kLanes32 - 1) / kLanes32);
   const TileFunction whole = choose_tile<Kind, false>(kRows, vectors);
-  const bool cuts = block.sliver == kRows * block.a_row;
   bool reads = block.b != nullptr;
-  const char* a = block.a;
   for (int64_t row = 0; row < block.m;) {
     const int64_t left = block.m - row;
-    // 8 rows as 4 and 4: fewer than 4 rows do not hide the latency. Slivers cannot be cut elsewhere.
-    int rows = static_cast<int>(left < kRows ? left : kRows);
-    if (cuts && left > kRows && left < 2 * kRows) rows = static_cast<int>((left + 1) / 2);
+    const char* a = block.a + row * block.a_row;
+    // 8 rows as 4 and 4: fewer than 4 rows do not hide the latency.
+    const int rows = static_cast<int>(left == kRows || left >= 2 * kRows ? kRows
+                                      : left > kRows                     ? (left + 1) / 2
+                                                                         : left);
     if (reads)
       choose_tile<Kind, true>(rows, vectors)(block, a, row);
     else if (rows == kRows)
@@ -234,7 +252,6 @@ void block(const WordBlock& block) {
       choose_tile<Kind, false>(rows, vectors)(block, a, row);
     reads = false;
     row += rows;
-    a += cuts ? rows * block.a_row : block.sliver;
   }
 }
 
@@ -293,31 +310,18 @@ void pack_columns(const char* b, int64_t b_column, int64_t k, int64_t n, uint32_
 }
 
 template <class Kind>
-void pack_slivers(const char* a, int64_t a_column, int64_t k, int64_t m, char* out, int64_t sliver) {
-  // Columns of words that are whole vectors and whole slivers.
-  constexpr int kChunk = 192;
-  uint32_t line[kChunk + 2];
-  for (int64_t p = 0; p < k; p += Kind::kTerms) {
-    for (int64_t i = 0; i < m; i += kChunk) {
-      const int64_t count = m - i < kChunk ? m - i : kChunk;
-      for (int64_t c = 0; c < count; c += Kind::kColumns) {
-        const uint64_t mask = first_bits(count - c, Kind::kColumns);
-        __m512i in[Kind::kTerms], words[Kind::kOut];
+void pack_rows(const char* a, int64_t a_row, int64_t k, int64_t n, char* out, int64_t out_row) {
+  for (int64_t p = 0; p < k; p += Kind::kTerms, a += Kind::kTerms * a_row, out += out_row)
+    for (int64_t i = 0; i < n; i += Kind::kColumns) {
+      const uint64_t mask = first_bits(n - i, Kind::kColumns);
+      __m512i in[Kind::kTerms], words[Kind::kOut];
 #pragma GCC unroll 4
-        for (int r = 0; r < Kind::kTerms; ++r)
-          in[r] =
-              r < k - p ? Kind::load(a + (p + r) * a_column + (i + c) * Kind::kBytes, mask) : _mm512_setzero_si512();
-        Kind::interleave(in, words);
+      for (int r = 0; r < Kind::kTerms; ++r)
+        in[r] = r < k - p ? Kind::load(a + r * a_row + i * Kind::kBytes, mask) : _mm512_setzero_si512();
+      Kind::interleave(in, words);
 #pragma GCC unroll 4
-        for (int v = 0; v < Kind::kOut; ++v) _mm512_storeu_si512(line + c + v * kLanes32, words[v]);
-      }
-      // Two words too many, overwritten by the next step; slivers are far enough apart for the last.
-      char* to = out + i / kRows * sliver + p / Kind::kTerms * kRows * 4;
-      for (int64_t s = 0; s < count; s += kRows, to += sliver)
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to),
-                            _mm256_loadu_si256(reinterpret_cast<const __m256i*>(line + s)));
+      for (int v = 0; v < Kind::kOut; ++v) _mm512_store_si512(out + 4 * (i + v * kLanes32), words[v]);
     }
-  }
 }
 
 // Few rows times contiguous columns: vectors along k.
@@ -345,7 +349,9 @@ inline void dot_tile(int64_t k, const char* a, int64_t a_row, const char* b, int
   int64_t p = 0;
   for (; p + kElements <= k; p += kElements) step(p, ~uint64_t{0});
   if (p < k) step(p, first_bits(k - p, kElements));
+#pragma GCC unroll 8
   for (int i = 0; i < R; ++i)
+#pragma GCC unroll 12
     for (int j = 0; j < C; ++j) {
       const typename Kind::Sum total = Kind::total(sums[i][j]);
       if constexpr (Kind::kTerms == 4)
@@ -396,7 +402,7 @@ template <class Kind>
 constexpr gemm::WordKernels kernels() {
   return {Kind::kTerms,       kRows,       kPanel,
           512 * Kind::kTerms, block<Kind>, pack_columns<Kind>,
-          pack_slivers<Kind>, dots<Kind>,  Kind::kTerms == 4 ? row_start : nullptr};
+          pack_rows<Kind>,    dots<Kind>,  Kind::kTerms == 4 ? row_start : nullptr};
 }
 
 }  // namespace
