@@ -26,6 +26,8 @@ constexpr double kMostTasks = 16;
 constexpr int64_t kTaskSide = 512;
 // Up to so many rows times contiguous columns are dot products.
 constexpr int64_t kDotRows = 8;
+// Up to so many rows times row-major columns walk along rows of B.
+constexpr int64_t kStreamRows = 4;
 // Up to so many rows a task takes all of them, and so B is read once.
 constexpr int64_t kColumnRows = 192;
 // Up to so many rows reading B is what takes the time: wide tasks walk along its pages.
@@ -60,18 +62,18 @@ WordPlan::WordPlan(const WordKernels& kernels, const Problem& problem) : kernels
   // A vector has no direction.
   if (p_.m == 1) p_.transpose_a = false;
   if (p_.n == 1) p_.transpose_b = true;
-  dots_ = p_.transpose_b && p_.m <= kDotRows;
+  few_ = p_.m <= (p_.transpose_b ? kDotRows : kStreamRows);
   choose_grid();
   split_terms_ = splits_ > 1 ? round_up(ceil_div(p_.k, splits_), 64) : p_.k;
-  depth_ = dots_ ? p_.k : even_share(split_terms_, kernels.kc, 64);
+  depth_ = few_ ? p_.k : even_share(split_terms_, kernels.kc, 64);
   const bool scattered = p_.m > 2 && p_.k * element_ % kPage == 0 && task_n_ > 2 * kernels.nr;
-  copies_a_ = p_.transpose_a || scattered || (!dots_ && p_.k % kernels.terms != 0);
-  defers_ = dots_ || swaps_ || splits_ > 1 || (p_.activation != Activation::None && p_.activation != Activation::Relu);
+  copies_a_ = p_.transpose_a || scattered || (p_.k % kernels.terms != 0 && !(few_ && p_.transpose_b));
+  defers_ = few_ || swaps_ || splits_ > 1 || (p_.activation != Activation::None && p_.activation != Activation::Relu);
   sums_ = p_.out_bf16 && splits_ == 1 && (defers_ || p_.k > depth_);
   shares_a_ = copies_a_ && p_.batch == 1 && task_n_ < p_.n;
-  shares_b_ = p_.transpose_b && !dots_ && p_.batch == 1 && task_m_ < p_.m;
+  shares_b_ = p_.transpose_b && !few_ && p_.batch == 1 && task_m_ < p_.m;
   const int64_t words = ceil_div(shares_a_ ? p_.k : depth_, kernels.terms);
-  words_by_column_ = p_.transpose_a && !dots_;
+  words_by_column_ = p_.transpose_a && !few_;
   if (words_by_column_) {
     a_row_ = 4;
     a_word_ = round_up(4 * task_m_, 64) + 320;
@@ -92,11 +94,11 @@ void WordPlan::choose_grid() {
                         static_cast<double>(p_.batch);
   task_m_ = p_.m;
   task_n_ = p_.n;
-  if (dots_ || p_.m == 1) {
+  if (few_) {
     const double bytes = static_cast<double>(p_.n) * static_cast<double>(p_.k * element_);
     const double tasks = std::clamp(bytes / kVectorBytes, 1.0, 2 * kMostTasks);
     const int64_t share = round_up(static_cast<int64_t>(static_cast<double>(p_.n) / tasks), 32);
-    task_n_ = std::min(p_.n, dots_ ? share : std::max(round_up(share, kernels_.nr), kStreamColumns));
+    task_n_ = std::min(p_.n, p_.transpose_b ? share : std::max(round_up(share, kernels_.nr), kStreamColumns));
     return;
   }
   if (p_.m > kColumnRows) task_m_ = even_share(p_.m, kTaskSide, kernels_.mr);
@@ -149,7 +151,7 @@ WordPlan::Memory WordPlan::memory(char* base) const {
     memory.bytes += static_cast<size_t>(round_up(bytes, 64));
     return base ? base + at : nullptr;
   };
-  if (!dots_ && !shares_b_) memory.panel = reinterpret_cast<uint32_t*>(take(panel_bytes(depth_)));
+  if (!few_ && !shares_b_) memory.panel = reinterpret_cast<uint32_t*>(take(panel_bytes(depth_)));
   if (kernels_.row_start) memory.start = reinterpret_cast<int32_t*>(take(4 * task_m_));
   if (copies_a_ && !shares_a_) memory.a = take(a_bytes_);
   if (sums_) memory.sums = take(4 * task_m_ * task_n_);
@@ -217,8 +219,8 @@ void WordPlan::run_tile(const Tile& t, Operands operands) const {
   char* sum = sums_ ? memory.sums : c;
   if (splits_ > 1) sum = partial_sums(operands) + 4 * (t.split * p_.m * p_.n + at);
   const int64_t sum_row = sums_ ? task_n_ : p_.n;
-  if (dots_) {
-    run_dots(t, operands, memory, sum, sum_row);
+  if (few_) {
+    run_rows(t, operands, memory, sum, sum_row);
   } else {
     WordBlock block{};
     block.sum = sum;
@@ -252,11 +254,12 @@ const char* WordPlan::place_a(const Tile& t, const Operands& operands, int64_t f
   return memory.a;
 }
 
-void WordPlan::run_dots(const Tile& t, const Operands& operands, const Memory& memory, void* sum,
+void WordPlan::run_rows(const Tile& t, const Operands& operands, const Memory& memory, void* sum,
                         int64_t sum_row) const {
   const char* const a = place_a(t, operands, 0, p_.k, memory);
-  const int64_t column = p_.k * element_;
-  kernels_.dots(t.rows, t.columns, p_.k, a, a_row_, operands.b + t.column * column, column, memory.start, sum, sum_row);
+  const int64_t b_row = (p_.transpose_b ? p_.k : p_.n) * element_, b_column = p_.transpose_b ? b_row : element_;
+  (p_.transpose_b ? kernels_.dots : kernels_.stream)(
+      t.rows, t.columns, p_.k, a, a_row_, operands.b + t.column * b_column, b_row, memory.start, sum, sum_row);
 }
 
 // Ranges of k one after another, and in each range panels of B.

@@ -54,6 +54,10 @@ struct WordKernels {
   // `sum` in elements.
   void (*dots)(int64_t m, int64_t n, int64_t k, const char* a, int64_t a_row, const char* b, int64_t b_row,
                const int32_t* start, void* sum, int64_t sum_row);
+  // sum[m, n] = start + A[m, k] * B[k, n], k contiguous in A (completed with zeros to whole words), n in B; m up
+  // to 4.
+  void (*stream)(int64_t m, int64_t n, int64_t k, const char* a, int64_t a_row, const char* b, int64_t b_row,
+                 const int32_t* start, void* sum, int64_t sum_row);
   // What the sums of each row of A must start from, or null if that is zero. Strides in bytes, one of them 1.
   void (*row_start)(int64_t m, int64_t k, const char* a, int64_t a_row, int64_t a_column, int32_t* start);
 };
@@ -107,7 +111,7 @@ class WordPlan {
   const char* place_a(const Tile& tile, const Operands& operands, int64_t first, int64_t terms,
                       const Memory& memory) const;
   void run_tile(const Tile& tile, Operands operands) const;
-  void run_dots(const Tile& tile, const Operands& operands, const Memory& memory, void* sum, int64_t sum_row) const;
+  void run_rows(const Tile& tile, const Operands& operands, const Memory& memory, void* sum, int64_t sum_row) const;
   void run_blocks(const Tile& tile, const Operands& operands, const Memory& memory, WordBlock block) const;
   void add_splits(const Operands& operands) const;
   void finish(int64_t rows, int64_t columns, char* sum, int64_t sum_row, char* c, const float* bias) const;
@@ -115,7 +119,7 @@ class WordPlan {
   const WordKernels& kernels_;
   Problem p_;
   bool swaps_;                // one column: its product is computed as one row
-  bool dots_;                 // few rows times contiguous columns
+  bool few_;                  // rows: dot products with contiguous columns, or streams of row-major B
   bool copies_a_;             // A is not read in place,
   bool words_by_column_;      // but copied in rows of words, each word beside that of the next row of A
   bool shares_a_, shares_b_;  // packed once for all tasks

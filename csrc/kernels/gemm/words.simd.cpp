@@ -20,6 +20,7 @@ namespace {
 using gemm::WordBlock;
 
 constexpr int kRows = 6, kVectors = 4, kLanes32 = 16, kPanel = kVectors * kLanes32;
+constexpr int kDepth = 1024;
 
 inline uint32_t load_word(const char* p) {
   typedef uint32_t Loose __attribute__((aligned(1), may_alias));
@@ -380,6 +381,55 @@ void dots(int64_t m, int64_t n, int64_t k, const char* a, int64_t a_row, const c
   by_rows[m - 1](n, k, a, a_row, b, b_row, start, static_cast<typename Kind::Sum*>(sum), sum_row);
 }
 
+// Few rows times row-major B: eight of its rows at a time from end to end, as many streams as prefetchers
+// follow, and sums that stay in the first-level cache.
+
+template <class Kind, int R>
+void stream_rows(int64_t n, int64_t k, const char* a, int64_t a_row, const char* b, int64_t b_row, const int32_t* start,
+                 typename Kind::Sum* sum, int64_t sum_row) {
+  constexpr int kSteps = 8 / Kind::kTerms;
+  for (int64_t p = 0; p < k; p += 8, a += 4 * kSteps, b += 8 * b_row) {
+    auto columns = [&](int64_t j, int64_t rows) __attribute__((always_inline)) {
+      const uint64_t mask = first_bits(n - j, Kind::kColumns);
+      typename Kind::Vector sums[R][Kind::kOut];
+#pragma GCC unroll 4
+      for (int i = 0; i < R; ++i)
+#pragma GCC unroll 4
+        for (int v = 0; v < Kind::kOut; ++v)
+          sums[i][v] = p == 0 ? Kind::start(start, i)
+                              : Kind::load_sum(sum + i * sum_row + j + v * kLanes32,
+                                               static_cast<__mmask16>(mask >> (v * kLanes32)));
+#pragma GCC unroll 4
+      for (int s = 0; s < kSteps; ++s) {
+        if (s * Kind::kTerms >= rows) break;
+        __m512i words[Kind::kOut];
+        read_rows<Kind, Kind::kOut>(b + s * Kind::kTerms * b_row + j * Kind::kBytes, b_row, rows - s * Kind::kTerms,
+                                    &mask, words);
+        multiply<Kind, R, Kind::kOut>(a + 4 * s, a_row, words, sums);
+      }
+#pragma GCC unroll 4
+      for (int i = 0; i < R; ++i)
+#pragma GCC unroll 4
+        for (int v = 0; v < Kind::kOut; ++v)
+          Kind::store_sum(sum + i * sum_row + j + v * kLanes32, static_cast<__mmask16>(mask >> (v * kLanes32)),
+                          sums[i][v]);
+    };
+    if (k - p >= 8)
+      for (int64_t j = 0; j < n; j += Kind::kColumns) columns(j, 8);
+    else
+      for (int64_t j = 0; j < n; j += Kind::kColumns) columns(j, k - p);
+  }
+}
+
+template <class Kind>
+void stream(int64_t m, int64_t n, int64_t k, const char* a, int64_t a_row, const char* b, int64_t b_row,
+            const int32_t* start, void* sum, int64_t sum_row) {
+  using Function = decltype(&stream_rows<Kind, 1>);
+  static constexpr Function by_rows[4] = {stream_rows<Kind, 1>, stream_rows<Kind, 2>, stream_rows<Kind, 3>,
+                                          stream_rows<Kind, 4>};
+  by_rows[m - 1](n, k, a, a_row, b, b_row, start, static_cast<typename Kind::Sum*>(sum), sum_row);
+}
+
 void row_start(int64_t m, int64_t k, const char* a, int64_t a_row, int64_t a_column, int32_t* start) {
   const auto* in = reinterpret_cast<const int8_t*>(a);
   for (int64_t i = 0; i < m; ++i) start[i] = 0;
@@ -400,9 +450,9 @@ void row_start(int64_t m, int64_t k, const char* a, int64_t a_row, int64_t a_col
 // A panel of 512 words takes 128 KB of the second-level cache, and six rows of A 12 KB of the first.
 template <class Kind>
 constexpr gemm::WordKernels kernels() {
-  return {Kind::kTerms,       kRows,       kPanel,
-          512 * Kind::kTerms, block<Kind>, pack_columns<Kind>,
-          pack_rows<Kind>,    dots<Kind>,  Kind::kTerms == 4 ? row_start : nullptr};
+  return {
+      Kind::kTerms,       kRows,           kPanel,     kDepth * Kind::kTerms, block<Kind>,
+      pack_columns<Kind>, pack_rows<Kind>, dots<Kind>, stream<Kind>,          Kind::kTerms == 4 ? row_start : nullptr};
 }
 
 }  // namespace
