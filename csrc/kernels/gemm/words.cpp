@@ -35,6 +35,10 @@ constexpr int64_t kDirectRows = 48, kStreamColumns = 512;
 // Bytes of a matrix that are a task where one row or column multiplies it.
 constexpr double kVectorBytes = 262144;
 
+// Terms of A that are packed at a time where they are rows, at least; and rows of the product that are whole
+// vectors of the packing and whole tiles.
+constexpr int64_t kStreamTerms = 32, kVectorRows = 96;
+
 // Rows a multiple of a page apart fall into one cache set.
 constexpr int64_t kPage = 4096;
 
@@ -76,7 +80,8 @@ WordPlan::WordPlan(const WordKernels& kernels, const Problem& problem) : kernels
   words_by_column_ = p_.transpose_a && !few_;
   if (words_by_column_) {
     a_row_ = 4;
-    a_word_ = round_up(4 * task_m_, 64) + 320;
+    // A line between rows, which would fall into one cache set.
+    a_word_ = 4 * round_up(task_m_, 16 * kernels.terms) + 64;
     a_bytes_ = words * a_word_;
   } else {
     a_row_ = copies_a_ ? round_up(4 * words, 64) + 64 : p_.k * element_;
@@ -101,18 +106,18 @@ void WordPlan::choose_grid() {
     task_n_ = std::min(p_.n, p_.transpose_b ? share : std::max(round_up(share, kernels_.nr), kStreamColumns));
     return;
   }
-  if (p_.m > kColumnRows) task_m_ = even_share(p_.m, kTaskSide, kernels_.mr);
+  const int64_t unit = p_.transpose_a ? kVectorRows : kernels_.mr;
+  if (p_.m > kColumnRows) task_m_ = even_share(p_.m, kTaskSide, unit);
   task_n_ = even_share(p_.n, kTaskSide, kernels_.nr);
   auto tasks = [&] { return static_cast<double>(ceil_div(p_.m, task_m_) * ceil_div(p_.n, task_n_)); };
-  const int64_t narrow =
-      !p_.transpose_b && p_.m <= kDirectRows ? kStreamColumns / 2 : (p_.transpose_a ? 8 : 4) * kernels_.nr;
-  const int64_t low = p_.m <= kColumnRows ? p_.m : 8 * kernels_.mr;
+  const int64_t narrow = !p_.transpose_b && p_.m <= kDirectRows ? kStreamColumns / 2 : 4 * kernels_.nr;
+  const int64_t low = p_.m <= kColumnRows ? p_.m : kVectorRows;
   while (tasks() < 0.75 * wanted && (task_n_ > narrow || task_m_ > low)) {
     // The longer side is cut: a square tile needs the least of A and B.
     if (task_n_ > narrow && (task_n_ >= task_m_ || task_m_ <= low))
       task_n_ = round_up(task_n_ / 2, kernels_.nr);
     else
-      task_m_ = round_up(task_m_ / 2, kernels_.mr);
+      task_m_ = round_up(task_m_ / 2, unit);
   }
   if (tasks() == 1) group_ = std::max<int64_t>(1, static_cast<int64_t>(kSmallTaskWork / work));
   if (p_.batch == 1 && wanted >= 2 * tasks() && p_.k >= 2 * kernels_.kc) {
@@ -174,11 +179,13 @@ void WordPlan::run(const void* a, const void* b, void* c, const uint16_t* bias, 
 }
 
 void WordPlan::share_a(const Operands& operands) const {
-  const int64_t ranges = ceil_div(p_.k, depth_);
-  pool::parallel_for(ceil_div(p_.m, task_m_) * ranges, [&](int64_t task) {
-    const int64_t block = task / ranges, row = block * task_m_, first = task % ranges * depth_;
-    copy_a(at_a(operands.a, row, first), std::min(task_m_, p_.m - row), std::min(depth_, p_.k - first),
-           operands.scratch + block * a_bytes_ + first / kernels_.terms * a_word_);
+  // A few rows of a transposed A from end to end, as many streams as prefetchers follow.
+  const int64_t terms = words_by_column_ ? kStreamTerms : depth_;
+  pool::parallel_for(ceil_div(p_.k, terms), [&](int64_t task) {
+    const int64_t first = task * terms, count = std::min(terms, p_.k - first);
+    char* out = operands.scratch + first / kernels_.terms * a_word_;
+    for (int64_t row = 0; row < p_.m; row += task_m_, out += a_bytes_)
+      copy_a(at_a(operands.a, row, first), std::min(task_m_, p_.m - row), count, out);
   });
 }
 

@@ -48,7 +48,7 @@ struct WordKernels {
   // Columns [0, n), n <= nr, of B into a panel; column j has k contiguous elements at b + j * b_column bytes.
   void (*pack_columns)(const char* b, int64_t b_column, int64_t k, int64_t n, uint32_t* panel);
   // k rows of n elements, a_row bytes apart, into rows of words out_row bytes apart: what a transposed A lies
-  // in. Vectors are written whole, out_row a multiple of 64 with 256 bytes more than n words take.
+  // in. Vectors are written whole: out_row is a multiple of 64 and has room for n rounded up to 16 * terms.
   void (*pack_rows)(const char* a, int64_t a_row, int64_t k, int64_t n, char* out, int64_t out_row);
   // sum[m, n] = start + A[m, k] * B[n, k]^T, k contiguous in both; m up to 8. Row strides in bytes, that of
   // `sum` in elements.
