@@ -42,6 +42,11 @@ constexpr int64_t kStreamTerms = 32, kVectorRows = 96;
 // Rows a multiple of a page apart fall into one cache set.
 constexpr int64_t kPage = 4096;
 
+template <class T>
+void copy_strided(const char* in, int64_t step, int64_t count, char* out) {
+  for (int64_t p = 0; p < count; ++p) reinterpret_cast<T*>(out)[p] = reinterpret_cast<const T*>(in)[p * step];
+}
+
 }  // namespace
 
 // Where a task keeps what is its own.
@@ -208,10 +213,12 @@ const char* WordPlan::at_a(const char* a, int64_t row, int64_t term) const {
 void WordPlan::copy_a(const char* a, int64_t rows, int64_t terms, char* out) const {
   if (words_by_column_) return kernels_.pack_rows(a, p_.m * element_, terms, rows, out, a_word_);
   for (int64_t i = 0; i < rows; ++i, out += a_row_) {
-    if (p_.transpose_a)
-      for (int64_t p = 0; p < terms; ++p) std::copy_n(at_a(a, i, p), element_, out + p * element_);
-    else
+    if (!p_.transpose_a)
       std::memcpy(out, at_a(a, i, 0), static_cast<size_t>(terms * element_));
+    else if (element_ == 2)
+      copy_strided<uint16_t>(at_a(a, i, 0), p_.m, terms, out);
+    else
+      copy_strided<uint8_t>(at_a(a, i, 0), p_.m, terms, out);
     if (terms % kernels_.terms != 0) std::memset(out + terms * element_, 0, 3);
   }
 }

@@ -64,16 +64,16 @@ struct Brain {
 // from what takes 128 times the row of A away again.
 struct Int8 {
   using Sum = int32_t;
-  using Vector = __m512i;
+  using Vector = vi32;  // not __m512i, which may alias: GCC would keep arrays of it in memory
   static constexpr int kTerms = 4, kBytes = 1, kColumns = 64, kOut = 4;
 
-  static Vector zero() { return _mm512_setzero_si512(); }
-  static Vector start(const int32_t* start, int64_t row) { return _mm512_set1_epi32(start[row]); }
-  static Vector add(Vector a, Vector b) { return _mm512_add_epi32(a, b); }
-  static Vector load_sum(const int32_t* p, __mmask16 mask) { return _mm512_maskz_loadu_epi32(mask, p); }
-  static void store_sum(int32_t* p, __mmask16 mask, Vector x) { _mm512_mask_storeu_epi32(p, mask, x); }
-  static int32_t total(Vector x) { return _mm512_reduce_add_epi32(x); }
-  static Vector dot(Vector sum, __m512i a, __m512i b) { return _mm512_dpbusd_epi32(sum, b, a); }
+  static Vector zero() { return Vector{}; }
+  static Vector start(const int32_t* start, int64_t row) { return splat(start[row]); }
+  static Vector add(Vector a, Vector b) { return (Vector)((vu32)a + (vu32)b); }
+  static Vector load_sum(const int32_t* p, __mmask16 mask) { return (Vector)_mm512_maskz_loadu_epi32(mask, p); }
+  static void store_sum(int32_t* p, __mmask16 mask, Vector x) { _mm512_mask_storeu_epi32(p, mask, (__m512i)x); }
+  static int32_t total(Vector x) { return _mm512_reduce_add_epi32((__m512i)x); }
+  static Vector dot(Vector sum, __m512i a, __m512i b) { return (Vector)_mm512_dpbusd_epi32((__m512i)sum, b, a); }
   static __m512i load(const char* p, uint64_t mask) { return _mm512_maskz_loadu_epi8(mask, p); }
   static __m512i as_b(__m512i words) { return _mm512_xor_si512(words, _mm512_set1_epi8(-128)); }
   static void interleave(const __m512i* rows, __m512i* words) {
@@ -151,9 +151,9 @@ inline void write_result(const WordBlock& block, int64_t row, __m512 (*sum)[V]) 
     });
 }
 template <int R, int V>
-inline void write_result(const WordBlock& block, int64_t row, __m512i (*sum)[V]) {
-  each<R, V>(sum, block.n, [&](__m512i x, int i, int column, __mmask16 mask) {
-    _mm512_mask_storeu_epi32(static_cast<int32_t*>(block.out) + (row + i) * block.out_row + column, mask, x);
+inline void write_result(const WordBlock& block, int64_t row, vi32 (*sum)[V]) {
+  each<R, V>(sum, block.n, [&](vi32 x, int i, int column, __mmask16 mask) {
+    _mm512_mask_storeu_epi32(static_cast<int32_t*>(block.out) + (row + i) * block.out_row + column, mask, (__m512i)x);
   });
 }
 
