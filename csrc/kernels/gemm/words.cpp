@@ -232,25 +232,23 @@ void WordPlan::run_tile(const Tile& t, Operands operands) const {
   const Memory memory = this->memory(static_cast<char*>(pool::thread_scratch(task_bytes_)));
   char* sum = sums_ ? memory.sums : c;
   if (splits_ > 1) sum = partial_sums(operands) + 4 * (t.split * p_.m * p_.n + at);
-  const int64_t sum_row = sums_ ? task_n_ : p_.n;
-  if (few_) {
-    run_rows(t, operands, memory, sum, sum_row);
-  } else {
-    WordBlock block{};
-    block.sum = sum;
-    block.sum_row = sum_row;
-    if (!defers_) {
-      block.out = c;
-      block.out_row = p_.n;
-      block.out_bf16 = p_.out_bf16;
-      block.relu = p_.activation == Activation::Relu;
-      block.bias = bias;
-    }
-    run_blocks(t, operands, memory, block);
+  WordBlock block{};
+  block.sum = sum;
+  block.sum_row = sums_ ? task_n_ : p_.n;
+  if (!defers_) {
+    block.out = c;
+    block.out_row = p_.n;
+    block.out_bf16 = p_.out_bf16;
+    block.relu = p_.activation == Activation::Relu;
+    block.bias = bias;
   }
+  if (few_)
+    run_rows(t, operands, memory, block);
+  else
+    run_blocks(t, operands, memory, block);
   if (!defers_ || splits_ > 1) return;
   if (bias) gemm_vector_table().widen_bf16(bias, memory.bias, swaps_ ? 1 : t.columns);
-  finish(t.rows, t.columns, sum, sum_row, c, bias ? memory.bias : nullptr);
+  finish(t.rows, t.columns, sum, block.sum_row, c, bias ? memory.bias : nullptr);
 }
 
 // The words of A for a range of k that begins at `first`: where they lie, or copied now.
@@ -268,12 +266,17 @@ const char* WordPlan::place_a(const Tile& t, const Operands& operands, int64_t f
   return memory.a;
 }
 
-void WordPlan::run_rows(const Tile& t, const Operands& operands, const Memory& memory, void* sum,
-                        int64_t sum_row) const {
-  const char* const a = place_a(t, operands, 0, p_.k, memory);
-  const int64_t b_row = (p_.transpose_b ? p_.k : p_.n) * element_, b_column = p_.transpose_b ? b_row : element_;
-  (p_.transpose_b ? kernels_.dots : kernels_.stream)(
-      t.rows, t.columns, p_.k, a, a_row_, operands.b + t.column * b_column, b_row, memory.start, sum, sum_row);
+void WordPlan::run_rows(const Tile& t, const Operands& operands, const Memory& memory, WordBlock block) const {
+  const int64_t b_column = p_.transpose_b ? p_.k * element_ : element_;
+  block.m = t.rows;
+  block.n = t.columns;
+  block.k = p_.k;
+  block.a = place_a(t, operands, 0, p_.k, memory);
+  block.a_row = a_row_;
+  block.b = operands.b + t.column * b_column;
+  block.b_row = p_.transpose_b ? b_column : p_.n * element_;
+  block.start = memory.start;
+  (p_.transpose_b ? kernels_.dots : kernels_.stream)(block);
 }
 
 // Ranges of k one after another, and in each range panels of B.

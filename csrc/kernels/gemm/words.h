@@ -50,14 +50,10 @@ struct WordKernels {
   // k rows of n elements, a_row bytes apart, into rows of words out_row bytes apart: what a transposed A lies
   // in. Vectors are written whole: out_row is a multiple of 64 and has room for n rounded up to 16 * terms.
   void (*pack_rows)(const char* a, int64_t a_row, int64_t k, int64_t n, char* out, int64_t out_row);
-  // sum[m, n] = start + A[m, k] * B[n, k]^T, k contiguous in both; m up to 8. Row strides in bytes, that of
-  // `sum` in elements.
-  void (*dots)(int64_t m, int64_t n, int64_t k, const char* a, int64_t a_row, const char* b, int64_t b_row,
-               const int32_t* start, void* sum, int64_t sum_row);
-  // sum[m, n] = start + A[m, k] * B[k, n], k contiguous in A (completed with zeros to whole words), n in B; m up
-  // to 4.
-  void (*stream)(int64_t m, int64_t n, int64_t k, const char* a, int64_t a_row, const char* b, int64_t b_row,
-                 const int32_t* start, void* sum, int64_t sum_row);
+  // sum = start + A * B for few rows, k contiguous in A. dots: up to 8 rows; k contiguous in B too, and b_row is
+  // from column to column. stream: up to 4 rows; row-major B. Neither looks at panel, accumulate or out.
+  void (*dots)(const WordBlock&);
+  void (*stream)(const WordBlock&);
   // What the sums of each row of A must start from, or null if that is zero. Strides in bytes, one of them 1.
   void (*row_start)(int64_t m, int64_t k, const char* a, int64_t a_row, int64_t a_column, int32_t* start);
 };
@@ -111,7 +107,7 @@ class WordPlan {
   const char* place_a(const Tile& tile, const Operands& operands, int64_t first, int64_t terms,
                       const Memory& memory) const;
   void run_tile(const Tile& tile, Operands operands) const;
-  void run_rows(const Tile& tile, const Operands& operands, const Memory& memory, void* sum, int64_t sum_row) const;
+  void run_rows(const Tile& tile, const Operands& operands, const Memory& memory, WordBlock block) const;
   void run_blocks(const Tile& tile, const Operands& operands, const Memory& memory, WordBlock block) const;
   void add_splits(const Operands& operands) const;
   void finish(int64_t rows, int64_t columns, char* sum, int64_t sum_row, char* c, const float* bias) const;
