@@ -22,41 +22,48 @@ constexpr int kRows = 6, kVectors = 4, kPanel = kVectors * kLanes32;
 // Words of k in a block: a panel takes 256 KB of the second-level cache.
 constexpr int kDepth = 1024;
 
+// The lanes of each vector of a row that are columns of B.
+template <int V>
+struct Lanes {
+  explicit Lanes(int64_t columns) {
+    for (int v = 0; v < V; ++v) masks[v] = static_cast<__mmask16>(first_bits(columns - v * kLanes32, kLanes32));
+  }
+  __mmask16 masks[V];
+};
+
 // Calls body(x, row, column, mask) with each vector of a tile.
 template <int R, int V, class Vector, class Body>
-inline void each(Vector (*sum)[V], int64_t columns, const Body& body) {
+inline void each(Vector (*sum)[V], const Lanes<V>& lanes, const Body& body) {
 #pragma GCC unroll 4
-  for (int v = 0; v < V; ++v) {
-    const __mmask16 mask = static_cast<__mmask16>(first_bits(columns - v * kLanes32, kLanes32));
+  for (int v = 0; v < V; ++v)
 #pragma GCC unroll 8
-    for (int i = 0; i < R; ++i) body(sum[i][v], i, v * kLanes32, mask);
-  }
+    for (int i = 0; i < R; ++i) body(sum[i][v], i, v * kLanes32, lanes.masks[v]);
 }
 
 // Bias, ReLU (NaN stays NaN) and rounding.
 template <int R, int V>
-inline void write_result(const WordBlock& block, int64_t row, __m512 (*sum)[V]) {
+inline void write_result(const WordBlock& block, int64_t row, const Lanes<V>& lanes, __m512 (*sum)[V]) {
   const int64_t at = row * block.out_row, step = block.out_row;
   if (block.bias)
-    each<R, V>(sum, block.n, [&](__m512& x, int, int column, __mmask16 mask) {
+    each<R, V>(sum, lanes, [&](__m512& x, int, int column, __mmask16 mask) {
       const __m512i bits = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, block.bias + column));
       x = _mm512_add_ps(x, _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16)));
     });
   if (block.relu)
-    each<R, V>(sum, block.n, [](__m512& x, int, int, __mmask16) { x = _mm512_max_ps(_mm512_setzero_ps(), x); });
+    each<R, V>(sum, lanes, [](__m512& x, int, int, __mmask16) { x = _mm512_max_ps(_mm512_setzero_ps(), x); });
   if (block.out_bf16)
-    each<R, V>(sum, block.n, [&](__m512 x, int i, int column, __mmask16 mask) {
+    each<R, V>(sum, lanes, [&](__m512 x, int i, int column, __mmask16 mask) {
       _mm256_mask_storeu_epi16(static_cast<uint16_t*>(block.out) + at + i * step + column, mask,
                                (__m256i)_mm512_cvtneps_pbh(x));  // NOLINT: a cast of registers
     });
   else
-    each<R, V>(sum, block.n, [&](__m512 x, int i, int column, __mmask16 mask) {
+    each<R, V>(sum, lanes, [&](__m512 x, int i, int column, __mmask16 mask) {
       _mm512_mask_storeu_ps(static_cast<float*>(block.out) + at + i * step + column, mask, x);
     });
 }
 template <int R, int V>
-inline void write_result(const WordBlock& block, int64_t row, vi32 (*sum)[V]) {
-  each<R, V>(sum, block.n, [&](vi32 x, int i, int column, __mmask16 mask) {
+inline void write_result(const WordBlock& block, int64_t row, const Lanes<V>& lanes, vi32 (*sum)[V]) {
+  each<R, V>(sum, lanes, [&](vi32 x, int i, int column, __mmask16 mask) {
     _mm512_mask_storeu_epi32(static_cast<int32_t*>(block.out) + (row + i) * block.out_row + column, mask, (__m512i)x);
   });
 }
@@ -107,16 +114,17 @@ void tile(const WordBlock& block, const char* a, int64_t row) {
       panel += kPanel;
     }
   }
+  const Lanes<V> lanes(block.n);
   Sum* const sums = static_cast<Sum*>(block.sum) + row * block.sum_row;
   const int64_t step = block.sum_row;
   if (block.accumulate)
-    each<R, V>(sum, block.n, [&](auto& x, int i, int column, __mmask16 mask) {
+    each<R, V>(sum, lanes, [&](auto& x, int i, int column, __mmask16 mask) {
       x = Kind::add(x, Kind::load_sum(sums + i * step + column, mask));
     });
   if (block.out)
-    write_result<R, V>(block, row, sum);
+    write_result<R, V>(block, row, lanes, sum);
   else
-    each<R, V>(sum, block.n,
+    each<R, V>(sum, lanes,
                [&](auto x, int i, int column, __mmask16 mask) { Kind::store_sum(sums + i * step + column, mask, x); });
 }
 
