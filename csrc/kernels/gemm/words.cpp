@@ -75,7 +75,8 @@ WordPlan::WordPlan(const WordKernels& kernels, const Problem& problem) : kernels
   choose_grid();
   split_terms_ = splits_ > 1 ? round_up(ceil_div(p_.k, splits_), 64) : p_.k;
   depth_ = few_ ? p_.k : even_share(split_terms_, kernels.kc, 64);
-  const bool scattered = p_.m > 2 && p_.k * element_ % kPage == 0 && task_n_ > 2 * kernels.nr;
+  // Six rows of A leave room in a cache set for the panel that streams by; eight beside columns of B do not.
+  const bool scattered = few_ && p_.m > 2 && p_.k * element_ % kPage == 0 && task_n_ > 2 * kernels.nr;
   copies_a_ = p_.transpose_a || scattered || (p_.k % kernels.terms != 0 && !(few_ && p_.transpose_b));
   defers_ = few_ || swaps_ || splits_ > 1 || (p_.activation != Activation::None && p_.activation != Activation::Relu);
   sums_ = p_.out_bf16 && splits_ == 1 && (defers_ || p_.k > depth_);
