@@ -78,7 +78,7 @@ WordPlan::WordPlan(const WordKernels& kernels, const Problem& problem) : kernels
   // Six rows of A leave room in a cache set for the panel that streams by; eight beside columns of B do not.
   const bool scattered = few_ && p_.m > 2 && p_.k * element_ % kPage == 0 && task_n_ > 2 * kernels.nr;
   copies_a_ = p_.transpose_a || scattered || (p_.k % kernels.terms != 0 && !(few_ && p_.transpose_b));
-  defers_ = few_ || swaps_ || splits_ > 1 || (p_.activation != Activation::None && p_.activation != Activation::Relu);
+  defers_ = few_ || splits_ > 1 || (p_.activation != Activation::None && p_.activation != Activation::Relu);
   sums_ = p_.out_bf16 && splits_ == 1 && (defers_ || p_.k > depth_);
   shares_a_ = copies_a_ && p_.batch == 1 && task_n_ < p_.n;
   shares_b_ = p_.transpose_b && !few_ && p_.batch == 1 && task_m_ < p_.m;
@@ -103,6 +103,7 @@ void WordPlan::choose_grid() {
   const double all = work * static_cast<double>(p_.batch);
   const double wanted = std::clamp(all / kLargeTaskWork, std::clamp(all / kTaskWork, 1.0, 4.0), kMostTasks) /
                         static_cast<double>(p_.batch);
+  group_ = std::max<int64_t>(1, static_cast<int64_t>(kSmallTaskWork / work));
   task_m_ = p_.m;
   task_n_ = p_.n;
   if (few_) {
@@ -125,7 +126,6 @@ void WordPlan::choose_grid() {
     else
       task_m_ = round_up(task_m_ / 2, unit);
   }
-  if (tasks() == 1) group_ = std::max<int64_t>(1, static_cast<int64_t>(kSmallTaskWork / work));
   if (p_.batch == 1 && wanted >= 2 * tasks() && p_.k >= 2 * kernels_.kc) {
     const int64_t most = std::min(static_cast<int64_t>(wanted / tasks()), p_.k / kernels_.kc);
     splits_ = ceil_div(p_.k, round_up(ceil_div(p_.k, most), 64));
