@@ -2,7 +2,9 @@
 
 Tolerance: a sum of k products of float32 in blocks has error about sqrt(k) * eps relative to the
 product of the operands' sizes; 2 * sqrt(k) of the largest result, which is itself about sqrt(k)
-times the size of one product, is strict for all kernels. Half precision rounds once more.
+times the size of one product, is strict for all kernels. Half precision has the sums of float32
+(vdpbf16ps rounds twice for two products, as two additions do) and rounds the result once more, by
+half a unit.
 """
 
 from __future__ import annotations
@@ -11,7 +13,14 @@ import math
 
 import numpy as np
 
-from bench.harness import Case, random
+from bench.harness import EPS, Case, _numpy_dtype, random
+
+
+def _tolerance(roundings: float, dtype: str) -> float:
+    """Error of sums in units of eps(dtype), dtype being that of the result."""
+    if dtype in ("bfloat16", "float16"):
+        return 0.5 + roundings * EPS["float32"] / EPS[dtype]
+    return roundings
 
 
 def _numpy_matmul(transpose_a=False, transpose_b=False):
@@ -44,14 +53,14 @@ def _torch_matmul(transpose_a=False, transpose_b=False):
     return build
 
 
-def _jax_matmul(transpose_a=False, transpose_b=False):
+def _jax_matmul(transpose_a=False, transpose_b=False, out_dtype=None):
     def build(arrays):
         import jax
 
         def product(a, b):
             a = a.swapaxes(-1, -2) if transpose_a else a
             b = b.swapaxes(-1, -2) if transpose_b else b
-            return jax.numpy.matmul(a, b)
+            return jax.numpy.matmul(a, b, preferred_element_type=out_dtype)
 
         a, b = (jax.numpy.asarray(x) for x in arrays)
         compiled = jax.jit(product)
@@ -66,11 +75,10 @@ def matmul(m, k, n, dtype="float32", batch_a=(), batch_b=None, ta=False, tb=Fals
     b = (*batch_b, *((n, k) if tb else (k, n)))
     batch = math.prod(np.broadcast_shapes(batch_a, batch_b))
     attrs = {"transpose_a": ta, "transpose_b": tb, **more.pop("attrs", {})}
-    peers = {
-        "numpy": _numpy_matmul(ta, tb),
-        "torch": _torch_matmul(ta, tb),
-        "jax": _jax_matmul(ta, tb),
-    }
+    out = attrs.get("out_dtype", dtype)
+    peers = {"jax": _jax_matmul(ta, tb, out)}
+    if dtype != "int8":  # the others do not multiply int8 into int32
+        peers |= {"numpy": _numpy_matmul(ta, tb), "torch": _torch_matmul(ta, tb)}
     label = f"{dtype}:{'x'.join(map(str, (*batch_a, m, k, n)))}"
     label += (":Ta" if ta else "") + (":Tb" if tb else "")
     if batch_b != batch_a:
@@ -80,8 +88,9 @@ def matmul(m, k, n, dtype="float32", batch_a=(), batch_b=None, ta=False, tb=Fals
         ((a, dtype), (b, dtype)),
         attrs,
         flops=2.0 * batch * m * k * n,
-        bytes=4.0 * (math.prod(a) + math.prod(b) + batch * m * n),
-        tol=2 + 2 * math.sqrt(max(k, 1)),
+        bytes=_numpy_dtype(dtype).itemsize * (math.prod(a) + math.prod(b))
+        + _numpy_dtype(out).itemsize * batch * m * n,
+        tol=_tolerance(2 + 2 * math.sqrt(max(k, 1)), out),
         terms=math.sqrt(k),  # the usual size of a result; one of few elements may cancel
         peer=peers,
         label=label,
@@ -107,12 +116,13 @@ def linear(m, k, n, activation="none", dtype="float32", bias=True, tw=False, **m
         {"activation": activation, "transpose_w": tw},
         make=make,
         flops=2.0 * m * k * n,
-        bytes=4.0 * (m * k + k * n + m * n),
-        tol=4 + 2 * math.sqrt(max(k, 1)),
+        bytes=_numpy_dtype(dtype).itemsize * (m * k + k * n + m * n),
+        tol=_tolerance(4 + 2 * math.sqrt(max(k, 1)), dtype),
         **more,
     )
 
 
+ACTIVATIONS = ("none", "relu", "gelu", "gelu_tanh", "silu", "sigmoid", "tanh")
 # One-sized, prime, just below and above the sizes of tiles and blocks.
 _SIZES = [
     (1, 1, 1),
@@ -130,6 +140,22 @@ _SIZES = [
     (129, 20, 260),
 ]
 _EMPTY = [(0, 3, 4), (3, 0, 4), (3, 4, 0)]
+# Narrow elements: each number of rows that has a path of its own, terms that fill no word, vector
+# or block, one column.
+_NARROW = [
+    (1, 2100, 130),
+    (2, 33, 67),
+    (4, 130, 200),
+    (5, 63, 64),
+    (8, 2051, 96),
+    (9, 31, 33),
+    (50, 64, 130),
+    (97, 257, 101),
+    (200, 300, 150),
+    (130, 2500, 70),
+    (70, 301, 1),
+]
+_TRANSPOSES = [(ta, tb) for ta in (False, True) for tb in (False, True)]
 
 # Layers of real models: an MLP at batch 128, ResNet-50's head and 1x1 convolutions, a decoder step,
 # a transformer's projection.
@@ -142,6 +168,9 @@ _LAYERS = [
     (25088, 64, 64),
     (392, 2048, 512),
 ]
+
+# What a dense layer's gradients are products of.
+_GRADIENTS = [(256, 2048, 1024), (784, 128, 512)]
 
 CASES = [
     *(
@@ -166,19 +195,32 @@ CASES = [
         for ta, tb in [(False, False), (True, True)]
     ),
     *(
-        matmul(m, k, n, "int8", tb=tb, attrs={"out_dtype": "int32"}, grad=False)
-        for m, k, n in [(1, 33, 40), (13, 40, 37), (70, 300, 20)]
-        for tb in (False, True)
+        matmul(m, k, n, dtype, ta=ta, tb=tb, attrs={"out_dtype": out}, grad=False)
+        for dtype, out in [("bfloat16", "float32"), ("int8", "int32")]
+        for m, k, n in _NARROW
+        for ta, tb in _TRANSPOSES
     ),
+    *(matmul(m, k, n, "bfloat16") for m, k, n in [*_NARROW, *_EMPTY]),
+    *(
+        matmul(9, 33, 40, "bfloat16", batch_a=batch_a, batch_b=batch_b, ta=ta, tb=tb)
+        for batch_a, batch_b in [((3,), (3,)), ((2, 3), ()), ((4, 1), (3,))]
+        for ta, tb in _TRANSPOSES
+    ),
+    matmul(6, 33, 1, "bfloat16", batch_a=(2, 1), batch_b=(3,)),
     *(
         linear(m, k, n, activation)
-        for activation in ("none", "relu", "gelu", "gelu_tanh", "silu", "sigmoid", "tanh")
+        for activation in ACTIVATIONS
         for m, k, n in [(1, 20, 33), (19, 70, 45)]
     ),
     linear(9, 20, 33, "relu", bias=False),
     linear(9, 20, 33, "relu", tw=True),
     linear(9, 0, 33, "relu"),
-    linear(9, 20, 33, "gelu", dtype="bfloat16"),
+    *(
+        linear(m, k, n, activation, dtype="bfloat16", tw=tw)
+        for activation in ACTIVATIONS
+        for m, k, n in [(3, 20, 33), (19, 71, 45), (33, 2500, 70), (7, 30, 1)]
+        for tw in (False, True)
+    ),
     linear(9, 20, 33, "tanh", dtype="float64"),
     *(matmul(n, n, n, speed=True) for n in (128, 256, 512, 1024, 2048)),
     *(matmul(m, k, n, speed=True) for m, k, n in _LAYERS),
@@ -191,5 +233,15 @@ CASES = [
     matmul(64, 64, 64, batch_a=(64,), speed=True),
     matmul(512, 64, 512, batch_a=(32,), tb=True, speed=True),
     matmul(512, 512, 512, "float64", speed=True),
-    matmul(512, 512, 512, "bfloat16", speed=True),
+    *(
+        matmul(m, k, n, dtype, ta=ta, tb=tb, attrs=attrs, speed=True)
+        for dtype, attrs in [("bfloat16", {}), ("int8", {"out_dtype": "int32"})]
+        for m, k, n, ta, tb in [
+            *((n, n, n, False, False) for n in (128, 256, 512, 1024, 2048)),
+            *((m, k, n, False, False) for m, k, n in _LAYERS),
+            *((512, 512, 512, ta, tb) for ta, tb in _TRANSPOSES[1:]),
+            *((m, k, n, ta, tb) for m, k, n in _GRADIENTS for ta, tb in _TRANSPOSES[1:3]),
+            *((m, 2048, 1000, False, True) for m in (1, 8)),
+        ]
+    ),
 ]

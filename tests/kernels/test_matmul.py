@@ -48,6 +48,17 @@ def test_random_sizes(m, k, n, ta, tb):
     harness.check_forward(matmul_case(m, k, n, ta=ta, tb=tb), threads=(2,))
 
 
+narrow = st.sampled_from([("bfloat16", "bfloat16"), ("bfloat16", "float32"), ("int8", "int32")])
+
+
+@settings(max_examples=40, deadline=None)
+@given(m=size, k=st.integers(0, 600), n=size, ta=st.booleans(), tb=st.booleans(), dtypes=narrow)
+def test_random_sizes_of_narrow_elements(m, k, n, ta, tb, dtypes):
+    dtype, out = dtypes
+    case = matmul_case(m, k, n, dtype, ta=ta, tb=tb, attrs={"out_dtype": out})
+    harness.check_forward(case, threads=(2,))
+
+
 @settings(max_examples=15, deadline=None)
 @given(m=size, k=st.integers(0, 600), n=size, tw=st.booleans(), bias=st.booleans())
 def test_random_linear(m, k, n, tw, bias):
@@ -64,20 +75,82 @@ def test_larger_sizes(sizes, ta, tb):
     harness.check_forward(matmul_case(*sizes, ta=ta, tb=tb))
 
 
+@pytest.mark.parametrize("dtype, out", [("bfloat16", "bfloat16"), ("int8", "int32")])
+@pytest.mark.parametrize("sizes", [(20, 9000, 30), (98, 520, 530), (700, 100, 600), (1100, 65, 70)])
+@pytest.mark.parametrize("ta", [False, True])
+@pytest.mark.parametrize("tb", [False, True])
+def test_larger_sizes_of_narrow_elements(dtype, out, sizes, ta, tb):
+    harness.check_forward(matmul_case(*sizes, dtype, ta=ta, tb=tb, attrs={"out_dtype": out}))
+
+
+def test_split_sums_get_bias_and_activation():
+    harness.check_forward(linear_case(20, 9000, 30, "gelu", "bfloat16"))
+
+
+FEW_TO_MANY = [(1, 33, 70), (5, 33, 70), (9, 33, 70), (70, 33, 70), (70, 33, 1)]
+
+
+@pytest.mark.parametrize("isa", harness.isas())
+@pytest.mark.parametrize("sizes", FEW_TO_MANY)
+@pytest.mark.parametrize("ta", [False, True])
+@pytest.mark.parametrize("tb", [False, True])
+def test_int8_of_the_largest_size_is_exact(isa, sizes, ta, tb):
+    _core.set_isa(isa)
+    m, k, n = sizes
+    rng = np.random.default_rng(1)
+    a = rng.choice(np.array([-128, -127, 127], "int8"), (k, m) if ta else (m, k))
+    b = rng.choice(np.array([-128, -127, 127], "int8"), (n, k) if tb else (k, n))
+    got = matmul(from_numpy(a), from_numpy(b), ta, tb, out_dtype="int32").numpy()
+    want = (a.T if ta else a).astype("int64") @ (b.T if tb else b).astype("int64")
+    np.testing.assert_array_equal(got, want)
+
+
+# vdpbf16ps takes subnormal operands for zero and flushes subnormal sums: each of k terms may lose
+# 2^-126 times what it is multiplied by, and each of k sums 2^-126. Rounding is as elsewhere.
+@pytest.mark.parametrize("isa", harness.isas())
+@pytest.mark.parametrize("sizes", FEW_TO_MANY)
+@pytest.mark.parametrize("tb", [False, True])
+@pytest.mark.parametrize("size_a, size_b", [(-70, -70), (-130, 100), (-64, -60), (-130, -3)])
+def test_bfloat16_loses_no_more_than_subnormals(isa, sizes, tb, size_a, size_b):
+    _core.set_isa(isa)
+    m, k, n = sizes
+    bfloat16 = harness._numpy_dtype("bfloat16")
+    rng = np.random.default_rng(2)
+    a = (rng.standard_normal((m, k)) * 2.0**size_a).astype(bfloat16)
+    b = (rng.standard_normal((n, k) if tb else (k, n)) * 2.0**size_b).astype(bfloat16)
+    got = matmul(from_numpy(a), from_numpy(b), transpose_b=tb, out_dtype="float32").numpy()
+    wide_a, wide_b = a.astype("float64"), b.astype("float64")
+    want = wide_a @ (wide_b.T if tb else wide_b)
+    lost = k * 2.0**-126 * (1 + np.abs(wide_a).max() + np.abs(wide_b).max())
+    rounded = 2 * np.sqrt(k) * 2.0**-23 * np.abs(want).max()
+    assert np.abs(got - want).max() <= lost + rounded
+
+
+@pytest.mark.parametrize("dtype, kernel", [("bfloat16", "vdpbf16ps"), ("int8", "vpdpbusd")])
+def test_narrow_elements_get_the_dot_instructions(dtype, kernel):
+    out = {"int8": "int32"}.get(dtype, dtype)
+    case = matmul_case(20, 30, 40, dtype, attrs={"out_dtype": out})
+    for isa in harness.isas():
+        _core.set_isa(isa)
+        assert (harness.kernel_of(case) == kernel) == (isa == "avx512_bf16")
+
+
 @pytest.mark.parametrize("isa", harness.isas())
 @pytest.mark.parametrize("sizes", [(1, 20, 40), (5, 20, 40), (70, 20, 40), (5, 20, 1)])
 @pytest.mark.parametrize("tb", [False, True])
-def test_nan_and_infinity_stay_in_their_row_and_column(isa, sizes, tb):
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_nan_and_infinity_stay_in_their_row_and_column(isa, sizes, tb, dtype):
     _core.set_isa(isa)
     m, k, n = sizes
-    a = np.ones((m, k), "float32")
-    b = np.ones((n, k) if tb else (k, n), "float32")
+    a = np.ones((m, k), harness._numpy_dtype(dtype))
+    b = np.ones((n, k) if tb else (k, n), a.dtype)
     a[m - 1, 3] = np.nan
     a[0, 2] = np.inf if m > 1 else np.nan
-    got = matmul(from_numpy(a), from_numpy(b), transpose_b=tb).numpy()
-    want = a.astype("float64") @ (b.T if tb else b)
+    got = matmul(from_numpy(a), from_numpy(b), transpose_b=tb).numpy().astype("float64")
+    want = a.astype("float64") @ (b.T if tb else b).astype("float64")
     np.testing.assert_array_equal(got, want)
     got = linear(from_numpy(a), from_numpy(b), activation="relu", transpose_w=tb).numpy()
+    got = got.astype("float64")
     np.testing.assert_array_equal(got, np.maximum(want, 0))
 
 

@@ -1,9 +1,8 @@
 // The primitives matmul and linear: batches, dtypes, and registration.
 #include <algorithm>
-#include <optional>
-#include <string>
 
 #include "kernels/gemm/gemm.h"
+#include "kernels/gemm/problem.h"
 #include "runtime/pool.h"
 #include "runtime/registry.h"
 
@@ -12,68 +11,7 @@ namespace {
 
 using gemm::Activation;
 using gemm::Epilogue;
-
-struct Matrices {
-  int64_t m, n, k;
-  bool transpose_a, transpose_b;
-  // For each product of the batch, which matrix of A and of B.
-  std::vector<int64_t> index_a, index_b;
-  int64_t batch;
-};
-
-// Index of the operand's matrix for every element of the broadcast batch.
-std::vector<int64_t> broadcast_index(const Shape& operand, const Shape& out) {
-  const size_t rank = out.size() - 2, own = operand.size() - 2;
-  Shape strides(rank, 0);
-  int64_t stride = 1;
-  for (size_t d = own; d-- > 0;) {
-    if (operand[d] != 1) strides[rank - own + d] = stride;
-    stride *= operand[d];
-  }
-  std::vector<int64_t> index{0};
-  for (size_t d = 0; d < rank; ++d) {
-    std::vector<int64_t> next;
-    next.reserve(index.size() * static_cast<size_t>(out[d]));
-    for (int64_t base : index)
-      for (int64_t i = 0; i < out[d]; ++i) next.push_back(base + i * strides[d]);
-    index = std::move(next);
-  }
-  return index;
-}
-
-int64_t batch_of(const Shape& shape) {
-  int64_t batch = 1;
-  for (size_t d = 0; d + 2 < shape.size(); ++d) batch *= shape[d];
-  return batch;
-}
-
-Matrices matrices(const Problem& problem) {
-  const Shape &a = problem.in[0].shape, &b = problem.in[1].shape, &c = problem.out[0].shape;
-  Matrices r{};
-  r.transpose_a = problem.attrs.integer("transpose_a", 0) != 0;
-  r.transpose_b = problem.attrs.integer("transpose_b", 0) != 0;
-  r.m = c[c.size() - 2];
-  r.n = c[c.size() - 1];
-  r.k = r.transpose_a ? a[a.size() - 2] : a[a.size() - 1];
-  r.batch = batch_of(c);
-  if (batch_of(b) == 1 && !r.transpose_a && r.batch > 0 && batch_of(a) == r.batch) {
-    // One B for all: the rows of all of A are rows of one product.
-    r.m *= r.batch;
-    r.batch = 1;
-  }
-  if (r.batch > 1) {
-    r.index_a = broadcast_index(a, c);
-    r.index_b = broadcast_index(b, c);
-  }
-  return r;
-}
-
-std::optional<Activation> activation_of(const std::string& name) {
-  static const char* const names[] = {"none", "relu", "gelu", "gelu_tanh", "silu", "sigmoid", "tanh"};
-  for (int i = 0; i < 7; ++i)
-    if (name == names[i]) return static_cast<Activation>(i);
-  return std::nullopt;
-}
+using gemm::Matrices;
 
 template <class T>
 const gemm::Kernels<T>& kernels() {
@@ -234,7 +172,7 @@ std::unique_ptr<Kernel> prepare_float(const Problem& problem, const Matrices& ma
 }
 
 std::unique_ptr<Kernel> prepare_matmul(const Problem& problem) {
-  return prepare_float(problem, matrices(problem), Activation::None);
+  return prepare_float(problem, gemm::matmul_matrices(problem), Activation::None);
 }
 
 std::unique_ptr<Kernel> prepare_integer(const Problem& problem) {
@@ -242,7 +180,7 @@ std::unique_ptr<Kernel> prepare_integer(const Problem& problem) {
   if (problem.in[1].dtype != dtype || !is_integer(dtype)) return nullptr;
   const gemm::IntegerTable& table = gemm_integer_table();
   auto make = [&]<class In, class Out>(gemm::IntegerProduct<In, Out> product) -> std::unique_ptr<Kernel> {
-    return std::make_unique<IntegerMatmul<In, Out>>(matrices(problem), product);
+    return std::make_unique<IntegerMatmul<In, Out>>(gemm::matmul_matrices(problem), product);
   };
   if (out == dtype) switch (size_of(dtype)) {
       case 1:
@@ -261,17 +199,9 @@ std::unique_ptr<Kernel> prepare_integer(const Problem& problem) {
 }
 
 std::unique_ptr<Kernel> prepare_linear(const Problem& problem) {
-  const auto activation = activation_of(problem.attrs.text("activation", "none"));
+  const auto activation = gemm::activation_of(problem);
   if (!activation) return nullptr;
-  const Shape& out = problem.out[0].shape;
-  Matrices r{};
-  r.batch = 1;
-  r.n = out.back();
-  r.m = 1;
-  for (size_t d = 0; d + 1 < out.size(); ++d) r.m *= out[d];
-  r.k = problem.in[0].shape.back();
-  r.transpose_b = problem.attrs.integer("transpose_w", 0) != 0;
-  return prepare_float(problem, r, *activation);
+  return prepare_float(problem, gemm::linear_matrices(problem), *activation);
 }
 
 const Register r_matmul{"matmul", "gemm", 10, prepare_matmul};

@@ -1,0 +1,361 @@
+// Blocking, the grid of tasks and the choice of a path for products of words. No vector code here.
+#include "kernels/gemm/words.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "runtime/pool.h"
+
+namespace native::gemm {
+namespace {
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+// An equal share of `total` in pieces of at most about `most`, a multiple of `unit`.
+int64_t even_share(int64_t total, int64_t most, int64_t unit) {
+  if (total <= most) return total;
+  return round_up(ceil_div(total, ceil_div(total, most)), unit);
+}
+
+// Words multiplied that are worth a task, and those of a task where there are enough of them.
+constexpr double kTaskWork = 0.75e6, kLargeTaskWork = 6e6, kSmallTaskWork = 5e5;
+// Enough tasks that 16 threads finish together.
+constexpr double kMostTasks = 16;
+// Rows and columns of a task: packing A costs one part in so many columns, packing B in so many rows.
+constexpr int64_t kTaskSide = 512;
+// Up to so many rows times contiguous columns are dot products.
+constexpr int64_t kDotRows = 8;
+// Up to so many rows times row-major columns walk along rows of B.
+constexpr int64_t kStreamRows = 4;
+// Up to so many rows a task takes all of them, and so B is read once.
+constexpr int64_t kColumnRows = 192;
+// Up to so many rows reading B is what takes the time: wide tasks walk along its pages.
+constexpr int64_t kDirectRows = 48, kStreamColumns = 512;
+// Bytes of a matrix that are a task where one row or column multiplies it.
+constexpr double kVectorBytes = 262144;
+
+// Terms of A that are packed at a time where they are rows, at least; and rows of the product that are whole
+// vectors of the packing and whole tiles.
+constexpr int64_t kStreamTerms = 32, kVectorRows = 96;
+
+// Rows a multiple of a page apart fall into one cache set.
+constexpr int64_t kPage = 4096;
+
+template <class T>
+void copy_strided(const char* in, int64_t step, int64_t count, char* out) {
+  for (int64_t p = 0; p < count; ++p) reinterpret_cast<T*>(out)[p] = reinterpret_cast<const T*>(in)[p * step];
+}
+
+}  // namespace
+
+// Where a task keeps what is its own.
+struct WordPlan::Memory {
+  uint32_t* panel;
+  char* a;
+  int32_t* start;
+  char* sums;
+  float* bias;
+  size_t bytes;
+};
+
+WordPlan::WordPlan(const WordKernels& kernels, const Problem& problem) : kernels_(kernels), p_(problem) {
+  element_ = 4 / kernels.terms;
+  out_element_ = p_.out_bf16 ? 2 : 4;
+  swaps_ = p_.n == 1 && p_.m > 1;
+  if (swaps_) {
+    std::swap(p_.m, p_.n);
+    std::swap(p_.index_a, p_.index_b);
+    p_.transpose_b = !p_.transpose_a;
+  }
+  // A vector has no direction.
+  if (p_.m == 1) p_.transpose_a = false;
+  if (p_.n == 1) p_.transpose_b = true;
+  few_ = p_.m <= (p_.transpose_b ? kDotRows : kStreamRows);
+  choose_grid();
+  split_terms_ = splits_ > 1 ? round_up(ceil_div(p_.k, splits_), 64) : p_.k;
+  depth_ = few_ ? p_.k : even_share(split_terms_, kernels.kc, 64);
+  // Six rows of A leave room in a cache set for the panel that streams by; eight beside columns of B do not.
+  const bool scattered = few_ && p_.m > 2 && p_.k * element_ % kPage == 0 && task_n_ > 2 * kernels.nr;
+  copies_a_ = p_.transpose_a || scattered || (p_.k % kernels.terms != 0 && !(few_ && p_.transpose_b));
+  defers_ = few_ || splits_ > 1 || (p_.activation != Activation::None && p_.activation != Activation::Relu);
+  sums_ = p_.out_bf16 && splits_ == 1 && (defers_ || p_.k > depth_);
+  shares_a_ = copies_a_ && p_.batch == 1 && task_n_ < p_.n;
+  shares_b_ = p_.transpose_b && !few_ && p_.batch == 1 && task_m_ < p_.m;
+  const int64_t words = ceil_div(shares_a_ ? p_.k : depth_, kernels.terms);
+  words_by_column_ = p_.transpose_a && !few_;
+  if (words_by_column_) {
+    a_row_ = 4;
+    // A line between rows, which would fall into one cache set.
+    a_word_ = 4 * round_up(task_m_, 16 * kernels.terms) + 64;
+    a_bytes_ = words * a_word_;
+  } else {
+    a_row_ = copies_a_ ? round_up(4 * words, 64) + 64 : p_.k * element_;
+    a_word_ = 4;
+    a_bytes_ = task_m_ * a_row_;
+  }
+  task_bytes_ = memory(nullptr).bytes;
+}
+
+void WordPlan::choose_grid() {
+  const double work =
+      static_cast<double>(p_.m) * static_cast<double>(p_.n) * static_cast<double>(ceil_div(p_.k, kernels_.terms));
+  const double all = work * static_cast<double>(p_.batch);
+  const double wanted = std::clamp(all / kLargeTaskWork, std::clamp(all / kTaskWork, 1.0, 4.0), kMostTasks) /
+                        static_cast<double>(p_.batch);
+  group_ = std::max<int64_t>(1, static_cast<int64_t>(kSmallTaskWork / work));
+  task_m_ = p_.m;
+  task_n_ = p_.n;
+  if (few_) {
+    const double bytes = static_cast<double>(p_.n) * static_cast<double>(p_.k * element_);
+    const double tasks = std::clamp(bytes / kVectorBytes, 1.0, 2 * kMostTasks);
+    const int64_t share = round_up(static_cast<int64_t>(static_cast<double>(p_.n) / tasks), 32);
+    task_n_ = std::min(p_.n, p_.transpose_b ? share : std::max(round_up(share, kernels_.nr), kStreamColumns));
+    return;
+  }
+  const int64_t unit = p_.transpose_a ? kVectorRows : kernels_.mr;
+  if (p_.m > kColumnRows) task_m_ = even_share(p_.m, kTaskSide, unit);
+  task_n_ = even_share(p_.n, kTaskSide, kernels_.nr);
+  auto tasks = [&] { return static_cast<double>(ceil_div(p_.m, task_m_) * ceil_div(p_.n, task_n_)); };
+  const int64_t narrow = !p_.transpose_b && p_.m <= kDirectRows ? kStreamColumns / 2 : 4 * kernels_.nr;
+  const int64_t low = p_.m <= kColumnRows ? p_.m : kVectorRows;
+  while (tasks() < 0.75 * wanted && (task_n_ > narrow || task_m_ > low)) {
+    // The longer side is cut: a square tile needs the least of A and B.
+    if (task_n_ > narrow && (task_n_ >= task_m_ || task_m_ <= low))
+      task_n_ = round_up(task_n_ / 2, kernels_.nr);
+    else
+      task_m_ = round_up(task_m_ / 2, unit);
+  }
+  if (p_.batch == 1 && wanted >= 2 * tasks() && p_.k >= 2 * kernels_.kc) {
+    const int64_t most = std::min(static_cast<int64_t>(wanted / tasks()), p_.k / kernels_.kc);
+    splits_ = ceil_div(p_.k, round_up(ceil_div(p_.k, most), 64));
+  }
+}
+
+// A's words for all tasks, panels of B for all tasks, partial sums, bias.
+size_t WordPlan::scratch_size() const {
+  const int64_t sums = splits_ > 1 ? 4 * (splits_ * p_.m * p_.n + p_.n) : 0;
+  return static_cast<size_t>(shared_a_bytes() + shared_b_bytes() + sums);
+}
+int64_t WordPlan::shared_a_bytes() const { return shares_a_ ? round_up(ceil_div(p_.m, task_m_) * a_bytes_, 64) : 0; }
+int64_t WordPlan::panel_bytes(int64_t terms) const { return 4 * kernels_.nr * ceil_div(terms, kernels_.terms); }
+int64_t WordPlan::shared_b_bytes() const { return shares_b_ ? ceil_div(p_.n, kernels_.nr) * panel_bytes(p_.k) : 0; }
+
+WordPlan::Tile WordPlan::tile(int64_t task) const {
+  const int64_t across = ceil_div(p_.n, task_n_), down = ceil_div(p_.m, task_m_);
+  Tile t{};
+  t.column = task % across * task_n_;
+  t.row = task / across % down * task_m_;
+  t.split = task / (across * down) % splits_;
+  t.product = task / (across * down * splits_);
+  t.first = t.split * split_terms_;
+  t.rows = std::min(task_m_, p_.m - t.row);
+  t.columns = std::min(task_n_, p_.n - t.column);
+  t.terms = std::min(split_terms_, p_.k - t.first);
+  return t;
+}
+
+WordPlan::Memory WordPlan::memory(char* base) const {
+  Memory memory{};
+  auto take = [&](int64_t bytes) {
+    const size_t at = memory.bytes;
+    memory.bytes += static_cast<size_t>(round_up(bytes, 64));
+    return base ? base + at : nullptr;
+  };
+  if (!few_ && !shares_b_) memory.panel = reinterpret_cast<uint32_t*>(take(panel_bytes(depth_)));
+  if (kernels_.row_start) memory.start = reinterpret_cast<int32_t*>(take(4 * task_m_));
+  if (copies_a_ && !shares_a_) memory.a = take(a_bytes_);
+  if (sums_) memory.sums = take(4 * task_m_ * task_n_);
+  if (defers_) memory.bias = reinterpret_cast<float*>(take(4 * task_n_));
+  return memory;
+}
+
+void WordPlan::run(const void* a, const void* b, void* c, const uint16_t* bias, void* scratch) const {
+  if (swaps_) std::swap(a, b);
+  const Operands operands{static_cast<const char*>(a), static_cast<const char*>(b), static_cast<char*>(c), bias,
+                          static_cast<char*>(scratch)};
+  if (shares_a_) share_a(operands);
+  if (shares_b_) share_b(operands);
+  const int64_t each = ceil_div(p_.n, task_n_) * ceil_div(p_.m, task_m_) * splits_, all = each * p_.batch;
+  pool::parallel_for(ceil_div(all, group_), [&](int64_t group) {
+    for (int64_t task = group * group_; task < std::min(all, (group + 1) * group_); ++task)
+      run_tile(tile(task), operands);
+  });
+  if (splits_ > 1) add_splits(operands);
+}
+
+void WordPlan::share_a(const Operands& operands) const {
+  // A few rows of a transposed A from end to end, as many streams as prefetchers follow.
+  const int64_t terms = words_by_column_ ? kStreamTerms : depth_;
+  pool::parallel_for(ceil_div(p_.k, terms), [&](int64_t task) {
+    const int64_t first = task * terms, count = std::min(terms, p_.k - first);
+    char* out = operands.scratch + first / kernels_.terms * a_word_;
+    for (int64_t row = 0; row < p_.m; row += task_m_, out += a_bytes_)
+      copy_a(at_a(operands.a, row, first), std::min(task_m_, p_.m - row), count, out);
+  });
+}
+
+void WordPlan::share_b(const Operands& operands) const {
+  char* const panels = operands.scratch + shared_a_bytes();
+  const int64_t ranges = ceil_div(p_.k, depth_), column = p_.k * element_, bytes = panel_bytes(p_.k);
+  pool::parallel_for(ceil_div(p_.n, kernels_.nr) * ranges, [&](int64_t task) {
+    const int64_t panel = task / ranges, first = task % ranges * depth_, j = panel * kernels_.nr;
+    kernels_.pack_columns(operands.b + j * column + first * element_, column, std::min(depth_, p_.k - first),
+                          std::min<int64_t>(kernels_.nr, p_.n - j),
+                          reinterpret_cast<uint32_t*>(panels + panel * bytes + panel_bytes(first)));
+  });
+}
+
+const char* WordPlan::at_a(const char* a, int64_t row, int64_t term) const {
+  return a + (p_.transpose_a ? term * p_.m + row : row * p_.k + term) * element_;
+}
+
+// Words of A, its terms completed with zeros.
+void WordPlan::copy_a(const char* a, int64_t rows, int64_t terms, char* out) const {
+  if (words_by_column_) return kernels_.pack_rows(a, p_.m * element_, terms, rows, out, a_word_);
+  for (int64_t i = 0; i < rows; ++i, out += a_row_) {
+    if (!p_.transpose_a)
+      std::memcpy(out, at_a(a, i, 0), static_cast<size_t>(terms * element_));
+    else if (element_ == 2)
+      copy_strided<uint16_t>(at_a(a, i, 0), p_.m, terms, out);
+    else
+      copy_strided<uint8_t>(at_a(a, i, 0), p_.m, terms, out);
+    if (terms % kernels_.terms != 0) std::memset(out + terms * element_, 0, 3);
+  }
+}
+
+void WordPlan::run_tile(const Tile& t, Operands operands) const {
+  operands.a += (p_.index_a ? p_.index_a[t.product] : t.product) * p_.m * p_.k * element_;
+  operands.b += (p_.index_b ? p_.index_b[t.product] : t.product) * p_.k * p_.n * element_;
+  const int64_t at = t.row * p_.n + t.column;
+  char* const c = operands.c + (t.product * p_.m * p_.n + at) * out_element_;
+  const uint16_t* const bias = operands.bias && !swaps_ ? operands.bias + t.column : operands.bias;
+  const Memory memory = this->memory(static_cast<char*>(pool::thread_scratch(task_bytes_)));
+  char* sum = sums_ ? memory.sums : c;
+  if (splits_ > 1) sum = partial_sums(operands) + 4 * (t.split * p_.m * p_.n + at);
+  WordBlock block{};
+  block.sum = sum;
+  block.sum_row = sums_ ? task_n_ : p_.n;
+  if (!defers_) {
+    block.out = c;
+    block.out_row = p_.n;
+    block.out_bf16 = p_.out_bf16;
+    block.relu = p_.activation == Activation::Relu;
+    block.bias = bias;
+  }
+  if (few_)
+    run_rows(t, operands, memory, block);
+  else
+    run_blocks(t, operands, memory, block);
+  if (!defers_ || splits_ > 1) return;
+  if (bias) gemm_vector_table().widen_bf16(bias, memory.bias, swaps_ ? 1 : t.columns);
+  finish(t.rows, t.columns, sum, block.sum_row, c, bias ? memory.bias : nullptr);
+}
+
+// The words of A for a range of k that begins at `first`: where they lie, or copied now.
+const char* WordPlan::place_a(const Tile& t, const Operands& operands, int64_t first, int64_t terms,
+                              const Memory& memory) const {
+  const char* const a = at_a(operands.a, t.row, first);
+  if (kernels_.row_start) {
+    const int64_t row = p_.transpose_a ? element_ : p_.k * element_,
+                  column = p_.transpose_a ? p_.m * element_ : element_;
+    kernels_.row_start(t.rows, terms, a, row, column, memory.start);
+  }
+  if (!copies_a_) return a;
+  if (shares_a_) return operands.scratch + t.row / task_m_ * a_bytes_ + first / kernels_.terms * a_word_;
+  copy_a(a, t.rows, terms, memory.a);
+  return memory.a;
+}
+
+void WordPlan::run_rows(const Tile& t, const Operands& operands, const Memory& memory, WordBlock block) const {
+  const int64_t b_column = p_.transpose_b ? p_.k * element_ : element_;
+  block.m = t.rows;
+  block.n = t.columns;
+  block.k = p_.k;
+  block.a = place_a(t, operands, 0, p_.k, memory);
+  block.a_row = a_row_;
+  block.b = operands.b + t.column * b_column;
+  block.b_row = p_.transpose_b ? b_column : p_.n * element_;
+  block.start = memory.start;
+  (p_.transpose_b ? kernels_.dots : kernels_.stream)(block);
+}
+
+// Ranges of k one after another, and in each range panels of B.
+void WordPlan::run_blocks(const Tile& t, const Operands& operands, const Memory& memory, WordBlock block) const {
+  const WordBlock whole = block;
+  const int64_t b_column = p_.transpose_b ? p_.k * element_ : element_;
+  const int64_t b_row = p_.transpose_b ? element_ : p_.n * element_;
+  block.m = t.rows;
+  block.a_row = a_row_;
+  block.a_word = a_word_;
+  block.b_row = b_row;
+  block.start = memory.start;
+  block.panel = memory.panel;
+  for (int64_t done = 0; done < t.terms; done += depth_) {
+    const int64_t first = t.first + done;
+    block.k = std::min(depth_, t.terms - done);
+    block.accumulate = done > 0;
+    block.a = place_a(t, operands, first, block.k, memory);
+    for (int64_t j = 0; j < t.columns; j += kernels_.nr) {
+      const char* const b = operands.b + first * b_row + (t.column + j) * b_column;
+      block.n = std::min<int64_t>(kernels_.nr, t.columns - j);
+      if (shares_b_)
+        block.panel = reinterpret_cast<uint32_t*>(operands.scratch + shared_a_bytes() + panel_bytes(first) +
+                                                  (t.column + j) / kernels_.nr * panel_bytes(p_.k));
+      else if (p_.transpose_b)
+        kernels_.pack_columns(b, b_column, block.k, block.n, memory.panel);
+      else
+        block.b = b;
+      block.sum = static_cast<char*>(whole.sum) + 4 * j;
+      // Until the last range there are sums and no result.
+      block.out = whole.out && done + depth_ >= t.terms ? static_cast<char*>(whole.out) + j * out_element_ : nullptr;
+      block.bias = whole.bias ? whole.bias + j : nullptr;
+      kernels_.block(block);
+    }
+  }
+}
+
+char* WordPlan::partial_sums(const Operands& operands) const {
+  return operands.scratch + shared_a_bytes() + shared_b_bytes();
+}
+
+// Partial sums of fixed ranges of k, added in their order.
+void WordPlan::add_splits(const Operands& operands) const {
+  const int64_t rows = std::max<int64_t>(1, 32768 / (p_.n * splits_)), size = p_.m * p_.n;
+  char* const partial = partial_sums(operands);
+  float* const bias = operands.bias ? reinterpret_cast<float*>(partial + 4 * splits_ * size) : nullptr;
+  if (bias) gemm_vector_table().widen_bf16(operands.bias, bias, p_.n);
+  pool::parallel_for(ceil_div(p_.m, rows), [&](int64_t task) {
+    const int64_t row = task * rows, count = std::min(rows, p_.m - row), total = count * p_.n;
+    char* const first = partial + 4 * row * p_.n;
+    auto add = [&](auto* sum) {
+      for (int64_t s = 1; s < splits_; ++s)
+        for (int64_t e = 0; e < total; ++e) sum[e] += sum[s * size + e];
+    };
+    // Unsigned, as integers wrap.
+    if (kernels_.row_start)
+      add(reinterpret_cast<uint32_t*>(first));
+    else
+      add(reinterpret_cast<float*>(first));
+    finish(count, p_.n, first, p_.n, operands.c + row * p_.n * out_element_, bias);
+  });
+}
+
+// Bias and activation over sums, in place, then their way into C.
+void WordPlan::finish(int64_t rows, int64_t columns, char* sum, int64_t sum_row, char* c, const float* bias) const {
+  if (bias || p_.activation != Activation::None) {
+    const Epilogue<float> epilogue{bias, p_.activation};
+    if (swaps_)
+      gemm_table().f32.finish(columns, 1, reinterpret_cast<float*>(sum), 1, epilogue);
+    else
+      gemm_table().f32.finish(rows, columns, reinterpret_cast<float*>(sum), sum_row, epilogue);
+  }
+  if (sum == c) return;
+  for (int64_t i = 0; i < rows; ++i, sum += 4 * sum_row, c += p_.n * out_element_)
+    if (p_.out_bf16)
+      gemm_vector_table().narrow_bf16(reinterpret_cast<const float*>(sum), reinterpret_cast<uint16_t*>(c), columns);
+    else
+      std::memcpy(c, sum, static_cast<size_t>(4 * columns));
+}
+
+}  // namespace native::gemm

@@ -1,0 +1,133 @@
+// GEMM of narrow elements by dot instructions, which take words: the 32 bits of two bfloat16 or four int8
+// that are neighbours along k. Sums are float32 or int32. Only instruction sets that have the instructions
+// fill the tables; elsewhere `words_table().bf16.block` is null and other kernels do the work.
+//
+//   words_table()   one instruction set's micro-kernels and packing routines
+//   WordPlan        a whole product over a grid of tasks that depends on the problem alone
+//
+// vdpbf16ps treats subnormal operands as zero and flushes subnormal sums to zero.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/gemm/gemm.h"
+#include "runtime/cpu.h"
+
+namespace native {
+namespace gemm {
+
+// Up to nr columns of B times all rows of A over one range of k. Strides are in bytes.
+struct WordBlock {
+  int64_t m, n, k;  // k in elements; a word that k does not fill must be completed with zeros in A
+  // Word p of row i of A at a + i * a_row + p * a_word.
+  const char* a;
+  int64_t a_row, a_word;
+  // Row-major B where it lies, or null: then `panel` has been packed. Rows of nr words, 64-byte aligned;
+  // the first sliver of a block with b fills it for those that follow.
+  const char* b;
+  int64_t b_row;
+  uint32_t* panel;
+  const int32_t* start;  // what each row's sums start from, or null for zero (int32 only)
+  void* sum;             // float32 or int32, sum_row elements between rows; null where out gets the result
+  int64_t sum_row;
+  bool accumulate;  // add to what `sum` holds
+  // The result where sum == null or this is the last range of k: with bias (or null) and ReLU, as bfloat16 or
+  // in the type of the sums. Null for no result yet.
+  void* out;
+  int64_t out_row;  // elements
+  bool out_bf16, relu;
+  const uint16_t* bias;  // bfloat16
+};
+
+struct WordKernels {
+  int terms;   // elements in a word
+  int mr, nr;  // the register tile: rows, columns
+  int kc;      // elements of k in a block
+  void (*block)(const WordBlock&);
+  // Columns [0, n), n <= nr, of B into a panel; column j has k contiguous elements at b + j * b_column bytes.
+  void (*pack_columns)(const char* b, int64_t b_column, int64_t k, int64_t n, uint32_t* panel);
+  // k rows of n elements, a_row bytes apart, into rows of words out_row bytes apart: what a transposed A lies
+  // in. Vectors are written whole: out_row is a multiple of 64 and has room for n rounded up to 16 * terms.
+  void (*pack_rows)(const char* a, int64_t a_row, int64_t k, int64_t n, char* out, int64_t out_row);
+  // sum = start + A * B for few rows, k contiguous in A. dots: up to 8 rows; k contiguous in B too, and b_row is
+  // from column to column. stream: up to 4 rows; row-major B. Neither looks at panel, accumulate or out.
+  void (*dots)(const WordBlock&);
+  void (*stream)(const WordBlock&);
+  // What the sums of each row of A must start from, or null if that is zero. Strides in bytes, one of them 1.
+  void (*row_start)(int64_t m, int64_t k, const char* a, int64_t a_row, int64_t a_column, int32_t* start);
+};
+
+struct WordTable {
+  WordKernels bf16, i8;
+};
+
+// C = activation(A * B + bias), of row-major operands without gaps, bfloat16 or int8 as the kernels have it,
+// none of the sizes zero. Immutable; run() uses the thread pool.
+class WordPlan {
+ public:
+  // `batch` products, whose matrices of A and B are those of index_a and index_b (null for the identity).
+  struct Problem {
+    int64_t m, n, k;
+    bool transpose_a, transpose_b;
+    int64_t batch;
+    const int64_t *index_a, *index_b;
+    Activation activation;
+    bool out_bf16;  // else the type of the sums
+  };
+  WordPlan(const WordKernels& kernels, const Problem& problem);
+  // Bytes of scratch that run() needs; 64-byte aligned.
+  size_t scratch_size() const;
+  // `bias` (bfloat16) has n entries, or is null.
+  void run(const void* a, const void* b, void* c, const uint16_t* bias, void* scratch) const;
+
+ private:
+  struct Tile {
+    int64_t product, split, row, column, rows, columns;
+    int64_t first, terms;  // terms [first, first + terms) of k
+  };
+  struct Operands {
+    const char *a, *b;
+    char* c;
+    const uint16_t* bias;
+    char* scratch;
+  };
+  struct Memory;
+  void choose_grid();
+  Tile tile(int64_t task) const;
+  Memory memory(char* base) const;
+  int64_t panel_bytes(int64_t terms) const;
+  int64_t shared_a_bytes() const;
+  int64_t shared_b_bytes() const;
+  char* partial_sums(const Operands& operands) const;
+  const char* at_a(const char* a, int64_t row, int64_t term) const;
+  void copy_a(const char* a, int64_t rows, int64_t terms, char* out) const;
+  void share_a(const Operands& operands) const;
+  void share_b(const Operands& operands) const;
+  const char* place_a(const Tile& tile, const Operands& operands, int64_t first, int64_t terms,
+                      const Memory& memory) const;
+  void run_tile(const Tile& tile, Operands operands) const;
+  void run_rows(const Tile& tile, const Operands& operands, const Memory& memory, WordBlock block) const;
+  void run_blocks(const Tile& tile, const Operands& operands, const Memory& memory, WordBlock block) const;
+  void add_splits(const Operands& operands) const;
+  void finish(int64_t rows, int64_t columns, char* sum, int64_t sum_row, char* c, const float* bias) const;
+
+  const WordKernels& kernels_;
+  Problem p_;
+  bool swaps_;                // one column: its product is computed as one row
+  bool few_;                  // rows: dot products with contiguous columns, or streams of row-major B
+  bool copies_a_;             // A is not read in place,
+  bool words_by_column_;      // but copied in rows of words, each word beside that of the next row of A
+  bool shares_a_, shares_b_;  // packed once for all tasks
+  bool defers_;               // bias and activation come after the tile
+  bool sums_;                 // C cannot hold sums
+  int64_t element_, out_element_, task_m_, task_n_, split_terms_, depth_, splits_ = 1, group_ = 1;
+  int64_t a_row_, a_word_, a_bytes_;  // strides of A's words in place or copied; bytes of a task's copy
+  size_t task_bytes_ = 0;
+};
+
+}  // namespace gemm
+
+NATIVE_ISA_TABLE(gemm::WordTable, words_table)
+
+}  // namespace native

@@ -1,0 +1,254 @@
+// Micro-kernels and packing of words.
+//
+// The register tile is 6 rows by 4 vectors: 24 sums hide the latency of a dot instruction (6 cycles, one a
+// cycle), 4 vectors of B and one of A stand beside them. A row-major B is no matrix of words: two (four)
+// of its rows are to be interleaved. The first rows of a block do that in registers, behind its own
+// products, and leave the words packed for the rows that follow; so a product of few rows reads B once
+// and packs nothing.
+#include "kernels/gemm/words.simd.h"
+
+namespace native {
+namespace NATIVE_ISA {
+
+extern const gemm::WordTable words_table;
+
+#if NATIVE_WORDS
+
+namespace {
+
+using gemm::WordBlock;
+
+constexpr int kRows = 6, kVectors = 4, kPanel = kVectors * kLanes32;
+// Words of k in a block: a panel takes 256 KB of the second-level cache.
+constexpr int kDepth = 1024;
+
+// The lanes of each vector of a row that are columns of B.
+template <int V>
+struct Lanes {
+  explicit Lanes(int64_t columns) {
+    for (int v = 0; v < V; ++v) masks[v] = static_cast<__mmask16>(first_bits(columns - v * kLanes32, kLanes32));
+  }
+  __mmask16 masks[V];
+};
+
+// Calls body(x, row, column, mask) with each vector of a tile.
+template <int R, int V, class Vector, class Body>
+inline void each(Vector (*sum)[V], const Lanes<V>& lanes, const Body& body) {
+#pragma GCC unroll 4
+  for (int v = 0; v < V; ++v)
+#pragma GCC unroll 8
+    for (int i = 0; i < R; ++i) body(sum[i][v], i, v * kLanes32, lanes.masks[v]);
+}
+
+// Bias, ReLU (NaN stays NaN) and rounding.
+template <int R, int V>
+inline void write_result(const WordBlock& block, int64_t row, const Lanes<V>& lanes, __m512 (*sum)[V]) {
+  const int64_t at = row * block.out_row, step = block.out_row;
+  if (block.bias)
+    each<R, V>(sum, lanes, [&](__m512& x, int, int column, __mmask16 mask) {
+      const __m512i bits = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, block.bias + column));
+      x = _mm512_add_ps(x, _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16)));
+    });
+  if (block.relu)
+    each<R, V>(sum, lanes, [](__m512& x, int, int, __mmask16) { x = _mm512_max_ps(_mm512_setzero_ps(), x); });
+  if (block.out_bf16)
+    each<R, V>(sum, lanes, [&](__m512 x, int i, int column, __mmask16 mask) {
+      _mm256_mask_storeu_epi16(static_cast<uint16_t*>(block.out) + at + i * step + column, mask,
+                               (__m256i)_mm512_cvtneps_pbh(x));  // NOLINT: a cast of registers
+    });
+  else
+    each<R, V>(sum, lanes, [&](__m512 x, int i, int column, __mmask16 mask) {
+      _mm512_mask_storeu_ps(static_cast<float*>(block.out) + at + i * step + column, mask, x);
+    });
+}
+template <int R, int V>
+inline void write_result(const WordBlock& block, int64_t row, const Lanes<V>& lanes, vi32 (*sum)[V]) {
+  each<R, V>(sum, lanes, [&](vi32 x, int i, int column, __mmask16 mask) {
+    _mm512_mask_storeu_epi32(static_cast<int32_t*>(block.out) + (row + i) * block.out_row + column, mask, (__m512i)x);
+  });
+}
+
+// R rows from `row` on, whose words begin at `a`, by V vectors. Reads: B lies in place and is packed.
+template <class Kind, int R, int V, bool Reads>
+void tile(const WordBlock& block, const char* a, int64_t row) {
+  using Sum = typename Kind::Sum;
+  typename Kind::Vector sum[R][V];
+#pragma GCC unroll 8
+  for (int i = 0; i < R; ++i)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) sum[i][v] = Kind::start(block.start, row + i);
+  const int64_t a_row = block.a_row, a_word = block.a_word;
+  uint32_t* panel = block.panel;
+  __m512i words[V];
+  if constexpr (Reads) {
+    const char* b = block.b;
+    const int64_t b_row = block.b_row;
+    constexpr int kMasks = (V + Kind::kOut - 1) / Kind::kOut;
+    uint64_t masks[kMasks];
+    for (int h = 0; h < kMasks; ++h) masks[h] = first_bits(block.n - h * Kind::kColumns, Kind::kColumns);
+    auto step = [&](int64_t rows) __attribute__((always_inline)) {
+      read_rows<Kind, V>(b, b_row, rows, masks, words);
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) _mm512_store_si512(panel + v * kLanes32, words[v]);
+      multiply<Kind, R, V>(a, a_row, words, sum);
+      a += a_word;
+      b += Kind::kTerms * b_row;
+      panel += kPanel;
+    };
+    int64_t left = block.k;
+    for (; left >= Kind::kTerms; left -= Kind::kTerms) {
+      // The same rows of the next panel, a whole pass before their use: no prefetcher follows a line a row.
+#pragma GCC unroll 4
+      for (int i = 0; i < Kind::kTerms; ++i)
+        for (int line = 0; line < kPanel * Kind::kBytes; line += 64)
+          __builtin_prefetch(b + i * b_row + kPanel * Kind::kBytes + line, 0, 2);
+      step(Kind::kTerms);
+    }
+    if (left > 0) step(left);
+  } else {
+    for (int64_t p = 0; p < block.k; p += Kind::kTerms) {
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) words[v] = _mm512_load_si512(panel + v * kLanes32);
+      multiply<Kind, R, V>(a, a_row, words, sum);
+      a += a_word;
+      panel += kPanel;
+    }
+  }
+  const Lanes<V> lanes(block.n);
+  Sum* const sums = static_cast<Sum*>(block.sum) + row * block.sum_row;
+  const int64_t step = block.sum_row;
+  if (block.accumulate)
+    each<R, V>(sum, lanes, [&](auto& x, int i, int column, __mmask16 mask) {
+      x = Kind::add(x, Kind::load_sum(sums + i * step + column, mask));
+    });
+  if (block.out)
+    write_result<R, V>(block, row, lanes, sum);
+  else
+    each<R, V>(sum, lanes,
+               [&](auto x, int i, int column, __mmask16 mask) { Kind::store_sum(sums + i * step + column, mask, x); });
+}
+
+using TileFunction = void (*)(const WordBlock&, const char*, int64_t);
+
+template <class Kind, int V, bool Reads>
+struct TileRow {
+  static constexpr TileFunction by_rows[kRows] = {tile<Kind, 1, V, Reads>, tile<Kind, 2, V, Reads>,
+                                                  tile<Kind, 3, V, Reads>, tile<Kind, 4, V, Reads>,
+                                                  tile<Kind, 5, V, Reads>, tile<Kind, 6, V, Reads>};
+};
+
+template <class Kind, bool Reads>
+TileFunction choose_tile(int rows, int vectors) {
+  static constexpr const TileFunction* tables[kVectors] = {
+      TileRow<Kind, 1, Reads>::by_rows, TileRow<Kind, 2, Reads>::by_rows, TileRow<Kind, 3, Reads>::by_rows,
+      TileRow<Kind, 4, Reads>::by_rows};
+  return tables[vectors - 1][rows - 1];
+}
+
+template <class Kind>
+void block(const WordBlock& block) {
+  const int vectors = static_cast<int>((block.n + kLanes32 - 1) / kLanes32);
+  const TileFunction whole = choose_tile<Kind, false>(kRows, vectors);
+  bool reads = block.b != nullptr;
+  for (int64_t row = 0; row < block.m;) {
+    const int64_t left = block.m - row;
+    const char* a = block.a + row * block.a_row;
+    // 8 rows as 4 and 4: fewer than 4 rows do not hide the latency.
+    const int rows = static_cast<int>(left == kRows || left >= 2 * kRows ? kRows
+                                      : left > kRows                     ? (left + 1) / 2
+                                                                         : left);
+    if (reads)
+      choose_tile<Kind, true>(rows, vectors)(block, a, row);
+    else if (rows == kRows)
+      whole(block, a, row);
+    else
+      choose_tile<Kind, false>(rows, vectors)(block, a, row);
+    reads = false;
+    row += rows;
+  }
+}
+
+// Packing
+
+// Transposes 16 x 16 words.
+inline void transpose16(__m512i* r) {
+  __m512i t[16];
+#pragma GCC unroll 8
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+    t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 16; i += 4) {
+    r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+    r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+    r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+    r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+  }
+  // r[4 * g + c] has, in lane l, rows [4 * g, 4 * g + 4) of column 4 * l + c.
+#pragma GCC unroll 4
+  for (int c = 0; c < 4; ++c) {
+    t[c] = _mm512_shuffle_i32x4(r[c], r[4 + c], 0x88);
+    t[4 + c] = _mm512_shuffle_i32x4(r[c], r[4 + c], 0xdd);
+    t[8 + c] = _mm512_shuffle_i32x4(r[8 + c], r[12 + c], 0x88);
+    t[12 + c] = _mm512_shuffle_i32x4(r[8 + c], r[12 + c], 0xdd);
+  }
+#pragma GCC unroll 4
+  for (int c = 0; c < 4; ++c) {
+    r[c] = _mm512_shuffle_i32x4(t[c], t[8 + c], 0x88);
+    r[8 + c] = _mm512_shuffle_i32x4(t[c], t[8 + c], 0xdd);
+    r[4 + c] = _mm512_shuffle_i32x4(t[4 + c], t[12 + c], 0x88);
+    r[12 + c] = _mm512_shuffle_i32x4(t[4 + c], t[12 + c], 0xdd);
+  }
+}
+
+template <class Kind>
+void pack_columns(const char* b, int64_t b_column, int64_t k, int64_t n, uint32_t* panel) {
+  constexpr int kElements = 64 / Kind::kBytes;
+  const int64_t words = (k + Kind::kTerms - 1) / Kind::kTerms;
+  for (int64_t j = 0; j < n; j += kLanes32)
+    for (int64_t p = 0; p < words; p += 16) {
+      const uint64_t mask = first_bits(k - p * Kind::kTerms, kElements);
+      const char* in = b + j * b_column + p * 4;
+      __m512i r[16];
+#pragma GCC unroll 16
+      for (int i = 0; i < 16; ++i)
+        r[i] = Kind::as_b(i < n - j ? Kind::load(in + i * b_column, mask) : _mm512_setzero_si512());
+      transpose16(r);
+      uint32_t* out = panel + p * kPanel + j;
+#pragma GCC unroll 16
+      for (int i = 0; i < 16; ++i)
+        if (i < words - p) _mm512_store_si512(out + i * kPanel, r[i]);
+    }
+}
+
+template <class Kind>
+void pack_rows(const char* a, int64_t a_row, int64_t k, int64_t n, char* out, int64_t out_row) {
+  for (int64_t p = 0; p < k; p += Kind::kTerms, a += Kind::kTerms * a_row, out += out_row)
+    for (int64_t i = 0; i < n; i += Kind::kColumns) {
+      const uint64_t mask = first_bits(n - i, Kind::kColumns);
+      __m512i in[Kind::kTerms], words[Kind::kOut];
+#pragma GCC unroll 4
+      for (int r = 0; r < Kind::kTerms; ++r)
+        in[r] = r < k - p ? Kind::load(a + r * a_row + i * Kind::kBytes, mask) : _mm512_setzero_si512();
+      Kind::interleave(in, words);
+#pragma GCC unroll 4
+      for (int v = 0; v < Kind::kOut; ++v) _mm512_store_si512(out + 4 * (i + v * kLanes32), words[v]);
+    }
+}
+
+}  // namespace
+
+const gemm::WordTable words_table = {{Brain::kTerms, kRows, kPanel, kDepth * Brain::kTerms, block<Brain>,
+                                      pack_columns<Brain>, pack_rows<Brain>, dots_bf16, stream_bf16, nullptr},
+                                     {Int8::kTerms, kRows, kPanel, kDepth * Int8::kTerms, block<Int8>,
+                                      pack_columns<Int8>, pack_rows<Int8>, dots_i8, stream_i8, row_start_i8}};
+
+#else
+
+const gemm::WordTable words_table = {};
+
+#endif
+
+}  // namespace NATIVE_ISA
+}  // namespace native

@@ -1,0 +1,90 @@
+// The primitives matmul and linear on words: bfloat16 by vdpbf16ps, int8 into int32 by vpdpbusd.
+#include <memory>
+#include <utility>
+
+#include "kernels/gemm/problem.h"
+#include "kernels/gemm/words.h"
+
+namespace native {
+namespace {
+
+using gemm::Activation;
+using gemm::Matrices;
+using gemm::WordKernels;
+using gemm::WordPlan;
+
+class WordMatmul final : public Kernel {
+ public:
+  WordMatmul(const WordKernels& kernels, Matrices matrices, Activation activation, bool out_bf16, bool bias)
+      : matrices_(std::move(matrices)), plan_(kernels, problem(activation, out_bf16)), bias_(bias) {}
+
+  size_t scratch_bytes() const override { return plan_.scratch_size(); }
+  void run(const void* const* in, void* const* out, void* scratch) const override {
+    plan_.run(in[0], in[1], out[0], bias_ ? static_cast<const uint16_t*>(in[2]) : nullptr, scratch);
+  }
+
+ private:
+  WordPlan::Problem problem(Activation activation, bool out_bf16) const {
+    const Matrices& p = matrices_;
+    const bool indexed = !p.index_a.empty();
+    return {p.m,
+            p.n,
+            p.k,
+            p.transpose_a,
+            p.transpose_b,
+            p.batch,
+            indexed ? p.index_a.data() : nullptr,
+            indexed ? p.index_b.data() : nullptr,
+            activation,
+            out_bf16};
+  }
+
+  const Matrices matrices_;
+  const WordPlan plan_;
+  const bool bias_;
+};
+
+// The kernel, or nullptr where this instruction set has none or there is nothing to multiply.
+std::unique_ptr<Kernel> make(const WordKernels& kernels, const Problem& problem, Matrices matrices,
+                             Activation activation) {
+  if (!kernels.block || matrices.m * matrices.n * matrices.k * matrices.batch == 0) return nullptr;
+  return std::make_unique<WordMatmul>(kernels, std::move(matrices), activation, problem.out[0].dtype == DType::BF16,
+                                      problem.in.size() == 3);
+}
+
+bool all_are(const Problem& problem, DType dtype) {
+  for (const Spec& spec : problem.in)
+    if (spec.dtype != dtype) return false;
+  return true;
+}
+
+bool is_bf16(const Problem& problem) {
+  const DType out = problem.out[0].dtype;
+  return all_are(problem, DType::BF16) && (out == DType::BF16 || out == DType::F32);
+}
+
+std::unique_ptr<Kernel> prepare_bf16(const Problem& problem) {
+  if (!is_bf16(problem)) return nullptr;
+  return make(words_table().bf16, problem, gemm::matmul_matrices(problem), Activation::None);
+}
+
+std::unique_ptr<Kernel> prepare_linear(const Problem& problem) {
+  const auto activation = gemm::activation_of(problem);
+  if (!is_bf16(problem) || !activation) return nullptr;
+  return make(words_table().bf16, problem, gemm::linear_matrices(problem), *activation);
+}
+
+std::unique_ptr<Kernel> prepare_int8(const Problem& problem) {
+  const DType out = problem.out[0].dtype;
+  if (!all_are(problem, DType::I8) || (out != DType::I32 && out != DType::U32)) return nullptr;
+  return make(words_table().i8, problem, gemm::matmul_matrices(problem), Activation::None);
+}
+
+const Register entries[] = {
+    {"matmul", "vdpbf16ps", 20, prepare_bf16},
+    {"linear", "vdpbf16ps", 20, prepare_linear},
+    {"matmul", "vpdpbusd", 20, prepare_int8},
+};
+
+}  // namespace
+}  // namespace native
