@@ -38,13 +38,11 @@ void map_angles(void* out, const void* a, const void*, const void*, int n, const
   for (int i = 0; i < n; i += kLanes<double>) {
     const vf64 x = widen(a, i);
     vf64 y = function(x);
-    if (any(dabs(x) > kLargestAngle))
+    if (any(vabs(x) > kLargestAngle))
       for (int j = 0; j < kLanes<double>; ++j) y[j] = exact(x[j]);
     narrow(out, i, y);
   }
 }
-double exact_sin(double x) { return __builtin_sin(x); }
-double exact_cos(double x) { return __builtin_cos(x); }
 double exact_tan(double x) { return __builtin_tan(x); }
 
 // Quotient and remainder towards zero, exact while the quotient has at most 29 bits more than float32's 24
@@ -54,7 +52,7 @@ struct Division {
   vi64 large;
 };
 Division divide(vf64 a, vf64 b) {
-  const vf64 x = dabs(a), y = dabs(b);
+  const vf64 x = vabs(a), y = vabs(b);
   const vf64 approximate = x / y;
   const vi64 large = ~(approximate < 268435456.0);
   vf64 q = dround(approximate);
@@ -62,7 +60,7 @@ Division divide(vf64 a, vf64 b) {
   const vi64 above = r < 0.0;
   q = above ? q - 1.0 : q;
   r = above ? r + y : r;
-  return {dcopysign(q, (vf64)((vi64)a ^ (vi64)b)), dcopysign(r, a), large};
+  return {vcopysign(q, (vf64)((vi64)a ^ (vi64)b)), vcopysign(r, a), large};
 }
 double exact_fmod(double a, double b) { return __builtin_fmod(a, b); }
 double exact_mod(double a, double b) {
@@ -73,7 +71,7 @@ double exact_mod(double a, double b) {
 vf64 fmod_small(const Division& d, vf64) { return d.remainder; }
 vf64 mod_small(const Division& d, vf64 b) {
   const vf64 shifted = ((vi64)d.remainder ^ (vi64)b) < 0 ? d.remainder + b : d.remainder;
-  return d.remainder == 0.0 ? dcopysign(splat(0.0), b) : shifted;
+  return d.remainder == 0.0 ? vcopysign(splat(0.0), b) : shifted;
 }
 
 template <vf64 (*small)(const Division&, vf64), double (*exact)(double, double)>
@@ -91,17 +89,7 @@ void map_remainders(void* out, const void* a, const void* b, const void*, int n,
 constexpr TileOps make_table() {
   TileOps table{};
   auto set = [&table](Opcode code, TileOp op) { table.op[static_cast<int>(code)][static_cast<int>(Class::F32)] = op; };
-  set(Opcode::exp2, map_widened<dexp2>);
-  set(Opcode::log2, map_widened<dlog2>);
-  set(Opcode::log10, map_widened<dlog10>);
-  set(Opcode::sinh, map_widened<dsinh>);
-  set(Opcode::cosh, map_widened<dcosh>);
-  set(Opcode::asinh, map_widened<dasinh>);
-  set(Opcode::acosh, map_widened<dacosh>);
-  set(Opcode::atanh, map_widened<datanh>);
   set(Opcode::cbrt, map_widened<dcbrt>);
-  set(Opcode::sin, map_angles<dsin, exact_sin>);
-  set(Opcode::cos, map_angles<dcos, exact_cos>);
   set(Opcode::tan, map_angles<dtan, exact_tan>);
   set(Opcode::asin, map_widened<dasin>);
   set(Opcode::acos, map_widened<dacos>);

@@ -241,10 +241,15 @@ def _gelu_gradient(g, y, x, *, approximate):
 # References of more than a line.
 
 
+def _logistic_weighted(x, z):
+    """x / (1 + exp(-z)), which is 0.5 x (1 + tanh(z / 2)); at -inf the limit, 0."""
+    return np.where(x == -np.inf, 0, x / (1 + np.exp(-z))).astype(x.dtype)
+
+
 def _gelu(x, *, approximate):
     if approximate:
-        return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
-    return 0.5 * x * special.erfc(x * -math.sqrt(0.5))
+        return _logistic_weighted(x, math.sqrt(8 / math.pi) * (x + 0.044715 * x * x * x))
+    return np.where(x == -np.inf, 0, 0.5 * x * special.erfc(x * -math.sqrt(0.5))).astype(x.dtype)
 
 
 def _expm1_scaled(x, alpha):
@@ -337,7 +342,7 @@ def _silu_gradient(g, y, x):
     return mul(g, mul(s, add(1.0, mul(x, sub(1.0, s)))))
 
 
-silu = E("silu", FLOATS, lambda x: x / (1 + np.exp(-x)), _silu_gradient)
+silu = E("silu", FLOATS, lambda x: _logistic_weighted(x, x), _silu_gradient)
 selu = E(
     "selu", FLOATS, lambda x: _SELU_SCALE * _expm1_scaled(x, _SELU_ALPHA),
     lambda g, y, x: mul(g, _where(gt(x, 0.0), _SELU_SCALE, add(y, _SELU_SCALE * _SELU_ALPHA))),
