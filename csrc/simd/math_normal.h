@@ -31,11 +31,16 @@ static inline Pair<V> normal_tail_ratio(V a) {
   static constexpr auto p = rescaled<T>(C::kMillsP, factor, slope), q = rescaled<T>(C::kMillsQ, factor, factor);
   const Pair<V> above = precise_sum(a, polynomial(a, q.c), T(1));
   const V rest = polynomial(a, p.c), sum = above.high * T(slope) + rest;
-  const V sum_low = (fused(above.high, splat(T(slope)), -sum) + rest) + above.high * T(slope - T(slope));
+  V sum_low = fused(above.high, splat(T(slope)), -sum) + rest;
+  if (erfc || sizeof(T) == 8) sum_low += above.high * T(slope - T(slope));
   const Pair<V> below = precise_sum(a, sum, T(erfc ? 1 : 2));
-  const V below_low = below.low + a * (above.low * T(slope) + sum_low);
   const V inverse = quick_inverse(below.high), ratio = above.high * inverse;
-  return {ratio, (fused(-ratio, below.high, above.high) + (above.low - ratio * below_low)) * inverse};
+  V lost = fused(-ratio, below.high, above.high) - ratio * (below.low + a * sum_low);
+#if !defined(__FMA__)
+  // With FMA the sum is rounded once, which is little enough.
+  lost += above.low * (T(1) - a * T(slope) * ratio);
+#endif
+  return {ratio, lost * inverse};
 }
 
 // 2^kSpare factor exp(-scale a^2), scale 1 or 1/2. The rounding error of a^2, which exp would magnify, is not lost.
