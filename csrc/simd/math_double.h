@@ -30,8 +30,8 @@ static inline vf64 dexp2(vf64 x) {
   return dexp_reduced(n, (x - n) * 0.69314718055994530942);
 }
 
-// Natural logarithm; 0 gives -inf, negative numbers NaN.
-static inline vf64 dlog(vf64 x) {
+// Natural logarithm of a positive normal number.
+static inline vf64 dlog_of_normal(vf64 x) {
   constexpr double c[] = {0.66666666666584606, 0.40000000053710733, 0.28571416876250338,
                           0.22223390950418503, 0.18122985186456708, 0.16828089901541451};
   constexpr int64_t kSqrtHalf = 0x3fe6a09e667f3bcd;
@@ -40,13 +40,15 @@ static inline vf64 dlog(vf64 x) {
   const vf64 e = (vf64)((vi64)(shifted >> 52) + (vi64)splat(kMagic)) - (kMagic + 2048);
   const vf64 m = (vf64)((vi64)(shifted & 0x000fffffffffffff) + kSqrtHalf);
   const vf64 f = m - 1.0, s = f / (m + 1.0), z = s * s;
-  const vf64 y = (e * 1.90821492927058770002e-10 + s * z * polynomial(z, c)) + 2.0 * s + e * 0.693147180369123816490;
+  return (e * 1.90821492927058770002e-10 + s * z * polynomial(z, c)) + 2.0 * s + e * 0.693147180369123816490;
+}
+// 0 gives -inf, negative numbers NaN.
+static inline vf64 dlog(vf64 x) {
   const vf64 infinity = splat(__builtin_inf());
   vf64 special = x == 0.0 ? -infinity : splat(__builtin_nan(""));
   special = x == infinity ? infinity : special;
-  return ((x > 0.0) & (x < infinity)) ? y : special;
+  return ((x > 0.0) & (x < infinity)) ? dlog_of_normal(x) : special;
 }
-static inline vf64 dlog2(vf64 x) { return dlog(x) * 1.44269504088896340736; }
 static inline vf64 dcbrt(vf64 x) {
   const vf64 a = vabs(x);
   return ((a == 0.0) | (a == __builtin_inf())) ? x : vcopysign(dexp(dlog(a) * (1.0 / 3)), x);
@@ -136,17 +138,22 @@ static inline vf64 dlogaddexp(vf64 a, vf64 b) {
   return gap == __builtin_inf() ? most : y;
 }
 
-static inline vf64 dpow(vf64 x, vf64 y) {
-  const vf64 a = vabs(x);
-  // Numbers of 2^53 and more are even; below, adding 2^52 rounds to integers.
-  const vf64 size = vabs(y), half = 0.5 * size;
-  const vi64 integral = (size >= 4503599627370496.0) | (dround(size) == size);
-  const vi64 odd = integral & (size < 4503599627370496.0) & (dround(half) != half);
-  vf64 r = dexp2(y * dlog2(a));
-  r = ((x < 0.0) & ~integral & (size < __builtin_inf()) & (a < __builtin_inf())) ? splat(__builtin_nan("")) : r;
-  r = odd ? vcopysign(r, x) : r;
+// |x|^y for finite x other than 0.
+static inline vf64 dpow_magnitude(vf64 x, vf64 y) {
+  return dexp2(y * (dlog_of_normal(vabs(x)) * 1.44269504088896340736));
+}
+// x^y, its magnitude given where x is finite and not 0.
+static inline vf32 pow_of_magnitude(vf32 x, vf32 y, vf32 magnitude) {
+  constexpr float kIntegers = 8388608.0f;  // all are from here on, even from twice of it
+  const vf32 a = vabs(x), size = vabs(y), half = 0.5f * size, zero = vf32{};
+  const vi32 whole = (size >= kIntegers) | ((size + kIntegers) - kIntegers == size);
+  const vi32 odd = whole & (size < 2 * kIntegers) & ((half + kIntegers) - kIntegers != half);
+  const vf32 extreme = ((a == zero) == (y > zero)) ? zero : infinity<vf32>();
+  vf32 r = ((a == zero) | (a == infinity<vf32>())) ? extreme : magnitude;
+  const vi32 undefined = (x < zero) & ~whole & (a < infinity<vf32>());
+  r = undefined ? splat(__builtin_nanf("")) : odd ? vcopysign(r, x) : r;
   r = ((x != x) | (y != y)) ? x + y : r;
-  return ((y == 0.0) | (x == 1.0) | ((a == 1.0) & (size == __builtin_inf()))) ? splat(1.0) : r;
+  return ((y == zero) | (x == 1.0f) | ((a == 1.0f) & (size == infinity<vf32>()))) ? splat(1.0f) : r;
 }
 
 }  // namespace

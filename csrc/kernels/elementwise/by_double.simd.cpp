@@ -18,12 +18,22 @@ void narrow(void* p, int i, vf64 x) {
 }
 
 template <vf64 (*function)(vf64)>
-void map_widened(void* out, const void* a, const void*, const void*, int n, const double*) {
+[[gnu::flatten]] void map_widened(void* out, const void* a, const void*, const void*, int n, const double*) {
   for (int i = 0; i < n; i += kLanes<double>) narrow(out, i, function(widen(a, i)));
 }
 template <vf64 (*function)(vf64, vf64)>
-void map_widened2(void* out, const void* a, const void* b, const void*, int n, const double*) {
+[[gnu::flatten]] void map_widened2(void* out, const void* a, const void* b, const void*, int n, const double*) {
   for (int i = 0; i < n; i += kLanes<double>) narrow(out, i, function(widen(a, i), widen(b, i)));
+}
+
+// Magnitudes in halves of a vector, special cases in whole ones.
+[[gnu::flatten]] void map_pow(void* out, const void* a, const void* b, const void*, int n, const double*) {
+  float magnitude[kTile];
+  for (int i = 0; i < n; i += kLanes<double>) narrow(magnitude, i, dpow_magnitude(widen(a, i), widen(b, i)));
+  for (int i = 0; i < n; i += kLanes<float>) {
+    const vf32 x = load(static_cast<const float*>(a) + i), y = load(static_cast<const float*>(b) + i);
+    store(static_cast<float*>(out) + i, pow_of_magnitude(x, y, load(magnitude + i)));
+  }
 }
 
 bool any(vi64 mask) {
@@ -33,17 +43,15 @@ bool any(vi64 mask) {
 }
 
 // Angles too large for the short reduction are rare; libm takes their vectors.
-template <vf64 (*function)(vf64), double (*exact)(double)>
-void map_angles(void* out, const void* a, const void*, const void*, int n, const double*) {
+void map_tan(void* out, const void* a, const void*, const void*, int n, const double*) {
   for (int i = 0; i < n; i += kLanes<double>) {
     const vf64 x = widen(a, i);
-    vf64 y = function(x);
+    vf64 y = dtan(x);
     if (any(vabs(x) > kLargestAngle))
-      for (int j = 0; j < kLanes<double>; ++j) y[j] = exact(x[j]);
+      for (int j = 0; j < kLanes<double>; ++j) y[j] = __builtin_tan(x[j]);
     narrow(out, i, y);
   }
 }
-double exact_tan(double x) { return __builtin_tan(x); }
 
 // Quotient and remainder towards zero, exact while the quotient has at most 29 bits more than float32's 24
 // (then its product with the divisor is exact); the caller looks at `large`.
@@ -90,13 +98,13 @@ constexpr TileOps make_table() {
   TileOps table{};
   auto set = [&table](Opcode code, TileOp op) { table.op[static_cast<int>(code)][static_cast<int>(Class::F32)] = op; };
   set(Opcode::cbrt, map_widened<dcbrt>);
-  set(Opcode::tan, map_angles<dtan, exact_tan>);
+  set(Opcode::tan, map_tan);
   set(Opcode::asin, map_widened<dasin>);
   set(Opcode::acos, map_widened<dacos>);
   set(Opcode::atan, map_widened<datan>);
   set(Opcode::atan2, map_widened2<datan2>);
   set(Opcode::hypot, map_widened2<dhypot>);
-  set(Opcode::pow, map_widened2<dpow>);
+  set(Opcode::pow, map_pow);
   set(Opcode::logaddexp, map_widened2<dlogaddexp>);
   set(Opcode::fmod, map_remainders<fmod_small, exact_fmod>);
   set(Opcode::mod, map_remainders<mod_small, exact_mod>);
