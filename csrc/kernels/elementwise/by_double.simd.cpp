@@ -11,7 +11,13 @@ typedef float HalfVector __attribute__((vector_size(NATIVE_VEC_BYTES / 2)));
 typedef float LooseHalf __attribute__((vector_size(NATIVE_VEC_BYTES / 2), aligned(4), may_alias));
 
 vf64 widen(const void* p, int i) {
-  return __builtin_convertvector(*reinterpret_cast<const LooseHalf*>(static_cast<const float*>(p) + i), vf64);
+  const float* x = static_cast<const float*>(p) + i;
+#if defined(__AVX512F__) && NATIVE_VEC_BYTES == 64
+  // GCC 12 converts halves by themselves.
+  return (vf64)_mm512_maskz_cvtps_pd(0xff, _mm256_loadu_ps(x));
+#else
+  return __builtin_convertvector(*reinterpret_cast<const LooseHalf*>(x), vf64);
+#endif
 }
 void narrow(void* p, int i, vf64 x) {
   *reinterpret_cast<LooseHalf*>(static_cast<float*>(p) + i) = __builtin_convertvector(x, HalfVector);
