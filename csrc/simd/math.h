@@ -1,230 +1,283 @@
-// Vector functions of float32 in polynomials of our own, with infinities, NaN and denormals as IEEE 754 has
-// them. Errors over the whole range are at most 2 units in the last place (tanh 2.2), 5 of erfc and of gelu, whose
-// relative error is bounded far into the tail. Included by *.simd.cpp units only.
-//
-// Polynomials are minimax fits (Remez) in the weight that makes the relative error of the result even.
+// Vector functions of float32 and float64, with infinities, NaN and subnormal numbers as IEEE 754 has them, errors
+// of at most 2 units in the last place over the whole range: exponentials, logarithms, hyperbolic and logistic
+// functions. Included by *.simd.cpp units only.
 #pragma once
 
-#include "simd/vec.h"
-
-#if defined(__SSE2__)
-#include <immintrin.h>
-#endif
+#include "simd/math_basic.h"
 
 namespace native {
 namespace {
 
-template <class V, class T, int N>
-static inline V polynomial(V x, const T (&c)[N]) {
-  V y = V{} + c[N - 1];
-#pragma GCC unroll 16
-  for (int i = N - 2; i >= 0; --i) y = y * x + c[i];
-  return y;
-}
-
-static inline vf32 vabs(vf32 x) { return (vf32)((vi32)x & 0x7fffffff); }
-static inline vf32 vcopysign(vf32 magnitude, vf32 sign) {
-  return (vf32)(((vi32)magnitude & 0x7fffffff) | ((vi32)sign & static_cast<int32_t>(0x80000000)));
-}
-
-// The smaller and the larger; the second where either is NaN. One instruction, which compilers do not make of
-// a comparison and a choice.
-#if defined(__AVX512F__) && NATIVE_VEC_BYTES == 64
-static inline vf32 lesser(vf32 a, vf32 b) { return (vf32)_mm512_maskz_min_ps(0xffff, (__m512)a, (__m512)b); }
-static inline vf32 greater(vf32 a, vf32 b) { return (vf32)_mm512_maskz_max_ps(0xffff, (__m512)a, (__m512)b); }
-#elif defined(__AVX2__) && NATIVE_VEC_BYTES == 32
-static inline vf32 lesser(vf32 a, vf32 b) { return (vf32)_mm256_min_ps((__m256)a, (__m256)b); }
-static inline vf32 greater(vf32 a, vf32 b) { return (vf32)_mm256_max_ps((__m256)a, (__m256)b); }
-#elif defined(__SSE2__) && NATIVE_VEC_BYTES == 16
-static inline vf32 lesser(vf32 a, vf32 b) { return (vf32)_mm_min_ps((__m128)a, (__m128)b); }
-static inline vf32 greater(vf32 a, vf32 b) { return (vf32)_mm_max_ps((__m128)a, (__m128)b); }
-#else
-static inline vf32 lesser(vf32 a, vf32 b) { return vmin(a, b); }
-static inline vf32 greater(vf32 a, vf32 b) { return vmax(a, b); }
-#endif
-
-// x * 2^n for |n| <= 252, rounding once. n is integral.
-static inline vf32 scale_by_power_of_2(vf32 x, vi32 n) {
-#if defined(__AVX512F__) && NATIVE_VEC_BYTES == 64
-  // The masked form, since GCC 12 warns of the plain one.
-  return (vf32)_mm512_maskz_scalef_ps(0xffff, (__m512)x, (__m512) __builtin_convertvector(n, vf32));
-#else
-  // In two steps, since 2^n itself may be no normal number.
-  const vi32 half = n >> 1;
-  return x * (vf32)((half + 127) << 23) * (vf32)((n - half + 127) << 23);
-#endif
-}
-
-// Adding it rounds to an integer, which then stands in the low bits.
-constexpr float kRoundingMagic = 12582912.0f;  // 1.5 * 2^23
-constexpr float kLog2E = 1.44269504f;
-// ln 2 in two parts; the first has 9 bits, so that its products with exponents are exact without FMA.
-constexpr float kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
-
+// x = n ln 2 + r, r within ln 2 / 2 of zero.
+template <class V>
 struct Reduced {
-  vf32 r;  // within ln 2 / 2 of zero
-  vi32 n;
+  V r;
+  Rounded<V> power;
 };
-// x = n ln 2 + r.
-static inline Reduced reduce_by_ln2(vf32 x) {
-  const vf32 t = x * kLog2E + kRoundingMagic;
-  const vf32 n = t - kRoundingMagic;
-  return {(x - n * kLn2High) - n * kLn2Low, (vi32)t - (vi32)splat(kRoundingMagic)};
+template <class V>
+static inline Reduced<V> reduce_by_ln2(V x) {
+  using C = Constants<ElementOf<V>>;
+  const Rounded<V> power = rounded(x, ElementOf<V>(1.44269504088896340736));
+  return {(x - power.n * C::kLn2High) - power.n * C::kLn2Low, power};
 }
-// exp(r) of a reduced argument.
-static inline vf32 exp_of_reduced(vf32 r) {
-  constexpr float c[] = {0.499999911f, 0.166664824f, 0.041668836f, 0.00837306865f, 0.00138055987f};
-  return (r * r * polynomial(r, c) + r) + 1.0f;
+// The same of x + low, low within a unit of x.
+template <class V>
+static inline Reduced<V> reduce_by_ln2(V x, V low) {
+  using C = Constants<ElementOf<V>>;
+  const Rounded<V> power = rounded(x, ElementOf<V>(1.44269504088896340736));
+  return {(x - power.n * C::kLn2High) + (low - power.n * C::kLn2Low), power};
+}
+// exp(r) - 1 of a reduced argument, as precise as exp(r) is.
+template <class V>
+static inline V growth(V r) {
+  return r * r * polynomial(r, Constants<ElementOf<V>>::kExp) + r;
 }
 
-static inline vf32 vexp(vf32 x) {
+template <class V>
+static inline V vexp(V x) {
+  using T = ElementOf<V>;
   // The argument stands second in both, so that NaN passes.
-  const Reduced y = reduce_by_ln2(greater(splat(-104.0f), lesser(splat(89.0f), x)));
-  return scale_by_power_of_2(exp_of_reduced(y.r), y.n);
+  const auto y = reduce_by_ln2(greater(splat(Constants<T>::kExpLow), lesser(splat(Constants<T>::kExpHigh), x)));
+  return scaled(growth(y.r) + T(1), y.power);
 }
 
-static inline vf32 vexpm1(vf32 x) {
-  constexpr float c[] = {0.5f, 0.166666672f, 0.0416661277f, 0.00833327323f, 0.00139559747f, 0.000199157803f};
-  const Reduced y = reduce_by_ln2(greater(splat(-18.0f), lesser(splat(89.0f), x)));
-  const vf32 p = y.r * y.r * polynomial(y.r, c) + y.r;
+template <class V>
+static inline V vexp2(V x) {
+  using T = ElementOf<V>;
+  x = greater(splat(Constants<T>::kExp2Low), lesser(splat(Constants<T>::kExp2High), x));
+  const auto power = rounded(x, T(1));
+  return scaled(growth((x - power.n) * T(0.693147180559945309417)) + T(1), power);
+}
+
+template <class V>
+static inline V vexpm1(V x) {
+  using T = ElementOf<V>;
+  using C = Constants<T>;
+  const V bounded = greater(splat(C::kExpm1Low), lesser(splat(C::kExpHigh), x));
+  const auto y = reduce_by_ln2(bounded);
+  V p = y.r * y.r * polynomial(y.r, C::kExpm1);
+  // What rounding took from r.
+  if (sizeof(T) == 8) p += ((bounded - y.power.n * C::kLn2High) - y.r) - y.power.n * C::kLn2Low;
+  p += y.r;
   // Half of 2^n, which does not overflow before the result does.
-  const vf32 s = (vf32)((y.n + 126) << 23);
-  const vf32 result = 2.0f * (s * p + (s - 0.5f));
-  return x == 0.0f ? x : result;  // keeps -0
+  const V s = power_of_2(y.power.shifted, -1);
+  const V result = T(2) * (s * p + (s - T(0.5)));
+  // Next to 0 the argument itself, since halving would lose a bit of it, and 0 its sign.
+  return vabs(x) < T(2) * C::kSmallestNormal ? x : result;
 }
 
-// log(m 2^e) with the small addend `low`: the core of log and log1p, for positive normal x.
-static inline vf32 log_of_normal(vf32 x, vi32 exponent_bias) {
-  constexpr float c[] = {0.333333135f,  -0.250000089f, 0.200021178f,  -0.166679963f, 0.142195687f,
-                         -0.124055758f, 0.118880577f,  -0.116757512f, 0.0674698576f};
-  constexpr int32_t kSqrtHalf = 0x3f3504f3;
-  const vi32 shifted = (vi32)x - kSqrtHalf;
-  const vf32 e = __builtin_convertvector((shifted >> 23) + exponent_bias, vf32);
-  const vf32 f = (vf32)((shifted & 0x7fffff) + kSqrtHalf) - 1.0f;
-  const vf32 square = f * f;
-  vf32 y = f * square * polynomial(f, c) + e * kLn2Low;
-  y = y - 0.5f * square;
-  return (f + y) + e * kLn2High;
-}
-
-static inline vf32 vlog(vf32 x) {
-  const vi32 denormal = x < 1.17549435e-38f;
-  const vf32 y = log_of_normal(denormal ? x * 8388608.0f : x, denormal & -23);
-  const vf32 infinity = splat(__builtin_inff());
-  vf32 special = x == 0.0f ? -infinity : splat(__builtin_nanf(""));
-  special = x == infinity ? infinity : special;
-  return ((x > 0.0f) & (x < infinity)) ? y : special;
-}
-
-static inline vf32 vlog1p(vf32 x) {
-  const vf32 u = 1.0f + x;
-  // What rounding 1 + x lost comes back to first order.
-  const vf32 y = log_of_normal(u, vi32{}) + (x - (u - 1.0f)) / u;
-  const vf32 infinity = splat(__builtin_inff());
-  vf32 special = x == -1.0f ? -infinity : splat(__builtin_nanf(""));
-  special = x == infinity ? infinity : special;
-  return ((x > -1.0f) & (x < infinity)) ? (x == 0.0f ? x : y) : special;
-}
-
-static inline vf32 vtanh(vf32 x) {
-  constexpr float c[] = {0.5f, 0.166666672f, 0.0416661277f, 0.00833327323f, 0.00139559747f, 0.000199157803f};
-  const vf32 a = vabs(x);
-  const Reduced y = reduce_by_ln2(greater(splat(-40.0f), -2.0f * a));
-  const vf32 p = y.r * y.r * polynomial(y.r, c) + y.r;
-  const vf32 s = (vf32)((y.n + 127) << 23);
-  const vf32 e = s * p + s;           // exp(-2 a)
-  const vf32 t = s * p + (s - 1.0f);  // the same less 1
-  // Below 0.55 the quotient itself, above it the quotient's distance from 1: what is small is exact.
-  const vi32 far = a > 0.55f;
-  const vf32 q = (far ? 2.0f * e : -t) / (t + 2.0f);
-  return vcopysign(a == 0.0f ? a : far ? 1.0f - q : q, x);
-}
-
-// exp(-|x|) and the logistic function of x.
-struct Logistic {
-  vf32 e, y;
+// log(x) = e ln 2 + (f + y), y smaller than f.
+template <class V>
+struct LogParts {
+  V e, f, y;
 };
-static inline Logistic logistic(vf32 x) {
-  // exp of the negative magnitude neither overflows nor cancels.
-  const vf32 e = vexp(-vabs(x));
-  const vf32 d = 1.0f + e;
-  const vi32 negative = x < 0.0f;
-  const vf32 y = (negative ? e : splat(1.0f)) / d;
-  // What rounding 1 + e lost, to first order.
-  const vf32 lost = e - (d - 1.0f);
-  return {e, y - y * lost * (negative ? 1.0f - y : y)};
+static inline vf32 log_rest(vf32 f) { return f * f * (f * polynomial(f, Constants<float>::kLog) - 0.5f); }
+static inline vf64 log_rest(vf64 f) {
+  const vf64 s = f / (2.0 + f), z = s * s, half = 0.5 * f * f;
+  return s * (half + z * polynomial(z, Constants<double>::kLog)) - half;
 }
-static inline vf32 vsigmoid(vf32 x) { return logistic(x).y; }
-static inline vf32 vsilu(vf32 x) { return x * logistic(x).y; }
+// The exponent in the upper bits, as a number.
+static inline vf32 exponent_of(vu32 bits) { return __builtin_convertvector((vi32)bits >> 23, vf32); }
+static inline vf64 exponent_of(vu64 bits) {
+  // Biased to be positive, so that a logical shift will do.
+  const vu64 biased = (bits + (uint64_t{2048} << 52)) >> 52;
+  return (vf64)(biased + (vu64)splat(Constants<double>::kMagic)) - (Constants<double>::kMagic + 2048);
+}
+// Of x + 2 half_low, x positive and normal, half_low within a quarter of a unit of x. (The whole of it would want
+// the inverse of the largest power of 2, which is no normal number.)
+template <class V>
+static inline LogParts<V> log_parts(V x, const V* half_low = nullptr) {
+  using T = ElementOf<V>;
+  using F = FormatOf<V>;
+  constexpr auto kSqrtHalf = Constants<T>::kSqrtHalfBits;
+  constexpr auto kFractionMask = (typename F::Word{1} << F::kFraction) - 1;
+  const UIntOf<V> shifted = (UIntOf<V>)x - kSqrtHalf;
+  V f = (V)((shifted & kFractionMask) + kSqrtHalf) - T(1);
+  if (half_low) f += *half_low * (V)((UIntOf<V>)splat(T(2)) - (shifted & ~kFractionMask));
+  return {exponent_of(shifted), f, log_rest(f)};
+}
+template <class V>
+static inline V log_of(const LogParts<V>& p) {
+  using C = Constants<ElementOf<V>>;
+  return (p.f + (p.y + p.e * C::kLn2Low)) + p.e * C::kLn2High;
+}
+template <class V>
+static inline V log2_of(const LogParts<V>& p) {
+  constexpr auto kLog2E = ElementOf<V>(1.44269504088896340736);
+  return (p.f + p.y) * kLog2E + p.e;
+}
+template <class V>
+static inline V log10_of(const LogParts<V>& p) {
+  using C = Constants<ElementOf<V>>;
+  constexpr long double kLog10E = 0.43429448190325182765L;
+  constexpr auto kHigh = static_cast<ElementOf<V>>(kLog10E), kLow = static_cast<ElementOf<V>>(kLog10E - kHigh);
+  return ((p.f + p.y) * kHigh + (p.f * kLow + p.e * C::kLog10Of2Low)) + p.e * C::kLog10Of2High;
+}
+
+template <class V, V (*combine)(const LogParts<V>&)>
+static inline V logarithm(V x) {
+  using T = ElementOf<V>;
+  using C = Constants<T>;
+  const auto subnormal = x < C::kSmallestNormal;
+  LogParts<V> parts = log_parts(subnormal ? x * C::kSubnormalScale : x);
+  parts.e = subnormal ? parts.e - T(FormatOf<V>::kFraction) : parts.e;
+  V special = x == T(0) ? -infinity<V>() : splat(T(__builtin_nan("")));
+  special = x == infinity<V>() ? x : special;
+  return ((x > T(0)) & (x < infinity<V>())) ? combine(parts) : special;
+}
+template <class V>
+static inline V vlog(V x) {
+  return logarithm<V, log_of<V>>(x);
+}
+template <class V>
+static inline V vlog2(V x) {
+  return logarithm<V, log2_of<V>>(x);
+}
+template <class V>
+static inline V vlog10(V x) {
+  return logarithm<V, log10_of<V>>(x);
+}
+
+// log(1 + x) for positive and finite 1 + x; what rounding the sum loses comes back.
+template <class V>
+static inline V log1p_of_finite(V x) {
+  using T = ElementOf<V>;
+  const V u = T(1) + x;
+  const V half_low = T(0.5) * x - T(0.5) * (u - T(1));
+  return log_of(log_parts(u, &half_low));
+}
+template <class V>
+static inline V vlog1p(V x) {
+  using T = ElementOf<V>;
+  V special = x == T(-1) ? -infinity<V>() : splat(T(__builtin_nan("")));
+  special = x == infinity<V>() ? x : special;
+  return ((x > T(-1)) & (x < infinity<V>())) ? (x == T(0) ? x : log1p_of_finite(x)) : special;
+}
+
+template <class V>
+static inline V vtanh(V x) {
+  using T = ElementOf<V>;
+  using C = Constants<T>;
+  const V a = vabs(x), square = a * a;
+  const V near = a * square * polynomial(square, C::kTanh) + a;
+  // 1 - 2 / (exp(2 a) + 1).
+  const auto y = reduce_by_ln2(T(2) * lesser(splat(C::kTanhHigh), a));
+  const V s = power_of_2(y.power.shifted, 0);
+  const V far = T(1) - quotient(splat(T(2)), s * growth(y.r) + (s + T(1)));
+  return vcopysign(a < T(0.55) ? near : far, x);
+}
+
+// exp(|x|) / 4, which does not overflow before cosh does.
+template <class V>
+static inline V quarter_exp(V x) {
+  using T = ElementOf<V>;
+  const auto y = reduce_by_ln2(lesser(splat(Constants<T>::kCoshHigh), vabs(x)));
+  const V s = power_of_2(y.power.shifted, -2);
+  return s * growth(y.r) + s;
+}
+template <class V>
+static inline V vcosh(V x) {
+  const V e = quarter_exp(x);
+  return (e + ElementOf<V>(0.0625) / e) * ElementOf<V>(2);
+}
+template <class V>
+static inline V vsinh(V x) {
+  using T = ElementOf<V>;
+  const V a = vabs(x), square = a * a, e = quarter_exp(x);
+  const V near = a * square * polynomial(square, Constants<T>::kSinh) + a;
+  return vcopysign(a < T(1) ? near : (e - T(0.0625) / e) * T(2), x);
+}
+
+// log(1 + small), or log(2 large) where `large` is so large that nothing beside it counts.
+template <class V>
+static inline V log_of_either(V small, V large) {
+  using T = ElementOf<V>;
+  const auto far = large > Constants<T>::kLargeRoot;
+  const V u = T(1) + small, half_low = far ? V{} : T(0.5) * small - T(0.5) * (u - T(1));
+  LogParts<V> parts = log_parts(far ? large : u, &half_low);
+  parts.e = far ? parts.e + T(1) : parts.e;
+  return large == infinity<V>() ? large : log_of(parts);
+}
+template <class V>
+static inline V vasinh(V x) {
+  using T = ElementOf<V>;
+  const V a = vabs(x), square = a * a;
+  const V y = log_of_either(a + square / (T(1) + vsqrt(T(1) + square)), a);
+  return vcopysign(a == T(0) ? a : y, x);
+}
+template <class V>
+static inline V vacosh(V x) {
+  using T = ElementOf<V>;
+  const V d = x - T(1);
+  const V y = log_of_either(d + vsqrt(fused(x, x, splat(T(-1)))), x);
+  return x >= T(1) ? (x == T(1) ? V{} : y) : splat(T(__builtin_nan("")));
+}
+template <class V>
+static inline V vatanh(V x) {
+  using T = ElementOf<V>;
+  const V a = vabs(x);
+  return vcopysign(T(0.5) * vlog1p(T(2) * a / (T(1) - a)), x);
+}
+
+// 2^kSpare times `factor` times the logistic function of the reduced argument, 1 / (1 + exp(-x)). The scale keeps it
+// normal.
+template <class V>
+static inline V scaled_logistic(const Reduced<V>& y, V factor) {
+  using T = ElementOf<V>;
+  using C = Constants<T>;
+  // exp(-x) = (1 + growth) / 2^n.
+  const V s = power_of_2(y.power.shifted, C::kSpare), power = s * C::kSpareInverse;
+  // A power that is lost beside 1 is not beside the growth.
+  const V growth_and_lost = growth(-y.r) + (power < C::kSpacing ? power : V{});
+  return quotient(factor * s, (power + T(1)) + growth_and_lost);
+}
+template <class V>
+static inline V vsigmoid(V x) {
+  using C = Constants<ElementOf<V>>;
+  const V bounded = greater(splat(C::kLogisticLow), lesser(splat(C::kLogisticHigh), x));
+  return scaled_logistic(reduce_by_ln2(bounded), splat(ElementOf<V>(1))) * C::kSpareInverse;
+}
+// At -inf the limit, 0.
+template <class V>
+static inline V vsilu(V x) {
+  using C = Constants<ElementOf<V>>;
+  const V bounded = greater(splat(C::kLogisticLow), lesser(splat(C::kLogisticHigh), x));
+  const V y = scaled_logistic(reduce_by_ln2(bounded), bounded) * C::kSpareInverse;
+  return x > C::kLogisticHigh ? x : y;
+}
 
 // log(1 + exp(x)).
-static inline vf32 vsoftplus(vf32 x) {
-  const vf32 tail = vlog1p(vexp(-vabs(x)));
-  return (x > 0.0f ? x : splat(0.0f)) + tail;
+template <class V>
+static inline V vsoftplus(V x) {
+  const V tail = log1p_of_finite(vexp(-vabs(x)));
+  return greater(V{}, x) + tail;
 }
 
-// 2^64 exp(-scale x^2), scale 1 or 1/2, for |x| up to 15; the factor keeps it a normal number. x^2 is split so
-// that its rounding error, which exp would magnify, is not lost: the leading half of x has 12 bits and squares
-// exactly.
-constexpr float kTwoTo64 = 18446744073709551616.0f;
-static inline vf32 scaled_exp_of_negative_square(vf32 x, float scale) {
-  const vf32 high = (vf32)((vi32)x & static_cast<int32_t>(0xfffff000));
-  const vf32 square = high * high * -scale;
-  const vf32 rest = (x - high) * (x + high) * -scale;
-  const Reduced y = reduce_by_ln2(square);
-  return exp_of_reduced(y.r + rest) * (vf32)((y.n + (127 + 64)) << 23);
+// 0.5 x (1 + tanh(...)), which is x times the logistic function of twice the argument. That is carried in two
+// parts, since exp magnifies its error. At -inf the limit, 0.
+template <class V>
+static inline V vgelu_tanh(V x) {
+  using T = ElementOf<V>;
+  using C = Constants<T>;
+  constexpr long double a = 1.595769121605730711759L, b = 0.044715L * a;  // a is 2 sqrt(2 / pi)
+  constexpr long double short_a = static_cast<float>(static_cast<int>(a * C::kShort)) / C::kShort;
+  const V z = greater(splat(C::kGeluTanhLow), lesser(splat(C::kGeluTanhHigh), x)), square = z * z;
+  const Pair<V> slope = precise_sum(square, splat(T(b)), T(short_a));
+  const V slope_low = slope.low + (fused(z, z, -square) * T(b) + (square * T(b - T(b)) + T(a - short_a)));
+  const V u = z * slope.high;
+  const auto y = reduce_by_ln2(u, fused(z, slope.high, -u) + z * slope_low);
+  return x > C::kGeluTanhHigh ? x : scaled_logistic(y, z) * C::kSpareInverse;
 }
 
-// P(X > u) exp(u^2 / 2) for a standard normal X and u within [0, 21]: a polynomial in (u - 3) / (u + 3), which is
-// 1 - 6 / (u + 3), over u + 3.
-static inline vf32 normal_tail_ratio(vf32 u) {
-  constexpr float c[] = {0.729083717f,   -0.50933218f,   0.230017692f,     -0.0472581573f,   -0.0104622571f,
-                         0.00693733571f, 0.00101638515f, -0.000946835498f, -0.000202959287f, 5.24056049e-05f};
-  const vf32 inverse = 1.0f / (u + 3.0f);
-  return polynomial(1.0f - 6.0f * inverse, c) * inverse;
+constexpr long double kSeluScale = 1.0507009873554804934193349852946L, kSeluAlpha = 1.6732632423543772848170429916717L;
+template <class V>
+static inline V vselu(V x) {
+  using T = ElementOf<V>;
+  constexpr long double below = kSeluScale * kSeluAlpha;
+  const V y = vexpm1(lesser(V{}, x));
+  // The constant in two parts, since its rounding would count.
+  return x > T(0) ? x * T(kSeluScale) : y * T(below) + y * T(below - T(below));
 }
-
-constexpr float kSqrt2 = 1.41421356f;
-
-// erf(x) / x - 1 within [-1, 1], from the square of x.
-static inline vf32 erf_near(vf32 square) {
-  constexpr float c[] = {0.128379151f,   -0.37612626f,     0.112835854f,   -0.0268538147f,
-                         0.00518833054f, -0.000801020244f, 7.85384982e-05f};
-  return polynomial(square, c);
-}
-
-// P(X > sqrt(2) a) for a >= 0, twice: erfc(a).
-static inline vf32 erfc_far(vf32 a) {
-  a = lesser(splat(11.0f), a);
-  const vf32 ratio = normal_tail_ratio(kSqrt2 * a);
-  return scaled_exp_of_negative_square(a, 1.0f) * ratio * (2.0f / kTwoTo64);
-}
-
-static inline vf32 verfc(vf32 x) {
-  const vf32 a = vabs(x);
-  const vf32 near = 1.0f - (x * erf_near(x * x) + x);
-  const vf32 tail = erfc_far(a);
-  return a < 0.46875f ? near : x < 0.0f ? 2.0f - tail : tail;
-}
-
-static inline vf32 verf(vf32 x) {
-  const vf32 a = vabs(x);
-  const vf32 near = a * erf_near(a * a) + a;
-  return vcopysign(a < 1.0f ? near : 1.0f - erfc_far(a), x);
-}
-
-// x P(X < x) for a standard normal X.
-static inline vf32 vgelu(vf32 x) {
-  const vf32 a = lesser(splat(15.0f), vabs(x));
-  const vf32 product = scaled_exp_of_negative_square(a, 0.5f) * normal_tail_ratio(a);
-  const vf32 tail = a == 15.0f ? splat(0.0f) : product;
-  // Below 0 scaled back last, so that only the result is rounded to the few bits of a denormal number.
-  constexpr float kBack = 1.0f / kTwoTo64;
-  return x > 0.0f ? x * (1.0f - tail * kBack) : x * tail * kBack;
-}
-
-// The same by 0.5 (1 + tanh(...)), which is a sigmoid of twice the argument.
-static inline vf32 vgelu_tanh(vf32 x) { return x * vsigmoid(x * (1.59576912f + 0.0713548163f * (x * x))); }
 
 }  // namespace
 }  // namespace native

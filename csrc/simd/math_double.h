@@ -8,27 +8,14 @@
 namespace native {
 namespace {
 
-constexpr double kRoundingMagicDouble = 6755399441055744.0;  // 1.5 * 2^52
+constexpr double kMagic = Constants<double>::kMagic;
 
-static inline vf64 dabs(vf64 x) { return (vf64)((vi64)x & 0x7fffffffffffffff); }
-static inline vf64 dcopysign(vf64 magnitude, vf64 sign) {
-  return (vf64)(((vi64)magnitude & 0x7fffffffffffffff) | ((vi64)sign & ~0x7fffffffffffffff));
-}
-static inline vf64 dround(vf64 x) { return (x + kRoundingMagicDouble) - kRoundingMagicDouble; }
-#if defined(__AVX512F__) && NATIVE_VEC_BYTES == 64
-static inline vf64 dsqrt(vf64 x) { return (vf64)_mm512_maskz_sqrt_pd(0xff, (__m512d)x); }
-#else
-static inline vf64 dsqrt(vf64 x) {
-  for (int i = 0; i < kLanes<double>; ++i) x[i] = __builtin_sqrt(x[i]);
-  return x;
-}
-#endif
-
+static inline vf64 dround(vf64 x) { return (x + kMagic) - kMagic; }
 // 2^n exp(r) for |r| up to ln 2 / 2 and integral n within [-1000, 1000].
 static inline vf64 dexp_reduced(vf64 n, vf64 r) {
   constexpr double c[] = {0.50000000004622847,   0.16666666791641122,    0.041666664266020212,  0.0083332797253533528,
                           0.0013889209586240531, 0.00019910295060131743, 2.4706451818989317e-05};
-  const vi64 scale = ((vi64)(n + (kRoundingMagicDouble + 1023)) << 52);
+  const vi64 scale = ((vi64)(n + (kMagic + 1023)) << 52);
   return (r * r * polynomial(r, c) + r + 1.0) * (vf64)scale;
 }
 static inline vf64 dclamp(vf64 x, double bound) { return vmax(splat(-bound), vmin(splat(bound), x)); }
@@ -43,48 +30,28 @@ static inline vf64 dexp2(vf64 x) {
   return dexp_reduced(n, (x - n) * 0.69314718055994530942);
 }
 
-// Natural logarithm; 0 gives -inf, negative numbers NaN.
-static inline vf64 dlog(vf64 x) {
+// Natural logarithm of a positive normal number.
+static inline vf64 dlog_of_normal(vf64 x) {
   constexpr double c[] = {0.66666666666584606, 0.40000000053710733, 0.28571416876250338,
                           0.22223390950418503, 0.18122985186456708, 0.16828089901541451};
   constexpr int64_t kSqrtHalf = 0x3fe6a09e667f3bcd;
   // Exponents fit the upper halves' arithmetic: biased to be positive, so that a logical shift will do.
   const vu64 shifted = (vu64)((vi64)x - kSqrtHalf) + (static_cast<uint64_t>(2048) << 52);
-  const vf64 e = (vf64)((vi64)(shifted >> 52) + (vi64)splat(kRoundingMagicDouble)) - (kRoundingMagicDouble + 2048);
+  const vf64 e = (vf64)((vi64)(shifted >> 52) + (vi64)splat(kMagic)) - (kMagic + 2048);
   const vf64 m = (vf64)((vi64)(shifted & 0x000fffffffffffff) + kSqrtHalf);
   const vf64 f = m - 1.0, s = f / (m + 1.0), z = s * s;
-  const vf64 y = (e * 1.90821492927058770002e-10 + s * z * polynomial(z, c)) + 2.0 * s + e * 0.693147180369123816490;
+  return (e * 1.90821492927058770002e-10 + s * z * polynomial(z, c)) + 2.0 * s + e * 0.693147180369123816490;
+}
+// 0 gives -inf, negative numbers NaN.
+static inline vf64 dlog(vf64 x) {
   const vf64 infinity = splat(__builtin_inf());
   vf64 special = x == 0.0 ? -infinity : splat(__builtin_nan(""));
   special = x == infinity ? infinity : special;
-  return ((x > 0.0) & (x < infinity)) ? y : special;
-}
-static inline vf64 dlog2(vf64 x) { return dlog(x) * 1.44269504088896340736; }
-static inline vf64 dlog10(vf64 x) { return dlog(x) * 0.43429448190325182765; }
-
-static inline vf64 dsinh(vf64 x) {
-  constexpr double c[] = {1.0 / 6, 1.0 / 120, 1.0 / 5040, 1.0 / 362880};
-  const vf64 a = dabs(x), e = dexp(a), z = a * a;
-  return dcopysign(a < 0.25 ? a * z * polynomial(z, c) + a : 0.5 * (e - 1.0 / e), x);
-}
-static inline vf64 dcosh(vf64 x) {
-  const vf64 e = dexp(dabs(x));
-  return 0.5 * (e + 1.0 / e);
-}
-static inline vf64 dasinh(vf64 x) {
-  const vf64 a = dabs(x), z = a * a;
-  return dcopysign(a < 1e-4 ? a - a * z * (1.0 / 6) : dlog(a + dsqrt(z + 1.0)), x);
-}
-static inline vf64 dacosh(vf64 x) {
-  return x < 1.0 ? splat(__builtin_nan("")) : dlog(x + dsqrt((x - 1.0) * (x + 1.0)));
-}
-static inline vf64 datanh(vf64 x) {
-  const vf64 a = dabs(x);
-  return dcopysign(a < 1e-3 ? a + a * a * a * (1.0 / 3) : 0.5 * dlog((1.0 + a) / (1.0 - a)), x);
+  return ((x > 0.0) & (x < infinity)) ? dlog_of_normal(x) : special;
 }
 static inline vf64 dcbrt(vf64 x) {
-  const vf64 a = dabs(x);
-  return ((a == 0.0) | (a == __builtin_inf())) ? x : dcopysign(dexp(dlog(a) * (1.0 / 3)), x);
+  const vf64 a = vabs(x);
+  return ((a == 0.0) | (a == __builtin_inf())) ? x : vcopysign(dexp(dlog(a) * (1.0 / 3)), x);
 }
 
 struct SinCos {
@@ -97,23 +64,13 @@ static inline SinCos dsincos(vf64 x) {
   constexpr double s[] = {-0.16666666640633379, 0.0083333292678016181, -0.00019839296258689147, 2.7179399905739617e-06};
   constexpr double c[] = {-0.49999999999522526, 0.04166666655791957, -0.0013888880845725905, 2.479899048456407e-05,
                           -2.7176371342421561e-07};
-  const vf64 t = x * 0.63661977236758134308 + kRoundingMagicDouble;
-  const vf64 n = t - kRoundingMagicDouble;
+  const vf64 t = x * 0.63661977236758134308 + kMagic;
+  const vf64 n = t - kMagic;
   // Two parts of pi / 2 of 33 bits, whose products with n are exact.
   vf64 r = x - n * 1.57079632673412561417e+00;
   r = (r - n * 6.07710050630396597660e-11) - n * 2.02226624879595063154e-21;
   const vf64 z = r * r;
   return {r * z * polynomial(z, s) + r, z * polynomial(z, c) + 1.0, (vi64)t};
-}
-static inline vf64 dsin(vf64 x) {
-  const SinCos p = dsincos(x);
-  const vf64 y = (p.quadrant & 1) != 0 ? p.cos : p.sin;
-  return (vf64)((vi64)y ^ (p.quadrant << 62 & ~0x7fffffffffffffff));
-}
-static inline vf64 dcos(vf64 x) {
-  const SinCos p = dsincos(x);
-  const vf64 y = (p.quadrant & 1) != 0 ? p.sin : p.cos;
-  return (vf64)((vi64)y ^ ((p.quadrant + 1) << 62 & ~0x7fffffffffffffff));
 }
 static inline vf64 dtan(vf64 x) {
   const SinCos p = dsincos(x);
@@ -129,16 +86,16 @@ static inline vf64 dasin_rest(vf64 x, vf64 z) {
 }
 constexpr double kHalfPi = 1.57079632679489661923, kPi = 3.14159265358979323846;
 static inline vf64 dasin(vf64 x) {
-  const vf64 a = dabs(x), z = a > 0.5 ? 0.5 - 0.5 * a : a * a;
-  const vf64 root = a > 0.5 ? dsqrt(z) : a;
+  const vf64 a = vabs(x), z = a > 0.5 ? 0.5 - 0.5 * a : a * a;
+  const vf64 root = a > 0.5 ? vsqrt(z) : a;
   const vf64 y = root + dasin_rest(root, z);
-  return dcopysign(a > 0.5 ? kHalfPi - 2.0 * y : y, x);
+  return vcopysign(a > 0.5 ? kHalfPi - 2.0 * y : y, x);
 }
 static inline vf64 dacos(vf64 x) {
-  const vf64 a = dabs(x), z = a > 0.5 ? 0.5 - 0.5 * a : a * a;
-  const vf64 root = a > 0.5 ? dsqrt(z) : a;
+  const vf64 a = vabs(x), z = a > 0.5 ? 0.5 - 0.5 * a : a * a;
+  const vf64 root = a > 0.5 ? vsqrt(z) : a;
   const vf64 y = root + dasin_rest(root, z);
-  return a > 0.5 ? (x > 0.0 ? 2.0 * y : kPi - 2.0 * y) : kHalfPi - dcopysign(y, x);
+  return a > 0.5 ? (x > 0.0 ? 2.0 * y : kPi - 2.0 * y) : kHalfPi - vcopysign(y, x);
 }
 // atan of a within [0, 1].
 static inline vf64 datan_unit(vf64 a) {
@@ -149,12 +106,12 @@ static inline vf64 datan_unit(vf64 a) {
   return a * z * polynomial(z, c) + a;
 }
 static inline vf64 datan(vf64 x) {
-  const vf64 a = dabs(x);
+  const vf64 a = vabs(x);
   const vf64 y = datan_unit(a > 1.0 ? 1.0 / a : a);
-  return dcopysign(a > 1.0 ? kHalfPi - y : y, x);
+  return vcopysign(a > 1.0 ? kHalfPi - y : y, x);
 }
 static inline vf64 datan2(vf64 y, vf64 x) {
-  const vf64 a = dabs(y), b = dabs(x);
+  const vf64 a = vabs(y), b = vabs(x);
   const vf64 big = a > b ? a : b, small = a > b ? b : a;
   // Zero over zero counts as 0, infinity over infinity as 1.
   vf64 ratio = small / big;
@@ -163,35 +120,40 @@ static inline vf64 datan2(vf64 y, vf64 x) {
   vf64 angle = datan_unit(ratio);
   angle = a > b ? kHalfPi - angle : angle;
   angle = (vi64)x < 0 ? kPi - angle : angle;
-  return x != x ? x : y != y ? y : dcopysign(angle, y);
+  return x != x ? x : y != y ? y : vcopysign(angle, y);
 }
 
 static inline vf64 dhypot(vf64 x, vf64 y) {
-  const vf64 a = dabs(x), b = dabs(y), infinity = splat(__builtin_inf());
-  return ((a == infinity) | (b == infinity)) ? infinity : dsqrt(a * a + b * b);
+  const vf64 a = vabs(x), b = vabs(y), infinity = splat(__builtin_inf());
+  return ((a == infinity) | (b == infinity)) ? infinity : vsqrt(a * a + b * b);
 }
 
 // log(exp(a) + exp(b)).
 static inline vf64 dlogaddexp(vf64 a, vf64 b) {
   const vf64 most = a > b ? a : b;
-  vf64 gap = dabs(a - b);
+  vf64 gap = vabs(a - b);
   gap = a == b ? splat(0.0) : gap;  // also of two equal infinities
   const vf64 e = dexp(-gap), u = 1.0 + e;
   const vf64 y = most + (dlog(u) + (e - (u - 1.0)) / u);
   return gap == __builtin_inf() ? most : y;
 }
 
-static inline vf64 dpow(vf64 x, vf64 y) {
-  const vf64 a = dabs(x);
-  // Numbers of 2^53 and more are even; below, adding 2^52 rounds to integers.
-  const vf64 size = dabs(y), half = 0.5 * size;
-  const vi64 integral = (size >= 4503599627370496.0) | (dround(size) == size);
-  const vi64 odd = integral & (size < 4503599627370496.0) & (dround(half) != half);
-  vf64 r = dexp2(y * dlog2(a));
-  r = ((x < 0.0) & ~integral & (size < __builtin_inf()) & (a < __builtin_inf())) ? splat(__builtin_nan("")) : r;
-  r = odd ? dcopysign(r, x) : r;
+// |x|^y for finite x other than 0.
+static inline vf64 dpow_magnitude(vf64 x, vf64 y) {
+  return dexp2(y * (dlog_of_normal(vabs(x)) * 1.44269504088896340736));
+}
+// x^y, its magnitude given where x is finite and not 0.
+static inline vf32 pow_of_magnitude(vf32 x, vf32 y, vf32 magnitude) {
+  constexpr float kIntegers = 8388608.0f;  // all are from here on, even from twice of it
+  const vf32 a = vabs(x), size = vabs(y), half = 0.5f * size, zero = vf32{};
+  const vi32 whole = (size >= kIntegers) | ((size + kIntegers) - kIntegers == size);
+  const vi32 odd = whole & (size < 2 * kIntegers) & ((half + kIntegers) - kIntegers != half);
+  const vf32 extreme = ((a == zero) == (y > zero)) ? zero : infinity<vf32>();
+  vf32 r = ((a == zero) | (a == infinity<vf32>())) ? extreme : magnitude;
+  const vi32 undefined = (x < zero) & ~whole & (a < infinity<vf32>());
+  r = undefined ? splat(__builtin_nanf("")) : odd ? vcopysign(r, x) : r;
   r = ((x != x) | (y != y)) ? x + y : r;
-  return ((y == 0.0) | (x == 1.0) | ((a == 1.0) & (size == __builtin_inf()))) ? splat(1.0) : r;
+  return ((y == zero) | (x == 1.0f) | ((a == 1.0f) & (size == infinity<vf32>()))) ? splat(1.0f) : r;
 }
 
 }  // namespace

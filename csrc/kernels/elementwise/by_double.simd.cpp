@@ -11,19 +11,35 @@ typedef float HalfVector __attribute__((vector_size(NATIVE_VEC_BYTES / 2)));
 typedef float LooseHalf __attribute__((vector_size(NATIVE_VEC_BYTES / 2), aligned(4), may_alias));
 
 vf64 widen(const void* p, int i) {
-  return __builtin_convertvector(*reinterpret_cast<const LooseHalf*>(static_cast<const float*>(p) + i), vf64);
+  const float* x = static_cast<const float*>(p) + i;
+#if defined(__AVX512F__) && NATIVE_VEC_BYTES == 64
+  // GCC 12 converts halves by themselves.
+  return (vf64)_mm512_maskz_cvtps_pd(0xff, _mm256_loadu_ps(x));
+#else
+  return __builtin_convertvector(*reinterpret_cast<const LooseHalf*>(x), vf64);
+#endif
 }
 void narrow(void* p, int i, vf64 x) {
   *reinterpret_cast<LooseHalf*>(static_cast<float*>(p) + i) = __builtin_convertvector(x, HalfVector);
 }
 
 template <vf64 (*function)(vf64)>
-void map_widened(void* out, const void* a, const void*, const void*, int n, const double*) {
+[[gnu::flatten]] void map_widened(void* out, const void* a, const void*, const void*, int n, const double*) {
   for (int i = 0; i < n; i += kLanes<double>) narrow(out, i, function(widen(a, i)));
 }
 template <vf64 (*function)(vf64, vf64)>
-void map_widened2(void* out, const void* a, const void* b, const void*, int n, const double*) {
+[[gnu::flatten]] void map_widened2(void* out, const void* a, const void* b, const void*, int n, const double*) {
   for (int i = 0; i < n; i += kLanes<double>) narrow(out, i, function(widen(a, i), widen(b, i)));
+}
+
+// Magnitudes in halves of a vector, special cases in whole ones.
+[[gnu::flatten]] void map_pow(void* out, const void* a, const void* b, const void*, int n, const double*) {
+  float magnitude[kTile];
+  for (int i = 0; i < n; i += kLanes<double>) narrow(magnitude, i, dpow_magnitude(widen(a, i), widen(b, i)));
+  for (int i = 0; i < n; i += kLanes<float>) {
+    const vf32 x = load(static_cast<const float*>(a) + i), y = load(static_cast<const float*>(b) + i);
+    store(static_cast<float*>(out) + i, pow_of_magnitude(x, y, load(magnitude + i)));
+  }
 }
 
 bool any(vi64 mask) {
@@ -33,19 +49,15 @@ bool any(vi64 mask) {
 }
 
 // Angles too large for the short reduction are rare; libm takes their vectors.
-template <vf64 (*function)(vf64), double (*exact)(double)>
-void map_angles(void* out, const void* a, const void*, const void*, int n, const double*) {
+void map_tan(void* out, const void* a, const void*, const void*, int n, const double*) {
   for (int i = 0; i < n; i += kLanes<double>) {
     const vf64 x = widen(a, i);
-    vf64 y = function(x);
-    if (any(dabs(x) > kLargestAngle))
-      for (int j = 0; j < kLanes<double>; ++j) y[j] = exact(x[j]);
+    vf64 y = dtan(x);
+    if (any(vabs(x) > kLargestAngle))
+      for (int j = 0; j < kLanes<double>; ++j) y[j] = __builtin_tan(x[j]);
     narrow(out, i, y);
   }
 }
-double exact_sin(double x) { return __builtin_sin(x); }
-double exact_cos(double x) { return __builtin_cos(x); }
-double exact_tan(double x) { return __builtin_tan(x); }
 
 // Quotient and remainder towards zero, exact while the quotient has at most 29 bits more than float32's 24
 // (then its product with the divisor is exact); the caller looks at `large`.
@@ -54,7 +66,7 @@ struct Division {
   vi64 large;
 };
 Division divide(vf64 a, vf64 b) {
-  const vf64 x = dabs(a), y = dabs(b);
+  const vf64 x = vabs(a), y = vabs(b);
   const vf64 approximate = x / y;
   const vi64 large = ~(approximate < 268435456.0);
   vf64 q = dround(approximate);
@@ -62,7 +74,7 @@ Division divide(vf64 a, vf64 b) {
   const vi64 above = r < 0.0;
   q = above ? q - 1.0 : q;
   r = above ? r + y : r;
-  return {dcopysign(q, (vf64)((vi64)a ^ (vi64)b)), dcopysign(r, a), large};
+  return {vcopysign(q, (vf64)((vi64)a ^ (vi64)b)), vcopysign(r, a), large};
 }
 double exact_fmod(double a, double b) { return __builtin_fmod(a, b); }
 double exact_mod(double a, double b) {
@@ -73,7 +85,7 @@ double exact_mod(double a, double b) {
 vf64 fmod_small(const Division& d, vf64) { return d.remainder; }
 vf64 mod_small(const Division& d, vf64 b) {
   const vf64 shifted = ((vi64)d.remainder ^ (vi64)b) < 0 ? d.remainder + b : d.remainder;
-  return d.remainder == 0.0 ? dcopysign(splat(0.0), b) : shifted;
+  return d.remainder == 0.0 ? vcopysign(splat(0.0), b) : shifted;
 }
 
 template <vf64 (*small)(const Division&, vf64), double (*exact)(double, double)>
@@ -91,24 +103,14 @@ void map_remainders(void* out, const void* a, const void* b, const void*, int n,
 constexpr TileOps make_table() {
   TileOps table{};
   auto set = [&table](Opcode code, TileOp op) { table.op[static_cast<int>(code)][static_cast<int>(Class::F32)] = op; };
-  set(Opcode::exp2, map_widened<dexp2>);
-  set(Opcode::log2, map_widened<dlog2>);
-  set(Opcode::log10, map_widened<dlog10>);
-  set(Opcode::sinh, map_widened<dsinh>);
-  set(Opcode::cosh, map_widened<dcosh>);
-  set(Opcode::asinh, map_widened<dasinh>);
-  set(Opcode::acosh, map_widened<dacosh>);
-  set(Opcode::atanh, map_widened<datanh>);
   set(Opcode::cbrt, map_widened<dcbrt>);
-  set(Opcode::sin, map_angles<dsin, exact_sin>);
-  set(Opcode::cos, map_angles<dcos, exact_cos>);
-  set(Opcode::tan, map_angles<dtan, exact_tan>);
+  set(Opcode::tan, map_tan);
   set(Opcode::asin, map_widened<dasin>);
   set(Opcode::acos, map_widened<dacos>);
   set(Opcode::atan, map_widened<datan>);
   set(Opcode::atan2, map_widened2<datan2>);
   set(Opcode::hypot, map_widened2<dhypot>);
-  set(Opcode::pow, map_widened2<dpow>);
+  set(Opcode::pow, map_pow);
   set(Opcode::logaddexp, map_widened2<dlogaddexp>);
   set(Opcode::fmod, map_remainders<fmod_small, exact_fmod>);
   set(Opcode::mod, map_remainders<mod_small, exact_mod>);

@@ -17,35 +17,12 @@ void map_scalar2(void* out, const void* a, const void* b, const void*, int n, co
     static_cast<T*>(out)[i] = static_cast<T>(
         function(static_cast<double>(static_cast<const T*>(a)[i]), static_cast<double>(static_cast<const T*>(b)[i])));
 }
-template <class T, double (*function)(double, double)>
-void map_scalar_immediate(void* out, const void* a, const void*, const void*, int n, const double* immediates) {
-  for (int i = 0; i < n; ++i)
-    static_cast<T*>(out)[i] = static_cast<T>(function(static_cast<double>(static_cast<const T*>(a)[i]), immediates[0]));
-}
-
 #define LIBM(name) \
   double d_##name(double x) { return __builtin_##name(x); }
-LIBM(exp)
-LIBM(exp2)
-LIBM(expm1)
-LIBM(log)
-LIBM(log1p)
-LIBM(log2)
-LIBM(log10)
-LIBM(sin)
-LIBM(cos)
 LIBM(tan)
 LIBM(asin)
 LIBM(acos)
 LIBM(atan)
-LIBM(sinh)
-LIBM(cosh)
-LIBM(tanh)
-LIBM(asinh)
-LIBM(acosh)
-LIBM(atanh)
-LIBM(erf)
-LIBM(erfc)
 LIBM(cbrt)
 #undef LIBM
 
@@ -70,17 +47,6 @@ double d_floor_divide(double a, double b) {
   return quotient - floor > 0.5 ? floor + 1 : floor;
 }
 
-double d_sigmoid(double x) {
-  const double e = __builtin_exp(-__builtin_fabs(x));
-  return (x < 0 ? e : 1.0) / (1.0 + e);
-}
-double d_softplus(double x) { return (x > 0 ? x : 0.0) + __builtin_log1p(__builtin_exp(-__builtin_fabs(x))); }
-double d_log_sigmoid(double x) { return -d_softplus(-x); }
-double d_silu(double x) { return x * d_sigmoid(x); }
-double d_gelu(double x) { return 0.5 * x * __builtin_erfc(x * -0.70710678118654752440); }
-double d_gelu_tanh(double x) { return x * d_sigmoid(x * (1.5957691216057308 + 0.07135481627260025 * (x * x))); }
-double d_elu(double x, double alpha) { return x > 0 ? x : alpha * __builtin_expm1(x); }
-double d_selu(double x) { return 1.0507009873554804934 * d_elu(x, 1.6732632423543772848); }
 double d_logaddexp(double a, double b) {
   if (a == b) return a + 0.69314718055994530942;
   const double difference = a - b;
@@ -151,39 +117,14 @@ void nextafter(void* out, const void* a, const void* b, const void*, int n, cons
 constexpr TileOps make_table() {
   TileOps table{};
   auto at = [&table](Opcode code, Class c) -> TileOp& { return table.op[static_cast<int>(code)][static_cast<int>(c)]; };
-  at(Opcode::exp, Class::F64) = map_scalar<double, d_exp>;
-  at(Opcode::exp2, Class::F64) = map_scalar<double, d_exp2>;
-  at(Opcode::expm1, Class::F64) = map_scalar<double, d_expm1>;
-  at(Opcode::log, Class::F64) = map_scalar<double, d_log>;
-  at(Opcode::log1p, Class::F64) = map_scalar<double, d_log1p>;
-  at(Opcode::log2, Class::F64) = map_scalar<double, d_log2>;
-  at(Opcode::log10, Class::F64) = map_scalar<double, d_log10>;
-  at(Opcode::sin, Class::F64) = map_scalar<double, d_sin>;
-  at(Opcode::cos, Class::F64) = map_scalar<double, d_cos>;
   at(Opcode::tan, Class::F64) = map_scalar<double, d_tan>;
   at(Opcode::asin, Class::F64) = map_scalar<double, d_asin>;
   at(Opcode::acos, Class::F64) = map_scalar<double, d_acos>;
   at(Opcode::atan, Class::F64) = map_scalar<double, d_atan>;
-  at(Opcode::sinh, Class::F64) = map_scalar<double, d_sinh>;
-  at(Opcode::cosh, Class::F64) = map_scalar<double, d_cosh>;
-  at(Opcode::tanh, Class::F64) = map_scalar<double, d_tanh>;
-  at(Opcode::asinh, Class::F64) = map_scalar<double, d_asinh>;
-  at(Opcode::acosh, Class::F64) = map_scalar<double, d_acosh>;
-  at(Opcode::atanh, Class::F64) = map_scalar<double, d_atanh>;
-  at(Opcode::erf, Class::F64) = map_scalar<double, d_erf>;
-  at(Opcode::erfc, Class::F64) = map_scalar<double, d_erfc>;
   at(Opcode::cbrt, Class::F64) = map_scalar<double, d_cbrt>;
   at(Opcode::erfinv, Class::F64) = map_scalar<double, d_erfinv>;
   at(Opcode::lgamma, Class::F64) = map_scalar<double, d_lgamma>;
   at(Opcode::digamma, Class::F64) = map_scalar<double, d_digamma>;
-  at(Opcode::sigmoid, Class::F64) = map_scalar<double, d_sigmoid>;
-  at(Opcode::log_sigmoid, Class::F64) = map_scalar<double, d_log_sigmoid>;
-  at(Opcode::softplus, Class::F64) = map_scalar<double, d_softplus>;
-  at(Opcode::silu, Class::F64) = map_scalar<double, d_silu>;
-  at(Opcode::gelu, Class::F64) = map_scalar<double, d_gelu>;
-  at(Opcode::gelu_tanh, Class::F64) = map_scalar<double, d_gelu_tanh>;
-  at(Opcode::selu, Class::F64) = map_scalar<double, d_selu>;
-  at(Opcode::elu, Class::F64) = map_scalar_immediate<double, d_elu>;
   at(Opcode::pow, Class::F64) = map_scalar2<double, d_pow>;
   at(Opcode::atan2, Class::F64) = map_scalar2<double, d_atan2>;
   at(Opcode::hypot, Class::F64) = map_scalar2<double, d_hypot>;

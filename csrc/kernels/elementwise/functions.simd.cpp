@@ -1,45 +1,81 @@
-// Functions of float32 in float32 arithmetic (simd/math.h).
+// Functions that float32 and float64 have in common (simd/math.h, math_normal.h, math_angle.h).
 #include "kernels/elementwise/loops.simd.h"
 #include "kernels/elementwise/tables.h"
-#include "simd/math.h"
+#include "simd/math_angle.h"
+#include "simd/math_normal.h"
 
 namespace native {
 namespace NATIVE_ISA {
 namespace {
 
-vf32 log_sigmoid(vf32 x) { return -vsoftplus(-x); }
+template <class V>
+V log_sigmoid(V x) {
+  return -vsoftplus(-x);
+}
 
-// The scale, and the scale times alpha.
-constexpr float kSeluAbove = 1.05070099f, kSeluBelow = 1.75809934f;
-vf32 selu(vf32 x) { return x > 0.0f ? kSeluAbove * x : kSeluBelow * vexpm1(vmin(splat(0.0f), x)); }
-
-void elu(void* out, const void* a, const void*, const void*, int n, const double* immediates) {
-  const float alpha = static_cast<float>(immediates[0]);
-  for (int i = 0; i < n; i += kLanes<float>) {
-    const vf32 x = load(static_cast<const float*>(a) + i);
-    store(static_cast<float*>(out) + i, x > 0.0f ? x : alpha * vexpm1(vmin(splat(0.0f), x)));
+template <class T>
+[[gnu::flatten]] void elu(void* out, const void* a, const void*, const void*, int n, const double* immediates) {
+  const T alpha = static_cast<T>(immediates[0]);
+  for (int i = 0; i < n; i += kLanes<T>) {
+    const Vec<T> x = load(static_cast<const T*>(a) + i);
+    store(static_cast<T*>(out) + i, x > T{0} ? x : alpha * vexpm1(lesser(Vec<T>{}, x)));
   }
 }
 
-constexpr TileOps make_table() {
+// Angles too large for the reduction are rare; libm takes their vectors.
+template <class T, Vec<T> (*function)(Vec<T>), double (*exact)(double)>
+[[gnu::flatten]] void map_angles(void* out, const void* a, const void*, const void*, int n, const double*) {
+  for (int i = 0; i < n; i += kLanes<T>) {
+    const Vec<T> x = load(static_cast<const T*>(a) + i);
+    Vec<T> y = function(x);
+    if (any_above(vabs(x), Constants<T>::kLargestAngle))
+      for (int j = 0; j < kLanes<T>; ++j) y[j] = static_cast<T>(exact(static_cast<double>(x[j])));
+    store(static_cast<T*>(out) + i, y);
+  }
+}
+double exact_sin(double x) { return __builtin_sin(x); }
+double exact_cos(double x) { return __builtin_cos(x); }
+
+struct Filler {
   TileOps table{};
-  auto set = [&table](Opcode code, TileOp op) { table.op[static_cast<int>(code)][static_cast<int>(Class::F32)] = op; };
-  set(Opcode::exp, map_vector<float, vexp>);
-  set(Opcode::expm1, map_vector<float, vexpm1>);
-  set(Opcode::log, map_vector<float, vlog>);
-  set(Opcode::log1p, map_vector<float, vlog1p>);
-  set(Opcode::tanh, map_vector<float, vtanh>);
-  set(Opcode::erf, map_vector<float, verf>);
-  set(Opcode::erfc, map_vector<float, verfc>);
-  set(Opcode::sigmoid, map_vector<float, vsigmoid>);
-  set(Opcode::log_sigmoid, map_vector<float, log_sigmoid>);
-  set(Opcode::softplus, map_vector<float, vsoftplus>);
-  set(Opcode::silu, map_vector<float, vsilu>);
-  set(Opcode::gelu, map_vector<float, vgelu>);
-  set(Opcode::gelu_tanh, map_vector<float, vgelu_tanh>);
-  set(Opcode::selu, map_vector<float, selu>);
-  set(Opcode::elu, elu);
-  return table;
+
+  template <class T>
+  constexpr void functions(Class c) {
+    auto set = [&](Opcode code, TileOp op) { table.op[static_cast<int>(code)][static_cast<int>(c)] = op; };
+    using V = Vec<T>;
+    set(Opcode::exp, map_vector<T, vexp<V>>);
+    set(Opcode::exp2, map_vector<T, vexp2<V>>);
+    set(Opcode::expm1, map_vector<T, vexpm1<V>>);
+    set(Opcode::log, map_vector<T, vlog<V>>);
+    set(Opcode::log1p, map_vector<T, vlog1p<V>>);
+    set(Opcode::log2, map_vector<T, vlog2<V>>);
+    set(Opcode::log10, map_vector<T, vlog10<V>>);
+    set(Opcode::sin, map_angles<T, vsin<V>, exact_sin>);
+    set(Opcode::cos, map_angles<T, vcos<V>, exact_cos>);
+    set(Opcode::sinh, map_vector<T, vsinh<V>>);
+    set(Opcode::cosh, map_vector<T, vcosh<V>>);
+    set(Opcode::tanh, map_vector<T, vtanh<V>>);
+    set(Opcode::asinh, map_vector<T, vasinh<V>>);
+    set(Opcode::acosh, map_vector<T, vacosh<V>>);
+    set(Opcode::atanh, map_vector<T, vatanh<V>>);
+    set(Opcode::erf, map_vector<T, verf<V>>);
+    set(Opcode::erfc, map_vector<T, verfc<V>>);
+    set(Opcode::sigmoid, map_vector<T, vsigmoid<V>>);
+    set(Opcode::log_sigmoid, map_vector<T, log_sigmoid<V>>);
+    set(Opcode::softplus, map_vector<T, vsoftplus<V>>);
+    set(Opcode::silu, map_vector<T, vsilu<V>>);
+    set(Opcode::gelu, map_vector<T, vgelu<V>>);
+    set(Opcode::gelu_tanh, map_vector<T, vgelu_tanh<V>>);
+    set(Opcode::selu, map_vector<T, vselu<V>>);
+    set(Opcode::elu, elu<T>);
+  }
+};
+
+constexpr TileOps make_table() {
+  Filler f;
+  f.functions<float>(Class::F32);
+  f.functions<double>(Class::F64);
+  return f.table;
 }
 
 }  // namespace

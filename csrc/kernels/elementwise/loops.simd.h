@@ -58,17 +58,11 @@ static void map_immediate(void* out, const void* a, const void*, const void*, in
   for (int i = 0; i < n; ++i) y[i] = Op::apply(x[i], s);
 }
 
-// A function of vectors.
+// A function of vectors, inlined with all that it calls so that its constants stay in registers.
 template <class T, Vec<T> (*function)(Vec<T>)>
-static void map_vector(void* out, const void* a, const void*, const void*, int n, const double*) {
+[[gnu::flatten]] static void map_vector(void* out, const void* a, const void*, const void*, int n, const double*) {
   for (int i = 0; i < n; i += kLanes<T>) store(static_cast<T*>(out) + i, function(load(static_cast<const T*>(a) + i)));
 }
-template <class T, Vec<T> (*function)(Vec<T>, Vec<T>)>
-static void map_vector2(void* out, const void* a, const void* b, const void*, int n, const double*) {
-  for (int i = 0; i < n; i += kLanes<T>)
-    store(static_cast<T*>(out) + i, function(load(static_cast<const T*>(a) + i), load(static_cast<const T*>(b) + i)));
-}
-
 template <class T>
 struct UnsignedOf {
   using type = T;

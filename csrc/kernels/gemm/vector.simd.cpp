@@ -1,7 +1,7 @@
 // What is not a tile: products with one row or few, epilogues over rows of C, conversion of half precision.
 #include "kernels/gemm/parts.h"
 #include "simd/element.h"
-#include "simd/math.h"
+#include "simd/math_normal.h"
 #include "simd/vec.h"
 
 namespace native {

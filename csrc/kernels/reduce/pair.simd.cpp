@@ -7,13 +7,14 @@ namespace native {
 namespace NATIVE_ISA {
 namespace {
 
-static inline vf32 exp_of(vf32 x) { return vexp(x); }
-static inline vf64 exp_of(vf64 x) {
-  for (int i = 0; i < kLanes<double>; ++i) x[i] = __builtin_exp(x[i]);
-  return x;
+// Of vectors and scalars.
+template <class V>
+static inline V exp_of(V x) {
+  if constexpr (sizeof(V) > sizeof(double))
+    return vexp(x);
+  else
+    return vexp(splat(x))[0];
 }
-static inline float exp_of(float x) { return vexp(splat(x))[0]; }
-static inline double exp_of(double x) { return __builtin_exp(x); }
 
 // What the second pass adds up for a distance d from the shift; of vectors and scalars.
 struct Moments {

@@ -7,18 +7,6 @@ namespace native {
 namespace NATIVE_ISA {
 namespace {
 
-using native::vabs;
-using native::vexp;
-using native::vlog1p;
-static inline vf64 vexp(vf64 x) {
-  for (int i = 0; i < kLanes<double>; ++i) x[i] = __builtin_exp(x[i]);
-  return x;
-}
-static inline vf64 vlog1p(vf64 x) {
-  for (int i = 0; i < kLanes<double>; ++i) x[i] = __builtin_log1p(x[i]);
-  return x;
-}
-static inline vf64 vabs(vf64 x) { return x < 0 ? -x : x; }
 static inline float log_of(float x) { return __builtin_logf(x); }
 static inline double log_of(double x) { return __builtin_log(x); }
 

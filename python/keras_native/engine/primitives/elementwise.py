@@ -241,10 +241,24 @@ def _gelu_gradient(g, y, x, *, approximate):
 # References of more than a line.
 
 
+def _logistic_weighted(x, argument=lambda wide: wide):
+    """x / (1 + exp(-z)) of z = argument(x), which is 0.5 x (1 + tanh(z / 2)); at -inf the limit.
+    Wider than x, since exp magnifies what rounding does to z."""
+    wide = np.asarray(x, np.longdouble)
+    return np.where(x == -np.inf, 0, wide / (1 + np.exp(-argument(wide)))).astype(x.dtype)
+
+
 def _gelu(x, *, approximate):
     if approximate:
-        return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
-    return 0.5 * x * special.erfc(x * -math.sqrt(0.5))
+        slope = np.sqrt(8 / np.longdouble("3.14159265358979323846"))
+        cubic = np.longdouble("0.044715")
+        return _logistic_weighted(x, lambda wide: slope * (wide + cubic * wide * wide * wide))
+    # To first order what rounding takes from the argument, which erfc magnifies.
+    exact = -np.asarray(x, np.longdouble) * np.sqrt(np.longdouble(0.5))
+    z = exact.astype(np.float64)
+    lost = np.where(np.isinf(z), 0, exact - z).astype(np.float64)
+    tail = special.erfc(z) - lost * np.exp(-z * z) * (2 / math.sqrt(math.pi))
+    return np.where(x == -np.inf, 0, 0.5 * x * tail).astype(x.dtype)
 
 
 def _expm1_scaled(x, alpha):
@@ -337,7 +351,7 @@ def _silu_gradient(g, y, x):
     return mul(g, mul(s, add(1.0, mul(x, sub(1.0, s)))))
 
 
-silu = E("silu", FLOATS, lambda x: x / (1 + np.exp(-x)), _silu_gradient)
+silu = E("silu", FLOATS, _logistic_weighted, _silu_gradient)
 selu = E(
     "selu", FLOATS, lambda x: _SELU_SCALE * _expm1_scaled(x, _SELU_ALPHA),
     lambda g, y, x: mul(g, _where(gt(x, 0.0), _SELU_SCALE, add(y, _SELU_SCALE * _SELU_ALPHA))),

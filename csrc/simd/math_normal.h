@@ -1,0 +1,90 @@
+// Vector functions of float32 and float64 that belong to the normal distribution: erf, erfc, GELU. Errors as in
+// math.h. Included by *.simd.cpp units only.
+#pragma once
+
+#include "simd/math.h"
+
+namespace native {
+namespace {
+
+// Coefficients of `scale` times the polynomial in `factor` x.
+template <class T, int N>
+struct Rescaled {
+  T c[N];
+};
+template <class T, class From, int N>
+static constexpr Rescaled<T, N> rescaled(const From (&c)[N], long double factor, long double scale) {
+  Rescaled<T, N> result{};
+  for (int i = 0; i < N; ++i, scale *= factor) result.c[i] = static_cast<T>(c[i] * scale);
+  return result;
+}
+
+constexpr long double kRoot2 = 1.414213562373095048802L, kRootPi = 1.772453850905516027298L;
+
+// erfc(a) exp(a^2), or P(X > a) exp(a^2 / 2) for a standard normal X: as q / (height + a (slope q + p)), height 1
+// or 2 and q = 1 + a (...), so that what q is wrong by hardly shows.
+template <class V, bool erfc>
+static inline Pair<V> normal_tail_ratio(V a) {
+  using T = ElementOf<V>;
+  using C = Constants<T>;
+  constexpr long double factor = erfc ? kRoot2 : 1, slope = erfc ? kRootPi : kRoot2 * kRootPi;
+  static constexpr auto p = rescaled<T>(C::kMillsP, factor, slope), q = rescaled<T>(C::kMillsQ, factor, factor);
+  const Pair<V> above = precise_sum(a, polynomial(a, q.c), T(1));
+  const V rest = polynomial(a, p.c), sum = above.high * T(slope) + rest;
+  V sum_low = fused(above.high, splat(T(slope)), -sum) + rest;
+  if (erfc || sizeof(T) == 8) sum_low += above.high * T(slope - T(slope));
+  const Pair<V> below = precise_sum(a, sum, T(erfc ? 1 : 2));
+  const V inverse = quick_inverse(below.high), ratio = above.high * inverse;
+  V lost = fused(-ratio, below.high, above.high) - ratio * (below.low + a * sum_low);
+#if !defined(__FMA__)
+  // With FMA the sum is rounded once, which is little enough.
+  lost += above.low * (T(1) - a * T(slope) * ratio);
+#endif
+  return {ratio, lost * inverse};
+}
+
+// 2^kSpare factor exp(-scale a^2), scale 1 or 1/2. The rounding error of a^2, which exp would magnify, is not lost.
+template <class V>
+static inline V scaled_gauss(V a, ElementOf<V> scale, const Pair<V>& factor) {
+  using C = Constants<ElementOf<V>>;
+  const V square = a * a;
+  const auto y = reduce_by_ln2(square * -scale, fused(a, a, -square) * -scale);
+  const V g = growth(y.r);
+  return (factor.high + (factor.high * g + (factor.low * g + factor.low))) * power_of_2(y.power.shifted, C::kSpare);
+}
+
+template <class V>
+static inline V verfc(V x) {
+  using T = ElementOf<V>;
+  using C = Constants<T>;
+  const V a = lesser(splat(C::kErfcHigh), vabs(x));
+  const V tail = scaled_gauss(a, T(1), normal_tail_ratio<V, true>(a)) * C::kSpareInverse;
+  return x < T(0) ? T(2) - tail : tail;
+}
+
+template <class V>
+static inline V verf(V x) {
+  using T = ElementOf<V>;
+  using C = Constants<T>;
+  const V a = vabs(x);
+  const V near = a * polynomial(a * a, C::kErfNear) + a;
+  const auto y = reduce_by_ln2(polynomial(lesser(splat(C::kErfHigh), a), C::kErfFar));
+  const V s = power_of_2(y.power.shifted, 0);
+  return vcopysign(a < T(1) ? near : (T(1) - s) - s * growth(y.r), x);
+}
+
+// x P(X < x) for a standard normal X: x or 0 less the tail, scaled back last, so that only the result is rounded
+// to the few bits of a subnormal number. At -inf the limit, 0.
+template <class V>
+static inline V vgelu(V x) {
+  using T = ElementOf<V>;
+  using C = Constants<T>;
+  const V a = lesser(splat(C::kGeluHigh), vabs(x));
+  const Pair<V> ratio = normal_tail_ratio<V, false>(a);
+  const V product = a * ratio.high;
+  const V tail = scaled_gauss(a, T(0.5), Pair<V>{product, fused(a, ratio.high, -product) + a * ratio.low});
+  return greater(V{}, x) - tail * C::kSpareInverse;
+}
+
+}  // namespace
+}  // namespace native
