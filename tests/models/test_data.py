@@ -128,9 +128,9 @@ def grain_loader():
 
 # Those that fork come first, before other libraries have threads in this process.
 SOURCES = [
-    py_dataset_processes, torch_loader_processes, arrays, memory_map, native_tensors, pandas_frames, torch_tensors, tensorflow_tensors,
-    jax_arrays, generator, py_dataset, py_dataset_threads, tf_data,
-    torch_loader, grain_dataset, grain_loader,
+    py_dataset_processes, torch_loader_processes, arrays, memory_map, native_tensors,
+    pandas_frames, torch_tensors, tensorflow_tensors, jax_arrays, generator, py_dataset,
+    py_dataset_threads, tf_data, torch_loader, grain_dataset, grain_loader,
 ]  # fmt: skip
 
 
