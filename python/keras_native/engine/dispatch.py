@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Sequence
 
 from keras_native import _core
 from keras_native.engine import dump, tree
+from keras_native.engine.primitive import STATE
 from keras_native.engine.symbolic import SymInt
 from keras_native.engine.tensor import Tensor
 from keras_native.engine.trace import CompiledFunction
@@ -124,7 +125,6 @@ class Dispatcher:
         return {(i, k): shapes[i][k] for i, k in axes}
 
     def _trace(self, key, tensors, shapes, open_sizes) -> Variant:
-        self.traces += 1
         symbols: dict[int, int] = {}
         pattern, specs = [], []
         for i, (t, dims) in enumerate(zip(tensors, shapes)):
@@ -148,6 +148,15 @@ class Dispatcher:
             }
             return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 
-        observer = dump.observer(self.name)
-        compiled = CompiledFunction(flat, specs, device=self.device, observer=observer)
+        def compiled_function() -> CompiledFunction:
+            self.traces += 1
+            observer = dump.observer(self.name)
+            return CompiledFunction(flat, specs, device=self.device, observer=observer)
+
+        made = STATE.slots
+        compiled = compiled_function()
+        if STATE.slots != made:
+            # A first call that makes variables may do otherwise than all that follow: a model that
+            # it builds had no weights to train before.
+            compiled = compiled_function()
         return Variant(pattern, compiled, outcome["structure"], outcome["statics"])

@@ -34,6 +34,7 @@ class State(threading.local):
         self.trace = None
         self.tapes = []
         self.calls = 0  # primitive calls from Python
+        self.slots = 0  # variables made
         self.host_calls: dict[str, int] = {}  # of them, how many ran the reference on the host
 
 

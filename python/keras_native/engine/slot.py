@@ -22,6 +22,7 @@ class Slot:
         self.dtype = tensor.dtype
         self._tensor = tensor
         self._version = self.core.version
+        STATE.slots += 1
 
     def read(self) -> Tensor:
         """The current value; the same object until the next write, so that tapes can watch it."""

@@ -76,6 +76,14 @@ class Trainer(_Base):
 
     # Steps.
 
+    def _symbolic_build(self, iterator=None, data_batch=None):
+        """Builds what is not built yet. A model without a `call` (a GAN of two models, say) has
+        nothing to be built by: its own steps build its parts."""
+        from keras.src.models.model import Model
+
+        if type(self).call is not Model.call:
+            super()._symbolic_build(iterator=iterator, data_batch=data_batch)
+
     def _forward(self, x, training):
         if self._call_has_training_arg:
             return self(x, training=training)

@@ -92,6 +92,19 @@ def test_an_unbounded_loop_has_no_derivative_in_the_graph():
 
 
 @both
+@pytest.mark.parametrize("several", [False, True])
+def test_the_limit_of_a_while_loop_may_be_computed(wrap, several):
+    def times(count):
+        start = (count * 0.0, count) if several else count * 0.0
+        body = (lambda v, c: (v + 2.0, c)) if several else lambda v: v + 2.0
+        found = ops.while_loop(lambda v, *_: v < 7.0, body, start, maximum_iterations=count)
+        return found[0] if several else found
+
+    for count, expected in [(0, 0.0), (3, 6.0), (9, 8.0)]:
+        assert float(wrap(times)(ops.convert_to_tensor(count, "int32"))) == expected
+
+
+@both
 def test_the_pieces_that_have_gradients_of_their_own(wrap):
     @ops.custom_gradient
     def clipped(x):

@@ -44,7 +44,13 @@ def switch(index, branches, *operands):
 
 
 def while_loop(cond, body, loop_vars, maximum_iterations=None):
-    """Repeats `body` on the loop variables while `cond` holds, at most `maximum_iterations`."""
+    """Repeats `body` on the loop variables while `cond` holds, at most `maximum_iterations` (a
+    number or an integer scalar)."""
+    if maximum_iterations is not None:
+        limit = convert_to_tensor(maximum_iterations, "int32")
+        if limit.trace is not None:
+            return _counted_while(cond, body, loop_vars, limit)
+        maximum_iterations = int(limit.numpy())
     is_sequence = isinstance(loop_vars, (tuple, list))
     loop_vars = tuple(loop_vars) if is_sequence else (loop_vars,)
     loop_vars = tree.map_structure(convert_to_tensor, loop_vars)
@@ -55,6 +61,23 @@ def while_loop(cond, body, loop_vars, maximum_iterations=None):
         return tree.map_structure(convert_to_tensor, result)
 
     outputs = control.while_loop(cond, as_tuple, loop_vars, maximum_iterations)
+    return tuple(outputs) if is_sequence else outputs[0]
+
+
+def _counted_while(cond, body, loop_vars, limit):
+    """`while_loop` with a limit that is only known when the compiled code runs."""
+    is_sequence = isinstance(loop_vars, (tuple, list))
+    loop_vars = tuple(loop_vars) if is_sequence else (loop_vars,)
+
+    def below(count, *values):
+        return ew.logical_and(ew.lt(count, limit), convert_to_tensor(cond(*values), "bool"))
+
+    def counting(count, *values):
+        result = body(*values)
+        return (count + 1, *(result if isinstance(result, (tuple, list)) else (result,)))
+
+    start = convert_to_tensor(0, "int32")
+    _, *outputs = while_loop(below, counting, (start, *loop_vars))
     return tuple(outputs) if is_sequence else outputs[0]
 
 

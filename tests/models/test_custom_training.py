@@ -1,0 +1,72 @@
+"""Steps of the user's own: models without a call, parts that the first step builds."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+import keras_native
+
+X = np.random.default_rng(0).standard_normal((40, 3)).astype("float32")
+
+
+class Pair(keras.Model):
+    """Two models with an optimiser each, built by the first step; no `call`."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = keras.Sequential([layers.Dense(4, "tanh"), layers.Dense(2)])
+        self.second = keras.Sequential([layers.Dense(3)])
+        self.optimizers = keras.optimizers.Adam(0.02), keras.optimizers.SGD(0.1)
+
+    def train_step(self, data):
+        # Asked for before the parts are built: at first there are none.
+        weights = self.first.trainable_variables, self.second.trainable_variables
+        with keras_native.GradientTape(persistent=True) as tape:
+            loss = ops.mean(ops.square(self.second(self.first(data)) - data))
+        for optimizer, some in zip(self.optimizers, weights):
+            if some:
+                optimizer.apply(tape.gradient(loss, some), some)
+        return {"error": loss}
+
+
+def losses(eagerly):
+    keras.utils.set_random_seed(0)
+    model = Pair()
+    model.compile(run_eagerly=eagerly)
+    model.fit(X, batch_size=40, epochs=1, verbose=0)
+    return model, model.fit(X, batch_size=40, epochs=30, verbose=0).history["error"]
+
+
+def test_what_the_first_step_builds_is_trained_by_all_that_follow():
+    model, found = losses(eagerly=False)
+    assert model.train_function.step.traces == 2
+    assert found[-1] < 0.6 * found[0]
+    # Eagerly the very first step has nothing to train yet; compiled code knows no such step.
+    _, expected = losses(eagerly=True)
+    np.testing.assert_allclose(found[:-1], expected[1:], rtol=1e-4)
+
+
+def test_jit_traces_again_after_variables_were_made():
+    layer = layers.Dense(1, kernel_initializer="ones")
+
+    @keras_native.jit
+    def count(x):
+        known = len(layer.weights)
+        return layer(x) * 0 + known
+
+    assert float(count(ops.ones((1, 2)))[0, 0]) == 2
+    assert count.traces == 2
+    count(ops.ones((1, 2)))
+    assert count.traces == 2
+
+
+def test_a_model_that_cannot_be_built_still_says_so():
+    class Broken(keras.Model):
+        def call(self, x):
+            raise RuntimeError("no such layer")
+
+    model = Broken()
+    model.compile("sgd", "mse")
+    with pytest.raises(RuntimeError, match="no such layer"):
+        model.fit(X, X, verbose=0)
