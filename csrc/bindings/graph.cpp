@@ -193,7 +193,7 @@ void bind_graph(py::module_& m) {
 
   py::module_ s = m.def_submodule("symbols", "Expressions over symbolic sizes, as integer codes.");
   s.def("symbol", &symbols::symbol);
-  s.def("is_symbolic", &symbols::is_symbolic);
+  s.def("is_symbolic", [](int64_t dim) { return symbols::is_symbolic(dim); });
   s.def("evaluate", [](int64_t dim, const std::vector<int64_t>& values) { return symbols::evaluate(dim, values); });
   s.def("text", [](int64_t dim) { return symbols::to_string(dim); });
   for (auto [name, op] : {std::pair{"add", symbols::Op::Add},

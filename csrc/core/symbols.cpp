@@ -186,6 +186,18 @@ Shape evaluate(const Shape& dims, const std::vector<int64_t>& values) {
   return result;
 }
 
+bool is_symbolic(const Shape& dims) {
+  return std::any_of(dims.begin(), dims.end(), [](int64_t d) { return is_symbolic(d); });
+}
+
+bool is_symbolic(const Attrs& attrs) {
+  for (const auto& [name, attr] : attrs.items()) {
+    if (auto* i = std::get_if<int64_t>(&attr); i && is_symbolic(*i)) return true;
+    if (auto* v = std::get_if<Ints>(&attr); v && is_symbolic(*v)) return true;
+  }
+  return false;
+}
+
 Attrs evaluate(const Attrs& attrs, const std::vector<int64_t>& values) {
   Attrs result = attrs;
   for (auto& [name, attr] : result.items()) {

@@ -25,6 +25,8 @@ int64_t evaluate(int64_t dim, const std::vector<int64_t>& values);
 std::string to_string(int64_t dim);
 
 Shape evaluate(const Shape& dims, const std::vector<int64_t>& values);
+bool is_symbolic(const Shape& dims);
+bool is_symbolic(const Attrs& attrs);
 // Integer entries evaluated; everything else as it is.
 Attrs evaluate(const Attrs& attrs, const std::vector<int64_t>& values);
 

@@ -153,10 +153,9 @@ std::vector<bool> Graph::steady_values() const {
   for (int v : steady) result[v] = true;
   for (const auto& [v, array] : constants) result[v] = true;
   for (const Node& node : nodes) {
-    bool same = node.pure && !node.host && node.regions.empty();
+    bool same = node.pure && !node.host && node.regions.empty() && !symbols::is_symbolic(node.attrs);
     for (int v : node.in) same = same && result[resolve(v)];
-    for (int v : node.out)
-      for (int64_t d : values[v].shape) same = same && !symbols::is_symbolic(d);
+    for (int v : node.out) same = same && !symbols::is_symbolic(values[v].shape);
     for (int v : node.out) result[v] = same;
   }
   return result;

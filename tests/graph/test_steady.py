@@ -252,3 +252,20 @@ def test_zeros_around_the_input_become_padding_of_the_gradients():
     assert "pad(" not in text and "slice(" not in text
     for found, expected in zip(transforms.jit(grads)(x, w), grads(x, w)):
         np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_attributes_that_depend_on_the_batch_are_computed_in_each_run():
+    """A slice whose bounds are sizes of the call has a fixed shape and is not steady."""
+    (table,) = slots((4096, 8))
+
+    @transforms.jit
+    def fn(x):
+        start = x.shape[0]
+        rows = shape.slice(table.read(), (start, 0), (start + 1024, 8))
+        return ew.mul(rows, reduce.reduce_sum(x, None))
+
+    for size in (3, 5, 7):
+        x = tensor(size, 2)
+        found = fn(x).numpy()
+        expected = table.read().numpy()[size : size + 1024] * x.numpy().sum()
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
