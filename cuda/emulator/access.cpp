@@ -89,7 +89,8 @@ Bytes touch(Warp& w, Space space, int lane, uint64_t address, int bytes, Use use
       return in_local(w, lane, address, bytes);
     case Space::Param: {
       auto& params = w.launch().params;
-      if (address + bytes > params.size()) outside(w, lane, address, bytes, "parameters", params.size());
+      if (address > params.size() || address + bytes > params.size())
+        outside(w, lane, address, bytes, "parameters", params.size());
       if (use == Use::Write) w.fail(Fault::ReadOnly, lane, address, "kernel parameters");
       return {params.data() + address, nullptr, Space::Param};
     }

@@ -102,6 +102,26 @@ void atomic(Warp& w, const Instr& i, uint32_t m) {
   if (i.nd) w.valid[i.d[0]] |= m;
 }
 
+// Which operation exists for which type.
+bool has(int op, Type t) {
+  constexpr Type kIntegers[] = {Type::U32, Type::S32, Type::U64, Type::S64}, kBits[] = {Type::B32, Type::B64};
+  auto among = [t](const auto& list) { return std::find(std::begin(list), std::end(list), t) != std::end(list); };
+  switch (op) {
+    case kAdd:
+      return (is_floating(t) && t != Type::TF32) || (among(kIntegers) && t != Type::S64);
+    case kMin:
+    case kMax:
+      return among(kIntegers);
+    case kInc:
+    case kDec:
+      return t == Type::U32;
+    case kCas:
+      return among(kBits) || t == Type::B16;
+    default:
+      return among(kBits);
+  }
+}
+
 void build(Decoder& d, Instr& i) {
   const bool returns = d.text().name == "atom";
   take_memory_modifiers(d, i);
@@ -110,13 +130,15 @@ void build(Decoder& d, Instr& i) {
   i.b = d.take_one({"add", "min", "max", "and", "or", "xor", "exch", "cas", "inc", "dec"});
   if (i.b < 0) d.refuse("unknown operation");
   const Type t = d.need_type();
+  if (!has(i.b, t)) d.refuse("no such operation on this type");
+  if (i.space != ptx::Space::Generic && i.space != ptx::Space::Global && i.space != ptx::Space::Shared)
+    d.refuse("atomic operations are on global or shared memory");
   i.c = static_cast<int>(t);
   i.width = static_cast<uint8_t>(bits_of(t) / 8);
   size_t n = 0;
-  if (returns) d.destination(i, n++);
+  if (returns) d.destination(i, n++, t);
   d.address(i, n++);
-  for (; n < d.operands(); ++n) d.source(i, n, t);
-  if (i.ns != (i.b == kCas ? 3 : 2)) d.refuse("wrong number of operands");
+  d.sources(i, n, i.b == kCas ? 2 : 1, t);
   i.kind = Class::Atomic;
   i.strict = i.ns;
   i.keeps_validity = true;

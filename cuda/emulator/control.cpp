@@ -65,7 +65,7 @@ void add_control(Opcodes& table) {
     d.take("idx");
     d.take("uni");
     i.kind = Class::Control;
-    d.source(i, 0);
+    d.source(i, 0, Type::U32);
     i.b = d.branch_table(d.operand(1).text, i.a);
     i.strict = 1;
     i.run = branch_indexed;
@@ -83,7 +83,8 @@ void add_control(Opcodes& table) {
       i.run = nothing;
     };
   table["nanosleep"] = [](Decoder& d, Instr& i) {
-    d.take("u32");
+    if (d.need_type() != Type::U32) d.refuse("no such type");
+    d.source(i, 0, Type::U32);
     i.run = nothing;
   };
 }

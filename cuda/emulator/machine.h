@@ -43,7 +43,7 @@ const char* name_of(Class c);
 // Operands are slots. Constants and special registers have slots of their own, filled before the start.
 struct Instr {
   Handler run = nullptr;
-  int16_t guard = -1;
+  int32_t guard = -1;
   bool guard_negated = false;
   uint8_t strict = 0;           // so many first operands must have been written, here and now
   bool keeps_validity = false;  // the handler sets the validity of its results itself

@@ -188,6 +188,13 @@ FunctionHandle Device::function(ModuleHandle module, const std::string& name) {
   return f;
 }
 
+std::vector<size_t> Device::parameters(FunctionHandle f) const {
+  std::vector<size_t> sizes;
+  for (size_t offset = 0, bytes = 0; driver_.cuFuncGetParamInfo(f, sizes.size(), &offset, &bytes) == kSuccess;)
+    sizes.push_back(bytes);
+  return sizes;
+}
+
 void Device::launch(FunctionHandle f, const std::string& name, Extent grid, Extent block, size_t shared,
                     void** params) {
   bind();

@@ -54,6 +54,8 @@ class Device {
   ModuleHandle load(const void* image);
   void unload(ModuleHandle module);
   FunctionHandle function(ModuleHandle module, const std::string& name);
+  // Bytes of each parameter.
+  std::vector<size_t> parameters(FunctionHandle function) const;
   // `params[k]` points to the k-th parameter. More than 48 KiB of dynamic shared memory is asked for here.
   void launch(FunctionHandle function, const std::string& name, Extent grid, Extent block, size_t shared,
               void** params);

@@ -1,0 +1,76 @@
+// What the emulated driver remembers between calls, shared by its parts. Every entry of the driver's table
+// that reads or writes it holds a Lock.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "emulator/decode.h"
+#include "runtime/driver.h"
+
+namespace native::emulator {
+
+struct Work {
+  std::function<cuda::Result()> run;  // null: a mark that an event waits for
+  uint64_t mark = 0;
+  uint64_t waits_for = 0;  // a mark that must be reached first
+};
+struct EmulatedStream {
+  std::deque<Work> queue;
+};
+struct EmulatedEvent {
+  uint64_t mark = 0;
+};
+struct EmulatedFunction {
+  const ptx::Function* text = nullptr;
+  std::unique_ptr<Program> program;
+  size_t most_dynamic = 48 << 10;
+};
+struct EmulatedModule {
+  ptx::Module text;
+  Symbols symbols;
+  std::vector<cuda::Address> memory;
+  std::unordered_map<std::string, std::unique_ptr<EmulatedFunction>> functions;
+};
+
+struct State {
+  std::recursive_mutex mutex;
+  Memory memory{size_t{8} << 30};
+  std::vector<std::unique_ptr<EmulatedStream>> streams;
+  std::vector<std::unique_ptr<EmulatedEvent>> events;
+  std::vector<std::unique_ptr<EmulatedModule>> modules;
+  EmulatedStream null_stream;
+  uint64_t marks = 0;
+  std::set<uint64_t> reached;
+  uint32_t launches = 0;
+  std::string last;  // explains the last failure
+  Options options;
+};
+State& state();
+
+struct Lock {
+  std::lock_guard<std::recursive_mutex> guard{state().mutex};
+};
+
+// Remembers the reason for the message of the error.
+cuda::Result failure(cuda::Result code, std::string why);
+std::string hex(cuda::Address a);
+
+// Work waits in its stream until somebody synchronises.
+void enqueue(cuda::Stream stream, std::function<cuda::Result()> run);
+// Runs everything that waits, in all streams.
+cuda::Result drain_all();
+
+// The parts of the driver's table.
+void fill_devices(cuda::Driver& table);
+void fill_memory(cuda::Driver& table);
+void fill_streams(cuda::Driver& table);
+void fill_modules(cuda::Driver& table);
+
+}  // namespace native::emulator
