@@ -1,5 +1,6 @@
 // atom and red.
 #include <algorithm>
+#include <cmath>
 
 #include "emulator/lanes.h"
 #include "emulator/number.h"
@@ -49,7 +50,14 @@ uint64_t add_halves(uint64_t old, uint64_t b, int elements, bool brain) {
   return r;
 }
 
-uint64_t apply(int op, Type t, uint64_t old, uint64_t b, uint64_t c) {
+// In global memory subnormal float32 numbers are zeros, in shared memory they are not.
+float add_floats(float old, float b, bool flushes) {
+  auto flush = [flushes](float v) { return flushes && std::fabs(v) < 0x1p-126f ? std::copysign(0.0f, v) : v; };
+  const float sum = flush(flush(old) + flush(b));
+  return std::isnan(sum) ? canonical_nan<float>() : sum;
+}
+
+uint64_t apply(int op, Type t, uint64_t old, uint64_t b, uint64_t c, bool global) {
   if (op == kAnd) return old & b;
   if (op == kOr) return old | b;
   if (op == kXor) return old ^ b;
@@ -62,7 +70,7 @@ uint64_t apply(int op, Type t, uint64_t old, uint64_t b, uint64_t c) {
     case Type::B64:
       return by_type<uint64_t>(op, old, b, c);
     case Type::F32:
-      return by_type<float>(op, old, b, c);
+      return put(add_floats(get<float>(old), get<float>(b), global));
     case Type::F64:
       return by_type<double>(op, old, b, c);
     case Type::F16:
@@ -95,7 +103,7 @@ void atomic(Warp& w, const Instr& i, uint32_t m) {
       w.report(Fault::Uninitialised, l, address, "an atomic operation on memory that nothing was written to");
     uint64_t old = 0;
     std::memcpy(&old, bytes.data, i.width);
-    const uint64_t fresh = apply(i.b, static_cast<Type>(i.c), old, b[l], c[l]);
+    const uint64_t fresh = apply(i.b, static_cast<Type>(i.c), old, b[l], c[l], bytes.space == ptx::Space::Global);
     std::memcpy(bytes.data, &fresh, i.width);
     if (i.nd) w.lane(i.d[0])[l] = old;
   });

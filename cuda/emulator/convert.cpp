@@ -99,7 +99,7 @@ uint64_t to_float(const Form& f, double v, uint8_t rounding) {
       RoundingMode mode(rounding);
       volatile double wide = v;  // the cast must happen in this rounding mode
       float narrow = static_cast<float>(wide);
-      if (std::isnan(narrow)) narrow = std::numeric_limits<float>::quiet_NaN();
+      if (std::isnan(narrow)) narrow = canonical_nan<float>();
       if (f.flush && std::fabs(narrow) < std::numeric_limits<float>::min()) narrow = std::copysign(0.0f, narrow);
       return put(narrow);
     }
@@ -111,6 +111,7 @@ uint64_t to_float(const Form& f, double v, uint8_t rounding) {
 // 64-bit integers do not fit a double: they go to the target in one rounding.
 uint64_t integer_to_float(const Form& f, __int128 v, uint8_t rounding) {
   if (f.to == Type::F32 || f.to == Type::F64) {
+    if (f.saturate) v = v > 0 ? 1 : 0;
     RoundingMode mode(rounding);
     volatile int64_t s = static_cast<int64_t>(v);
     volatile uint64_t u = static_cast<uint64_t>(v);

@@ -40,9 +40,9 @@ Result module_load(ModuleHandle* handle, const void* image) {
   Lock lock;
   const char* text = static_cast<const char*>(image);
   if (std::strncmp(text,
-                  "\x7f"
-                  "ELF",
-                  4) == 0)
+                   "\x7f"
+                   "ELF",
+                   4) == 0)
     return failure(kInvalidImage, "the emulator runs PTX, and this is machine code");
   auto m = std::make_unique<EmulatedModule>();
   try {
@@ -67,11 +67,11 @@ Result module_load(ModuleHandle* handle, const void* image) {
 }
 Result module_unload(ModuleHandle handle) {
   Lock lock;
-  const Result r = drain_all();
+  settle();
   for (auto& m : state().modules)
     if (reinterpret_cast<ModuleHandle>(m.get()) == handle) free_variables(*m);
   std::erase_if(state().modules, [&](auto& m) { return reinterpret_cast<ModuleHandle>(m.get()) == handle; });
-  return r;
+  return kSuccess;
 }
 Result module_function(FunctionHandle* handle, ModuleHandle module, const char* name) {
   Lock lock;

@@ -6,7 +6,6 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -47,9 +46,12 @@ struct State {
   std::vector<std::unique_ptr<EmulatedModule>> modules;
   EmulatedStream null_stream;
   uint64_t marks = 0;
-  std::set<uint64_t> reached;
   uint32_t launches = 0;
   std::string last;  // explains the last failure
+  struct {
+    cuda::Result result = cuda::kSuccess;
+    std::string why;
+  } deferred;  // of work that ran without anybody waiting for it
   Options options;
 };
 State& state();
@@ -64,8 +66,8 @@ std::string hex(cuda::Address a);
 
 // Work waits in its stream until somebody synchronises.
 void enqueue(cuda::Stream stream, std::function<cuda::Result()> run);
-// Runs everything that waits, in all streams.
-cuda::Result drain_all();
+// Runs everything that waits, in all streams. A failure is told to whoever synchronises next.
+void settle();
 
 // The parts of the driver's table.
 void fill_devices(cuda::Driver& table);

@@ -1,5 +1,8 @@
 // Streams and events. Work given to a stream waits until somebody synchronises, so that a host which reads
 // too early, or a stream that forgets to wait for another, sees old data.
+#include <algorithm>
+#include <utility>
+
 #include "emulator/driver_state.h"
 
 namespace native::emulator {
@@ -10,36 +13,34 @@ namespace {
 
 EmulatedStream& queue_of(Stream s) { return s ? *reinterpret_cast<EmulatedStream*>(s) : state().null_stream; }
 
-// Runs what the stream holds; what it waits for in other streams first.
-Result drain(EmulatedStream& s, uint64_t until = 0);
-Result reach(uint64_t mark) {
-  State& st = state();
-  if (mark == 0 || st.reached.count(mark)) return kSuccess;
-  Result result = kSuccess;
-  auto holds = [&](EmulatedStream& s) {
-    for (const Work& w : s.queue)
-      if (w.mark == mark) return true;
-    return false;
-  };
-  if (holds(st.null_stream)) return drain(st.null_stream, mark);
-  for (auto& s : st.streams)
-    if (s && holds(*s)) result = drain(*s, mark);
-  return result;
+bool holds(const EmulatedStream& s, uint64_t mark) {
+  return std::any_of(s.queue.begin(), s.queue.end(), [mark](const Work& w) { return w.mark == mark; });
 }
-Result drain(EmulatedStream& s, uint64_t until) {
+// The stream in which a mark waits still; null once it was reached.
+EmulatedStream* holder(uint64_t mark) {
+  State& st = state();
+  if (mark == 0) return nullptr;
+  if (holds(st.null_stream, mark)) return &st.null_stream;
+  for (auto& s : st.streams)
+    if (s && holds(*s, mark)) return s.get();
+  return nullptr;
+}
+
+// Runs what the stream holds, up to a mark if one is given; what it waits for in other streams first.
+Result drain(EmulatedStream& s, uint64_t until = 0) {
   Result result = kSuccess;
   while (!s.queue.empty()) {
-    Work w = std::move(s.queue.front());
+    const Work w = std::move(s.queue.front());
     s.queue.pop_front();
-    if (w.waits_for) reach(w.waits_for);
-    if (w.mark) state().reached.insert(w.mark);
+    if (EmulatedStream* other = holder(w.waits_for)) {
+      const Result r = drain(*other, w.waits_for);
+      if (result == kSuccess) result = r;
+    }
     if (w.run && result == kSuccess) result = w.run();
     if (until && w.mark == until) break;
   }
   return result;
 }
-}  // namespace
-
 Result drain_all() {
   State& st = state();
   Result result = drain(st.null_stream);
@@ -50,13 +51,27 @@ Result drain_all() {
     }
   return result;
 }
+// What failed before while nobody waited is told now.
+Result told(Result result) {
+  auto& deferred = state().deferred;
+  if (result != kSuccess || deferred.result == kSuccess) return result;
+  state().last = std::move(deferred.why);
+  return std::exchange(deferred.result, kSuccess);
+}
+
+}  // namespace
+
+void settle() {
+  const Result result = drain_all();
+  if (result != kSuccess && state().deferred.result == kSuccess) state().deferred = {result, state().last};
+}
 void enqueue(Stream s, std::function<Result()> run) { queue_of(s).queue.push_back({std::move(run), 0, 0}); }
 
 namespace {
 
 Result context_synchronize() {
   Lock lock;
-  return drain_all();
+  return told(drain_all());
 }
 
 Result stream_create(Stream* s, unsigned) {
@@ -74,7 +89,7 @@ Result stream_destroy(Stream s) {
 }
 Result stream_synchronize(Stream s) {
   Lock lock;
-  return drain(queue_of(s));
+  return told(drain(queue_of(s)));
 }
 Result stream_wait(Stream s, Event e, unsigned) {
   Lock lock;
@@ -102,11 +117,13 @@ Result event_record(Event e, Stream s) {
 Result event_query(Event e) {
   Lock lock;
   const uint64_t mark = reinterpret_cast<EmulatedEvent*>(e)->mark;
-  return mark == 0 || state().reached.count(mark) ? kSuccess : kNotReady;
+  return holder(mark) ? kNotReady : kSuccess;
 }
 Result event_synchronize(Event e) {
   Lock lock;
-  return reach(reinterpret_cast<EmulatedEvent*>(e)->mark);
+  const uint64_t mark = reinterpret_cast<EmulatedEvent*>(e)->mark;
+  EmulatedStream* stream = holder(mark);
+  return told(stream ? drain(*stream, mark) : kSuccess);
 }
 Result event_elapsed(float* ms, Event, Event) { return *ms = 0, kSuccess; }
 

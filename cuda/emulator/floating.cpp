@@ -163,7 +163,7 @@ void arithmetic(Warp& w, const Instr& i, uint32_t m) {
       if (i.a) r = flush(r);
       if (i.b) r = saturate(r);
     }
-    if (std::isnan(r)) r = std::numeric_limits<T>::quiet_NaN();
+    if (std::isnan(r)) r = canonical_nan<T>();
     d[l] = put<T>(r);
   });
 }

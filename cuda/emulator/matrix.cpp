@@ -117,7 +117,7 @@ void mma(Warp& w, const Instr& i, uint32_t m) {
       uint64_t& d = w.lane(i.d[n])[l];
       if (i.c == 0) {
         float r = static_cast<float>(sums[n] + get<float>(old));
-        if (std::isnan(r)) r = get<float>(0x7FFFFFFF);
+        if (std::isnan(r)) r = canonical_nan<float>();
         d = put(r);
       } else {
         int64_t r = static_cast<int64_t>(sums[n]) + int32_t(old);
@@ -129,10 +129,20 @@ void mma(Warp& w, const Instr& i, uint32_t m) {
 }
 
 int element_type(Decoder& d) {
-  for (const auto& [name, type] :
-       {std::pair{"f16", kHalf}, {"bf16", kBfloat}, {"tf32", kTf32}, {"s8", kS8}, {"u8", kU8}})
-    if (d.take(name)) return type;
-  d.refuse("unknown element type");
+  switch (d.take_type()) {
+    case Type::F16:
+      return kHalf;
+    case Type::BF16:
+      return kBfloat;
+    case Type::TF32:
+      return kTf32;
+    case Type::S8:
+      return kS8;
+    case Type::U8:
+      return kU8;
+    default:
+      d.refuse("unknown element type");
+  }
 }
 
 void build_mma(Decoder& d, Instr& i) {
@@ -162,8 +172,10 @@ void build_mma(Decoder& d, Instr& i) {
   d.destination(i, 0, Type::B32);
   d.sources(i, 1, 3, Type::B32);
   const int per = a == kTf32 ? 1 : bytes ? 4 : 2;
-  const int expected = 16 * i.a / kLanes / per + 8 * i.a / kLanes / per + (half ? 2 : 4);
-  if (i.ns != expected || i.nd != (half ? 2 : 4)) d.refuse("the number of registers does not fit");
+  const int of_a = 16 * i.a / kLanes / per, sums = half ? 2 : 4;
+  for (const auto& [n, count] : {std::pair{0, sums}, {1, of_a}, {2, of_a / 2}, {3, sums}})
+    if (std::max<int>(static_cast<int>(d.operand(n).items.size()), 1) != count)
+      d.refuse("the number of registers does not fit");
   i.strict = i.ns;
   i.run = mma;
 }

@@ -228,7 +228,10 @@ class Parser {
         v.addresses.emplace_back(v.initial.size(), name);
       }
     } else {
-      value = number();
+      const Number n = literal();
+      value = n.bits;
+      if (n.literal == Operand::Literal::Double && element == 4)
+        value = std::bit_cast<uint32_t>(static_cast<float>(std::bit_cast<double>(n.bits)));
     }
     for (size_t i = 0; i < element; ++i) v.initial.push_back(i < 8 ? static_cast<uint8_t>(value >> (8 * i)) : 0);
   }

@@ -176,9 +176,9 @@ ModuleHandle Device::load(const void* image) {
   check(driver_.cuModuleLoadData(&module, image), "loading kernels on " + name_);
   return module;
 }
-void Device::unload(ModuleHandle module) {
-  bind();
-  check(driver_.cuModuleUnload(module), "unloading kernels");
+void Device::unload(ModuleHandle module) noexcept {
+  driver_.cuCtxSetCurrent(context_);
+  driver_.cuModuleUnload(module);
 }
 
 FunctionHandle Device::function(ModuleHandle module, const std::string& name) {

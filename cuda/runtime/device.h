@@ -52,7 +52,7 @@ class Device {
   void synchronize();
 
   ModuleHandle load(const void* image);
-  void unload(ModuleHandle module);
+  void unload(ModuleHandle module) noexcept;
   FunctionHandle function(ModuleHandle module, const std::string& name);
   // Bytes of each parameter.
   std::vector<size_t> parameters(FunctionHandle function) const;

@@ -15,7 +15,18 @@ def floats(kind: str) -> np.ndarray:
     tiny, small, most = float(info.smallest_normal), float(info.smallest_subnormal), float(info.max)
     eps = float(info.eps)
     values = [0, 1, 0.5, 1 + eps, 1 - eps / 2, 1.5, 2.5, 3.5, 3, 1e-3, small, 3 * small, tiny]
-    values += [tiny - small, tiny + small, most, most / 2, np.inf, np.nan, 0.75, 100.25, 127.5, 255.5]
+    values += [
+        tiny - small,
+        tiny + small,
+        most,
+        most / 2,
+        np.inf,
+        np.nan,
+        0.75,
+        100.25,
+        127.5,
+        255.5,
+    ]
     with np.errstate(all="ignore"):
         array = np.array(values, np.float64).astype(FLOATS[kind])
     return np.concatenate([array, -array])
@@ -55,7 +66,9 @@ def cases(kinds, seed: int = 0, count: int = 256) -> list[np.ndarray]:
     edges = [floats(k) if k in FLOATS else None for k in kinds]
     from ptxkernel import DTYPES
 
-    edges = [integers(DTYPES[k][0]) if e is None and k != "tf32" else e for e, k in zip(edges, kinds)]
+    edges = [
+        integers(DTYPES[k][0]) if e is None and k != "tf32" else e for e, k in zip(edges, kinds)
+    ]
     edges = [floats("f32") if e is None else e for e in edges]
     pairs = list(itertools.product(*edges[:2]))
     if len(pairs) > 900:

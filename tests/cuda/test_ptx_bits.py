@@ -37,7 +37,9 @@ def test_logic_of_predicates():
     rules = {**LOGIC, "xor": lambda x, y: x ^ y}
     for name, rule in rules.items():
         for x, y in [("", ""), ("!", ""), ("", "!"), ("!", "!")]:
-            got = Elementwise(f"{start} {name}.pred {{d}}, {x}%q1, {y}%q2;", "pred", ("u32", "u32"))(a, b)
+            got = Elementwise(
+                f"{start} {name}.pred {{d}}, {x}%q1, {y}%q2;", "pred", ("u32", "u32")
+            )(a, b)
             assert (got == rule(a ^ (x == "!"), b ^ (y == "!"))).all(), (name, x, y)
     got = Elementwise(f"{start} not.pred {{d}}, %q1;", "pred", ("u32", "u32"))(a, b)
     assert (got == 1 - a).all()
@@ -100,7 +102,13 @@ def test_bfe(kind):
 
     a, start, length = inputs.cases([kind, "u32", "u32"])
     start[::2], length[::3] = start[::2] % 70, length[::3] % 70
-    check(f"bfe.{kind} {{d}}, {{a}}, {{b}}, {{c}};", kind, (kind, "u32", "u32"), field, [a, start, length])
+    check(
+        f"bfe.{kind} {{d}}, {{a}}, {{b}}, {{c}};",
+        kind,
+        (kind, "u32", "u32"),
+        field,
+        [a, start, length],
+    )
 
 
 @pytest.mark.parametrize("kind", ["b32", "b64"])
@@ -135,7 +143,8 @@ def test_prmt():
 def test_lop3(table):
     def logic(a, b, c):
         return sum(
-            (table >> ((a >> k & 1) << 2 | (b >> k & 1) << 1 | (c >> k & 1)) & 1) << k for k in range(32)
+            (table >> ((a >> k & 1) << 2 | (b >> k & 1) << 1 | (c >> k & 1)) & 1) << k
+            for k in range(32)
         )
 
     check(f"lop3.b32 {{d}}, {{a}}, {{b}}, {{c}}, {table};", "b32", ("b32", "b32", "b32"), logic)

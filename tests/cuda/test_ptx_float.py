@@ -54,7 +54,10 @@ def pick(kind, take, nan):
 
     def many(*arrays):
         values = [one(*v) for v in zip(*arrays)]
-        values = [(v[0] if v[0] else (0.0 if v[1] else -0.0)) if isinstance(v, tuple) else v for v in values]
+        values = [
+            (v[0] if v[0] else (0.0 if v[1] else -0.0)) if isinstance(v, tuple) else v
+            for v in values
+        ]
         return np.array(values, np.float64).astype(inputs.FLOATS[kind])
 
     return many
@@ -78,8 +81,12 @@ def test_signs(kind):
     unsigned = inputs.BITS[kind]
     top = unsigned(1) << unsigned(8 * np.dtype(unsigned).itemsize - 1)
     bits = a.view(unsigned)
-    inputs.same(Elementwise(text("abs", kind, 1), kind, (kind,))(a), (bits & ~top).view(a.dtype), (a,))
-    inputs.same(Elementwise(text("neg", kind, 1), kind, (kind,))(a), (bits ^ top).view(a.dtype), (a,))
+    inputs.same(
+        Elementwise(text("abs", kind, 1), kind, (kind,))(a), (bits & ~top).view(a.dtype), (a,)
+    )
+    inputs.same(
+        Elementwise(text("neg", kind, 1), kind, (kind,))(a), (bits ^ top).view(a.dtype), (a,)
+    )
     if kind in ("f32", "f64"):
         arrays = inputs.cases([kind, kind])
         sign, value = (v.view(unsigned) for v in arrays)
@@ -131,7 +138,9 @@ def test_pairs_of_halves(kind, name):
     arrays = [a[: len(a) // 2 * 2] for a in inputs.cases([kind] * count)]
     rounding = ".rn" if name == "fma" else ""
     packed = [a.view(np.uint32) for a in arrays]
-    pair = Elementwise(text(name + rounding, kind + "x2", count), kind + "x2", (kind + "x2",) * count)
+    pair = Elementwise(
+        text(name + rounding, kind + "x2", count), kind + "x2", (kind + "x2",) * count
+    )
     single = Elementwise(text(name + rounding, kind, count), kind, (kind,) * count)
     inputs.same(pair(*packed).view(arrays[0].dtype), single(*arrays), arrays)
 
@@ -189,7 +198,13 @@ def test_testp():
 def test_literals():
     """Floats in hexadecimal, and decimal numbers, which are doubles first."""
     (a,) = inputs.cases(["f32"])
-    for literal, value in {"0f3FC00000": 1.5, "1.5": 1.5, "-0f3FC00000": -1.5, "-2.5": -2.5, "0.1": 0.1}.items():
+    for literal, value in {
+        "0f3FC00000": 1.5,
+        "1.5": 1.5,
+        "-0f3FC00000": -1.5,
+        "-2.5": -2.5,
+        "0.1": 0.1,
+    }.items():
         got = Elementwise(f"add.f32 {{d}}, {{a}}, {literal};", "f32", ("f32",))(a)
         with np.errstate(all="ignore"):
             inputs.same(got, a + np.float32(value), (a,))

@@ -70,7 +70,9 @@ def test_arithmetic(text, kind, out, count, rule):
 def test_mad_wide(kind):
     wide = WIDER[kind]
     arrays = inputs.cases([kind, kind, wide])
-    got = Elementwise(f"mad.wide.{kind} {{d}}, {{a}}, {{b}}, {{c}};", wide, (kind, kind, wide))(*arrays)
+    got = Elementwise(f"mad.wide.{kind} {{d}}, {{a}}, {{b}}, {{c}};", wide, (kind, kind, wide))(
+        *arrays
+    )
     expected = [cut(int(a) * int(b) + int(c), wide) for a, b, c in zip(*arrays)]
     inputs.same(got, np.array(expected, DTYPES[wide][0]), arrays)
 
