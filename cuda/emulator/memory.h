@@ -34,8 +34,9 @@ struct Access {
 inline constexpr int8_t kSeveral = -1;
 
 struct Cell {
-  Access write;
-  Access read[2];        // of two different warps, or blocks: two are enough to prove that one is another
+  Access write;  // the last one that is not atomic
+  // Of two different warps, or blocks: two are enough to prove that one is another.
+  Access read[2], atomic[2];
   uint32_t copying = 0;  // cp.async under way into this granule
 };
 

@@ -63,7 +63,7 @@ class Parser {
     if (!accept(text)) fail("expected '" + std::string(text) + "', found '" + std::string(peek().text) + "'");
   }
   [[noreturn]] void fail(const std::string& what) const {
-    throw PtxError("PTX line " + std::to_string(peek().line) + ": " + what);
+    throw PtxError("PTX line " + std::to_string(peek().line) + ": " + opcode_ + (opcode_.empty() ? "" : ": ") + what);
   }
   Number literal() {
     const bool negative = accept("-");
@@ -369,7 +369,8 @@ class Parser {
       i.guard = find_register(name);
       if (i.guard < 0 || f_->registers[i.guard].bits != 1) fail("'" + name + "' is no predicate");
     }
-    std::vector<std::string> parts = split(word());
+    opcode_ = word();
+    std::vector<std::string> parts = split(opcode_);
     i.name = parts.front();
     i.modifiers.assign(parts.begin() + 1, parts.end());
     while (!is(";")) {
@@ -377,6 +378,7 @@ class Parser {
       if (!accept(",")) break;
     }
     expect(";");
+    opcode_.clear();
     f_->code.push_back(std::move(i));
   }
 
@@ -439,6 +441,7 @@ class Parser {
   std::vector<Token> tokens_;
   size_t at_ = 0;
   int depth_ = 0;
+  std::string opcode_;  // of the instruction that is being read
   Function* f_ = nullptr;
   std::vector<std::unordered_map<std::string, int>> names_;
   Instruction loc_;

@@ -94,7 +94,8 @@ def launch(text: str, *arguments, grid=(1,), block=(32,), shared=0, name="k"):
 def run(body: str, *arguments, grid=(1,), block=(32,), shared=0, **parts):
     """Runs a kernel of that body to its end, and demands that nothing was found wrong."""
     text = source(body, len(arguments), **parts)
-    kernel = launch(text, *arguments, grid=grid, block=block, shared=shared)
+    name = parts.get("name", "k")
+    kernel = launch(text, *arguments, grid=grid, block=block, shared=shared, name=name)
     _cuda.synchronize()
     assert _cuda.reports() == []
     return kernel
