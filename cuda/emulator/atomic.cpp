@@ -17,7 +17,7 @@ template <class T>
 T combine(int op, T old, T b, T c) {
   switch (op) {
     case kAdd:
-      return T(old + b);
+      return T(uint64_t(old) + uint64_t(b));  // wraps
     case kMin:
       return std::min(old, b);
     case kMax:
@@ -72,7 +72,7 @@ uint64_t apply(int op, Type t, uint64_t old, uint64_t b, uint64_t c, bool global
     case Type::F32:
       return put(add_floats(get<float>(old), get<float>(b), global));
     case Type::F64:
-      return by_type<double>(op, old, b, c);
+      return put(get<double>(old) + get<double>(b));
     case Type::F16:
       return add_halves(old, b, 1, false);
     case Type::F16x2:

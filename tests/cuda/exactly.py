@@ -1,4 +1,5 @@
-"""References in exact arithmetic: numbers are fractions and are rounded once, as the PTX manual and IEEE 754
+"""References in exact arithmetic: numbers are fractions and are rounded once, as the PTX manual
+and IEEE 754
 say. Slow, and independent of any floating-point unit."""
 
 import dataclasses
@@ -63,8 +64,9 @@ def rounded(x: Fraction, f: Format, mode: str = "n", zero: float = 0.0) -> float
 
 
 def arithmetic(operation, f: Format, mode: str = "n", *, ftz: bool = False, sat: bool = False):
-    """A function over arrays: `operation` of fractions, rounded once; infinities, NaN and signs of zeros
-    by IEEE 754. `operation` is one of add, sub, mul, div, fma, sqrt, rcp."""
+    """A function over arrays: `operation` of fractions, rounded once;
+    infinities, NaN and signs of zeros
+        by IEEE 754. `operation` is one of add, sub, mul, div, fma, sqrt, rcp."""
 
     def one(*values):
         x = [flush(float(v), f) if ftz else float(v) for v in values]

@@ -1,4 +1,5 @@
-"""Small kernels in PTX, run on the emulator. Importing this skips a file of tests where the GPU part is
+"""Small kernels in PTX, run on the emulator. Importing this skips a file of tests where the GPU
+part is
 not built."""
 
 import dataclasses
@@ -38,8 +39,10 @@ DTYPES = {
 def source(body: str, params: int, *, name: str = "k", outer: str = "", launch: str = "") -> str:
     """The text of a module with one kernel of `params` 64-bit parameters.
 
-    Before `body` stand: the parameters' values in %p0, %p1, ...; %lane, %tid (of the block's row), %gid (of
-    the grid's row), %off4 and %off8 (%gid times 4 and 8, 64 bits); registers %r, %rd, %h, %f, %fd, %q (pred).
+        Before `body` stand: the parameters' values in %p0, %p1, ...;
+    %lane, %tid (of the block's row), %gid (of
+        the grid's row), %off4 and %off8 (%gid times 4 and 8, 64 bits);
+    registers %r, %rd, %h, %f, %fd, %q (pred).
     """
     declared = ", ".join(f".param .u64 a{k}" for k in range(params))
     loads = "".join(f"ld.param.u64 %p{k}, [a{k}];\n" for k in range(params))
@@ -84,7 +87,8 @@ class Buffer:
 
 
 def launch(text: str, *arguments, grid=(1,), block=(32,), shared=0, name="k"):
-    """Loads the module and launches its kernel; returns the kernel. Nothing has run until somebody waits."""
+    """Loads the module and launches its kernel;
+    returns the kernel. Nothing has run until somebody waits."""
     kernel = _cuda.Module(text).kernel(name)
     values = [a.memory if isinstance(a, Buffer) else a for a in arguments]
     kernel.launch(list(grid), list(block), values, shared=shared)
@@ -105,8 +109,9 @@ def run(body: str, *arguments, grid=(1,), block=(32,), shared=0, **parts):
 class Elementwise:
     """One instruction over arrays.
 
-    `text` has {d} for the result and {a}, {b}, {c}, {e} for the operands; `out` and `ins` are PTX types, a
-    result "pred" comes back as uint32 0 or 1.
+        `text` has {d} for the result and {a}, {b}, {c}, {e} for the operands;
+    `out` and `ins` are PTX types, a
+        result "pred" comes back as uint32 0 or 1.
     """
 
     text: str

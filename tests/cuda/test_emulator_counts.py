@@ -1,4 +1,5 @@
-"""Counters on kernels whose numbers are known by hand; occupancy by the rules of the programming guide."""
+"""Counters on kernels whose numbers are known by hand;
+occupancy by the rules of the programming guide."""
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ def big():
     return Buffer(np.zeros(8192, np.uint32))
 
 
-# (bytes between neighbouring lanes, PTX vector and type) -> sectors of 32 bytes, and the fewest possible.
+# (bytes from lane to lane, PTX vector and type) -> sectors of 32 bytes, and the fewest possible.
 GLOBAL = {
     (4, "u32"): (4, 4),
     (8, "u32"): (8, 4),
@@ -31,7 +32,13 @@ GLOBAL = {
     (1, "u8"): (1, 1),
     (2, "u16"): (2, 2),
 }
-REGISTERS = {"u32": "%r1", "u64": "%rd5", "v4.u32": "{%r1, %r2, %r3, %r4}", "u8": "%h1", "u16": "%h1"}
+REGISTERS = {
+    "u32": "%r1",
+    "u64": "%rd5",
+    "v4.u32": "{%r1, %r2, %r3, %r4}",
+    "u8": "%h1",
+    "u16": "%h1",
+}
 
 
 @pytest.mark.parametrize("stride, kind", GLOBAL, ids=str)
@@ -56,7 +63,10 @@ def test_sectors_that_begin_amid():
 
 
 def test_sectors_of_some_lanes():
-    body = "mad.wide.u32 %rd1, %lane, 4, %p0; setp.lt.u32 %q0, %lane, 9; @%q0 ld.global.u32 %r1, [%rd1];"
+    body = (
+        "mad.wide.u32 %rd1, %lane, 4, %p0; setp.lt.u32 %q0, %lane, 9; "
+        "@%q0 ld.global.u32 %r1, [%rd1];"
+    )
     row = counted(body, big(), opcode="ld.global.u32")
     assert (row["sectors"], row["ideal_sectors"]) == (2, 2)
 
@@ -84,7 +94,8 @@ SHARED = {
 def test_bank_conflicts(stride, kind):
     passes = SHARED[stride, kind]
     ideal = {"u64": 2, "v4.u32": 4}.get(kind, 1)
-    body = f"""{{ .shared .align 16 .b8 s[8192]; mov.u32 %r20, s; mov.u32 %r21, %lane; mov.u32 %r22, 0;
+    body = f"""{{ .shared .align 16 .b8 s[8192]; mov.u32 %r20, s; mov.u32 %r21, %lane;
+mov.u32 %r22, 0;
 L: mad.lo.u32 %r23, %r21, 16, %r20; st.shared.v4.u32 [%r23], {{%r22, %r22, %r22, %r22}};
 add.u32 %r21, %r21, 32; setp.lt.u32 %q0, %r21, 512; @%q0 bra L; bar.sync 0;
 mad.lo.u32 %r24, %lane, {stride}, %r20; ld.shared.{kind} {REGISTERS[kind]}, [%r24]; }}"""
@@ -95,7 +106,8 @@ mad.lo.u32 %r24, %lane, {stride}, %r20; ld.shared.{kind} {REGISTERS[kind]}, [%r2
 @pytest.mark.parametrize("stride, conflicts", [(16, 0), (128, 7), (144, 0), (32, 1), (80, 0)])
 def test_bank_conflicts_of_ldmatrix(stride, conflicts):
     """Eight rows of 16 bytes are one pass if they fall into different banks; x2 is two such."""
-    body = f"""{{ .shared .align 16 .b8 s[4096]; mov.u32 %r20, s; mov.u32 %r21, %lane; mov.u32 %r22, 0;
+    body = f"""{{ .shared .align 16 .b8 s[4096]; mov.u32 %r20, s; mov.u32 %r21, %lane;
+mov.u32 %r22, 0;
 L: mad.lo.u32 %r23, %r21, 16, %r20; st.shared.v4.u32 [%r23], {{%r22, %r22, %r22, %r22}};
 add.u32 %r21, %r21, 32; setp.lt.u32 %q0, %r21, 256; @%q0 bra L; bar.sync 0;
 and.b32 %r25, %lane, 15; mad.lo.u32 %r24, %r25, {stride}, %r20;
@@ -106,15 +118,19 @@ ldmatrix.sync.aligned.m8n8.x2.shared.b16 {{%r1, %r2}}, [%r24]; }}"""
 
 def test_counts_of_cp_async():
     body = """{ .shared .align 16 .b8 s[2048]; mov.u32 %r1, s; mad.lo.u32 %r2, %lane, 64, %r1;
-mad.wide.u32 %rd1, %lane, 16, %p0; cp.async.cg.shared.global [%r2], [%rd1], 16; cp.async.wait_all; }"""
+mad.wide.u32 %rd1, %lane, 16, %p0; cp.async.cg.shared.global [%r2], [%rd1], 16; cp.async.wait_all;
+}"""
     row = counted(body, big(), opcode="cp.async.cg.shared.global")
     assert (row["sectors"], row["ideal_sectors"]) == (16, 16)
-    assert row["conflicts"] == 12  # eight lanes 64 bytes apart meet in 4 passes instead of 1, four times
+    assert (
+        row["conflicts"] == 12
+    )  # eight lanes 64 bytes apart meet in 4 passes instead of 1, four times
 
 
 def test_classes_and_executions():
     """Each instruction once for each warp that comes to it, loops and skipped ones included."""
-    body = """{ .shared .align 4 .b8 s[512]; .local .align 4 .b8 l[4]; mov.u32 %r1, s; mad.lo.u32 %r2, %tid, 4, %r1;
+    body = """{ .shared .align 4 .b8 s[512]; .local .align 4 .b8 l[4]; mov.u32 %r1, s;
+mad.lo.u32 %r2, %tid, 4, %r1;
 mov.u32 %r3, 0; mov.f32 %f1, 0f3F800000; mov.u64 %rd1, l;
 L: add.rn.f32 %f1, %f1, %f1; add.s32 %r3, %r3, 1; setp.lt.u32 %q0, %r3, 5; @%q0 bra L;
 cvt.rzi.u32.f32 %r4, %f1; st.shared.u32 [%r2], %r4; st.local.u32 [%rd1], %r4; bar.sync 0;

@@ -12,8 +12,10 @@ UNKNOWN = {
     "tex.1d.v4.f32.s32 {%f1, %f2, %f3, %f4}, [%rd1, {%r1}];": "",
     "call foo, (%r1);": "",
     "bar.red.popc.u32 %r1, 0, %q0;": "barriers that reduce are not known",
-    "mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32 {%f1,%f2,%f3,%f4}, {%r1,%r2,%r3,%r4}, {%r5,%r6}, {%f1,%f2,%f3,%f4};": "unknown element type",
-    "mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {%fd1,%fd2}, {%fd3}, {%fd4}, {%fd1,%fd2};": "unknown shape",
+    "mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32 {%f1,%f2,%f3,%f4}, "
+    "{%r1,%r2,%r3,%r4}, {%r5,%r6}, {%f1,%f2,%f3,%f4};": "unknown element type",
+    "mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {%fd1,%fd2}, {%fd3}, "
+    "{%fd4}, {%fd1,%fd2};": "unknown shape",
     "cvt.rn.satfinite.e4m3x2.f32 %h1, %f1, %f2;": "no type",
     "cvt.rn.f16.e5m2 %h1, %h2;": "no type",
     "shfl.idx.b32 %r1, %r2, 0, 31;": "only the .sync form is known",
@@ -73,7 +75,8 @@ UNKNOWN = {
     "mov.b32 %r1, {%r2, %r3};": "32 bits, 16 are needed",
     "cvt.u16.u32 %h1, %h2;": "16 bits, 32 are needed",
     "lop3.b32 %r1, %r2, %r3, %r4, %r5;": "must be a constant",
-    "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%f1,%f2,%f3,%f4}, {%r1,%r2,%r3}, {%r5,%r6,%r7}, {%f1,%f2,%f3,%f4};": "number of registers",
+    "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%f1,%f2,%f3,%f4}, {%r1,%r2,%r3}, "
+    "{%r5,%r6,%r7}, {%f1,%f2,%f3,%f4};": "number of registers",
     "vote.sync.any.pred %q1, %r1, -1;": "1 are needed",
     "bar.arrive 1;": "number of threads is missing",
 }
@@ -178,7 +181,11 @@ def test_work_goes_on_after_a_fault():
     with pytest.raises(RuntimeError, match="out of bounds"):
         _cuda.synchronize()
     _cuda.clear_reports()
-    run("add.u64 %rd1, %p0, %off4; ld.global.u32 %r1, [%rd1]; add.u32 %r1, %r1, 1; st.global.u32 [%rd1], %r1;", data)
+    run(
+        "add.u64 %rd1, %p0, %off4; ld.global.u32 %r1, [%rd1]; add.u32 %r1, %r1, 1; "
+        "st.global.u32 [%rd1], %r1;",
+        data,
+    )
     assert (data.get() == np.arange(1, 33)).all() and kernel
 
 
@@ -200,9 +207,11 @@ selp.b32 %r6, %r5, %r3, %q0; @%q1 bra L; add.s32 %r6, %r6, 7;
 L: shfl.sync.bfly.b32 %r7|%q3, %r6, 4, 31, 0xffffffff;
 vote.sync.ballot.b32 %r8, %q3, -1; redux.sync.add.u32 %r9, %r7, -1;
 mov.b64 %rd3, {%r8, %r9}; mov.b64 {%r10, _}, %rd3; prmt.b32 %r11, %r10, %r9, 0x5410;
-cp.async.ca.shared.global [%r2], [%rd1], 4; cp.async.commit_group; cp.async.wait_group 0; bar.sync 0;
+cp.async.ca.shared.global [%r2], [%rd1], 4; cp.async.commit_group; cp.async.wait_group 0;
+bar.sync 0;
 atom.global.add.u32 %r12, [%p0], 1; red.shared.max.s32 [%r1], %r12;
-mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%f4,%f5,%f6,%f7}, {%r3,%r5,%r6,%r7}, {%r8,%r9}, {%f1,%f2,%f1,%f2};
+mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32
+{%f4,%f5,%f6,%f7}, {%r3,%r5,%r6,%r7}, {%r8,%r9}, {%f1,%f2,%f1,%f2};
 ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r13}, [%r1];
 T: .branchtargets A, B; and.b32 %r14, %tid, 1; brx.idx %r14, T;
 A: add.u32 %r13, %r13, 1; B: bfe.u32 %r15, %r13, 3, 9; st.global.u32 [%rd1], %r15; }"""
@@ -221,7 +230,9 @@ def mutated(text, rng):
         return text[: rng.randrange(len(text))]
     elif kind == 3:
         k = rng.randrange(len(text))
-        return text[:k] + rng.choice("{}[](),;.%@!|<>0-9xfd\"'/* \n_") + text[k + rng.randrange(2) :]
+        return (
+            text[:k] + rng.choice("{}[](),;.%@!|<>0-9xfd\"'/* \n_") + text[k + rng.randrange(2) :]
+        )
     else:
         tokens = lines[at].split(" ")
         k = rng.randrange(len(tokens))
@@ -231,8 +242,28 @@ def mutated(text, rng):
     return "\n".join(lines)
 
 
-WORDS = [".b8", ".f64", "%q1,", "%rd1,", "-1,", "0xffffffffffffffff,", "{%r1,", "%r1};", "[%rd1+-8]", "[%h1]"]
-WORDS += ["99999999999999999999", "mma.sync;", "ld.pred", ".align", "st.shared.v4.u32", "0f3F800000,", "_,", "s,"]
+WORDS = [
+    ".b8",
+    ".f64",
+    "%q1,",
+    "%rd1,",
+    "-1,",
+    "0xffffffffffffffff,",
+    "{%r1,",
+    "%r1};",
+    "[%rd1+-8]",
+    "[%h1]",
+]
+WORDS += [
+    "99999999999999999999",
+    "mma.sync;",
+    "ld.pred",
+    ".align",
+    "st.shared.v4.u32",
+    "0f3F800000,",
+    "_,",
+    "s,",
+]
 
 
 @pytest.mark.parametrize("part", range(8))

@@ -17,7 +17,8 @@ def test_copies(cache, size, wait):
 mad.wide.u32 %rd1, %tid, {size}, %p1; cp.async.{cache}.shared.global.L2::128B [%r2], [%rd1], {size};
 {wait} bar.sync 0;
 mov.u32 %r3, %tid; L: add.u32 %r4, %r3, %r1; ld.shared.u8 %h1, [%r4]; cvt.u64.u32 %rd2, %r3;
-add.u64 %rd3, %p0, %rd2; st.global.u8 [%rd3], %h1; add.u32 %r3, %r3, 32; setp.lt.u32 %q0, %r3, {32 * size};
+add.u64 %rd3, %p0, %rd2; st.global.u8 [%rd3], %h1; add.u32 %r3, %r3, 32;
+setp.lt.u32 %q0, %r3, {32 * size};
 @%q0 bra L; }}"""
     out = Buffer.empty(32 * size, np.uint8)
     run(body, out, Buffer(data))
@@ -33,7 +34,8 @@ def test_zero_fill(cache, size):
 mad.wide.u32 %rd1, %tid, {size}, %p1; add.u64 %rd4, %p2, %off4; ld.global.u32 %r5, [%rd4];
 setp.eq.u32 %q1, %r5, 0; @%q1 mov.u64 %rd1, 0;
 cp.async.{cache}.shared.global [%r2], [%rd1], {size}, %r5; cp.async.wait_all;
-mov.u32 %r3, 0; L: add.u32 %r4, %r3, %r2; ld.shared.u8 %h1, [%r4]; mad.lo.u32 %r6, %tid, {size}, %r3;
+mov.u32 %r3, 0; L: add.u32 %r4, %r3, %r2; ld.shared.u8 %h1, [%r4];
+mad.lo.u32 %r6, %tid, {size}, %r3;
 cvt.u64.u32 %rd2, %r6; add.u64 %rd3, %p0, %rd2; st.global.u8 [%rd3], %h1; add.u32 %r3, %r3, 1;
 setp.lt.u32 %q0, %r3, {size}; @%q0 bra L; }}"""
     out = Buffer.empty((32, size), np.uint8)
@@ -48,12 +50,15 @@ def test_stages(stages):
     tiles = 9
     data = np.random.default_rng(2).integers(0, 2**32, (tiles, 32), np.uint32)
     fetch = """setp.ge.u32 %q2, %r8, {tiles}; @%q2 bra {label};
-rem.u32 %r9, %r8, {stages}; mad.lo.u32 %r10, %r9, 128, %r2; mul.wide.u32 %rd1, %r8, 128; add.u64 %rd1, %rd1, %p1;
-add.u64 %rd1, %rd1, %off4; cp.async.ca.shared.global [%r10], [%rd1], 4; {label}: cp.async.commit_group;
+rem.u32 %r9, %r8, {stages}; mad.lo.u32 %r10, %r9, 128, %r2; mul.wide.u32 %rd1, %r8, 128;
+add.u64 %rd1, %rd1, %p1;
+add.u64 %rd1, %rd1, %off4; cp.async.ca.shared.global [%r10], [%rd1], 4;
+{label}: cp.async.commit_group;
 add.u32 %r8, %r8, 1;"""
     parts = {"tiles": tiles, "stages": stages}
     first = "\n".join(fetch.format(label=f"F{k}", **parts) for k in range(stages - 1))
-    body = f"""{{ .shared .align 16 .b8 s[512]; mov.u32 %r1, s; mad.lo.u32 %r2, %tid, 4, %r1; mov.u32 %r8, 0;
+    body = f"""{{ .shared .align 16 .b8 s[512]; mov.u32 %r1, s; mad.lo.u32 %r2, %tid, 4, %r1;
+mov.u32 %r8, 0;
 {first}
 mov.u32 %r3, 0; mov.u32 %r4, 0; xor.b32 %r5, %tid, 5; mad.lo.u32 %r5, %r5, 4, %r1;
 L: cp.async.wait_group {stages - 2}; bar.sync 0;

@@ -1,4 +1,5 @@
-"""atom and red: every operation and type in global and shared memory, alone and from many threads."""
+"""atom and red: every operation and type in global and shared memory, alone and from many
+threads."""
 
 import exactly
 import inputs
@@ -61,7 +62,8 @@ def instruction(name, op, kind, space, address):
 @pytest.mark.parametrize("space", SPACE)
 @pytest.mark.parametrize("op, kind", OPERATIONS)
 def test_alone(op, kind, space):
-    """Each thread at a place of its own: the old value comes back, the new one stays; red gives no value."""
+    """Each thread at a place of its own: the old value comes back, the new one stays;
+    red gives no value."""
     old, b, c = (v[:800] for v in inputs.cases([kind if kind[-2:] != "x2" else "b32"] * 3))
     if op == "cas":
         b = np.where(np.arange(len(b)) % 2, old, b)
@@ -78,7 +80,8 @@ def test_alone(op, kind, space):
     for name in ("atom", "red") if op not in ("cas", "exch") else ("atom",):
         body = f"""{{ {declared} .reg .{register} %x<6>;
 mul.wide.u32 %rd1, %gid, {size}; add.u64 %rd2, %p1, %rd1; {place}
-add.u64 %rd4, %p2, %rd1; ld.global.{move} %x1, [%rd4]; add.u64 %rd4, %p3, %rd1; ld.global.{move} %x2, [%rd4];
+add.u64 %rd4, %p2, %rd1; ld.global.{move} %x1, [%rd4]; add.u64 %rd4, %p3, %rd1;
+ld.global.{move} %x2, [%rd4];
 ld.global.{move} %x4, [%rd2]; {enter} {"mov.b32 %x3, %x4;" if register == "b32" else ""}
 {instruction(name, op, kind, dot, address)} {leave}
 add.u64 %rd5, %p0, %rd1; {f"st.global.{move} [%rd5], %x3;" if name == "atom" else ""} }}"""
@@ -98,9 +101,11 @@ add.u64 %rd5, %p0, %rd1; {f"st.global.{move} [%rd5], %x3;" if name == "atom" els
 @pytest.mark.parametrize("name", ["atom", "red"])
 @pytest.mark.parametrize("kind", ["u32", "u64", "f32", "f64"])
 def test_sums_from_all_blocks(name, kind):
-    """Every addition counts once, whoever meets whom; small whole numbers add exactly in any order."""
+    """Every addition counts once, whoever meets whom;
+    small whole numbers add exactly in any order."""
     dtype, register, move = DTYPES[kind]
-    body = f"""{{ .reg .{register} %x<4>; and.b32 %r1, %gid, 3; mul.wide.u32 %rd1, %r1, {np.dtype(dtype).itemsize};
+    body = f"""{{ .reg .{register} %x<4>; and.b32 %r1, %gid, 3;
+mul.wide.u32 %rd1, %r1, {np.dtype(dtype).itemsize};
 add.u64 %rd1, %rd1, %p0; {"cvt.rn." + kind if kind[0] == "f" else "cvt." + kind}.u32 %x1, %gid;
 {instruction(name, "add", kind, ".global", "%rd1")} }}"""
     sums = Buffer(np.zeros(4, dtype))
@@ -110,7 +115,8 @@ add.u64 %rd1, %rd1, %p0; {"cvt.rn." + kind if kind[0] == "f" else "cvt." + kind}
 
 def test_tickets():
     """atom.add hands out every number once."""
-    body = """{ atom.global.add.u32 %r1, [%p1], 1; mul.wide.u32 %rd1, %r1, 4; add.u64 %rd1, %rd1, %p0;
+    body = """{ atom.global.add.u32 %r1, [%p1], 1; mul.wide.u32 %rd1, %r1, 4;
+add.u64 %rd1, %rd1, %p0;
 st.global.u32 [%rd1], %gid; }"""
     owners, counter = Buffer.empty(500, np.uint32), Buffer(np.zeros(1, np.uint32))
     run(body, owners, counter, grid=(5,), block=(100,))
@@ -129,10 +135,13 @@ setp.ne.u32 %q0, %r3, %r1; mov.u32 %r1, %r3; @%q0 bra L; }"""
 
 
 def test_flush_of_float32():
-    """Additions of float32 in global memory flush subnormal numbers, those in shared memory do not."""
+    """Additions of float32 in global memory flush subnormal numbers, those in shared memory do
+    not."""
     tiny = np.float32(2.0**-130)
-    body = """{ .shared .align 4 .b8 s[4]; mov.u32 %r1, s; mov.f32 %f1, 0f00080000; st.shared.f32 [%r1], %f1;
-red.shared.add.f32 [%r1], %f1; red.global.add.f32 [%p0], %f1; ld.shared.f32 %f2, [%r1]; st.global.f32 [%p0+4], %f2; }"""
+    body = """{ .shared .align 4 .b8 s[4]; mov.u32 %r1, s; mov.f32 %f1, 0f00080000;
+st.shared.f32 [%r1], %f1;
+red.shared.add.f32 [%r1], %f1; red.global.add.f32 [%p0], %f1; ld.shared.f32 %f2, [%r1];
+st.global.f32 [%p0+4], %f2; }"""
     out = Buffer(np.array([tiny, 0], np.float32))
     run(body, out, block=(1,))
     assert np.float32(2.0**-130) == np.uint32(0x00080000).view(np.float32)

@@ -1,8 +1,9 @@
-"""Branches: nested, in loops of different lengths, with early exits; random programs beside Python."""
+"""Branches: nested, in loops of different lengths, with early exits;
+random programs beside Python."""
 
 import numpy as np
 import pytest
-from ptxkernel import Buffer, launch, run, source, _cuda
+from ptxkernel import Buffer, _cuda, launch, run, source
 
 LANES = np.arange(128, dtype=np.uint32)
 
@@ -97,8 +98,10 @@ E: {STORE}"""
 
 def test_lanes_meet_again():
     """Behind an if all lanes of the warp run together."""
-    body = f"""setp.lt.u32 %q0, %lane, 9; @%q0 bra A; activemask.b32 %r2; bra B; A: activemask.b32 %r2;
-B: activemask.b32 %r1; and.b32 %r3, %lane, 1; setp.eq.u32 %q1, %r3, 0; @%q1 mov.u32 %r1, %r2; {STORE}"""
+    body = f"""setp.lt.u32 %q0, %lane, 9; @%q0 bra A; activemask.b32 %r2; bra B;
+A: activemask.b32 %r2;
+B: activemask.b32 %r1; and.b32 %r3, %lane, 1; setp.eq.u32 %q1, %r3, 0; @%q1 mov.u32 %r1, %r2;
+{STORE}"""
     lane = LANES % 32
     inside = np.where(lane < 9, 0x1FF, 0xFFFFFE00)
     assert (results(body) == np.where(lane % 2 == 0, inside, 0xFFFFFFFF)).all()

@@ -1,4 +1,5 @@
-"""cvt between every pair of types, in every rounding mode that exists for it, on exact arithmetic."""
+"""cvt between every pair of types, in every rounding mode that exists for it, on exact
+arithmetic."""
 
 import math
 from fractions import Fraction

@@ -1,4 +1,5 @@
-"""Floating arithmetic against fractions rounded once: every type, rounding mode, flush and saturation."""
+"""Floating arithmetic against fractions rounded once: every type, rounding mode, flush and
+saturation."""
 
 import exactly
 import inputs

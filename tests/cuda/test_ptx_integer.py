@@ -47,12 +47,10 @@ CASES = [
     for t in types
 ]
 for t in TYPES:
-    CASES += [
-        pytest.param(f"mul.hi.{t}", t, t, 2, lambda a, b, n=bits(t): a * b >> n, id=f"mul.hi.{t}"),
-        pytest.param(
-            f"mad.hi.{t}", t, t, 3, lambda a, b, c, n=bits(t): (a * b >> n) + c, id=f"mad.hi.{t}"
-        ),
-    ]
+    n = bits(t)
+    high, mad = (lambda a, b, n=n: a * b >> n), (lambda a, b, c, n=n: (a * b >> n) + c)
+    CASES.append(pytest.param(f"mul.hi.{t}", t, t, 2, high, id=f"mul.hi.{t}"))
+    CASES.append(pytest.param(f"mad.hi.{t}", t, t, 3, mad, id=f"mad.hi.{t}"))
 for t, wide in WIDER.items():
     CASES.append(pytest.param(f"mul.wide.{t}", t, wide, 2, lambda a, b: a * b, id=f"mul.wide.{t}"))
 
@@ -87,7 +85,8 @@ def test_saturation(name, rule):
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_division(kind):
-    """Towards zero; the remainder has the dividend's sign. Division by zero has no defined result."""
+    """Towards zero;
+    the remainder has the dividend's sign. Division by zero has no defined result."""
     a, b = inputs.cases([kind, kind])
     a, b = a[b != 0], b[b != 0]
     quotients = [quotient(int(x), int(y)) for x, y in zip(a, b)]

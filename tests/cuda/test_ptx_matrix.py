@@ -1,4 +1,5 @@
-"""ldmatrix and mma. Which lane holds which element is written here from the manual's tables for each shape,
+"""ldmatrix and mma. Which lane holds which element is written here from the manual's tables for
+each shape,
 as rows and columns of the i-th element of a thread."""
 
 import ml_dtypes
@@ -108,7 +109,8 @@ def multiply(opcode, a, b, c, registers):
         operands.append("{" + ", ".join(names) + "}")
     results = ["%d" + str(r) for r in range(registers)]
     stores = "".join(f"st.global.b32 [%rd2+{4 * r}], {name};" for r, name in enumerate(results))
-    body = f"""{{ .reg .b32 %x<{number}>, %d<4>; {loads} mad.wide.u32 %rd2, %lane, {4 * registers}, %p0;
+    body = f"""{{ .reg .b32 %x<{number}>, %d<4>;
+{loads} mad.wide.u32 %rd2, %lane, {4 * registers}, %p0;
 {opcode} {{{", ".join(results)}}}, {", ".join(operands)};
 {stores} }}"""
     out = Buffer.empty((32, registers), np.uint32)
@@ -208,7 +210,8 @@ def test_ldmatrix(count, trans, generic):
     if generic:
         place, register, space = "cvt.u64.u32 %rd4, %r6; cvta.shared.u64 %rd4, %rd4;", "%rd4", ""
     body = f"""{{ .shared .align 16 .b8 s[640]; mov.u32 %r1, s; mov.u32 %r2, %tid;
-L: mad.wide.u32 %rd1, %r2, 4, %p1; ld.global.u32 %r3, [%rd1]; mad.lo.u32 %r4, %r2, 4, %r1; st.shared.u32 [%r4], %r3;
+L: mad.wide.u32 %rd1, %r2, 4, %p1; ld.global.u32 %r3, [%rd1]; mad.lo.u32 %r4, %r2, 4, %r1;
+st.shared.u32 [%r4], %r3;
 add.u32 %r2, %r2, 32; setp.lt.u32 %q0, %r2, 160; @%q0 bra L; bar.warp.sync 0xffffffff;
 add.u64 %rd2, %p2, %off4; ld.global.u32 %r5, [%rd2]; add.u32 %r6, %r5, %r1; {place}
 ldmatrix.sync.aligned.m8n8.x{count}{trans}{space}.b16 {{{", ".join(names)}}}, [{register}];

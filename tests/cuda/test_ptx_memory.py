@@ -1,4 +1,5 @@
-"""Loads and stores: every width and vector in every space, variables and their initial values, parameters."""
+"""Loads and stores: every width and vector in every space, variables and their initial values,
+parameters."""
 
 import inputs
 import numpy as np
@@ -7,8 +8,9 @@ from ptxkernel import DTYPES, Buffer, launch, run, source
 
 PLAIN = ("u8", "s8", "u16", "s16", "u32", "s32", "f32", "u64", "s64", "f64", "b32", "b64")
 LANES = 64
+ZEROS = {"f32": "0f00000000", "f64": "0d0000000000000000"}
 
-# How a space is declared, and where a thread's own 16-byte piece begins. Local memory is each thread's.
+# How a space is declared, and where a thread's own 16 bytes begin. Local memory is each thread's.
 SPACES = {
     "global": ("", "mad.wide.u32 %rd3, %tid, 16, %p2;", "global", "%rd3"),
     "shared": (
@@ -56,7 +58,7 @@ mad.wide.u32 %rd2, %tid, {step}, %p0;
 {place}
 ld.global{vector}.{kind} {group}, [%rd1];
 st{dot}{vector}.{kind} [{address}], {group};
-mov.{register if register[0] == "f" else "b" + register[1:]} %x0, {"0d0000000000000000" if kind == "f64" else "0f00000000" if kind == "f32" else 0};
+mov.{register} %x0, {ZEROS.get(kind, "0")};
 ld{dot}{vector}.{kind} {group}, [{address}+0];
 st.global{vector}.{kind} [%rd2], {group}; }}"""
         data = inputs.of(kind, LANES * lanes, rng)
@@ -158,14 +160,16 @@ ret;"""
 
 def test_spaces_of_generic_addresses():
     declared = "{ .shared .align 4 .b8 s[4]; .local .align 4 .b8 l[4];"
-    body = f"""{declared} mov.u64 %rd1, s; cvta.shared.u64 %rd1, %rd1; mov.u64 %rd2, l; cvta.local.u64 %rd2, %rd2;
+    body = f"""{declared} mov.u64 %rd1, s; cvta.shared.u64 %rd1, %rd1; mov.u64 %rd2, l;
+cvta.local.u64 %rd2, %rd2;
 mov.u32 %r1, 0;
 isspacep.shared %q0, %rd1; @%q0 or.b32 %r1, %r1, 1;
 isspacep.shared %q0, %p0; @%q0 or.b32 %r1, %r1, 2;
 isspacep.global %q0, %p0; @%q0 or.b32 %r1, %r1, 4;
 isspacep.global %q0, %rd2; @%q0 or.b32 %r1, %r1, 8;
 isspacep.local %q0, %rd2; @%q0 or.b32 %r1, %r1, 16;
-cvta.to.shared.u64 %rd3, %rd1; mov.u64 %rd4, s; setp.eq.u64 %q0, %rd3, %rd4; @%q0 or.b32 %r1, %r1, 32;
+cvta.to.shared.u64 %rd3, %rd1; mov.u64 %rd4, s; setp.eq.u64 %q0, %rd3, %rd4;
+@%q0 or.b32 %r1, %r1, 32;
 add.u64 %rd5, %p0, %off4; st.global.u32 [%rd5], %r1; }}"""
     out = Buffer.empty(32, np.uint32)
     run(body, out)

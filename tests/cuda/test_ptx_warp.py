@@ -1,4 +1,5 @@
-"""Shuffles, votes, matches and reductions over a warp, by the manual's pseudo-code; special registers."""
+"""Shuffles, votes, matches and reductions over a warp, by the manual's pseudo-code;
+special registers."""
 
 import numpy as np
 import pytest
@@ -81,7 +82,10 @@ vote.sync.all.pred %q1, {negated}%q0, {mask}; @%q1 or.b32 %r1, %r1, 1;
 vote.sync.any.pred %q2, {negated}%q0, {mask}; @%q2 or.b32 %r1, %r1, 2;
 vote.sync.uni.pred %q3, {negated}%q0, {mask}; @%q3 or.b32 %r1, %r1, 4; {STORE}"""
             assert (results(body, votes, block=(threads,)) == expected).all()
-            body = f"{LOAD} setp.ne.u32 %q0, %r2, 0; vote.sync.ballot.b32 %r1, {negated}%q0, {mask}; {STORE}"
+            body = (
+                f"{LOAD} setp.ne.u32 %q0, %r2, 0; "
+                f"vote.sync.ballot.b32 %r1, {negated}%q0, {mask}; {STORE}"
+            )
             assert (results(body, votes, block=(threads,)) == ballot).all()
 
 
@@ -125,7 +129,10 @@ def test_match_any():
     a = rng.integers(0, 5, 32).astype(np.uint32)
     got = results(f"{LOAD} match.any.sync.b32 %r1, %r2, 0xffffffff; {STORE}", a)
     assert (got == [sum(1 << k for k in range(32) if a[k] == v) for v in a]).all()
-    text = f"{LOAD} {HALVES} cvt.u64.u32 %rd1, %r2; shl.b64 %rd1, %rd1, 32; match.any.sync.b64 %r1, %rd1, %r8; {STORE}"
+    text = (
+        f"{LOAD} {HALVES} cvt.u64.u32 %rd1, %r2; shl.b64 %rd1, %rd1, 32; "
+        f"match.any.sync.b64 %r1, %rd1, %r8; {STORE}"
+    )
     expected = [
         sum(1 << k for k in range(32) if a[k] == a[lane] and k // 16 == lane // 16)
         for lane in range(32)
@@ -134,7 +141,8 @@ def test_match_any():
 
 
 def test_match_all():
-    text = f"""{LOAD} {HALVES} match.all.sync.b32 %r1|%q0, %r2, %r8; @!%q0 or.b32 %r1, %r1, 1; {STORE}"""
+    text = f"""{LOAD} {HALVES} match.all.sync.b32 %r1|%q0, %r2, %r8; @!%q0 or.b32 %r1, %r1, 1;
+{STORE}"""
     a = np.repeat(np.array([7, 9], np.uint32), 16)
     assert (results(text, a) == np.repeat([0xFFFF, 0xFFFF0000], 16)).all()
     a[3] = 8
@@ -142,7 +150,10 @@ def test_match_all():
 
 
 def test_activemask():
-    body = f"and.b32 %r2, %lane, 1; setp.eq.u32 %q0, %r2, 0; mov.u32 %r1, 5; @%q0 activemask.b32 %r1; {STORE}"
+    body = (
+        f"and.b32 %r2, %lane, 1; setp.eq.u32 %q0, %r2, 0; mov.u32 %r1, 5; "
+        f"@%q0 activemask.b32 %r1; {STORE}"
+    )
     assert (results(body) == np.where(np.arange(32) % 2, 5, 0x55555555)).all()
 
 
@@ -191,6 +202,8 @@ def test_sizes_and_clock():
     out = Buffer.empty(32, np.uint32)
     run(body, out, shared=64)
     assert (out.get() == 64).all()
-    body = f"""mov.u64 %rd1, %clock64; mov.u32 %r2, 0; L: add.u32 %r2, %r2, 1; setp.lt.u32 %q0, %r2, 300; @%q0 bra L;
-mov.u64 %rd2, %clock64; setp.gt.u64 %q1, %rd2, %rd1; selp.u32 %r1, 1, 0, %q1; add.u32 %r1, %r1, WARP_SZ; {STORE}"""
+    body = f"""mov.u64 %rd1, %clock64; mov.u32 %r2, 0; L: add.u32 %r2, %r2, 1;
+setp.lt.u32 %q0, %r2, 300; @%q0 bra L;
+mov.u64 %rd2, %clock64; setp.gt.u64 %q1, %rd2, %rd1; selp.u32 %r1, 1, 0, %q1;
+add.u32 %r1, %r1, WARP_SZ; {STORE}"""
     assert (results(body) == 33).all()
