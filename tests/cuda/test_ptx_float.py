@@ -64,12 +64,11 @@ def pick(kind, take, nan):
     return many
 
 
-@pytest.mark.parametrize("kind", ["f16", "bf16", "f32", "f64"])
-@pytest.mark.parametrize("nan", [False, True])
+@pytest.mark.parametrize(
+    "kind, nan", [(k, n) for k in ("f16", "bf16", "f32", "f64") for n in (False, True)][:-1]
+)
 @pytest.mark.parametrize("name, take", [("min", min), ("max", max)])
 def test_min_and_max(name, take, nan, kind):
-    if nan and kind == "f64":
-        pytest.skip("no such instruction: .NaN is of f32 and narrower")
     arrays = inputs.cases([kind] * 2)
     got = Elementwise(text(name + ".NaN" * nan, kind, 2), kind, (kind, kind))(*arrays)
     inputs.same(got, pick(kind, take, nan)(*arrays), arrays)
@@ -108,12 +107,11 @@ def test_signs_flush(kind, name):
 HALVES = {"f16": exactly.F16, "bf16": exactly.BF16}
 
 
-@pytest.mark.parametrize("suffix", ["", ".ftz", ".sat", ".ftz.sat"])
-@pytest.mark.parametrize("kind", ["f16", "bf16"])
+@pytest.mark.parametrize(
+    "kind, suffix", [*(("f16", s) for s in ("", ".ftz", ".sat", ".ftz.sat")), ("bf16", "")]
+)
 @pytest.mark.parametrize("name", ["add", "sub", "mul", "fma"])
 def test_halves(name, kind, suffix):
-    if kind == "bf16" and suffix:
-        pytest.skip("no such instruction")
     count = OPERANDS[name]
     arrays = inputs.cases([kind] * count)
     mode = ".rn" if name == "fma" or not suffix else ""
