@@ -6,6 +6,7 @@
 #include "emulator/emulated_driver.h"
 #include "emulator/gpus.h"
 #include "runtime/device.h"
+#include "runtime/stream.h"
 
 namespace py = pybind11;
 
@@ -57,7 +58,7 @@ Extent extent(const std::vector<unsigned>& sizes) {
 
 // Arguments: DeviceArray, or anything with a buffer: a NumPy scalar or structure of the parameter's size.
 void launch(const Kernel& kernel, const std::vector<unsigned>& grid, const std::vector<unsigned>& block,
-            const py::list& arguments, size_t shared) {
+            const py::list& arguments, size_t shared, const StreamObject* stream) {
   std::vector<std::string> bytes;
   for (auto argument : arguments) {
     if (py::isinstance<DeviceArray>(argument)) {
@@ -76,7 +77,8 @@ void launch(const Kernel& kernel, const std::vector<unsigned>& grid, const std::
   std::vector<void*> params;
   for (std::string& b : bytes) params.push_back(b.data());
   py::gil_scoped_release nogil;
-  device().launch(kernel.handle, kernel.name, extent(grid), extent(block), shared, params.data());
+  device().launch(kernel.handle, kernel.name, extent(grid), extent(block), shared, params.data(),
+                  stream ? stream->handle : nullptr);
 }
 
 void bind_emulator(py::module_& m) {
@@ -184,16 +186,29 @@ PYBIND11_MODULE(_cuda, m) {
              if (n != self.bytes) throw py::value_error("sizes differ");
              device().copy_in(self.address, info.ptr, n);
            })
-      .def("copy_out", [](const DeviceArray& self) {
-        py::array_t<uint8_t> to(self.bytes);
-        void* data = to.mutable_data();
-        py::gil_scoped_release nogil;
-        device().copy_out(data, self.address, self.bytes);
-        py::gil_scoped_acquire gil;
-        return to;
-      });
+      .def(
+          "copy_out",
+          [](const DeviceArray& self, const StreamObject* stream) {
+            py::array_t<uint8_t> to(self.bytes);
+            void* data = to.mutable_data();
+            py::gil_scoped_release nogil;
+            device().copy_out(data, self.address, self.bytes, stream ? stream->handle : nullptr);
+            py::gil_scoped_acquire gil;
+            return to;
+          },
+          py::arg("stream") = nullptr);
+  py::class_<EventObject>(m, "Event", "A point in a stream that others can wait for.")
+      .def(py::init([] { return new EventObject(device()); }))
+      .def("done", &EventObject::done)
+      .def("synchronize", &EventObject::synchronize, py::call_guard<py::gil_scoped_release>());
+  py::class_<StreamObject>(m, "Stream", "Work in order, beside the device's own stream.")
+      .def(py::init([] { return new StreamObject(device()); }))
+      .def("record", &StreamObject::record)
+      .def("wait", &StreamObject::wait)
+      .def("synchronize", &StreamObject::synchronize, py::call_guard<py::gil_scoped_release>());
   py::class_<Kernel>(m, "Kernel")
-      .def("launch", &launch, py::arg("grid"), py::arg("block"), py::arg("arguments"), py::arg("shared") = 0);
+      .def("launch", &launch, py::arg("grid"), py::arg("block"), py::arg("arguments"), py::arg("shared") = 0,
+           py::arg("stream") = nullptr);
   py::class_<LoadedModule, std::shared_ptr<LoadedModule>>(m, "Module", "Kernels from PTX or a cubin.")
       .def(py::init<const std::string&>())
       .def("kernel", [](const std::shared_ptr<LoadedModule>& self, const std::string& name) {

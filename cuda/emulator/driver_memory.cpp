@@ -45,14 +45,21 @@ Result outside(const char* what, Address a, size_t bytes) {
   const std::string text =
       std::string(what) + " of " + std::to_string(bytes) + " bytes at " + hex(a) + ": " +
       (state().memory.find(a) ? "runs past the end, or the memory was freed" : state().memory.describe(a));
-  Reports::all().add(++state().launches, 0, {Fault::OutOfBounds, what, "", "", {}, {}, a, text});
+  Reports::all().add(number_refused(what), 0, {Fault::OutOfBounds, what, "", "", {}, {}, a, text});
   return failure(kInvalidValue, text);
+}
+// With several streams, each copy is looked at beside the work of the others.
+void look_at(Address a, size_t bytes, bool writes, const Order& order) {
+  if (state().streams.size() < 2 || !state().options.races) return;
+  Allocation* allocation = state().memory.find(a);
+  check_copy(*allocation, a - allocation->base, bytes, writes, order);
 }
 Result copy_in(Address to, const void* from, size_t bytes, Stream s) {
   Lock lock;
-  enqueue(s, [=]() -> Result {
+  enqueue(s, "copy to the device", [=](const Order& order) -> Result {
     uint8_t* data = state().memory.host(to, bytes, true);
     if (!data) return outside("copy to the device", to, bytes);
+    look_at(to, bytes, true, order);
     std::memcpy(data, from, bytes);
     return kSuccess;
   });
@@ -60,9 +67,10 @@ Result copy_in(Address to, const void* from, size_t bytes, Stream s) {
 }
 Result copy_out(void* to, Address from, size_t bytes, Stream s) {
   Lock lock;
-  enqueue(s, [=]() -> Result {
+  enqueue(s, "copy to the host", [=](const Order& order) -> Result {
     const uint8_t* data = state().memory.host(from, bytes, false);
     if (!data) return outside("copy to the host", from, bytes);
+    look_at(from, bytes, false, order);
     std::memcpy(to, data, bytes);
     return kSuccess;
   });
@@ -70,11 +78,13 @@ Result copy_out(void* to, Address from, size_t bytes, Stream s) {
 }
 Result copy_within(Address to, Address from, size_t bytes, Stream s) {
   Lock lock;
-  enqueue(s, [=]() -> Result {
+  enqueue(s, "copy on the device", [=](const Order& order) -> Result {
     const uint8_t* source = state().memory.host(from, bytes, false);
     if (!source) return outside("copy on the device", from, bytes);
     uint8_t* target = state().memory.host(to, bytes, true);
     if (!target) return outside("copy on the device", to, bytes);
+    look_at(from, bytes, false, order);
+    look_at(to, bytes, true, order);
     std::memmove(target, source, bytes);
     // What was never written stays so.
     Allocation *a = state().memory.find(from), *b = state().memory.find(to);
@@ -85,9 +95,10 @@ Result copy_within(Address to, Address from, size_t bytes, Stream s) {
 }
 Result fill(Address to, unsigned char value, size_t bytes, Stream s) {
   Lock lock;
-  enqueue(s, [=]() -> Result {
+  enqueue(s, "fill", [=](const Order& order) -> Result {
     uint8_t* data = state().memory.host(to, bytes, true);
     if (!data) return outside("fill", to, bytes);
+    look_at(to, bytes, true, order);
     std::memset(data, value, bytes);
     return kSuccess;
   });

@@ -154,7 +154,7 @@ Result launch_kernel(FunctionHandle handle, unsigned gx, unsigned gy, unsigned g
   if (extra) return kInvalidValue;
   const Dim3 grid{gx, gy, gz}, block{bx, by, bz};
   if (const std::string why = limit_broken(f, grid, block, shared); !why.empty()) {
-    Reports::all().add(++state().launches, 0, {Fault::LaunchLimit, f.text->name, "", "", {}, {}, 0, why});
+    Reports::all().add(number_refused(f.text->name), 0, {Fault::LaunchLimit, f.text->name, "", "", {}, {}, 0, why});
     return failure(kInvalidValue, f.text->name + ": " + why);
   }
   auto launch = std::make_shared<Launch>();
@@ -164,11 +164,12 @@ Result launch_kernel(FunctionHandle handle, unsigned gx, unsigned gy, unsigned g
   launch->block = block;
   launch->dynamic_shared = shared;
   launch->options = state().options;
-  launch->id = ++state().launches;
   launch->params.resize(f.text->param_bytes);
   for (size_t k = 0; k < f.text->params.size(); ++k)
     std::memcpy(launch->params.data() + f.text->param_offset[k], params[k], f.text->params[k].size);
-  enqueue(s, [launch]() -> Result {
+  enqueue(s, f.text->name, [launch](const Order& order) -> Result {
+    launch->id = order.id;
+    launch->order = &order;
     const size_t before = Reports::all().count();
     const bool ended = run(*launch);
     if (Reports::all().count() == before) return kSuccess;

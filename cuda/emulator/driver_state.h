@@ -22,9 +22,13 @@ struct Work {
 };
 struct EmulatedStream {
   std::deque<Work> queue;
+  uint32_t index = 0;
+  uint64_t given = 0;  // work so far
+  Clock before;        // what its next work follows
 };
 struct EmulatedEvent {
   uint64_t mark = 0;
+  Clock before;
 };
 struct EmulatedFunction {
   const ptx::Function* text = nullptr;
@@ -46,7 +50,8 @@ struct State {
   std::vector<std::unique_ptr<EmulatedModule>> modules;
   EmulatedStream null_stream;
   uint64_t marks = 0;
-  uint32_t launches = 0;
+  Origins origins;
+  Clock host;        // what the host has waited for
   std::string last;  // explains the last failure
   struct {
     cuda::Result result = cuda::kSuccess;
@@ -64,8 +69,10 @@ struct Lock {
 cuda::Result failure(cuda::Result code, std::string why);
 std::string hex(cuda::Address a);
 
-// Work waits in its stream until somebody synchronises.
-void enqueue(cuda::Stream stream, std::function<cuda::Result()> run);
+// Work waits in its stream until somebody synchronises. `what` names it in messages.
+void enqueue(cuda::Stream stream, std::string what, std::function<cuda::Result(const Order&)> run);
+// Work that was refused has a number of its own too.
+uint32_t number_refused(const std::string& what);
 // Runs everything that waits, in all streams. A failure is told to whoever synchronises next.
 void settle();
 

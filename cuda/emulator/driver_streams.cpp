@@ -51,6 +51,20 @@ Result drain_all() {
     }
   return result;
 }
+// The host has waited for a stream, or for all: what everybody follows need not be remembered.
+void waited_for(EmulatedStream& s) {
+  State& st = state();
+  st.host.learn(s.before);
+  auto over = [&](const EmulatedStream& each) { return st.host.knows(each.index, each.given) || each.given == 0; };
+  if (over(st.null_stream) &&
+      std::all_of(st.streams.begin(), st.streams.end(), [&](const auto& each) { return !each || over(*each); }))
+    st.origins.forget();
+}
+void waited_for_all() {
+  waited_for(state().null_stream);
+  for (auto& s : state().streams)
+    if (s) waited_for(*s);
+}
 // What failed before while nobody waited is told now.
 Result told(Result result) {
   auto& deferred = state().deferred;
@@ -63,20 +77,33 @@ Result told(Result result) {
 
 void settle() {
   const Result result = drain_all();
+  waited_for_all();
   if (result != kSuccess && state().deferred.result == kSuccess) state().deferred = {result, state().last};
 }
-void enqueue(Stream s, std::function<Result()> run) { queue_of(s).queue.push_back({std::move(run), 0, 0}); }
+uint32_t number_refused(const std::string& what) { return state().origins.add({0, 0, what}); }
+void enqueue(Stream s, std::string what, std::function<Result(const Order&)> run) {
+  State& st = state();
+  EmulatedStream& stream = queue_of(s);
+  stream.before.learn(st.host);
+  stream.before.learn(stream.index, ++stream.given);
+  const uint32_t id = st.origins.add({stream.index, stream.given, std::move(what)});
+  const Order order{id, stream.index, stream.before, &st.origins};
+  stream.queue.push_back({[order, run = std::move(run)] { return run(order); }, 0, 0});
+}
 
 namespace {
 
 Result context_synchronize() {
   Lock lock;
-  return told(drain_all());
+  const Result r = drain_all();
+  waited_for_all();
+  return told(r);
 }
 
 Result stream_create(Stream* s, unsigned) {
   Lock lock;
   state().streams.push_back(std::make_unique<EmulatedStream>());
+  state().streams.back()->index = static_cast<uint32_t>(state().streams.size());
   *s = reinterpret_cast<Stream>(state().streams.back().get());
   return kSuccess;
 }
@@ -89,11 +116,15 @@ Result stream_destroy(Stream s) {
 }
 Result stream_synchronize(Stream s) {
   Lock lock;
-  return told(drain(queue_of(s)));
+  const Result r = drain(queue_of(s));
+  waited_for(queue_of(s));
+  return told(r);
 }
 Result stream_wait(Stream s, Event e, unsigned) {
   Lock lock;
-  queue_of(s).queue.push_back({nullptr, 0, reinterpret_cast<EmulatedEvent*>(e)->mark});
+  const auto& event = *reinterpret_cast<EmulatedEvent*>(e);
+  queue_of(s).queue.push_back({nullptr, 0, event.mark});
+  queue_of(s).before.learn(event.before);
   return kSuccess;
 }
 Result event_create(Event* e, unsigned) {
@@ -110,7 +141,7 @@ Result event_destroy(Event e) {
 Result event_record(Event e, Stream s) {
   Lock lock;
   const uint64_t mark = ++state().marks;
-  reinterpret_cast<EmulatedEvent*>(e)->mark = mark;
+  *reinterpret_cast<EmulatedEvent*>(e) = {mark, queue_of(s).before};
   queue_of(s).queue.push_back({nullptr, mark, 0});
   return kSuccess;
 }
@@ -123,7 +154,9 @@ Result event_synchronize(Event e) {
   Lock lock;
   const uint64_t mark = reinterpret_cast<EmulatedEvent*>(e)->mark;
   EmulatedStream* stream = holder(mark);
-  return told(stream ? drain(*stream, mark) : kSuccess);
+  const Result r = stream ? drain(*stream, mark) : kSuccess;
+  state().host.learn(reinterpret_cast<EmulatedEvent*>(e)->before);
+  return told(r);
 }
 Result event_elapsed(float* ms, Event, Event) { return *ms = 0, kSuccess; }
 

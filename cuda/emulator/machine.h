@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "emulator/memory.h"
+#include "emulator/order.h"
 #include "emulator/ptx.h"
 #include "emulator/report.h"
 
@@ -130,7 +131,8 @@ struct Launch {
   std::vector<uint8_t> params;
   Options options;
   uint32_t id = 0;
-  uint64_t executed = 0;  // instructions of warps
+  const Order* order = nullptr;  // among other streams; may be null
+  uint64_t executed = 0;         // instructions of warps
 };
 
 struct AsyncCopy {

@@ -49,6 +49,9 @@ struct Allocation {
   std::unique_ptr<uint8_t[]> written;  // by byte
   std::vector<Cell> cells;             // made when a kernel first comes here
   int granule = 4;                     // bytes a cell covers
+
+  // Makes cells of that granule, which remember what those of another one did.
+  void divide(int bytes);
 };
 
 class Memory {

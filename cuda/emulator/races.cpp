@@ -6,13 +6,17 @@ namespace native::emulator {
 namespace {
 
 bool ordered(const Warp& w, const Access& before, const Access& me) {
-  if (before.launch != me.launch) return true;
+  if (before.launch != me.launch) return !w.launch().order || w.launch().order->follows(before.launch);
   if (before.block != me.block) return false;
   if (before.warp == me.warp) return before.lane == me.lane || before.sync < me.sync;
   return w.clock[before.warp] >= before.stamp;
 }
 
 void race(Warp& w, const Access& before, const Access& me, const char* what, bool shared, uint64_t address) {
+  if (before.launch != me.launch)
+    return w.report(Fault::MissingSync, me.lane, address,
+                    "the same memory is used by '" + w.launch().order->origins->find(before.launch)->what +
+                        "' in another stream, and neither waits");
   std::string message = std::string(what) + " of ";
   if (before.block != me.block)
     message += "block " + std::to_string(before.block) + " (counted in order)";

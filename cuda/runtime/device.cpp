@@ -146,11 +146,12 @@ void Device::copy_in(Address to, const void* from, size_t bytes) {
   }
 }
 
-void Device::copy_out(void* to, Address from, size_t bytes) {
+void Device::copy_out(void* to, Address from, size_t bytes, Stream stream) {
   if (bytes == 0) return;
   bind();
-  check(driver_.cuMemcpyDtoHAsync_v2(to, from, bytes, stream_), "copying from " + name_);
-  check(driver_.cuStreamSynchronize(stream_), "copying from " + name_);
+  if (!stream) stream = stream_;
+  check(driver_.cuMemcpyDtoHAsync_v2(to, from, bytes, stream), "copying from " + name_);
+  check(driver_.cuStreamSynchronize(stream), "copying from " + name_);
 }
 
 void Device::copy(Address to, Address from, size_t bytes) {
@@ -195,8 +196,8 @@ std::vector<size_t> Device::parameters(FunctionHandle f) const {
   return sizes;
 }
 
-void Device::launch(FunctionHandle f, const std::string& name, Extent grid, Extent block, size_t shared,
-                    void** params) {
+void Device::launch(FunctionHandle f, const std::string& name, Extent grid, Extent block, size_t shared, void** params,
+                    Stream stream) {
   bind();
   constexpr size_t kWithoutAsking = 48 << 10;
   if (shared > kWithoutAsking) {
@@ -209,7 +210,7 @@ void Device::launch(FunctionHandle f, const std::string& name, Extent grid, Exte
     }
   }
   check(driver_.cuLaunchKernel(f, grid.x, grid.y, grid.z, block.x, block.y, block.z, static_cast<unsigned>(shared),
-                               stream_, params, nullptr),
+                               stream ? stream : stream_, params, nullptr),
         "launching kernel '" + name + "'");
 }
 
