@@ -54,7 +54,8 @@ std::vector<Token> tokenise(std::string_view text) {
       const size_t end = text.find('"', at + 1);
       add(Token::Kind::String, end == std::string_view::npos ? text.size() : end + 1);
     } else if (starts_word(c) || (c == '.' && !last && starts_word(text[at + 1]))) {
-      add(Token::Kind::Word, end_of_word(text, at));
+      // Inline assembly may leave no space: .reg.b32
+      add(Token::Kind::Word, text.substr(at, 5) == ".reg." ? at + 4 : end_of_word(text, at));
     } else if (std::isdigit(static_cast<unsigned char>(c))) {
       size_t end = at;
       while (end < text.size() && in_word(text[end])) ++end;

@@ -155,7 +155,8 @@ struct Block {
     uint32_t arrived = 0;  // threads
     uint32_t expected = 0;
     std::vector<int> warps;
-    std::vector<int> signalled;  // warps that arrived and went on
+    std::vector<int> signalled;    // warps that arrived and went on
+    uint32_t voters = 0, yes = 0;  // of bar.red: threads, and those whose predicate holds
   };
   std::array<Barrier, 16> barriers;
   uint32_t threads = 0;

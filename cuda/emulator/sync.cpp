@@ -20,6 +20,19 @@ void check_masks(Warp& w, const Instr& i, uint32_t m) {
   each_lane(m, [&](int l) { check_mask(w, uint32_t(mask[l]), m, l); });
 }
 
+enum Reduction { kPopc = 2, kAnd, kOr };
+
+// Of bar.red, to a warp that still stands at it.
+void give_result(Warp& w, const Block::Barrier& at) {
+  const Instr& i = w.program->code[w.pc];
+  if (i.nd == 0) return;
+  const int d = i.d[0];
+  const bool holds = i.a == kAnd ? at.yes == at.voters : at.yes > 0;
+  each_lane(w.live, [&](int l) { w.lane(d)[l] = at.yes; });
+  w.predicates[d] = (w.predicates[d] & ~w.live) | (holds ? w.live : 0);
+  w.valid[d] |= w.live;
+}
+
 void release(Block& b, Block::Barrier& barrier) {
   // Everything before the barrier is before everything after it, for all that came.
   std::array<uint32_t, 32> latest{};
@@ -34,11 +47,13 @@ void release(Block& b, Block::Barrier& barrier) {
     ++w.clock[n];
     ++w.sync;
     w.state = Warp::State::Ready;
+    give_result(w, barrier);
   }
   barrier = {};
 }
 
-// i.a: 0 sync, 1 arrive; i.b: the number of threads is given.
+// i.a: 0 sync, 1 arrive, else a kind of bar.red; i.b: the number of threads is given; i.c: the predicate is
+// negated.
 void barrier(Warp& w, const Instr& i, uint32_t m) {
   Block& b = *w.block;
   const int number = static_cast<int>(w.lane(i.s[0])[first_lane(m)]);
@@ -58,6 +73,10 @@ void barrier(Warp& w, const Instr& i, uint32_t m) {
   at.expected = expected;
   // Lanes that do not exist or have ended count as come.
   at.arrived += i.b ? kLanes : std::popcount(w.initial);
+  if (i.nd) {
+    at.voters += std::popcount(m);
+    at.yes += std::popcount((w.predicates[i.s[i.ns - 1]] ^ (i.c ? kFull : 0)) & m);
+  }
   if (i.a == 1) {
     at.signalled.push_back(w.index);
     ++w.clock[w.index];
@@ -186,6 +205,23 @@ void destination_and_predicate(Decoder& d, Instr& i) {
   d.second_destination(i);
 }
 
+// bar.red.popc.u32 d, barrier{, threads}, {!}p
+void build_reduction(Decoder& d, Instr& i) {
+  const int which = d.take_one({"popc", "and", "or"});
+  const Type t = d.need_type();
+  if (which < 0 || t != (which == 0 ? Type::U32 : Type::Pred)) d.refuse("no such form");
+  const size_t numbers = d.operands() > 3 ? 2 : 1;
+  i.a = kPopc + which;
+  i.b = numbers == 2;
+  d.destination(i, 0, t);
+  d.sources(i, 1, numbers, Type::B32);
+  d.source(i, 1 + numbers, Type::Pred);
+  i.c = d.operand(1 + numbers).negated;
+  i.strict = i.ns;
+  i.keeps_validity = true;
+  i.run = barrier;
+}
+
 void build_barrier(Decoder& d, Instr& i) {
   i.kind = Class::Sync;
   d.take("cta");
@@ -197,7 +233,7 @@ void build_barrier(Decoder& d, Instr& i) {
     return;
   }
   d.take("aligned");
-  if (d.take("red")) d.refuse("barriers that reduce are not known");
+  if (d.take("red")) return build_reduction(d, i);
   i.a = d.take_one({"sync", "arrive"});
   if (i.a < 0) d.refuse("unknown barrier");
   if (i.a == 1 && d.operands() < 2) d.refuse("the number of threads is missing");

@@ -11,7 +11,7 @@ UNKNOWN = {
     "wgmma.fence.sync.aligned;": "wgmma.fence.sync.aligned: unknown instruction",
     "tex.1d.v4.f32.s32 {%f1, %f2, %f3, %f4}, [%rd1, {%r1}];": "",
     "call foo, (%r1);": "",
-    "bar.red.popc.u32 %r1, 0, %q0;": "barriers that reduce are not known",
+    "bar.red.popc.pred %q1, 0, %q0;": "no such form",
     "mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32 {%f1,%f2,%f3,%f4}, "
     "{%r1,%r2,%r3,%r4}, {%r5,%r6}, {%f1,%f2,%f3,%f4};": "unknown element type",
     "mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {%fd1,%fd2}, {%fd3}, "
@@ -25,7 +25,9 @@ UNKNOWN = {
     "prmt.b32.f4e %r1, %r2, %r3, %r4;": "unknown modifier '.f4e'",
     "min.s32 %r1, %r2, %r3, %r4;": "too many operands",
     "add.f32 %f1, %f2, %f3, %f4;": "too many operands",
-    "setp.lt.f16x2 %q0, %r1, %r2;": "no such type",
+    "setp.lt.f16x2 %q0, %r1, %r2;": "only p|q of a pair",
+    "set.lt.f32.f16x2 %f1, %r1, %r2;": "no such form",
+    "vabsdiff4.u32.u32.u32 %r1, %r2, %r3, %r4;": "unknown instruction",
     "setp.lt.b32 %q0, %r1, %r2;": "no such comparison",
     "setp.lo.f32 %q0, %f1, %f2;": "no such comparison",
     "setp.num.s32 %q0, %r1, %r2;": "no such comparison",

@@ -1,4 +1,4 @@
-"""Streams and events: work waits, and two streams that touch one memory without waiting are found."""
+"""Streams and events: work waits; two streams that use one memory without waiting are found."""
 
 import numpy as np
 import pytest

@@ -108,3 +108,26 @@ def test_slct():
     got = Elementwise("slct.ftz.f64.f32 {d}, {a}, {b}, {c};", "f64", ("f64", "f64", "f32"))(a, b, c)
     flushed = np.where(np.abs(c) < 2.0**-126, np.float32(0), c)
     inputs.same(got, np.where(flushed >= 0, a, b), (a, b, c))
+
+
+PAIRS = {"f16": 0x3C00, "bf16": 0x3F80}
+
+
+@pytest.mark.parametrize("test", ["lt", "geu", "num"])
+@pytest.mark.parametrize("kind", PAIRS)
+def test_halves(kind, test):
+    """set and setp of halves alone and in pairs: a mask or one in each half, p and q."""
+    a, b = (v[: len(v) // 2 * 2] for v in inputs.cases([kind, kind]))
+    holds = rule_of(test, kind)(a, b)
+    packed = a.view(np.uint32), b.view(np.uint32)
+    pair, both = kind + "x2", (kind + "x2",) * 2
+    for out, yes in (("u32", 0xFFFF), (pair, PAIRS[kind])):
+        got = Elementwise(f"set.{test}.{out}.{pair} {{d}}, {{a}}, {{b}};", out, both)(*packed)
+        assert (got.view(np.uint16) == np.where(holds, yes, 0)).all()
+    got = Elementwise(f"set.{test}.{kind}.{kind} {{d}}, {{a}}, {{b}};", kind, (kind, kind))(a, b)
+    assert (got.view(np.uint16) == np.where(holds, PAIRS[kind], 0)).all()
+    for at, destinations in enumerate(("{d}|%q1", "%q1|{d}")):
+        got = Elementwise(f"setp.{test}.{pair} {destinations}, {{a}}, {{b}};", "pred", both)(
+            *packed
+        )
+        assert (got == holds[at::2]).all()

@@ -191,3 +191,19 @@ def test_endless_loop_ends():
     launch(source("L: bra L;", 0))
     with pytest.raises(RuntimeError, match="does not end"):
         _cuda.synchronize()
+
+
+@pytest.mark.parametrize("threads", ["", "128, "])
+def test_barriers_that_reduce(threads):
+    """Over all threads of the block; those that have left do not count."""
+    body = f"""setp.ge.u32 %q3, %tid, 100; @%q3 ret; and.b32 %r2, %tid, 3; setp.eq.u32 %q0, %r2, 1;
+setp.lt.u32 %q4, %tid, 128; bar.red.popc.u32 %r1, 0, {threads}%q0;
+bar.red.and.pred %q1, 0, {threads}%q4; @%q1 add.u32 %r1, %r1, 100;
+bar.red.or.pred %q2, 1, {threads}!%q4; @!%q2 add.u32 %r1, %r1, 1000; {STORE}"""
+    if threads:
+        body = body.replace("@%q3 ret;", "")
+    got = results(body)
+    if threads:
+        assert (got == 32 + 1100).all()
+    else:
+        assert (got[:100] == 25 + 1100).all() and (got[100:] == 7).all()
