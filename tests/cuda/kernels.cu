@@ -117,6 +117,12 @@ extern "C" __global__ void functions(float* y, const float* x, int n, int which)
     case 8: r = __bfloat162float(__float2bfloat16(v)); break;
     case 9: r = float(int64_t(v * 1000) / 7 % 1000); break;
     case 10: r = float(__popc(__float_as_uint(v)) + __clz(__float_as_int(v)) + __ffs(__float_as_int(v))); break;
+    case 11: r = float(exp(double(v))); break;
+    case 12: r = fmodf(v, 0.7f); break;
+    case 13: r = cbrtf(v); break;
+    case 14: r = __low2float(h2exp(__float2half2_rn(-fabsf(v)))); break;
+    case 15: r = __bfloat162float(__hmul(hexp(__float2bfloat16(-fabsf(v))), __float2bfloat16(3.0f))); break;
+    case 16: r = float(__syncthreads_count(v > 0)); break;
     default: r = float(__funnelshift_l(__float_as_uint(v), 0x12345678u, 7) >> 8);
   }
   y[i] = r;

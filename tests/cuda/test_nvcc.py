@@ -144,7 +144,13 @@ FUNCTIONS = {
     8: (lambda v: v.astype(ml_dtypes.bfloat16).astype(np.float64), 0),
     9: (np.vectorize(integer_quotient), 0),
     10: (np.vectorize(bit_counts), 0),
-    11: (np.vectorize(funnel), 0),
+    11: (np.exp, 1e-7),
+    12: (lambda v: np.fmod(v, np.float64(np.float32(0.7))), 0),
+    13: (np.cbrt, 1e-6),
+    14: (lambda v: np.exp(-np.abs(v.astype(np.float16).astype(np.float64))), 2**-9),
+    15: (lambda v: 3 * np.exp(-np.abs(v.astype(ml_dtypes.bfloat16).astype(np.float64))), 2**-7),
+    16: (lambda v: np.repeat([(v[:128] > 0).sum(), (v[128:] > 0).sum()], [128, 72]), 0),
+    17: (np.vectorize(funnel), 0),
 }
 
 

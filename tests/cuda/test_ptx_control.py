@@ -207,3 +207,11 @@ bar.red.or.pred %q2, 1, {threads}!%q4; @!%q2 add.u32 %r1, %r1, 1000; {STORE}"""
         assert (got == 32 + 1100).all()
     else:
         assert (got[:100] == 25 + 1100).all() and (got[100:] == 7).all()
+
+
+@pytest.mark.parametrize("to", ["E: ret; ", "E: "])
+def test_branch_to_the_end_leaves(to):
+    """As compilers write an early return: a barrier does not wait for those who have gone there."""
+    body = f"setp.ge.u32 %q0, %tid, 75; @%q0 bra E; bar.sync 0; activemask.b32 %r1; {STORE} {to}"
+    expected = np.where(LANES < 64, 0xFFFFFFFF, np.where(LANES < 75, 0x7FF, 7))
+    assert (results(body) == expected).all()
