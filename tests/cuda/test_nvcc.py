@@ -31,7 +31,7 @@ def ptx(tmp_path_factory):
     """A function that compiles the source, with macros, and gives its PTX."""
     nvcc = find_nvcc()
     if nvcc is None:
-        pytest.skip("no nvcc: set NVCC, or install nvidia-cuda-nvcc, -nvvm, -crt and -runtime 13.0")
+        pytest.skip("no nvcc: set NVCC, or install nvidia-cuda-nvcc, -nvvm, -crt, -cccl and -runtime")
     folder = tmp_path_factory.mktemp("ptx")
     made = {}
 
