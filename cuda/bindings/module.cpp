@@ -1,4 +1,4 @@
-// The extension module `_cuda`: kernels and memory of one GPU, and the emulator's findings.
+// The extension module `_cuda`, beside `_core`: kernels and memory of one GPU, and the emulator's findings.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -6,6 +6,7 @@
 #include "emulator/emulated_driver.h"
 #include "emulator/gpus.h"
 #include "runtime/device.h"
+#include "runtime/stream.h"
 
 namespace py = pybind11;
 
@@ -23,13 +24,28 @@ struct DeviceArray {
 
 struct LoadedModule {
   explicit LoadedModule(const std::string& image) : handle(device().load(image.c_str())) {}
+  ~LoadedModule() { device().unload(handle); }
+  LoadedModule(const LoadedModule&) = delete;
   ModuleHandle handle;
 };
 
 struct Kernel {
+  std::shared_ptr<LoadedModule> module;  // lives as long as its kernels
   FunctionHandle handle;
   std::string name;
+  std::vector<size_t> parameters;  // bytes of each
 };
+
+void check_arguments(const Kernel& kernel, const std::vector<std::string>& bytes) {
+  const auto& wanted = kernel.parameters;
+  if (bytes.size() != wanted.size())
+    throw py::value_error("kernel '" + kernel.name + "' takes " + std::to_string(wanted.size()) + " arguments, got " +
+                          std::to_string(bytes.size()));
+  for (size_t k = 0; k < wanted.size(); ++k)
+    if (bytes[k].size() != wanted[k])
+      throw py::value_error("kernel '" + kernel.name + "': argument " + std::to_string(k) + " has " +
+                            std::to_string(bytes[k].size()) + " bytes, its parameter " + std::to_string(wanted[k]));
+}
 
 Extent extent(const std::vector<unsigned>& sizes) {
   Extent e;
@@ -42,7 +58,7 @@ Extent extent(const std::vector<unsigned>& sizes) {
 
 // Arguments: DeviceArray, or anything with a buffer: a NumPy scalar or structure of the parameter's size.
 void launch(const Kernel& kernel, const std::vector<unsigned>& grid, const std::vector<unsigned>& block,
-            const py::list& arguments, size_t shared) {
+            const py::list& arguments, size_t shared, const StreamObject* stream) {
   std::vector<std::string> bytes;
   for (auto argument : arguments) {
     if (py::isinstance<DeviceArray>(argument)) {
@@ -57,10 +73,12 @@ void launch(const Kernel& kernel, const std::vector<unsigned>& grid, const std::
                            py::str(py::type::of(argument)).cast<std::string>());
     }
   }
+  check_arguments(kernel, bytes);
   std::vector<void*> params;
   for (std::string& b : bytes) params.push_back(b.data());
   py::gil_scoped_release nogil;
-  device().launch(kernel.handle, kernel.name, extent(grid), extent(block), shared, params.data());
+  device().launch(kernel.handle, kernel.name, extent(grid), extent(block), shared, params.data(),
+                  stream ? stream->handle : nullptr);
 }
 
 void bind_emulator(py::module_& m) {
@@ -109,11 +127,10 @@ void bind_emulator(py::module_& m) {
   m.def("clear_counts", &clear_counts);
   m.def(
       "set_options",
-      [](uint32_t seed, bool races) {
-        options().seed = seed;
-        options().races = races;
-      },
-      py::arg("seed") = 1, py::arg("races") = true, "Order of warps, and whether races are searched for.");
+      [](uint32_t seed, bool races, uint64_t most_instructions) { options() = {seed, races, most_instructions}; },
+      py::arg("seed") = Options{}.seed, py::arg("races") = Options{}.races,
+      py::arg("most_instructions") = Options{}.most_instructions,
+      "Order of warps, whether races are searched for, and after how many instructions of warps a launch is ended.");
   m.def(
       "occupancy",
       [](const std::string& gpu, int threads, int registers, size_t shared) {
@@ -169,20 +186,34 @@ PYBIND11_MODULE(_cuda, m) {
              if (n != self.bytes) throw py::value_error("sizes differ");
              device().copy_in(self.address, info.ptr, n);
            })
-      .def("copy_out", [](const DeviceArray& self) {
-        py::array_t<uint8_t> to(self.bytes);
-        void* data = to.mutable_data();
-        py::gil_scoped_release nogil;
-        device().copy_out(data, self.address, self.bytes);
-        py::gil_scoped_acquire gil;
-        return to;
-      });
+      .def(
+          "copy_out",
+          [](const DeviceArray& self, const StreamObject* stream) {
+            py::array_t<uint8_t> to(self.bytes);
+            void* data = to.mutable_data();
+            py::gil_scoped_release nogil;
+            device().copy_out(data, self.address, self.bytes, stream ? stream->handle : nullptr);
+            py::gil_scoped_acquire gil;
+            return to;
+          },
+          py::arg("stream") = nullptr);
+  py::class_<EventObject>(m, "Event", "A point in a stream that others can wait for.")
+      .def(py::init([] { return new EventObject(device()); }))
+      .def("done", &EventObject::done)
+      .def("synchronize", &EventObject::synchronize, py::call_guard<py::gil_scoped_release>());
+  py::class_<StreamObject>(m, "Stream", "Work in order, beside the device's own stream.")
+      .def(py::init([] { return new StreamObject(device()); }))
+      .def("record", &StreamObject::record)
+      .def("wait", &StreamObject::wait)
+      .def("synchronize", &StreamObject::synchronize, py::call_guard<py::gil_scoped_release>());
   py::class_<Kernel>(m, "Kernel")
-      .def("launch", &launch, py::arg("grid"), py::arg("block"), py::arg("arguments"), py::arg("shared") = 0);
-  py::class_<LoadedModule>(m, "Module", "Kernels from PTX or a cubin.")
+      .def("launch", &launch, py::arg("grid"), py::arg("block"), py::arg("arguments"), py::arg("shared") = 0,
+           py::arg("stream") = nullptr);
+  py::class_<LoadedModule, std::shared_ptr<LoadedModule>>(m, "Module", "Kernels from PTX or a cubin.")
       .def(py::init<const std::string&>())
-      .def("kernel", [](const LoadedModule& self, const std::string& name) {
-        return Kernel{device().function(self.handle, name), name};
+      .def("kernel", [](const std::shared_ptr<LoadedModule>& self, const std::string& name) {
+        const FunctionHandle handle = device().function(self->handle, name);
+        return Kernel{self, handle, name, device().parameters(handle)};
       });
   m.def("synchronize", [] { device().synchronize(); }, py::call_guard<py::gil_scoped_release>());
   m.def("trim", [] { device().trim(); });

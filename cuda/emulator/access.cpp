@@ -62,10 +62,7 @@ Bytes in_global(Warp& w, int lane, uint64_t address, int bytes, Use use, bool at
   Bytes found{a->data.get() + offset, a->written.get() + offset, Space::Global};
   if (w.launch().options.races && !a->read_only) {
     const int granule = w.program->granule;
-    if (a->cells.empty() || a->granule != granule) {
-      a->granule = granule;
-      a->cells.assign(a->size / granule + 1, Cell{});
-    }
+    a->divide(granule);
     search(w, a->cells.data(), offset, bytes, granule, lane, false, address, use, atomic, found.data, value);
   }
   return found;
@@ -89,7 +86,8 @@ Bytes touch(Warp& w, Space space, int lane, uint64_t address, int bytes, Use use
       return in_local(w, lane, address, bytes);
     case Space::Param: {
       auto& params = w.launch().params;
-      if (address + bytes > params.size()) outside(w, lane, address, bytes, "parameters", params.size());
+      if (address > params.size() || address + bytes > params.size())
+        outside(w, lane, address, bytes, "parameters", params.size());
       if (use == Use::Write) w.fail(Fault::ReadOnly, lane, address, "kernel parameters");
       return {params.data() + address, nullptr, Space::Param};
     }

@@ -17,14 +17,16 @@ void copy(Warp& w, const Instr& i, uint32_t m) {
     if (shared[l] % i.width || global[l] % i.width)
       w.fail(Fault::Misaligned, l, shared[l] % i.width ? shared[l] : global[l],
              "both addresses must be multiples of " + std::to_string(i.width));
-    if (shared[l] + i.width > w.block->shared.size())
+    const uint64_t size_of_shared = w.block->shared.size();
+    if (shared[l] > size_of_shared || shared[l] + i.width > size_of_shared)
       w.fail(
           Fault::OutOfBounds, l, shared[l],
           std::to_string(i.width) + " bytes in " + std::to_string(w.block->shared.size()) + " bytes of shared memory");
     const uint64_t read = size ? std::min<uint64_t>(uint32_t(size[l]), i.width) : i.width;
     begin_copy(w, static_cast<uint32_t>(shared[l]), i.width, l);
     // Bounds are checked now, where the kernel's line is known; the bytes are read later.
-    if (read) touch(w, ptx::Space::Global, l, global[l], i.width == read ? i.width : 1, Use::Read);
+    const int step = i.width == read ? i.width : 1;
+    for (uint64_t k = 0; k < read; k += step) touch(w, ptx::Space::Global, l, global[l] + k, step, Use::Read);
     w.copies.push_back({global[l], static_cast<uint32_t>(shared[l]), i.width, static_cast<uint8_t>(read),
                         static_cast<uint8_t>(l), w.group[l], w.pc});
   });
@@ -101,7 +103,7 @@ void add_async(Opcodes& table) {
       d.address(i, 1);
       i.a = static_cast<int>(i.offset);
       i.offset = to;
-      if (d.operands() > 3) d.source(i, 3, Type::B32);
+      if (d.operands() > 3) d.source(i, 3, Type::U32);
       i.strict = i.ns;
       i.run = copy;
     }

@@ -1,5 +1,6 @@
 // atom and red.
 #include <algorithm>
+#include <cmath>
 
 #include "emulator/lanes.h"
 #include "emulator/number.h"
@@ -16,7 +17,7 @@ template <class T>
 T combine(int op, T old, T b, T c) {
   switch (op) {
     case kAdd:
-      return T(old + b);
+      return T(uint64_t(old) + uint64_t(b));  // wraps
     case kMin:
       return std::min(old, b);
     case kMax:
@@ -49,7 +50,14 @@ uint64_t add_halves(uint64_t old, uint64_t b, int elements, bool brain) {
   return r;
 }
 
-uint64_t apply(int op, Type t, uint64_t old, uint64_t b, uint64_t c) {
+// In global memory subnormal float32 numbers are zeros, in shared memory they are not.
+float add_floats(float old, float b, bool flushes) {
+  auto flush = [flushes](float v) { return flushes && std::fabs(v) < 0x1p-126f ? std::copysign(0.0f, v) : v; };
+  const float sum = flush(flush(old) + flush(b));
+  return std::isnan(sum) ? canonical_nan<float>() : sum;
+}
+
+uint64_t apply(int op, Type t, uint64_t old, uint64_t b, uint64_t c, bool global) {
   if (op == kAnd) return old & b;
   if (op == kOr) return old | b;
   if (op == kXor) return old ^ b;
@@ -62,9 +70,9 @@ uint64_t apply(int op, Type t, uint64_t old, uint64_t b, uint64_t c) {
     case Type::B64:
       return by_type<uint64_t>(op, old, b, c);
     case Type::F32:
-      return by_type<float>(op, old, b, c);
+      return put(add_floats(get<float>(old), get<float>(b), global));
     case Type::F64:
-      return by_type<double>(op, old, b, c);
+      return put(get<double>(old) + get<double>(b));
     case Type::F16:
       return add_halves(old, b, 1, false);
     case Type::F16x2:
@@ -95,11 +103,31 @@ void atomic(Warp& w, const Instr& i, uint32_t m) {
       w.report(Fault::Uninitialised, l, address, "an atomic operation on memory that nothing was written to");
     uint64_t old = 0;
     std::memcpy(&old, bytes.data, i.width);
-    const uint64_t fresh = apply(i.b, static_cast<Type>(i.c), old, b[l], c[l]);
+    const uint64_t fresh = apply(i.b, static_cast<Type>(i.c), old, b[l], c[l], bytes.space == ptx::Space::Global);
     std::memcpy(bytes.data, &fresh, i.width);
     if (i.nd) w.lane(i.d[0])[l] = old;
   });
   if (i.nd) w.valid[i.d[0]] |= m;
+}
+
+// Which operation exists for which type.
+bool has(int op, Type t) {
+  constexpr Type kIntegers[] = {Type::U32, Type::S32, Type::U64, Type::S64}, kBits[] = {Type::B32, Type::B64};
+  auto among = [t](const auto& list) { return std::find(std::begin(list), std::end(list), t) != std::end(list); };
+  switch (op) {
+    case kAdd:
+      return (is_floating(t) && t != Type::TF32) || (among(kIntegers) && t != Type::S64);
+    case kMin:
+    case kMax:
+      return among(kIntegers);
+    case kInc:
+    case kDec:
+      return t == Type::U32;
+    case kCas:
+      return among(kBits) || t == Type::B16;
+    default:
+      return among(kBits);
+  }
 }
 
 void build(Decoder& d, Instr& i) {
@@ -110,13 +138,15 @@ void build(Decoder& d, Instr& i) {
   i.b = d.take_one({"add", "min", "max", "and", "or", "xor", "exch", "cas", "inc", "dec"});
   if (i.b < 0) d.refuse("unknown operation");
   const Type t = d.need_type();
+  if (!has(i.b, t)) d.refuse("no such operation on this type");
+  if (i.space != ptx::Space::Generic && i.space != ptx::Space::Global && i.space != ptx::Space::Shared)
+    d.refuse("atomic operations are on global or shared memory");
   i.c = static_cast<int>(t);
   i.width = static_cast<uint8_t>(bits_of(t) / 8);
   size_t n = 0;
-  if (returns) d.destination(i, n++);
+  if (returns) d.destination(i, n++, t);
   d.address(i, n++);
-  for (; n < d.operands(); ++n) d.source(i, n, t);
-  if (i.ns != (i.b == kCas ? 3 : 2)) d.refuse("wrong number of operands");
+  d.sources(i, n, i.b == kCas ? 2 : 1, t);
   i.kind = Class::Atomic;
   i.strict = i.ns;
   i.keeps_validity = true;

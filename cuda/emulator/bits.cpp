@@ -99,8 +99,9 @@ template <class Op>
 void logic(Decoder& d, Instr& i) {
   const Type t = d.need_type();
   i.kind = Class::Integer;
-  d.destination(i, 0);
-  d.sources(i, 1, t);
+  if (t != Type::Pred && t != Type::B16 && t != Type::B32 && t != Type::B64) d.refuse("no such type");
+  d.destination(i, 0, t);
+  d.sources(i, 1, 2, t);
   if (t == Type::Pred) {
     i.a = d.operand(1).negated;
     i.b = d.operand(2).negated;
@@ -110,14 +111,15 @@ void logic(Decoder& d, Instr& i) {
   }
 }
 
-// Result `R` of an operand of 32 or 64 bits.
-template <class R32, class R64, class Op>
-void count(Decoder& d, Instr& i) {
+// Of an operand of 32 or 64 bits, whose result has 32, or as many.
+template <class Op, bool Narrow>
+void of_words(Decoder& d, Instr& i) {
   const Type t = d.need_type();
   i.kind = Class::Integer;
-  d.destination(i, 0);
+  d.destination(i, 0, Narrow ? Type::B32 : t);
   d.source(i, 1, t);
-  i.run = bits_of(t) == 64 ? unary<R64, uint64_t, Op> : unary<R32, uint32_t, Op>;
+  using R64 = std::conditional_t<Narrow, uint32_t, uint64_t>;
+  i.run = t == Type::B64 ? unary<R64, uint64_t, Op> : t == Type::B32 ? unary<uint32_t, uint32_t, Op> : nullptr;
 }
 
 template <class T>
@@ -202,6 +204,12 @@ void shf(Warp& w, const Instr& i, uint32_t m) {
   });
 }
 
+void three_words(Decoder& d, Instr& i) {
+  if (d.need_type() != Type::B32) d.refuse("no such type");
+  d.destination(i, 0, Type::B32);
+  d.sources(i, 1, 3, Type::B32);
+}
+
 }  // namespace
 
 void add_bits(Opcodes& table) {
@@ -211,35 +219,37 @@ void add_bits(Opcodes& table) {
   table["not"] = [](Decoder& d, Instr& i) {
     const Type t = d.need_type();
     i.kind = Class::Integer;
-    d.destination(i, 0);
+    d.destination(i, 0, t);
     d.source(i, 1, t);
     i.a = d.operand(1).negated;
-    i.run = t == Type::Pred    ? predicate_not
-            : bits_of(t) == 64 ? unary<uint64_t, uint64_t, Not>
-            : bits_of(t) == 32 ? unary<uint32_t, uint32_t, Not>
-                               : unary<uint16_t, uint16_t, Not>;
+    i.run = t == Type::Pred  ? predicate_not
+            : t == Type::B64 ? unary<uint64_t, uint64_t, Not>
+            : t == Type::B32 ? unary<uint32_t, uint32_t, Not>
+            : t == Type::B16 ? unary<uint16_t, uint16_t, Not>
+                             : nullptr;
   };
   table["cnot"] = [](Decoder& d, Instr& i) {
     const Type t = d.need_type();
     i.kind = Class::Integer;
-    d.destination(i, 0);
+    d.destination(i, 0, t);
     d.source(i, 1, t);
-    i.run = unary<uint64_t, uint64_t, Cnot>;
+    i.run = t == Type::B16 || t == Type::B32 || t == Type::B64 ? unary<uint64_t, uint64_t, Cnot> : nullptr;
   };
   table["shl"] = [](Decoder& d, Instr& i) {
     const Type t = d.need_type();
     i.kind = Class::Integer;
-    d.destination(i, 0);
+    d.destination(i, 0, t);
     d.source(i, 1, t);
     d.source(i, 2, Type::B32);
-    i.run = bits_of(t) == 64   ? shift<uint64_t, ShiftLeft>
-            : bits_of(t) == 32 ? shift<uint32_t, ShiftLeft>
-                               : shift<uint16_t, ShiftLeft>;
+    i.run = t == Type::B64   ? shift<uint64_t, ShiftLeft>
+            : t == Type::B32 ? shift<uint32_t, ShiftLeft>
+            : t == Type::B16 ? shift<uint16_t, ShiftLeft>
+                             : nullptr;
   };
   table["shr"] = [](Decoder& d, Instr& i) {
     const Type t = d.need_type();
     i.kind = Class::Integer;
-    d.destination(i, 0);
+    d.destination(i, 0, t);
     d.source(i, 1, t);
     d.source(i, 2, Type::B32);
     switch (t) {
@@ -268,14 +278,14 @@ void add_bits(Opcodes& table) {
         break;
     }
   };
-  table["popc"] = count<uint32_t, uint32_t, Popc>;
-  table["clz"] = count<uint32_t, uint32_t, Clz>;
-  table["brev"] = count<uint32_t, uint64_t, Brev>;
+  table["popc"] = of_words<Popc, true>;
+  table["clz"] = of_words<Clz, true>;
+  table["brev"] = of_words<Brev, false>;
   table["bfind"] = [](Decoder& d, Instr& i) {
     i.a = d.take("shiftamt");
     const Type t = d.need_type();
     i.kind = Class::Integer;
-    d.destination(i, 0);
+    d.destination(i, 0, Type::B32);
     d.source(i, 1, t);
     i.run = t == Type::S64   ? bfind<int64_t>
             : t == Type::U64 ? bfind<uint64_t>
@@ -286,8 +296,9 @@ void add_bits(Opcodes& table) {
   table["bfe"] = [](Decoder& d, Instr& i) {
     const Type t = d.need_type();
     i.kind = Class::Integer;
-    d.destination(i, 0);
-    d.sources(i, 1);
+    d.destination(i, 0, t);
+    d.source(i, 1, t);
+    d.sources(i, 2, 2, Type::B32);
     i.run = t == Type::S64   ? bfe<int64_t>
             : t == Type::U64 ? bfe<uint64_t>
             : t == Type::S32 ? bfe<int32_t>
@@ -297,22 +308,19 @@ void add_bits(Opcodes& table) {
   table["bfi"] = [](Decoder& d, Instr& i) {
     const Type t = d.need_type();
     i.kind = Class::Integer;
-    d.destination(i, 0);
-    d.sources(i, 1);
-    i.run = bits_of(t) == 64 ? bfi<uint64_t> : bfi<uint32_t>;
+    d.destination(i, 0, t);
+    d.sources(i, 1, 2, t);
+    d.sources(i, 3, 2, Type::B32);
+    i.run = t == Type::B64 ? bfi<uint64_t> : t == Type::B32 ? bfi<uint32_t> : nullptr;
   };
   table["prmt"] = [](Decoder& d, Instr& i) {
-    d.need_type();
     i.kind = Class::Integer;
-    d.destination(i, 0);
-    d.sources(i, 1);
+    three_words(d, i);
     i.run = prmt;
   };
   table["lop3"] = [](Decoder& d, Instr& i) {
-    d.need_type();
     i.kind = Class::Integer;
-    d.destination(i, 0);
-    for (size_t n = 1; n <= 3; ++n) d.source(i, n, Type::B32);
+    three_words(d, i);
     i.a = static_cast<int>(d.immediate(4));
     i.run = lop3;
   };
@@ -320,10 +328,8 @@ void add_bits(Opcodes& table) {
     i.a = d.take_one({"l", "r"});
     i.b = d.take_one({"clamp", "wrap"});
     if (i.a < 0 || i.b < 0) d.refuse("direction or mode is missing");
-    d.need_type();
     i.kind = Class::Integer;
-    d.destination(i, 0);
-    d.sources(i, 1, Type::B32);
+    three_words(d, i);
     i.run = shf;
   };
 }

@@ -110,11 +110,53 @@ void set(Warp& w, const Instr& i, uint32_t m) {
   each_lane(m, [&](int l) { d[l] = p >> l & 1 ? yes : 0; });
 }
 
+// Halves alone or in pairs: i.width elements.
+double half_of(const Instr& i, uint64_t bits, int element) {
+  const auto t = static_cast<Type>(i.b);
+  const auto half = uint16_t(bits >> (16 * element));
+  if (t == Type::BF16 || t == Type::BF16x2) return bfloat_value(half);
+  const double v = half_value(half);
+  return (i.c & 16) && std::fabs(v) < 0x1p-14 ? 0.0 : v;
+}
+bool test_half(const Instr& i, uint64_t a, uint64_t b, int element) {
+  return compare_numbers(i.a, half_of(i, a, element), half_of(i, b, element));
+}
+// i.offset: what stands for true in each half.
+void set_halves(Warp& w, const Instr& i, uint32_t m) {
+  const uint64_t *a = w.lane(i.s[0]), *b = w.lane(i.s[1]);
+  uint64_t* d = w.lane(i.d[0]);
+  each_lane(m, [&](int l) {
+    uint64_t r = 0;
+    for (int e = 0; e < i.width; ++e)
+      if (test_half(i, a[l], b[l], e)) r |= uint64_t(i.offset) << (16 * e);
+    d[l] = r;
+  });
+}
+// p is of the lower half, q of the upper one.
+void setp_halves(Warp& w, const Instr& i, uint32_t m) {
+  const uint64_t *a = w.lane(i.s[0]), *b = w.lane(i.s[1]);
+  for (int e = 0; e < i.nd; ++e) {
+    uint32_t holds = 0;
+    each_lane(m, [&](int l) { holds |= uint32_t(test_half(i, a[l], b[l], e)) << l; });
+    uint32_t& d = w.predicates[i.d[e]];
+    d = (d & ~m) | holds;
+  }
+}
+
 int take_test(Decoder& d) {
   const int n = d.take_one({"eq", "ne", "lt", "le", "gt", "ge", "lo", "ls", "hi", "hs", "equ", "neu", "ltu", "leu",
                             "gtu", "geu", "num", "nan"});
   if (n < 0) d.refuse("unknown comparison");
   return n;
+}
+// Bits are equal or not; unsigned integers have names of their own; only floats may be no numbers.
+void check_test(Decoder& d, int test, Type t) {
+  const bool is_unsigned = t == Type::U16 || t == Type::U32 || t == Type::U64;
+  const bool is_float = is_floating(t) && t != Type::TF32;
+  const bool is_integer = t == Type::S16 || t == Type::S32 || t == Type::S64 || is_unsigned;
+  if (!is_float && !is_integer && t != Type::B16 && t != Type::B32 && t != Type::B64) d.refuse("no such type");
+  const bool fits = test <= kNe ? true : test <= kGe ? is_float || is_integer : test <= kHs ? is_unsigned : is_float;
+  if (!fits) d.refuse("no such comparison of this type");
 }
 
 void selp(Warp& w, const Instr& i, uint32_t m) {
@@ -129,7 +171,12 @@ void selp(Warp& w, const Instr& i, uint32_t m) {
 void slct(Warp& w, const Instr& i, uint32_t m) {
   const uint64_t *a = w.lane(i.s[0]), *b = w.lane(i.s[1]), *c = w.lane(i.s[2]);
   uint64_t* d = w.lane(i.d[0]);
-  each_lane(m, [&](int l) { d[l] = (i.a ? get<float>(c[l]) >= 0 : get<int32_t>(c[l]) >= 0) ? a[l] : b[l]; });
+  // i.a: by a float; i.b: a subnormal one counts as zero.
+  const float least = i.b ? -0x1p-126f : 0.0f;
+  auto chooses = [&](uint64_t v) {
+    return i.a ? get<float>(v) >= 0 || (i.b && get<float>(v) > least) : get<int32_t>(v) >= 0;
+  };
+  each_lane(m, [&](int l) { d[l] = chooses(c[l]) ? a[l] : b[l]; });
 }
 
 }  // namespace
@@ -140,48 +187,60 @@ void add_compare(Opcodes& table) {
     i.c = d.take_one({"and", "or", "xor"}) + 1;
     if (d.take("ftz")) i.c |= 16;
     const Type t = d.need_type();
+    check_test(d, i.a, t);
     i.b = static_cast<int>(t);
     i.kind = is_floating(t) ? Class::Float : Class::Integer;
-    d.destination(i, 0);
-    if (!d.operand(0).second.empty()) i.d[i.nd++] = d.slot(d.operand(0).second[0]);
-    d.source(i, 1, t);
-    d.source(i, 2, t);
+    d.destination(i, 0, Type::Pred);
+    d.second_destination(i);
+    d.sources(i, 1, 2, t);
     if (i.c & 3) {
-      d.source(i, 3);
+      d.source(i, 3, Type::Pred);
       if (d.operand(3).negated) i.c |= 4;
     }
     i.run = setp;
+    if (t == Type::F16x2 || t == Type::BF16x2) {
+      if ((i.c & 3) || i.nd != 2) d.refuse("only p|q of a pair is known");
+      i.run = setp_halves;
+    }
   };
   table["set"] = [](Decoder& d, Instr& i) {
     i.a = take_test(d);
+    if (d.take("ftz")) i.c |= 16;
     const Type to = d.need_type(), t = d.need_type();
+    check_test(d, i.a, t);
     i.b = static_cast<int>(t);
-    i.c = to == Type::F32 ? 8 : 0;
+    i.c |= to == Type::F32 ? 8 : 0;
     i.kind = Class::Integer;
-    d.destination(i, 0);
-    d.source(i, 1, t);
-    d.source(i, 2, t);
-    i.run = bits_of(to) == 32 && to != Type::F16x2 && to != Type::BF16x2 ? set : nullptr;
+    d.destination(i, 0, to);
+    d.sources(i, 1, 2, t);
+    const bool pair = t == Type::F16x2 || t == Type::BF16x2, half = t == Type::F16 || t == Type::BF16;
+    const bool words = to == Type::U32 || to == Type::S32;
+    i.width = pair ? 2 : 1;
+    i.offset = to == Type::F16 || to == Type::F16x2 ? 0x3C00 : to == Type::BF16 || to == Type::BF16x2 ? 0x3F80 : 0xFFFF;
+    if (pair ? words || to == t : half && (to == t || to == Type::U16 || to == Type::S16))
+      i.run = set_halves;
+    else
+      i.run = !pair && (words || to == Type::F32) ? set : nullptr;
   };
   table["selp"] = [](Decoder& d, Instr& i) {
     const Type t = d.need_type();
-    d.destination(i, 0);
-    d.source(i, 1, t);
-    d.source(i, 2, t);
-    d.source(i, 3);
+    if (bits_of(t) < 16 || bits_of(t) > 64) d.refuse("no such type");
+    d.destination(i, 0, t);
+    d.sources(i, 1, 2, t);
+    d.source(i, 3, Type::Pred);
     i.a = d.operand(3).negated;
     i.keeps_validity = true;
     i.run = selp;
   };
   table["slct"] = [](Decoder& d, Instr& i) {
-    d.take("ftz");
-    const Type t = d.need_type();
-    i.a = d.need_type() == Type::F32;
-    d.destination(i, 0);
-    d.source(i, 1, t);
-    d.source(i, 2, t);
-    d.source(i, 3);
-    i.run = slct;
+    i.b = d.take("ftz");
+    const Type t = d.need_type(), by = d.need_type();
+    if (bits_of(t) < 16 || bits_of(t) > 64) d.refuse("no such type");
+    i.a = by == Type::F32;
+    d.destination(i, 0, t);
+    d.sources(i, 1, 2, t);
+    d.source(i, 3, by);
+    i.run = i.a || by == Type::S32 ? slct : nullptr;
   };
 }
 

@@ -12,9 +12,18 @@ void part(Warp& w, uint32_t stay, uint32_t go, int to, int meet) {
   if (go && to != meet) w.paths.push_back({to, meet, go});
 }
 
+void leave(Warp& w, const Instr&, uint32_t m) { w.exit(m); }
+// Where a kernel returns in several places, compilers branch to one ret: who goes there has left.
+bool leaves_at(const Warp& w, int pc) {
+  const auto& code = w.program->code;
+  return pc >= static_cast<int>(code.size()) || (code[pc].run == leave && code[pc].guard < 0);
+}
+
 void branch(Warp& w, const Instr& i, uint32_t m) {
   const uint32_t all = w.paths.back().mask;
-  if (m == all)
+  if (leaves_at(w, i.target))
+    w.exit(m);
+  else if (m == all)
     w.paths.back().pc = i.target;
   else
     part(w, all & ~m, m, i.target, i.reconverge);
@@ -47,7 +56,6 @@ void branch_indexed(Warp& w, const Instr& i, uint32_t m) {
   }
 }
 
-void leave(Warp& w, const Instr&, uint32_t m) { w.exit(m); }
 void trap(Warp& w, const Instr&, uint32_t m) { w.fail(Fault::BadBranch, first_lane(m), 0, "the kernel trapped"); }
 void nothing(Warp&, const Instr&, uint32_t) {}
 
@@ -65,7 +73,7 @@ void add_control(Opcodes& table) {
     d.take("idx");
     d.take("uni");
     i.kind = Class::Control;
-    d.source(i, 0);
+    d.source(i, 0, Type::U32);
     i.b = d.branch_table(d.operand(1).text, i.a);
     i.strict = 1;
     i.run = branch_indexed;
@@ -83,7 +91,8 @@ void add_control(Opcodes& table) {
       i.run = nothing;
     };
   table["nanosleep"] = [](Decoder& d, Instr& i) {
-    d.take("u32");
+    if (d.need_type() != Type::U32) d.refuse("no such type");
+    d.source(i, 0, Type::U32);
     i.run = nothing;
   };
 }

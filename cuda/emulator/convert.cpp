@@ -1,4 +1,5 @@
 // cvt: between integers, between floating types, and between the two.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -98,7 +99,7 @@ uint64_t to_float(const Form& f, double v, uint8_t rounding) {
       RoundingMode mode(rounding);
       volatile double wide = v;  // the cast must happen in this rounding mode
       float narrow = static_cast<float>(wide);
-      if (std::isnan(narrow)) narrow = std::numeric_limits<float>::quiet_NaN();
+      if (std::isnan(narrow)) narrow = canonical_nan<float>();
       if (f.flush && std::fabs(narrow) < std::numeric_limits<float>::min()) narrow = std::copysign(0.0f, narrow);
       return put(narrow);
     }
@@ -110,6 +111,7 @@ uint64_t to_float(const Form& f, double v, uint8_t rounding) {
 // 64-bit integers do not fit a double: they go to the target in one rounding.
 uint64_t integer_to_float(const Form& f, __int128 v, uint8_t rounding) {
   if (f.to == Type::F32 || f.to == Type::F64) {
+    if (f.saturate) v = v > 0 ? 1 : 0;
     RoundingMode mode(rounding);
     volatile int64_t s = static_cast<int64_t>(v);
     volatile uint64_t u = static_cast<uint64_t>(v);
@@ -166,6 +168,19 @@ void cvt_pair(Warp& w, const Instr& i, uint32_t m) {
   });
 }
 
+void check_types(Decoder& d, Type to, Type from) {
+  auto one_of = [](Type t, std::initializer_list<Type> list) {
+    return std::find(list.begin(), list.end(), t) != list.end();
+  };
+  const auto integers = {Type::U8, Type::U16, Type::U32, Type::U64, Type::S8, Type::S16, Type::S32, Type::S64};
+  const auto floats = {Type::F16, Type::BF16, Type::F32, Type::F64};
+  const bool narrow = one_of(to, {Type::TF32, Type::F16x2, Type::BF16x2});
+  const bool fits =
+      narrow ? from == Type::F32
+             : (one_of(to, integers) || one_of(to, floats)) && (one_of(from, integers) || one_of(from, floats));
+  if (!fits) d.refuse("no such pair of types");
+}
+
 }  // namespace
 
 void add_convert(Opcodes& table) {
@@ -178,12 +193,12 @@ void add_convert(Opcodes& table) {
     i.a = static_cast<int>(to);
     i.b = static_cast<int>(from);
     i.kind = Class::Convert;
-    d.destination(i, 0);
-    d.sources(i, 1, is_floating(from) ? Type::None : from);
-    if (to == Type::F16x2 || to == Type::BF16x2)
-      i.run = i.ns == 2 && from == Type::F32 ? cvt_pair : nullptr;
-    else
-      i.run = i.ns == 1 ? cvt : nullptr;
+    check_types(d, to, from);
+    const bool pair = to == Type::F16x2 || to == Type::BF16x2;
+    d.allow_wider();
+    d.destination(i, 0, to);
+    d.sources(i, 1, pair ? 2 : 1, from);
+    i.run = pair ? cvt_pair : cvt;
   };
 }
 

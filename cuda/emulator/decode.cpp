@@ -1,6 +1,7 @@
 #include "emulator/decode.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace native::emulator {
 namespace {
@@ -94,6 +95,11 @@ void Decoder::lay_out_variables(const ptx::Module& module) {
     else
       symbols_[v.name] = place(program_->local_bytes, v);
   }
+  constexpr size_t kMostShared = 48 << 10, kMostLocal = 512 << 10;
+  if (program_->static_shared > kMostShared)
+    throw PtxError(function_.name + ": " + std::to_string(program_->static_shared) + " bytes of static shared memory");
+  if (program_->local_bytes > kMostLocal)
+    throw PtxError(function_.name + ": " + std::to_string(program_->local_bytes) + " bytes of local memory a thread");
   // Dynamic shared memory begins behind the static one, at the alignment that its declaration asks for.
   program_->dynamic_offset = program_->static_shared;
   for (const ptx::Variable& v : module.variables)
@@ -121,15 +127,20 @@ std::unique_ptr<Program> Decoder::program() {
 
 void Decoder::one(const ptx::Instruction& text, Instr& i) {
   text_ = &text;
+  parts_ = wider_ = pair_ = false;
+  used_ = 0;
   i.text = &text;
   left_ = text.modifiers;
   auto found = opcodes().find(text.name);
   if (found == opcodes().end()) refuse("unknown instruction");
-  i.guard = static_cast<int16_t>(text.guard);
+  i.guard = text.guard;
   i.guard_negated = text.guard_negated;
   found->second(*this, i);
   if (!left_.empty()) refuse("unknown modifier '." + left_.front() + "'");
   if (!i.run) refuse("no such form");
+  if (used_ < operands()) refuse("too many operands");
+  for (size_t n = 0; n < operands(); ++n)
+    if (!operand(n).second.empty() && (n > 0 || !pair_)) refuse("two results where there is one");
 }
 
 void Decoder::refuse(const std::string& why) const {
@@ -139,6 +150,7 @@ void Decoder::refuse(const std::string& why) const {
 
 const ptx::Operand& Decoder::operand(size_t n) const {
   if (n >= text_->operands.size()) refuse("too few operands");
+  used_ = std::max(used_, n + 1);
   return text_->operands[n];
 }
 bool Decoder::take(const char* modifier) {
@@ -178,14 +190,26 @@ void Decoder::push_source(Instr& i, int slot) {
   if (i.ns >= 16) refuse("too many operands");
   i.s[i.ns++] = slot;
 }
-void Decoder::destination(Instr& i, size_t n) {
+void Decoder::check_register(const ptx::Operand& o, Type type, size_t parts) const {
+  const int bits = function_.registers[o.index].bits;
+  const int needed = parts_ ? bits_of(type) / static_cast<int>(parts) : bits_of(type);
+  const bool fits = wider_ && type != Type::Pred ? bits >= needed && bits > 1 : bits == needed;
+  if (o.negated && type != Type::Pred) refuse("'!' before what is no predicate");
+  if (!fits)
+    refuse("register '" + o.text + "' has " + std::to_string(bits) + " bits, " + std::to_string(needed) +
+           " are needed");
+}
+void Decoder::destination(Instr& i, size_t n, Type type) {
   const ptx::Operand& o = operand(n);
+  const size_t parts = std::max<size_t>(o.items.size(), 1);
   auto push = [&](const ptx::Operand& r) {
     if (i.nd >= 8) refuse("too many results");
+    if (r.negated) refuse("'!' before a result");
     if (r.kind == Kind::Sink) {
       i.d[i.nd++] = program_->slots++;
       program_->slot_names.emplace_back("_");
     } else if (r.kind == Kind::Register) {
+      check_register(r, type, parts);
       i.d[i.nd++] = r.index;
       i.bits = static_cast<uint8_t>(function_.registers[r.index].bits);
     } else {
@@ -197,22 +221,29 @@ void Decoder::destination(Instr& i, size_t n) {
   else
     push(o);
 }
+void Decoder::second_destination(Instr& i) {
+  const ptx::Operand& o = operand(0);
+  pair_ = true;
+  if (!o.second.empty()) i.d[i.nd++] = slot(o.second[0], Type::Pred);
+}
 void Decoder::source(Instr& i, size_t n, Type type) {
   const ptx::Operand& o = operand(n);
-  if (o.kind == Kind::Vector) {
-    for (const ptx::Operand& item : o.items) push_source(i, slot(item, type));
-    return;
+  if (o.kind != Kind::Vector) return push_source(i, slot(o, type));
+  for (const ptx::Operand& item : o.items) {
+    if (item.kind == Kind::Register) check_register(item, type, o.items.size());
+    push_source(i, item.kind == Kind::Register ? item.index : slot(item, type));
   }
-  push_source(i, slot(o, type));
 }
-void Decoder::sources(Instr& i, size_t first, Type type) {
-  for (size_t n = first; n < operands(); ++n) source(i, n, type);
+void Decoder::sources(Instr& i, size_t first, size_t count, Type type) {
+  for (size_t n = first; n < first + count; ++n) source(i, n, type);
 }
 void Decoder::address(Instr& i, size_t n) {
   const ptx::Operand& o = operand(n);
   if (o.kind != Kind::Address) refuse("operand must be an address");
   i.offset = static_cast<int64_t>(o.value);
   if (o.index >= 0) {
+    if (const int bits = function_.registers[o.index].bits; bits != 32 && bits != 64)
+      refuse("register '" + o.text + "' of " + std::to_string(bits) + " bits cannot hold an address");
     push_source(i, o.index);
   } else if (o.text.empty()) {
     push_source(i, constant(0));
@@ -220,18 +251,18 @@ void Decoder::address(Instr& i, size_t n) {
     ptx::Operand symbol;
     symbol.kind = Kind::Symbol;
     symbol.text = o.text;
-    push_source(i, slot(symbol));
+    push_source(i, slot(symbol, Type::U64));
   }
 }
 int Decoder::slot(const ptx::Operand& o, Type type) {
   switch (o.kind) {
     case Kind::Register:
+      check_register(o, type, 1);
       return o.index;
-    case Kind::Immediate: {
-      const int bits = bits_of(type);
-      return constant(bits > 0 && bits < 64 ? o.value & ((uint64_t{1} << bits) - 1) : o.value);
-    }
+    case Kind::Immediate:
+      return constant(literal(o, type));
     case Kind::Symbol:
+      if (type == Type::Pred) refuse("'" + o.text + "' is no predicate");
       if (o.text[0] == '%') return special(o.text);
       if (o.text == "WARP_SZ") return constant(kLanes);
       if (auto found = symbols_.find(o.text); found != symbols_.end()) return constant(found->second + o.value);
@@ -248,6 +279,17 @@ int Decoder::constant(uint64_t value) {
     program_->constants.push_back({at->second, value});
   }
   return at->second;
+}
+uint64_t Decoder::literal(const ptx::Operand& o, Type type) const {
+  using Literal = ptx::Operand::Literal;
+  const int bits = bits_of(type);
+  if (type == Type::F32 && o.literal == Literal::Double)
+    return std::bit_cast<uint32_t>(static_cast<float>(std::bit_cast<double>(o.value)));
+  const bool fits = o.literal == Literal::Integer  ? bits >= 8 && !is_floating(type)
+                    : o.literal == Literal::Single ? type == Type::F32 || type == Type::B32
+                                                   : type == Type::F64 || type == Type::B64;
+  if (!fits) refuse("a constant of another type");
+  return bits < 64 ? o.value & ((uint64_t{1} << bits) - 1) : o.value;
 }
 uint64_t Decoder::immediate(size_t n) const {
   const ptx::Operand& o = operand(n);

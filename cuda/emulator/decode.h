@@ -78,11 +78,16 @@ class Decoder {
   Rounding take_rounding(bool integer = false);
   [[noreturn]] void refuse(const std::string& why) const;
 
-  void destination(Instr& i, size_t n);  // a register or vector of them
-  void source(Instr& i, size_t n, Type type = Type::None);
-  void sources(Instr& i, size_t first, Type type = Type::None);
-  void address(Instr& i, size_t n);  // base into the next source, offset into i.offset
-  int slot(const ptx::Operand& o, Type type = Type::None);
+  // Operands that no builder asks for are refused, and registers of another size than the type's.
+  void destination(Instr& i, size_t n, Type type);  // a register, or a vector of them
+  void source(Instr& i, size_t n, Type type);
+  void sources(Instr& i, size_t first, size_t count, Type type);
+  void second_destination(Instr& i);  // the p of d|p, if it is there
+  // One of several registers that hold the type together: mov {lo, hi}, value.
+  void allow_parts() { parts_ = true; }
+  void allow_wider() { wider_ = true; }  // as loads, stores and conversions do
+  void address(Instr& i, size_t n);      // base into the next source, offset into i.offset
+  int slot(const ptx::Operand& o, Type type);
   int constant(uint64_t value);
   uint64_t immediate(size_t n) const;  // refuses what is no constant
   // Number of targets that a label (a place, or a .branchtargets list) has; `first` their place in the table.
@@ -94,6 +99,8 @@ class Decoder {
   void one(const ptx::Instruction& text, Instr& i);
   int special(const std::string& name);
   void push_source(Instr& i, int slot);
+  void check_register(const ptx::Operand& o, Type type, size_t parts) const;
+  uint64_t literal(const ptx::Operand& o, Type type) const;
   int label(const std::string& name) const;
   void find_reconvergence();
 
@@ -101,6 +108,8 @@ class Decoder {
   Symbols symbols_;
   std::unique_ptr<Program> program_;
   const ptx::Instruction* text_ = nullptr;
+  bool parts_ = false, wider_ = false, pair_ = false;
+  mutable size_t used_ = 0;        // operands asked for
   std::vector<std::string> left_;  // modifiers not taken yet, in their order
   std::map<uint64_t, int> constants_;
   std::map<std::string, int> specials_;

@@ -163,7 +163,7 @@ void arithmetic(Warp& w, const Instr& i, uint32_t m) {
       if (i.a) r = flush(r);
       if (i.b) r = saturate(r);
     }
-    if (std::isnan(r)) r = std::numeric_limits<T>::quiet_NaN();
+    if (std::isnan(r)) r = canonical_nan<T>();
     d[l] = put<T>(r);
   });
 }
@@ -269,10 +269,13 @@ void build_floating(Decoder& d, Instr& i, Type) {
   d.take("approx");
   d.take("full");
   const Type t = d.need_type();
+  const std::string& name = d.text().name;
+  const bool two = name == "add" || name == "sub" || name == "mul" || name == "div" || name == "min" || name == "max" ||
+                   name == "copysign";
   i.kind = Class::Float;
-  d.destination(i, 0);
-  d.sources(i, 1);
-  i.run = find(d.text().name, t, i.a || i.b, nan);
+  d.destination(i, 0, t);
+  d.sources(i, 1, name == "fma" || name == "mad" ? 3 : two ? 2 : 1, t);
+  i.run = find(name, t, i.a || i.b, nan);
 }
 
 void add_floating(Opcodes& table) {
@@ -280,11 +283,12 @@ void add_floating(Opcodes& table) {
     table[name] = [](Decoder& d, Instr& i) { build_floating(d, i, Type::None); };
   table["testp"] = [](Decoder& d, Instr& i) {
     i.a = d.take_one({"finite", "infinite", "number", "notanumber", "normal", "subnormal"});
-    i.b = d.need_type() == Type::F64;
+    const Type t = d.need_type();
+    i.b = t == Type::F64;
     i.kind = Class::Float;
-    d.destination(i, 0);
-    d.source(i, 1);
-    i.run = testp;
+    d.destination(i, 0, Type::Pred);
+    d.source(i, 1, t);
+    i.run = i.a >= 0 && (i.b || t == Type::F32) ? testp : nullptr;
   };
 }
 

@@ -71,12 +71,20 @@ void arithmetic(Warp& w, const Instr& i, uint32_t m) {
   });
 }
 
-// abs and neg: sign bits only.
+// abs and neg: sign bits only, of a NaN too.
+template <class F>
 void sign_bits(Warp& w, const Instr& i, uint32_t m) {
   const uint64_t* a = w.lane(i.s[0]);
   uint64_t* d = w.lane(i.d[0]);
-  const uint64_t signs = i.b == 2 ? 0x80008000u : 0x8000u;
-  each_lane(m, [&](int l) { d[l] = i.a ? a[l] ^ signs : a[l] & ~signs; });
+  each_lane(m, [&](int l) {
+    uint64_t r = 0;
+    for (int e = 0; e < i.b; ++e) {
+      uint16_t bits = uint16_t(a[l] >> (16 * e));
+      if ((i.c & 1) && std::fabs(F::value(bits)) < F::kLeast) bits &= 0x8000;
+      r |= uint64_t(uint16_t(i.a ? bits ^ 0x8000 : bits & 0x7FFF)) << (16 * e);
+    }
+    d[l] = r;
+  });
 }
 
 }  // namespace
@@ -89,12 +97,12 @@ void build_half(Decoder& d, Instr& i, Type t) {
   i.c = (d.take("ftz") ? 1 : 0) | (d.take("sat") ? 2 : 0) | (d.take("relu") ? 4 : 0);
   if (d.need_type() != t) d.refuse("mixed types");
   i.kind = Class::Float;
-  d.destination(i, 0);
-  d.sources(i, 1);
+  d.destination(i, 0, t);
+  d.sources(i, 1, name == "fma" ? 3 : name == "abs" || name == "neg" || name == "ex2" || name == "tanh" ? 1 : 2, t);
   i.b = t == Type::F16x2 || t == Type::BF16x2 ? 2 : 1;
   if (name == "abs" || name == "neg") {
     i.a = name == "neg";
-    i.run = sign_bits;
+    i.run = t == Type::F16 || t == Type::F16x2 ? sign_bits<Half> : sign_bits<Bfloat>;
     return;
   }
   constexpr std::pair<const char*, int> kOps[] = {{"add", kAdd}, {"sub", kSub}, {"mul", kMul}, {"fma", kFma},

@@ -238,16 +238,37 @@ void dot_bytes(Warp& w, const Instr& i, uint32_t m) {
   });
 }
 
-void operands(Decoder& d, Instr& i, Type t) {
+Type wider(Type t) {
+  switch (t) {
+    case Type::U16:
+      return Type::U32;
+    case Type::S16:
+      return Type::S32;
+    case Type::U32:
+      return Type::U64;
+    case Type::S32:
+      return Type::S64;
+    default:
+      return Type::None;
+  }
+}
+
+void operands(Decoder& d, Instr& i, Type t, size_t count, Type result) {
   i.kind = Class::Integer;
-  d.destination(i, 0);
-  d.sources(i, 1, t);
+  d.destination(i, 0, result);
+  d.sources(i, 1, count, t);
 }
 template <class Op>
 void simple(Decoder& d, Instr& i) {
   const Type t = d.need_type();
-  operands(d, i, t);
+  operands(d, i, t, 2, t);
   i.run = binary_for<Op>(t);
+}
+template <class Op>
+void saturating(Decoder& d, Instr& i) {
+  if (d.need_type() != Type::S32) d.refuse("only .s32 saturates");
+  operands(d, i, Type::S32, 2, Type::S32);
+  i.run = binary<int32_t, int32_t, Op>;
 }
 
 }  // namespace
@@ -264,32 +285,25 @@ void add_integer(Opcodes& table) {
   auto either = [&table](const char* name, Build whole) { table[name] = whole; };
   either("add", [](Decoder& d, Instr& i) {
     if (is_floating_form(d)) return build_floating(d, i, Type::None);
-    if (!d.take("sat")) return simple<Add>(d, i);
-    simple<Add>(d, i);
-    i.run = binary<int32_t, int32_t, AddSaturated>;
+    d.take("sat") ? saturating<AddSaturated>(d, i) : simple<Add>(d, i);
   });
   either("sub", [](Decoder& d, Instr& i) {
     if (is_floating_form(d)) return build_floating(d, i, Type::None);
-    if (!d.take("sat")) return simple<Sub>(d, i);
-    simple<Sub>(d, i);
-    i.run = binary<int32_t, int32_t, SubSaturated>;
+    d.take("sat") ? saturating<SubSaturated>(d, i) : simple<Sub>(d, i);
   });
   either("mul", [](Decoder& d, Instr& i) {
     if (is_floating_form(d)) return build_floating(d, i, Type::None);
     const int part = d.take_one({"lo", "hi", "wide"});
     const Type t = d.need_type();
-    operands(d, i, t);
+    operands(d, i, t, 2, part == 2 ? wider(t) : t);
     i.run = part == 0 ? binary_for<MulLow>(t) : part == 1 ? binary_for<MulHigh>(t) : part == 2 ? wide_for(t) : nullptr;
   });
   either("mad", [](Decoder& d, Instr& i) {
     if (is_floating_form(d)) return build_floating(d, i, Type::None);
     const int part = d.take_one({"lo", "hi", "wide"});
     const Type t = d.need_type();
-    i.kind = Class::Integer;
-    d.destination(i, 0);
-    d.source(i, 1, t);
-    d.source(i, 2, t);
-    d.source(i, 3);
+    operands(d, i, t, 2, part == 2 ? wider(t) : t);
+    d.source(i, 3, part == 2 ? wider(t) : t);
     i.run = part == 0   ? ternary_for<MadLow>(t)
             : part == 1 ? ternary_for<MadHigh>(t)
             : part == 2 ? mad_wide_for(t)
@@ -305,23 +319,24 @@ void add_integer(Opcodes& table) {
   either("abs", [](Decoder& d, Instr& i) {
     if (is_floating_form(d)) return build_floating(d, i, Type::None);
     const Type t = d.need_type();
-    operands(d, i, t);
+    operands(d, i, t, 1, t);
     i.run = unary_for<Abs>(t);
   });
   either("neg", [](Decoder& d, Instr& i) {
     if (is_floating_form(d)) return build_floating(d, i, Type::None);
     const Type t = d.need_type();
-    operands(d, i, t);
+    operands(d, i, t, 1, t);
     i.run = unary_for<Neg>(t);
   });
   either("sad", [](Decoder& d, Instr& i) {
     const Type t = d.need_type();
-    operands(d, i, t);
+    operands(d, i, t, 3, t);
     i.run = ternary_for<Sad>(t);
   });
   either("dp4a", [](Decoder& d, Instr& i) {
     const Type a = d.need_type(), b = d.need_type();
-    operands(d, i, Type::B32);
+    if (bits_of(a) != 32 || bits_of(b) != 32) d.refuse("no such types");
+    operands(d, i, Type::B32, 3, Type::B32);
     const bool sa = is_signed(a), sb = is_signed(b);
     i.run = sa ? (sb ? dot_bytes<int8_t, int8_t> : dot_bytes<int8_t, uint8_t>)
                : (sb ? dot_bytes<uint8_t, int8_t> : dot_bytes<uint8_t, uint8_t>);

@@ -54,7 +54,8 @@ std::vector<Token> tokenise(std::string_view text) {
       const size_t end = text.find('"', at + 1);
       add(Token::Kind::String, end == std::string_view::npos ? text.size() : end + 1);
     } else if (starts_word(c) || (c == '.' && !last && starts_word(text[at + 1]))) {
-      add(Token::Kind::Word, end_of_word(text, at));
+      // Inline assembly may leave no space: .reg.b32
+      add(Token::Kind::Word, text.substr(at, 5) == ".reg." ? at + 4 : end_of_word(text, at));
     } else if (std::isdigit(static_cast<unsigned char>(c))) {
       size_t end = at;
       while (end < text.size() && in_word(text[end])) ++end;
@@ -67,23 +68,34 @@ std::vector<Token> tokenise(std::string_view text) {
   return tokens;
 }
 
-uint64_t number_bits(const Token& token) {
+Number number(const Token& token) {
+  using Literal = Operand::Literal;
+  auto bad = [&]() -> PtxError {
+    return PtxError("PTX line " + std::to_string(token.line) + ": bad number '" + std::string(token.text) + "'");
+  };
+  // True if all of the text is a number.
+  auto read = [](std::string_view text, auto& value, auto how) {
+    const auto result = std::from_chars(text.data(), text.data() + text.size(), value, how);
+    return result.ec == std::errc{} && result.ptr == text.data() + text.size();
+  };
   std::string_view digits = token.text;
+  Number n;
   int base = 10;
-  if (digits.size() > 2 && digits[0] == '0') {
-    const char mark = digits[1];
-    if (mark == 'f' || mark == 'F' || mark == 'd' || mark == 'D' || mark == 'x' || mark == 'X') base = 16;
-    if (mark == 'b' || mark == 'B') base = 2;
-    if (base != 10) digits.remove_prefix(2);
+  if (digits.size() > 2 && digits[0] == '0' && std::isalpha(static_cast<unsigned char>(digits[1]))) {
+    const int mark = std::tolower(static_cast<unsigned char>(digits[1]));
+    base = mark == 'b' ? 2 : 16;
+    n.literal = mark == 'f' ? Literal::Single : mark == 'd' ? Literal::Double : Literal::Integer;
+    if (mark != 'b' && mark != 'x' && n.literal == Literal::Integer) throw bad();
+    digits.remove_prefix(2);
+    if (n.literal != Literal::Integer && digits.size() != (mark == 'f' ? 8 : 16)) throw bad();
+  } else if (digits.find_first_of(".eE") != std::string_view::npos) {
+    double value = 0;
+    if (!read(digits, value, std::chars_format::general)) throw bad();
+    return {std::bit_cast<uint64_t>(value), Literal::Double};
   }
-  if (!digits.empty() && (digits.back() == 'U') && base != 2) digits.remove_suffix(1);
-  if (base == 10 && digits.find('.') != std::string_view::npos)
-    return std::bit_cast<uint64_t>(std::stod(std::string(digits)));
-  uint64_t value = 0;
-  const auto result = std::from_chars(digits.data(), digits.data() + digits.size(), value, base);
-  if (result.ec != std::errc{} || result.ptr != digits.data() + digits.size())
-    throw PtxError("PTX line " + std::to_string(token.line) + ": bad number '" + std::string(token.text) + "'");
-  return value;
+  if (digits.ends_with('U')) digits.remove_suffix(1);
+  if (!read(digits, n.bits, base)) throw bad();
+  return n;
 }
 
 }  // namespace native::emulator::ptx

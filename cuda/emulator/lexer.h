@@ -5,6 +5,8 @@
 #include <string_view>
 #include <vector>
 
+#include "emulator/ptx.h"
+
 namespace native::emulator::ptx {
 
 struct Token {
@@ -15,7 +17,11 @@ struct Token {
 
 // Words are identifiers, directives and opcodes with all their dots ("ld.global.f32", ".reg", "%tid.x").
 std::vector<Token> tokenise(std::string_view text);
-// Integer or 0f/0d floating literal as bits.
-uint64_t number_bits(const Token& token);
+// Integer or floating literal as bits: of a float where it is written 0f, else of a double.
+struct Number {
+  uint64_t bits = 0;
+  Operand::Literal literal = Operand::Literal::Integer;
+};
+Number number(const Token& token);
 
 }  // namespace native::emulator::ptx

@@ -78,6 +78,12 @@ void store(Warp& w, const Instr& i, uint32_t m) {
   });
 }
 
+void check_type(Decoder& d, Type t) {
+  if (t == Type::B128) d.refuse("128-bit registers are not known");
+  const bool narrow = t == Type::Pred || (is_floating(t) && t != Type::F32 && t != Type::F64);
+  if (narrow) d.refuse("no such type");
+}
+
 void nothing(Warp&, const Instr&, uint32_t) {}
 
 }  // namespace
@@ -127,7 +133,9 @@ void add_memory(Opcodes& table) {
     take_memory_modifiers(d, i);
     const int lanes = d.take_one({"v2", "v4"});
     const Type t = d.need_type();
-    d.destination(i, 0);
+    check_type(d, t);
+    d.allow_wider();
+    d.destination(i, 0, t);
     d.address(i, 1);
     if (i.nd != (lanes < 0 ? 1 : 2 << lanes)) d.refuse("the number of registers does not fit");
     i.width = static_cast<uint8_t>(bits_of(t) / 8);
@@ -140,6 +148,8 @@ void add_memory(Opcodes& table) {
     take_memory_modifiers(d, i);
     const int lanes = d.take_one({"v2", "v4"});
     const Type t = d.need_type();
+    check_type(d, t);
+    d.allow_wider();
     d.address(i, 0);
     d.source(i, 1, t);
     if (i.ns - 1 != (lanes < 0 ? 1 : 2 << lanes)) d.refuse("the number of registers does not fit");
@@ -150,6 +160,7 @@ void add_memory(Opcodes& table) {
   };
   table["prefetch"] = table["prefetchu"] = [](Decoder& d, Instr& i) {
     for (const char* m : {"global", "local", "L1", "L2"}) d.take(m);
+    d.address(i, 0);
     i.run = nothing;
   };
 }

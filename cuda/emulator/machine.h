@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "emulator/memory.h"
+#include "emulator/order.h"
 #include "emulator/ptx.h"
 #include "emulator/report.h"
 
@@ -43,7 +44,7 @@ const char* name_of(Class c);
 // Operands are slots. Constants and special registers have slots of their own, filled before the start.
 struct Instr {
   Handler run = nullptr;
-  int16_t guard = -1;
+  int32_t guard = -1;
   bool guard_negated = false;
   uint8_t strict = 0;           // so many first operands must have been written, here and now
   bool keeps_validity = false;  // the handler sets the validity of its results itself
@@ -130,7 +131,8 @@ struct Launch {
   std::vector<uint8_t> params;
   Options options;
   uint32_t id = 0;
-  uint64_t executed = 0;  // instructions of warps
+  const Order* order = nullptr;  // among other streams; may be null
+  uint64_t executed = 0;         // instructions of warps
 };
 
 struct AsyncCopy {
@@ -153,7 +155,8 @@ struct Block {
     uint32_t arrived = 0;  // threads
     uint32_t expected = 0;
     std::vector<int> warps;
-    std::vector<int> signalled;  // warps that arrived and went on
+    std::vector<int> signalled;    // warps that arrived and went on
+    uint32_t voters = 0, yes = 0;  // of bar.red: threads, and those whose predicate holds
   };
   std::array<Barrier, 16> barriers;
   uint32_t threads = 0;

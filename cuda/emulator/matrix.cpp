@@ -26,6 +26,7 @@ void ldmatrix(Warp& w, const Instr& i, uint32_t m) {
       addresses[r] = base[l] + static_cast<uint64_t>(i.offset);
       if (!(w.valid[i.s[0]] >> l & 1)) w.fail(Fault::Uninitialised, l, 0, "the address of a row was never written");
       const Bytes b = touch(w, i.space, l, addresses[r], 16, Use::Read);
+      if (b.space != ptx::Space::Shared) w.fail(Fault::OutOfBounds, l, addresses[r], "ldmatrix reads shared memory");
       if (!std::all_of(b.written, b.written + 16, [](uint8_t x) { return x != 0; }))
         w.report(Fault::Uninitialised, l, addresses[r], "shared memory is read that nothing was written to");
       std::memcpy(matrix[r], b.data, 16);
@@ -116,7 +117,7 @@ void mma(Warp& w, const Instr& i, uint32_t m) {
       uint64_t& d = w.lane(i.d[n])[l];
       if (i.c == 0) {
         float r = static_cast<float>(sums[n] + get<float>(old));
-        if (std::isnan(r)) r = get<float>(0x7FFFFFFF);
+        if (std::isnan(r)) r = canonical_nan<float>();
         d = put(r);
       } else {
         int64_t r = static_cast<int64_t>(sums[n]) + int32_t(old);
@@ -128,10 +129,20 @@ void mma(Warp& w, const Instr& i, uint32_t m) {
 }
 
 int element_type(Decoder& d) {
-  for (const auto& [name, type] :
-       {std::pair{"f16", kHalf}, {"bf16", kBfloat}, {"tf32", kTf32}, {"s8", kS8}, {"u8", kU8}})
-    if (d.take(name)) return type;
-  d.refuse("unknown element type");
+  switch (d.take_type()) {
+    case Type::F16:
+      return kHalf;
+    case Type::BF16:
+      return kBfloat;
+    case Type::TF32:
+      return kTf32;
+    case Type::S8:
+      return kS8;
+    case Type::U8:
+      return kU8;
+    default:
+      d.refuse("unknown element type");
+  }
 }
 
 void build_mma(Decoder& d, Instr& i) {
@@ -142,6 +153,7 @@ void build_mma(Decoder& d, Instr& i) {
   i.a = 4 << shape;
   if (!d.take("row") || !d.take("col")) d.refuse("only .row.col is known");
   const bool saturates = d.take("satfinite");
+  if (d.text().modifiers.back() != "s32" && saturates) d.refuse("only .s32 saturates");
   // Types of D, A, B, C in this order: accumulators are f32, f16 or s32.
   const auto& modifiers = d.text().modifiers;
   const std::string& last = modifiers.back();
@@ -157,11 +169,13 @@ void build_mma(Decoder& d, Instr& i) {
   const bool pairs = bytes ? b == kS8 || b == kU8 : a == b;
   if (!fits || !pairs || integer != bytes || (half && a != kHalf)) d.refuse("no such combination of shape and types");
   i.kind = Class::Tensor;
-  d.destination(i, 0);
-  for (size_t n = 1; n <= 3; ++n) d.source(i, n);
+  d.destination(i, 0, Type::B32);
+  d.sources(i, 1, 3, Type::B32);
   const int per = a == kTf32 ? 1 : bytes ? 4 : 2;
-  const int expected = 16 * i.a / kLanes / per + 8 * i.a / kLanes / per + (half ? 2 : 4);
-  if (i.ns != expected || i.nd != (half ? 2 : 4)) d.refuse("the number of registers does not fit");
+  const int of_a = 16 * i.a / kLanes / per, sums = half ? 2 : 4;
+  for (const auto& [n, count] : {std::pair{0, sums}, {1, of_a}, {2, of_a / 2}, {3, sums}})
+    if (std::max<int>(static_cast<int>(d.operand(n).items.size()), 1) != count)
+      d.refuse("the number of registers does not fit");
   i.strict = i.ns;
   i.run = mma;
 }
@@ -174,13 +188,14 @@ void add_matrix(Opcodes& table) {
     d.take("sync");
     d.take("aligned");
     if (!d.take("m8n8") || !d.take("b16")) d.refuse("only .m8n8 of .b16 is known");
-    const int count = 1 << d.take_one({"x1", "x2", "x4"});
+    const int doublings = d.take_one({"x1", "x2", "x4"});
+    if (doublings < 0) d.refuse("the number of matrices is missing");
     i.a = d.take("trans");
     i.space = d.take_one({"shared", "shared::cta"}) >= 0 ? ptx::Space::Shared : ptx::Space::Generic;
     i.kind = Class::Shared;
-    d.destination(i, 0);
+    d.destination(i, 0, Type::B32);
     d.address(i, 1);
-    if (i.nd != count) d.refuse("the number of registers does not fit");
+    if (i.nd != 1 << doublings) d.refuse("the number of registers does not fit");
     i.run = ldmatrix;
   };
 }

@@ -34,8 +34,9 @@ struct Access {
 inline constexpr int8_t kSeveral = -1;
 
 struct Cell {
-  Access write;
-  Access read[2];        // of two different warps, or blocks: two are enough to prove that one is another
+  Access write;  // the last one that is not atomic
+  // Of two different warps, or blocks: two are enough to prove that one is another.
+  Access read[2], atomic[2];
   uint32_t copying = 0;  // cp.async under way into this granule
 };
 
@@ -48,6 +49,9 @@ struct Allocation {
   std::unique_ptr<uint8_t[]> written;  // by byte
   std::vector<Cell> cells;             // made when a kernel first comes here
   int granule = 4;                     // bytes a cell covers
+
+  // Makes cells of that granule, which remember what those of another one did.
+  void divide(int bytes);
 };
 
 class Memory {

@@ -83,13 +83,15 @@ void add_move(Opcodes& table) {
   table["mov"] = [](Decoder& d, Instr& i) {
     const Type t = d.need_type();
     const ptx::Operand& from = d.operand(1);
-    d.destination(i, 0);
+    if (t != Type::Pred && (bits_of(t) < 16 || bits_of(t) > 64)) d.refuse("no such type");
+    d.allow_parts();
+    d.destination(i, 0, t);
     if (t == Type::Pred) {
       if (from.kind == ptx::Operand::Kind::Immediate) {
         i.a = from.value != 0;
         i.run = set_predicate;
       } else {
-        d.source(i, 1);
+        d.source(i, 1, Type::Pred);
         i.a = from.negated;
         i.run = copy_predicate;
       }
@@ -101,24 +103,25 @@ void add_move(Opcodes& table) {
     }
     d.source(i, 1, t);
     const bool packs = from.kind == ptx::Operand::Kind::Vector, unpacks = i.nd > 1;
-    if (bits_of(t) == 128) d.refuse("128-bit registers are not known");
+    if (packs && unpacks) d.refuse("packs and unpacks at once");
     i.a = bits_of(t) / (packs ? i.ns : i.nd);
     i.run = packs ? pack : unpacks ? unpack : copy;
   };
   table["cvta"] = [](Decoder& d, Instr& i) {
     const bool to = d.take("to");
     const int64_t shift = static_cast<int64_t>(window(take_space(d)));
-    d.need_type();
-    d.destination(i, 0);
-    d.source(i, 1);
+    const Type t = d.need_type();
+    d.destination(i, 0, t);
+    d.source(i, 1, t);
+    if (t != Type::U64) d.refuse("only .u64 is known");
     i.offset = to ? -shift : shift;
     i.kind = Class::Integer;
     i.run = shift_window;
   };
   table["isspacep"] = [](Decoder& d, Instr& i) {
     const uint64_t base = window(take_space(d));
-    d.destination(i, 0);
-    d.source(i, 1);
+    d.destination(i, 0, Type::Pred);
+    d.source(i, 1, Type::U64);
     i.a = base != 0;
     i.offset = static_cast<int64_t>(base);
     i.run = is_space;

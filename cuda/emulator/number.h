@@ -1,8 +1,10 @@
 // Narrow floating formats, and rounding into them.
 #pragma once
 
+#include <bit>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 
 #include "emulator/decode.h"
 
@@ -20,6 +22,15 @@ uint32_t to_tf32(float value, Rounding rounding);
 // a * b + c where a * b is exact in double: the sum rounded to odd, so that one more rounding to 51 bits or
 // fewer is as good as a single one.
 double fused_to_odd(double a, double b, double c);
+
+// What a float32 operation gives that has no number to give; float64 has no such rule.
+template <class T>
+T canonical_nan() {
+  if constexpr (sizeof(T) == 4)
+    return std::bit_cast<T>(0x7FFFFFFF);
+  else
+    return std::numeric_limits<T>::quiet_NaN();
+}
 
 // min and max of PTX: a NaN loses unless `nan`; -0 is below +0.
 template <class T>

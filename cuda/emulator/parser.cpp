@@ -1,4 +1,7 @@
 #include <algorithm>
+#include <bit>
+#include <charconv>
+#include <cmath>
 #include <unordered_map>
 
 #include "emulator/lexer.h"
@@ -14,7 +17,9 @@ int bits_of(std::string_view type) {
   if (type == ".pred") return 1;
   size_t digit = 1;
   while (digit < type.size() && !std::isdigit(static_cast<unsigned char>(type[digit]))) ++digit;
-  return digit < type.size() ? std::stoi(std::string(type.substr(digit))) : 0;
+  int bits = 0;
+  std::from_chars(type.data() + digit, type.data() + type.size(), bits);
+  return bits;
 }
 
 std::vector<std::string> split(std::string_view dotted) {
@@ -30,6 +35,8 @@ std::vector<std::string> split(std::string_view dotted) {
 
 class Parser {
  public:
+  static constexpr size_t kMostBytes = size_t{1} << 30, kMostRegisters = 1 << 20, kMostParameters = 32764;
+
   explicit Parser(std::string_view text) : tokens_(tokenise(text)) {}
 
   Module module() {
@@ -39,6 +46,15 @@ class Parser {
   }
 
  private:
+  // Braces and operands within each other, to a depth that the stack bears.
+  struct Nested {
+    explicit Nested(Parser& parser) : parser(parser) {
+      if (++parser.depth_ > 32) parser.fail("nested too deeply");
+    }
+    ~Nested() { --parser.depth_; }
+    Parser& parser;
+  };
+
   const Token& peek(size_t ahead = 0) const { return tokens_[std::min(at_ + ahead, tokens_.size() - 1)]; }
   const Token& next() { return tokens_[std::min(at_++, tokens_.size() - 1)]; }
   bool is(std::string_view text) const { return peek().text == text && peek().kind != Kind::End; }
@@ -47,13 +63,35 @@ class Parser {
     if (!accept(text)) fail("expected '" + std::string(text) + "', found '" + std::string(peek().text) + "'");
   }
   [[noreturn]] void fail(const std::string& what) const {
-    throw PtxError("PTX line " + std::to_string(peek().line) + ": " + what);
+    throw PtxError("PTX line " + std::to_string(peek().line) + ": " + opcode_ + (opcode_.empty() ? "" : ": ") + what);
   }
-  uint64_t number() {
+  Number literal() {
     const bool negative = accept("-");
     if (peek().kind != Kind::Number) fail("expected a number, found '" + std::string(peek().text) + "'");
-    const uint64_t value = number_bits(next());
-    return negative ? ~value + 1 : value;
+    Number n = ptx::number(next());
+    if (negative) switch (n.literal) {
+        case Operand::Literal::Integer:
+          n.bits = ~n.bits + 1;
+          break;
+        case Operand::Literal::Single:
+          n.bits ^= uint64_t{1} << 31;
+          break;
+        case Operand::Literal::Double:
+          n.bits ^= uint64_t{1} << 63;
+          break;
+      }
+    return n;
+  }
+  uint64_t number() {
+    const Number n = literal();
+    if (n.literal != Operand::Literal::Integer) fail("expected an integer");
+    return n.bits;
+  }
+  // A count or size: small enough to be meant.
+  size_t size(size_t most) {
+    const uint64_t value = number();
+    if (value > most) fail(std::to_string(value) + " is more than " + std::to_string(most));
+    return value;
   }
   std::string word() {
     if (peek().kind != Kind::Word) fail("expected a name, found '" + std::string(peek().text) + "'");
@@ -83,9 +121,8 @@ class Parser {
     }
     if (accept(".version")) {
       // "9.0" is one token.
-      const std::string text(next().text);
-      const size_t dot = text.find('.');
-      m.version = std::stoi(text) * 10 + (dot == std::string::npos ? 0 : std::stoi(text.substr(dot + 1)));
+      if (peek().kind != Kind::Number) fail("expected a version, found '" + std::string(peek().text) + "'");
+      m.version = static_cast<int>(std::lround(std::stod(std::string(next().text)) * 10));
     } else if (accept(".target")) {
       m.target = word();
       while (accept(",")) word();
@@ -93,13 +130,17 @@ class Parser {
       if (number() != 64) fail("only .address_size 64 is known");
     } else if (accept(".file")) {
       const int index = static_cast<int>(number());
-      std::string_view name = next().text;
+      if (peek().kind != Kind::String || peek().text.size() < 2) fail("expected a file's name in quotes");
+      const std::string_view name = next().text;
       m.files[index] = std::string(name.substr(1, name.size() - 2));
       if (accept(",")) number(), expect(","), number();
     } else if (accept(".section")) {
       skip_block();
     } else if (accept(".entry")) {
       m.functions.push_back(function());
+      for (size_t k = 0; k + 1 < m.functions.size(); ++k)
+        if (m.functions[k].name == m.functions.back().name)
+          fail("two kernels are named '" + m.functions.back().name + "'");
     } else if (accept(".func")) {
       fail("functions that are called (.func) are not known: inline them");
     } else if (is(".global") || is(".const") || is(".shared")) {
@@ -109,6 +150,12 @@ class Parser {
     } else {
       fail("unknown directive '" + std::string(peek().text) + "'");
     }
+  }
+
+  size_t alignment() {
+    const size_t value = size(1 << 20);
+    if (!std::has_single_bit(value)) fail("an alignment must be a power of two");
+    return value;
   }
 
   // .shared .align 4 .b8 name[128] = {...};
@@ -125,7 +172,7 @@ class Parser {
     while (peek().text.starts_with(".")) {
       const std::string part = word();
       if (part == ".align")
-        v.align = number();
+        v.align = alignment();
       else if (part == ".v2" || part == ".v4")
         lanes = part == ".v2" ? 2 : 4;
       else if (part == ".ptr" || part == ".attribute")
@@ -133,7 +180,7 @@ class Parser {
       else
         element = bits_of(part) / 8;
     }
-    if (element == 0) fail("variable without a type");
+    if (element == 0 || element > 16) fail("variable without a type that is known");
     v.name = word();
     size_t count = lanes;
     bool open = false;
@@ -142,7 +189,8 @@ class Parser {
         open = true;
         continue;
       }
-      count *= number();
+      count *= size(kMostBytes);
+      if (count > kMostBytes) fail("'" + v.name + "' is too large");
       expect("]");
     }
     v.size = open && external ? 0 : count * element;
@@ -154,6 +202,7 @@ class Parser {
   }
 
   void initialiser(Variable& v, size_t element) {
+    const Nested nested(*this);
     if (accept("{")) {
       while (!accept("}")) {
         if (is("{")) {
@@ -179,7 +228,10 @@ class Parser {
         v.addresses.emplace_back(v.initial.size(), name);
       }
     } else {
-      value = number();
+      const Number n = literal();
+      value = n.bits;
+      if (n.literal == Operand::Literal::Double && element == 4)
+        value = std::bit_cast<uint32_t>(static_cast<float>(std::bit_cast<double>(n.bits)));
     }
     for (size_t i = 0; i < element; ++i) v.initial.push_back(i < 8 ? static_cast<uint8_t>(value >> (8 * i)) : 0);
   }
@@ -193,6 +245,7 @@ class Parser {
         f.param_bytes = (f.param_bytes + p.align - 1) / p.align * p.align;
         f.param_offset.push_back(f.param_bytes);
         f.param_bytes += p.size;
+        if (f.param_bytes > kMostParameters) fail("the parameters are too large");
         f.params.push_back(std::move(p));
         accept(",");
       }
@@ -200,8 +253,8 @@ class Parser {
     while (!is("{")) {
       const std::string directive = word();
       if (directive == ".maxntid" || directive == ".reqntid") {
-        f.max_threads = static_cast<int>(number());
-        while (accept(",")) f.max_threads *= static_cast<int>(number());
+        f.max_threads = static_cast<int>(size(1024));
+        while (accept(",")) f.max_threads *= static_cast<int>(size(1024));
       } else if (directive == ".minnctapersm" || directive == ".maxnreg" || directive == ".maxnctapersm") {
         number();
       } else if (directive == ".pragma") {
@@ -219,6 +272,7 @@ class Parser {
 
   // A scope in braces: inline assembly declares registers whose names hide outer ones.
   void body() {
+    const Nested nested(*this);
     expect("{");
     names_.emplace_back();
     while (!accept("}")) {
@@ -248,10 +302,12 @@ class Parser {
     std::string type = word();
     if (type == ".v2" || type == ".v4") fail("vector registers are not known");
     const int bits = bits_of(type);
+    if (bits != 1 && bits != 8 && bits != 16 && bits != 32 && bits != 64)
+      fail("registers of type '" + type + "' are not known");
     do {
       const std::string name = word();
       if (accept("<")) {
-        const int count = static_cast<int>(number());
+        const int count = static_cast<int>(size(kMostRegisters));
         expect(">");
         for (int i = 0; i < count; ++i) declare(name + std::to_string(i), bits);
       } else {
@@ -261,7 +317,9 @@ class Parser {
     expect(";");
   }
   void declare(const std::string& name, int bits) {
-    names_.back()[name] = static_cast<int>(f_->registers.size());
+    if (f_->registers.size() >= kMostRegisters) fail("too many registers");
+    if (!names_.back().emplace(name, static_cast<int>(f_->registers.size())).second)
+      fail("'" + name + "' is declared twice");
     f_->registers.push_back({name, bits});
   }
   int find_register(const std::string& name) const {
@@ -298,7 +356,8 @@ class Parser {
       expect(";");
       return;
     }
-    f_->labels[name] = static_cast<int>(f_->code.size());
+    if (!f_->labels.emplace(name, static_cast<int>(f_->code.size())).second)
+      fail("two labels are named '" + name + "'");
   }
 
   void instruction() {
@@ -308,9 +367,10 @@ class Parser {
       i.guard_negated = accept("!");
       const std::string name = word();
       i.guard = find_register(name);
-      if (i.guard < 0) fail("unknown predicate '" + name + "'");
+      if (i.guard < 0 || f_->registers[i.guard].bits != 1) fail("'" + name + "' is no predicate");
     }
-    std::vector<std::string> parts = split(word());
+    opcode_ = word();
+    std::vector<std::string> parts = split(opcode_);
     i.name = parts.front();
     i.modifiers.assign(parts.begin() + 1, parts.end());
     while (!is(";")) {
@@ -318,17 +378,18 @@ class Parser {
       if (!accept(",")) break;
     }
     expect(";");
+    opcode_.clear();
     f_->code.push_back(std::move(i));
   }
 
   Operand operand() {
+    const Nested nested(*this);
     Operand o;
     if (accept("{")) {
       o.kind = Operand::Kind::Vector;
-      while (!accept("}")) {
-        o.items.push_back(operand());
-        accept(",");
-      }
+      do o.items.push_back(operand());
+      while (accept(","));
+      expect("}");
       return o;
     }
     if (accept("[")) {
@@ -341,8 +402,10 @@ class Parser {
       return o;
     }
     if (peek().kind == Kind::Number || is("-")) {
+      const Number n = literal();
       o.kind = Operand::Kind::Immediate;
-      o.value = number();
+      o.value = n.bits;
+      o.literal = n.literal;
       return o;
     }
     const std::string name = word();
@@ -377,6 +440,8 @@ class Parser {
 
   std::vector<Token> tokens_;
   size_t at_ = 0;
+  int depth_ = 0;
+  std::string opcode_;  // of the instruction that is being read
   Function* f_ = nullptr;
   std::vector<std::unordered_map<std::string, int>> names_;
   Instruction loc_;

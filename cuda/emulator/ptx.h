@@ -43,7 +43,10 @@ struct Operand {
     Vector,     // {items}
     Sink,       // _
   };
+  // How a number is spelled: 1 or 0x1, 0f3F800000, 0d3FF0000000000000 or 1.0.
+  enum class Literal : uint8_t { Integer, Single, Double };
   Kind kind = Kind::None;
+  Literal literal = Literal::Integer;
   int index = -1;
   bool negated = false;  // !%p
   uint64_t value = 0;

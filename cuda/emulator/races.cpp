@@ -1,18 +1,22 @@
-// The search for races. A cell remembers the last write and two reads of its granule; two accesses race if
-// one of them writes, not both are atomic, and no chain of barriers orders them.
+// The search for races. A cell remembers the last write, two reads and two atomic accesses of its granule;
+// two accesses race if one of them writes, not both are atomic, and no chain of barriers orders them.
 #include "emulator/machine.h"
 
 namespace native::emulator {
 namespace {
 
 bool ordered(const Warp& w, const Access& before, const Access& me) {
-  if (before.launch != me.launch) return true;
+  if (before.launch != me.launch) return !w.launch().order || w.launch().order->follows(before.launch);
   if (before.block != me.block) return false;
   if (before.warp == me.warp) return before.lane == me.lane || before.sync < me.sync;
   return w.clock[before.warp] >= before.stamp;
 }
 
 void race(Warp& w, const Access& before, const Access& me, const char* what, bool shared, uint64_t address) {
+  if (before.launch != me.launch)
+    return w.report(Fault::MissingSync, me.lane, address,
+                    "the same memory is used by '" + w.launch().order->origins->find(before.launch)->what +
+                        "' in another stream, and neither waits");
   std::string message = std::string(what) + " of ";
   if (before.block != me.block)
     message += "block " + std::to_string(before.block) + " (counted in order)";
@@ -28,17 +32,19 @@ void check_copy(Warp& w, const Cell& cell, const Access& me, uint64_t address) {
   if (cell.copying) w.report(Fault::AsyncRace, me.lane, address, "a cp.async into this place has not been waited for");
 }
 
-void remember_read(Warp& w, Cell& cell, const Access& me) {
-  for (Access& r : cell.read)
+void remember(Warp& w, Access (&accesses)[2], const Access& me) {
+  for (Access& r : accesses)
     if (r.launch == me.launch && r.block == me.block && r.warp == me.warp) {
       const bool same_time = r.stamp == me.stamp && r.sync == me.sync;
       const int8_t lane = same_time && r.lane != me.lane ? kSeveral : me.lane;
+      const bool atomic = me.atomic && (r.atomic || !same_time);
       r = me;
       r.lane = lane;
+      r.atomic = atomic;
       return;
     }
-  // A read that is ordered before this one needs no memory: whoever races with it races with this one.
-  Access& free = ordered(w, cell.read[0], me) ? cell.read[0] : cell.read[1];
+  // One that is ordered before this needs no memory: whoever races with it races with this one.
+  Access& free = ordered(w, accesses[0], me) ? accesses[0] : accesses[1];
   free = me;
 }
 
@@ -46,9 +52,11 @@ void remember_read(Warp& w, Cell& cell, const Access& me) {
 
 void check_read(Warp& w, Cell& cell, const Access& me, bool shared, uint64_t address) {
   check_copy(w, cell, me, address);
-  if (!ordered(w, cell.write, me) && !(cell.write.atomic && me.atomic))
-    race(w, cell.write, me, "reads what is written without a barrier between by a store", shared, address);
-  remember_read(w, cell, me);
+  constexpr const char* kWhat = "reads what is written without a barrier between by a store";
+  if (!ordered(w, cell.write, me)) race(w, cell.write, me, kWhat, shared, address);
+  for (const Access& a : cell.atomic)
+    if (!me.atomic && !ordered(w, a, me)) race(w, a, me, kWhat, shared, address);
+  remember(w, cell.read, me);
 }
 
 void check_write(Warp& w, Cell& cell, const Access& me, bool shared, uint64_t address, bool same_value) {
@@ -56,12 +64,17 @@ void check_write(Warp& w, Cell& cell, const Access& me, bool shared, uint64_t ad
   const Access& last = cell.write;
   const bool together = last.launch == me.launch && last.block == me.block && last.warp == me.warp &&
                         last.serial == me.serial && last.pc == me.pc;
-  if (!ordered(w, last, me) && !(last.atomic && me.atomic) && !(together && same_value))
-    race(w, last, me, "writes what is written without a barrier between by a store", shared, address);
+  constexpr const char* kWhat = "writes what is written without a barrier between by a store";
+  if (!ordered(w, last, me) && !(together && same_value)) race(w, last, me, kWhat, shared, address);
+  for (const Access& a : cell.atomic)
+    if (!me.atomic && !ordered(w, a, me)) race(w, a, me, kWhat, shared, address);
   for (const Access& r : cell.read)
     if (!ordered(w, r, me) && !(r.atomic && me.atomic))
       race(w, r, me, "writes what is read without a barrier between by a load", shared, address);
-  cell.write = me;
+  if (me.atomic)
+    remember(w, cell.atomic, me);
+  else
+    cell.write = me;
 }
 
 void begin_copy(Warp& w, uint32_t to, int bytes, int lane) {

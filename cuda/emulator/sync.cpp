@@ -20,6 +20,19 @@ void check_masks(Warp& w, const Instr& i, uint32_t m) {
   each_lane(m, [&](int l) { check_mask(w, uint32_t(mask[l]), m, l); });
 }
 
+enum Reduction { kPopc = 2, kAnd, kOr };
+
+// Of bar.red, to a warp that still stands at it.
+void give_result(Warp& w, const Block::Barrier& at) {
+  const Instr& i = w.program->code[w.pc];
+  if (i.nd == 0) return;
+  const int d = i.d[0];
+  const bool holds = i.a == kAnd ? at.yes == at.voters : at.yes > 0;
+  each_lane(w.live, [&](int l) { w.lane(d)[l] = at.yes; });
+  w.predicates[d] = (w.predicates[d] & ~w.live) | (holds ? w.live : 0);
+  w.valid[d] |= w.live;
+}
+
 void release(Block& b, Block::Barrier& barrier) {
   // Everything before the barrier is before everything after it, for all that came.
   std::array<uint32_t, 32> latest{};
@@ -34,11 +47,13 @@ void release(Block& b, Block::Barrier& barrier) {
     ++w.clock[n];
     ++w.sync;
     w.state = Warp::State::Ready;
+    give_result(w, barrier);
   }
   barrier = {};
 }
 
-// i.a: 0 sync, 1 arrive, 2 red.popc, 3 red.and, 4 red.or.
+// i.a: 0 sync, 1 arrive, else a kind of bar.red; i.b: the number of threads is given; i.c: the predicate is
+// negated.
 void barrier(Warp& w, const Instr& i, uint32_t m) {
   Block& b = *w.block;
   const int number = static_cast<int>(w.lane(i.s[0])[first_lane(m)]);
@@ -58,6 +73,10 @@ void barrier(Warp& w, const Instr& i, uint32_t m) {
   at.expected = expected;
   // Lanes that do not exist or have ended count as come.
   at.arrived += i.b ? kLanes : std::popcount(w.initial);
+  if (i.nd) {
+    at.voters += std::popcount(m);
+    at.yes += std::popcount((w.predicates[i.s[i.ns - 1]] ^ (i.c ? kFull : 0)) & m);
+  }
   if (i.a == 1) {
     at.signalled.push_back(w.index);
     ++w.clock[w.index];
@@ -77,7 +96,7 @@ void warp_barrier(Warp& w, const Instr& i, uint32_t m) {
 // i.a: up, down, bfly, idx.
 void shuffle(Warp& w, const Instr& i, uint32_t m) {
   check_masks(w, i, m);
-  const uint64_t *a = w.lane(i.s[0]), *b = w.lane(i.s[1]), *c = w.lane(i.s[2]);
+  const uint64_t *a = w.lane(i.s[0]), *b = w.lane(i.s[1]), *c = w.lane(i.s[2]), *mask = w.lane(i.s[3]);
   uint64_t result[kLanes];
   uint32_t in_range = 0, valid = 0;
   each_lane(m, [&](int l) {
@@ -99,7 +118,7 @@ void shuffle(Warp& w, const Instr& i, uint32_t m) {
         from = least | (by & ~segment), inside = from <= most;
     }
     if (!inside) from = l;
-    if (!(m >> from & 1))
+    if (!(mask[l] >> from & 1))
       w.fail(Fault::SyncMask, l, 0, "reads from lane " + std::to_string(from) + ", which takes no part");
     result[l] = a[from];
     in_range |= uint32_t(inside) << l;
@@ -130,67 +149,95 @@ void vote(Warp& w, const Instr& i, uint32_t m) {
   });
 }
 
-void match_any(Warp& w, const Instr& i, uint32_t m) {
+// Groups of lanes that give different masks may come to one instruction together: each lane gets `result` of
+// its own mask.
+template <class Result>
+void by_mask(Warp& w, const Instr& i, uint32_t m, Result result) {
   check_masks(w, i, m);
+  const uint64_t* mask = w.lane(i.s[i.ns - 1]);
+  uint64_t results[kLanes];
+  each_lane(m, [&](int l) { results[l] = result(l, uint32_t(mask[l])); });
+  each_lane(m, [&](int l) { w.lane(i.d[0])[l] = results[l]; });
+}
+
+uint32_t equal_lanes(const uint64_t* a, int lane, uint32_t mask) {
+  uint32_t r = 0;
+  each_lane(mask, [&](int k) { r |= uint32_t(a[k] == a[lane]) << k; });
+  return r;
+}
+void match_any(Warp& w, const Instr& i, uint32_t m) {
   const uint64_t* a = w.lane(i.s[0]);
-  uint64_t result[kLanes];
-  each_lane(m, [&](int l) {
-    result[l] = 0;
-    each_lane(m, [&](int k) { result[l] |= uint64_t(a[k] == a[l]) << k; });
+  by_mask(w, i, m, [&](int l, uint32_t mask) { return equal_lanes(a, l, mask); });
+}
+void match_all(Warp& w, const Instr& i, uint32_t m) {
+  const uint64_t* a = w.lane(i.s[0]);
+  uint32_t all = 0;
+  by_mask(w, i, m, [&](int l, uint32_t mask) {
+    const bool same = equal_lanes(a, l, mask) == mask;
+    all |= uint32_t(same) << l;
+    return same ? mask : 0;
   });
-  each_lane(m, [&](int l) { w.lane(i.d[0])[l] = result[l]; });
+  if (i.nd > 1) w.predicates[i.d[1]] = (w.predicates[i.d[1]] & ~m) | all;
 }
 
 // i.a the operation, i.b signed.
 void reduce(Warp& w, const Instr& i, uint32_t m) {
-  check_masks(w, i, m);
   const uint64_t* a = w.lane(i.s[0]);
-  uint32_t r = uint32_t(a[first_lane(m)]);
-  each_lane(m & (m - 1), [&](int l) {
-    const uint32_t v = uint32_t(a[l]);
-    const bool less = i.b ? int32_t(v) < int32_t(r) : v < r;
-    switch (i.a) {
-      case 0:
-        r += v;
-        break;
-      case 1:
-        r = less ? v : r;
-        break;
-      case 2:
-        r = less ? r : v;
-        break;
-      case 3:
-        r &= v;
-        break;
-      case 4:
-        r |= v;
-        break;
-      default:
-        r ^= v;
-    }
+  auto join = [&](uint32_t x, uint32_t y) {
+    const bool less = i.b ? int32_t(x) < int32_t(y) : x < y;
+    const uint32_t results[] = {x + y, less ? x : y, less ? y : x, x & y, x | y, x ^ y};
+    return results[i.a];
+  };
+  by_mask(w, i, m, [&](int, uint32_t mask) {
+    uint32_t r = uint32_t(a[first_lane(mask)]);
+    each_lane(mask & (mask - 1), [&](int l) { r = join(r, uint32_t(a[l])); });
+    return r;
   });
-  each_lane(m, [&](int l) { w.lane(i.d[0])[l] = r; });
 }
 
 void active(Warp& w, const Instr& i, uint32_t m) {
   each_lane(m, [&](int l) { w.lane(i.d[0])[l] = m; });
 }
 
+// d|p, q
+void destination_and_predicate(Decoder& d, Instr& i) {
+  d.destination(i, 0, Type::B32);
+  d.second_destination(i);
+}
+
+// bar.red.popc.u32 d, barrier{, threads}, {!}p
+void build_reduction(Decoder& d, Instr& i) {
+  const int which = d.take_one({"popc", "and", "or"});
+  const Type t = d.need_type();
+  if (which < 0 || t != (which == 0 ? Type::U32 : Type::Pred)) d.refuse("no such form");
+  const size_t numbers = d.operands() > 3 ? 2 : 1;
+  i.a = kPopc + which;
+  i.b = numbers == 2;
+  d.destination(i, 0, t);
+  d.sources(i, 1, numbers, Type::B32);
+  d.source(i, 1 + numbers, Type::Pred);
+  i.c = d.operand(1 + numbers).negated;
+  i.strict = i.ns;
+  i.keeps_validity = true;
+  i.run = barrier;
+}
+
 void build_barrier(Decoder& d, Instr& i) {
   i.kind = Class::Sync;
   d.take("cta");
   if (d.take("warp")) {
-    d.take("sync");
+    if (!d.take("sync")) d.refuse("unknown barrier");
     d.source(i, 0, Type::B32);
     i.strict = i.ns;
     i.run = warp_barrier;
     return;
   }
   d.take("aligned");
-  if (d.take("red")) d.refuse("barriers that reduce are not known");
+  if (d.take("red")) return build_reduction(d, i);
   i.a = d.take_one({"sync", "arrive"});
   if (i.a < 0) d.refuse("unknown barrier");
-  d.sources(i, 0, Type::B32);
+  if (i.a == 1 && d.operands() < 2) d.refuse("the number of threads is missing");
+  d.sources(i, 0, std::clamp<size_t>(d.operands(), 1, 2), Type::B32);
   i.b = i.ns > 1;
   i.strict = i.ns;
   i.run = barrier;
@@ -214,50 +261,57 @@ void add_sync(Opcodes& table) {
   table["shfl"] = [](Decoder& d, Instr& i) {
     if (!d.take("sync")) d.refuse("only the .sync form is known");
     i.a = d.take_one({"up", "down", "bfly", "idx"});
-    d.need_type();
+    if (i.a < 0 || d.need_type() != Type::B32) d.refuse("no such form");
     i.kind = Class::Sync;
-    d.destination(i, 0);
-    if (!d.operand(0).second.empty()) i.d[i.nd++] = d.slot(d.operand(0).second[0]);
-    d.sources(i, 1, Type::B32);
+    destination_and_predicate(d, i);
+    d.sources(i, 1, 4, Type::B32);
     i.keeps_validity = true;
     i.run = shuffle;
   };
   table["vote"] = [](Decoder& d, Instr& i) {
     if (!d.take("sync")) d.refuse("only the .sync form is known");
     i.a = d.take_one({"all", "any", "uni", "ballot"});
-    d.need_type();
+    const Type t = d.need_type();
+    if (i.a < 0 || t != (i.a == 3 ? Type::B32 : Type::Pred)) d.refuse("no such form");
     i.kind = Class::Sync;
-    d.destination(i, 0);
-    d.source(i, 1);
+    d.destination(i, 0, t);
+    d.source(i, 1, Type::Pred);
     i.b = d.operand(1).negated;
     d.source(i, 2, Type::B32);
     i.strict = i.ns;
     i.run = vote;
   };
   table["match"] = [](Decoder& d, Instr& i) {
-    if (!d.take("any") || !d.take("sync")) d.refuse("only match.any.sync is known");
-    d.need_type();
+    if (!d.take("sync")) d.refuse("only the .sync form is known");
+    i.a = d.take_one({"any", "all"});
+    const Type t = d.need_type();
+    if (i.a < 0 || (t != Type::B32 && t != Type::B64)) d.refuse("no such form");
     i.kind = Class::Sync;
-    d.destination(i, 0);
-    d.sources(i, 1);
+    if (i.a == 1)
+      destination_and_predicate(d, i);
+    else
+      d.destination(i, 0, Type::B32);
+    d.source(i, 1, t);
+    d.source(i, 2, Type::B32);
     i.strict = i.ns;
-    i.run = match_any;
+    i.run = i.a == 1 ? match_all : match_any;
   };
   table["redux"] = [](Decoder& d, Instr& i) {
     if (!d.take("sync")) d.refuse("only the .sync form is known");
     i.a = d.take_one({"add", "min", "max", "and", "or", "xor"});
     const Type t = d.need_type();
+    const bool fits = i.a > 2 ? t == Type::B32 : i.a >= 0 && (t == Type::U32 || t == Type::S32);
     i.b = is_signed(t);
     i.kind = Class::Sync;
-    d.destination(i, 0);
-    d.sources(i, 1, Type::B32);
+    d.destination(i, 0, Type::B32);
+    d.sources(i, 1, 2, Type::B32);
     i.strict = i.ns;
-    i.run = t == Type::F32 ? nullptr : reduce;
+    i.run = fits ? reduce : nullptr;
   };
   table["activemask"] = [](Decoder& d, Instr& i) {
-    d.need_type();
+    if (d.need_type() != Type::B32) d.refuse("no such type");
     i.kind = Class::Sync;
-    d.destination(i, 0);
+    d.destination(i, 0, Type::B32);
     i.run = active;
   };
 }

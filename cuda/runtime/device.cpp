@@ -146,11 +146,12 @@ void Device::copy_in(Address to, const void* from, size_t bytes) {
   }
 }
 
-void Device::copy_out(void* to, Address from, size_t bytes) {
+void Device::copy_out(void* to, Address from, size_t bytes, Stream stream) {
   if (bytes == 0) return;
   bind();
-  check(driver_.cuMemcpyDtoHAsync_v2(to, from, bytes, stream_), "copying from " + name_);
-  check(driver_.cuStreamSynchronize(stream_), "copying from " + name_);
+  if (!stream) stream = stream_;
+  check(driver_.cuMemcpyDtoHAsync_v2(to, from, bytes, stream), "copying from " + name_);
+  check(driver_.cuStreamSynchronize(stream), "copying from " + name_);
 }
 
 void Device::copy(Address to, Address from, size_t bytes) {
@@ -176,9 +177,9 @@ ModuleHandle Device::load(const void* image) {
   check(driver_.cuModuleLoadData(&module, image), "loading kernels on " + name_);
   return module;
 }
-void Device::unload(ModuleHandle module) {
-  bind();
-  check(driver_.cuModuleUnload(module), "unloading kernels");
+void Device::unload(ModuleHandle module) noexcept {
+  driver_.cuCtxSetCurrent(context_);
+  driver_.cuModuleUnload(module);
 }
 
 FunctionHandle Device::function(ModuleHandle module, const std::string& name) {
@@ -188,8 +189,15 @@ FunctionHandle Device::function(ModuleHandle module, const std::string& name) {
   return f;
 }
 
-void Device::launch(FunctionHandle f, const std::string& name, Extent grid, Extent block, size_t shared,
-                    void** params) {
+std::vector<size_t> Device::parameters(FunctionHandle f) const {
+  std::vector<size_t> sizes;
+  for (size_t offset = 0, bytes = 0; driver_.cuFuncGetParamInfo(f, sizes.size(), &offset, &bytes) == kSuccess;)
+    sizes.push_back(bytes);
+  return sizes;
+}
+
+void Device::launch(FunctionHandle f, const std::string& name, Extent grid, Extent block, size_t shared, void** params,
+                    Stream stream) {
   bind();
   constexpr size_t kWithoutAsking = 48 << 10;
   if (shared > kWithoutAsking) {
@@ -202,7 +210,7 @@ void Device::launch(FunctionHandle f, const std::string& name, Extent grid, Exte
     }
   }
   check(driver_.cuLaunchKernel(f, grid.x, grid.y, grid.z, block.x, block.y, block.z, static_cast<unsigned>(shared),
-                               stream_, params, nullptr),
+                               stream ? stream : stream_, params, nullptr),
         "launching kernel '" + name + "'");
 }
 

@@ -45,18 +45,20 @@ class Device {
 
   // Host memory may be reused when these return: it goes through pinned staging.
   void copy_in(Address to, const void* from, size_t bytes);
-  // Waits for the stream: the bytes are there.
-  void copy_out(void* to, Address from, size_t bytes);
+  // Waits for the stream, or for the one given: the bytes are there.
+  void copy_out(void* to, Address from, size_t bytes, Stream stream = nullptr);
   void copy(Address to, Address from, size_t bytes);
   void fill(Address to, unsigned char value, size_t bytes);
   void synchronize();
 
   ModuleHandle load(const void* image);
-  void unload(ModuleHandle module);
+  void unload(ModuleHandle module) noexcept;
   FunctionHandle function(ModuleHandle module, const std::string& name);
+  // Bytes of each parameter.
+  std::vector<size_t> parameters(FunctionHandle function) const;
   // `params[k]` points to the k-th parameter. More than 48 KiB of dynamic shared memory is asked for here.
-  void launch(FunctionHandle function, const std::string& name, Extent grid, Extent block, size_t shared,
-              void** params);
+  void launch(FunctionHandle function, const std::string& name, Extent grid, Extent block, size_t shared, void** params,
+              Stream stream = nullptr);
 
  private:
   void check(Result result, const std::string& what) const { cuda::check(driver_, result, what); }

@@ -101,6 +101,7 @@ enum FunctionAttribute : int {  // CUfunction_attribute
   X(cuModuleUnload, (ModuleHandle module))                                                                     \
   X(cuModuleGetFunction, (FunctionHandle * function, ModuleHandle module, const char* name))                   \
   X(cuModuleGetGlobal_v2, (Address * address, size_t* bytes, ModuleHandle module, const char* name))           \
+  X(cuFuncGetParamInfo, (FunctionHandle function, size_t index, size_t* offset, size_t* bytes))                \
   X(cuFuncGetAttribute, (int* value, int attribute, FunctionHandle function))                                  \
   X(cuFuncSetAttribute, (FunctionHandle function, int attribute, int value))                                   \
   X(cuLaunchKernel, (FunctionHandle function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, \

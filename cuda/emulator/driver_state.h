@@ -1,0 +1,85 @@
+// What the emulated driver remembers between calls, shared by its parts. Every entry of the driver's table
+// that reads or writes it holds a Lock.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "emulator/decode.h"
+#include "runtime/driver.h"
+
+namespace native::emulator {
+
+struct Work {
+  std::function<cuda::Result()> run;  // null: a mark that an event waits for
+  uint64_t mark = 0;
+  uint64_t waits_for = 0;  // a mark that must be reached first
+};
+struct EmulatedStream {
+  std::deque<Work> queue;
+  uint32_t index = 0;
+  uint64_t given = 0;  // work so far
+  Clock before;        // what its next work follows
+};
+struct EmulatedEvent {
+  uint64_t mark = 0;
+  Clock before;
+};
+struct EmulatedFunction {
+  const ptx::Function* text = nullptr;
+  std::unique_ptr<Program> program;
+  size_t most_dynamic = 48 << 10;
+};
+struct EmulatedModule {
+  ptx::Module text;
+  Symbols symbols;
+  std::vector<cuda::Address> memory;
+  std::unordered_map<std::string, std::unique_ptr<EmulatedFunction>> functions;
+};
+
+struct State {
+  std::recursive_mutex mutex;
+  Memory memory{size_t{8} << 30};
+  std::vector<std::unique_ptr<EmulatedStream>> streams;
+  std::vector<std::unique_ptr<EmulatedEvent>> events;
+  std::vector<std::unique_ptr<EmulatedModule>> modules;
+  EmulatedStream null_stream;
+  uint64_t marks = 0;
+  Origins origins;
+  Clock host;        // what the host has waited for
+  std::string last;  // explains the last failure
+  struct {
+    cuda::Result result = cuda::kSuccess;
+    std::string why;
+  } deferred;  // of work that ran without anybody waiting for it
+  Options options;
+};
+State& state();
+
+struct Lock {
+  std::lock_guard<std::recursive_mutex> guard{state().mutex};
+};
+
+// Remembers the reason for the message of the error.
+cuda::Result failure(cuda::Result code, std::string why);
+std::string hex(cuda::Address a);
+
+// Work waits in its stream until somebody synchronises. `what` names it in messages.
+void enqueue(cuda::Stream stream, std::string what, std::function<cuda::Result(const Order&)> run);
+// Work that was refused has a number of its own too.
+uint32_t number_refused(const std::string& what);
+// Runs everything that waits, in all streams. A failure is told to whoever synchronises next.
+void settle();
+
+// The parts of the driver's table.
+void fill_devices(cuda::Driver& table);
+void fill_memory(cuda::Driver& table);
+void fill_streams(cuda::Driver& table);
+void fill_modules(cuda::Driver& table);
+
+}  // namespace native::emulator
