@@ -61,7 +61,8 @@ class Dispatcher:
         leading: open every leading size from the first trace on.
 
     Attributes:
-        traces: how often `fn` was traced so far.
+        traces: how often `fn` was traced so far; twice in a row, because the first time it made
+            variables, counts once.
     """
 
     def __init__(self, fn: Callable, *, leading: bool = False, device: str = "cpu:0"):
@@ -121,6 +122,7 @@ class Dispatcher:
         return {(i, k): shapes[i][k] for i, k in axes}
 
     def _trace(self, key, tensors, shapes, open_sizes) -> Variant:
+        self.traces += 1
         symbols: dict[int, int] = {}
         pattern, specs = [], []
         for i, (t, dims) in enumerate(zip(tensors, shapes)):
@@ -144,14 +146,10 @@ class Dispatcher:
             }
             return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 
-        def compiled_function() -> CompiledFunction:
-            self.traces += 1
-            return CompiledFunction(flat, specs, device=self.device)
-
         made = STATE.slots
-        compiled = compiled_function()
+        compiled = CompiledFunction(flat, specs, device=self.device)
         if STATE.slots != made:
             # A first call that makes variables may do otherwise than all that follow: a model that
             # it builds had no weights to train before.
-            compiled = compiled_function()
+            compiled = CompiledFunction(flat, specs, device=self.device)
         return Variant(pattern, compiled, outcome["structure"], outcome["statics"])
