@@ -62,7 +62,8 @@ class Dispatcher:
         name: of what is compiled, for `NATIVE_DUMP`.
 
     Attributes:
-        traces: how often `fn` was traced so far.
+        traces: how often `fn` was traced so far; twice in a row, because the first time it made
+            variables, counts once.
     """
 
     def __init__(
@@ -125,6 +126,7 @@ class Dispatcher:
         return {(i, k): shapes[i][k] for i, k in axes}
 
     def _trace(self, key, tensors, shapes, open_sizes) -> Variant:
+        self.traces += 1
         symbols: dict[int, int] = {}
         pattern, specs = [], []
         for i, (t, dims) in enumerate(zip(tensors, shapes)):
@@ -149,7 +151,6 @@ class Dispatcher:
             return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 
         def compiled_function() -> CompiledFunction:
-            self.traces += 1
             observer = dump.observer(self.name)
             return CompiledFunction(flat, specs, device=self.device, observer=observer)
 

@@ -77,12 +77,17 @@ class Trainer(_Base):
     # Steps.
 
     def _symbolic_build(self, iterator=None, data_batch=None):
-        """Builds what is not built yet. A model without a `call` (a GAN of two models, say) has
-        nothing to be built by: its own steps build its parts."""
-        from keras.src.models.model import Model
+        """Builds what is not built yet by passing a batch through `call`.
 
-        if type(self).call is not Model.call:
+        But not for steps of the user's own: these may take other data than `call` (three pictures
+        to compare), or do without it (a GAN), and build what they use.
+        """
+        own = type(self).train_step, type(self).test_step
+        if own == (Trainer.train_step, Trainer.test_step) or self._is_built():
             super()._symbolic_build(iterator=iterator, data_batch=data_batch)
+
+    def _is_built(self) -> bool:
+        return all(layer.built for layer in self._flatten_layers())
 
     def _forward(self, x, training):
         if self._call_has_training_arg:
