@@ -27,7 +27,7 @@ constexpr int64_t kTaskSide = 512;
 // Up to so many rows times contiguous columns are dot products.
 constexpr int64_t kDotRows = 8;
 // Up to so many rows times row-major columns walk along rows of B.
-constexpr int64_t kStreamRows = 4;
+constexpr int64_t kStreamRows = 2;
 // Up to so many rows a task takes all of them, and so B is read once.
 constexpr int64_t kColumnRows = 192;
 // Up to so many rows reading B is what takes the time: wide tasks walk along its pages.

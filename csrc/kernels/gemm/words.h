@@ -51,7 +51,7 @@ struct WordKernels {
   // in. Vectors are written whole: out_row is a multiple of 64 and has room for n rounded up to 16 * terms.
   void (*pack_rows)(const char* a, int64_t a_row, int64_t k, int64_t n, char* out, int64_t out_row);
   // sum = start + A * B for few rows, k contiguous in A. dots: up to 8 rows; k contiguous in B too, and b_row is
-  // from column to column. stream: up to 4 rows; row-major B. Neither looks at panel, accumulate or out.
+  // from column to column. stream: up to 2 rows; row-major B. Neither looks at panel, accumulate or out.
   void (*dots)(const WordBlock&);
   void (*stream)(const WordBlock&);
   // What the sums of each row of A must start from, or null if that is zero. Strides in bytes, one of them 1.
