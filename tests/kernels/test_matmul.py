@@ -9,6 +9,7 @@ from bench import harness
 from bench.cases.matmul import linear as linear_case
 from bench.cases.matmul import matmul as matmul_case
 from keras_native import _core
+from keras_native.engine.primitive import REGISTRY
 from keras_native.engine.primitives.matmul import einsum, linear, matmul
 from keras_native.engine.tensor import from_numpy
 
@@ -124,6 +125,27 @@ def test_bfloat16_loses_no_more_than_subnormals(isa, sizes, tb, size_a, size_b):
     lost = k * 2.0**-126 * (1 + np.abs(wide_a).max() + np.abs(wide_b).max())
     rounded = 2 * np.sqrt(k) * 2.0**-23 * np.abs(want).max()
     assert np.abs(got - want).max() <= lost + rounded
+
+
+@pytest.mark.parametrize("isa", harness.isas())
+@pytest.mark.parametrize("sizes", [(1, 33, 70), (33, 70, 45), (70, 33, 1)])
+@pytest.mark.parametrize("ta", [False, True])
+@pytest.mark.parametrize("tb", [False, True])
+def test_gradients_in_bfloat16_are_rounded_once(isa, sizes, ta, tb):
+    _core.set_isa(isa)
+    m, k, n = sizes
+    bfloat16 = harness._numpy_dtype("bfloat16")
+    rng = np.random.default_rng(3)
+    a = rng.standard_normal((k, m) if ta else (m, k)).astype(bfloat16)
+    b = rng.standard_normal((n, k) if tb else (k, n)).astype(bfloat16)
+    ct = rng.standard_normal((m, n)).astype(bfloat16)
+    tensors = [from_numpy(x) for x in (a, b)]
+    got = REGISTRY["matmul"].vjp(from_numpy(ct), None, *tensors, transpose_a=ta, transpose_b=tb)
+    a, b, ct = (x.astype("float64") for x in (a, b, ct))
+    da, db = ct @ (b if tb else b.T), (a if ta else a.T) @ ct
+    for grad, want, terms in zip(got, (da.T if ta else da, db.T if tb else db), (n, m)):
+        rounded = 0.5 * harness.EPS["bfloat16"] + (2 + 2 * terms**0.5) * harness.EPS["float32"]
+        assert np.abs(grad.numpy().astype("float64") - want).max() <= rounded * np.abs(want).max()
 
 
 @pytest.mark.parametrize("dtype, kernel", [("bfloat16", "vdpbf16ps"), ("int8", "vpdpbusd")])

@@ -27,7 +27,7 @@ constexpr int64_t kTaskSide = 512;
 // Up to so many rows times contiguous columns are dot products.
 constexpr int64_t kDotRows = 8;
 // Up to so many rows times row-major columns walk along rows of B.
-constexpr int64_t kStreamRows = 4;
+constexpr int64_t kStreamRows = 2;
 // Up to so many rows a task takes all of them, and so B is read once.
 constexpr int64_t kColumnRows = 192;
 // Up to so many rows reading B is what takes the time: wide tasks walk along its pages.
@@ -248,7 +248,7 @@ void WordPlan::run_tile(const Tile& t, Operands operands) const {
   else
     run_blocks(t, operands, memory, block);
   if (!defers_ || splits_ > 1) return;
-  if (bias) gemm_vector_table().widen_bf16(bias, memory.bias, swaps_ ? 1 : t.columns);
+  if (bias) vectors_.widen_bf16(bias, memory.bias, swaps_ ? 1 : t.columns);
   finish(t.rows, t.columns, sum, block.sum_row, c, bias ? memory.bias : nullptr);
 }
 
@@ -324,7 +324,7 @@ void WordPlan::add_splits(const Operands& operands) const {
   const int64_t rows = std::max<int64_t>(1, 32768 / (p_.n * splits_)), size = p_.m * p_.n;
   char* const partial = partial_sums(operands);
   float* const bias = operands.bias ? reinterpret_cast<float*>(partial + 4 * splits_ * size) : nullptr;
-  if (bias) gemm_vector_table().widen_bf16(operands.bias, bias, p_.n);
+  if (bias) vectors_.widen_bf16(operands.bias, bias, p_.n);
   pool::parallel_for(ceil_div(p_.m, rows), [&](int64_t task) {
     const int64_t row = task * rows, count = std::min(rows, p_.m - row), total = count * p_.n;
     char* const first = partial + 4 * row * p_.n;
@@ -346,14 +346,14 @@ void WordPlan::finish(int64_t rows, int64_t columns, char* sum, int64_t sum_row,
   if (bias || p_.activation != Activation::None) {
     const Epilogue<float> epilogue{bias, p_.activation};
     if (swaps_)
-      gemm_table().f32.finish(columns, 1, reinterpret_cast<float*>(sum), 1, epilogue);
+      floats_.finish(columns, 1, reinterpret_cast<float*>(sum), 1, epilogue);
     else
-      gemm_table().f32.finish(rows, columns, reinterpret_cast<float*>(sum), sum_row, epilogue);
+      floats_.finish(rows, columns, reinterpret_cast<float*>(sum), sum_row, epilogue);
   }
   if (sum == c) return;
   for (int64_t i = 0; i < rows; ++i, sum += 4 * sum_row, c += p_.n * out_element_)
     if (p_.out_bf16)
-      gemm_vector_table().narrow_bf16(reinterpret_cast<const float*>(sum), reinterpret_cast<uint16_t*>(c), columns);
+      vectors_.narrow_bf16(reinterpret_cast<const float*>(sum), reinterpret_cast<uint16_t*>(c), columns);
     else
       std::memcpy(c, sum, static_cast<size_t>(4 * columns));
 }

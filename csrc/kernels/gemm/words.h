@@ -24,16 +24,16 @@ struct WordBlock {
   const char* a;
   int64_t a_row, a_word;
   // Row-major B where it lies, or null: then `panel` has been packed. Rows of nr words, 64-byte aligned;
-  // the first sliver of a block with b fills it for those that follow.
+  // the first rows of a block with b fill it for those that follow.
   const char* b;
   int64_t b_row;
   uint32_t* panel;
   const int32_t* start;  // what each row's sums start from, or null for zero (int32 only)
-  void* sum;             // float32 or int32, sum_row elements between rows; null where out gets the result
+  void* sum;             // float32 or int32, sum_row elements between rows
   int64_t sum_row;
   bool accumulate;  // add to what `sum` holds
-  // The result where sum == null or this is the last range of k: with bias (or null) and ReLU, as bfloat16 or
-  // in the type of the sums. Null for no result yet.
+  // Null: `sum` gets the sums. Otherwise `out` gets the result, with bias (or null) and ReLU, as bfloat16 or in
+  // the type of the sums; it may be `sum`.
   void* out;
   int64_t out_row;  // elements
   bool out_bf16, relu;
@@ -51,7 +51,7 @@ struct WordKernels {
   // in. Vectors are written whole: out_row is a multiple of 64 and has room for n rounded up to 16 * terms.
   void (*pack_rows)(const char* a, int64_t a_row, int64_t k, int64_t n, char* out, int64_t out_row);
   // sum = start + A * B for few rows, k contiguous in A. dots: up to 8 rows; k contiguous in B too, and b_row is
-  // from column to column. stream: up to 4 rows; row-major B. Neither looks at panel, accumulate or out.
+  // from column to column. stream: up to 2 rows; row-major B. Neither looks at panel, accumulate or out.
   void (*dots)(const WordBlock&);
   void (*stream)(const WordBlock&);
   // What the sums of each row of A must start from, or null if that is zero. Strides in bytes, one of them 1.
@@ -113,6 +113,8 @@ class WordPlan {
   void finish(int64_t rows, int64_t columns, char* sum, int64_t sum_row, char* c, const float* bias) const;
 
   const WordKernels& kernels_;
+  const Kernels<float>& floats_ = gemm_table().f32;
+  const VectorTable& vectors_ = gemm_vector_table();
   Problem p_;
   bool swaps_;                // one column: its product is computed as one row
   bool few_;                  // rows: dot products with contiguous columns, or streams of row-major B

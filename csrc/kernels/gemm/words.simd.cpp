@@ -54,7 +54,7 @@ inline void write_result(const WordBlock& block, int64_t row, const Lanes<V>& la
   if (block.out_bf16)
     each<R, V>(sum, lanes, [&](__m512 x, int i, int column, __mmask16 mask) {
       _mm256_mask_storeu_epi16(static_cast<uint16_t*>(block.out) + at + i * step + column, mask,
-                               (__m256i)_mm512_cvtneps_pbh(x));  // NOLINT: a cast of registers
+                               (__m256i)_mm512_cvtneps_pbh(x));
     });
   else
     each<R, V>(sum, lanes, [&](__m512 x, int i, int column, __mmask16 mask) {

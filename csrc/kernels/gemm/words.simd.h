@@ -46,9 +46,7 @@ struct Brain {
   static void store_sum(float* p, __mmask16 mask, Vector x) { _mm512_mask_storeu_ps(p, mask, x); }
   // All of one row's sums together.
   static float total(Vector x, const int32_t*, int64_t) { return _mm512_reduce_add_ps(x); }
-  static Vector dot(Vector sum, __m512i a, __m512i b) {
-    return _mm512_dpbf16_ps(sum, (__m512bh)b, (__m512bh)a);  // NOLINT: a cast of registers
-  }
+  static Vector dot(Vector sum, __m512i a, __m512i b) { return _mm512_dpbf16_ps(sum, (__m512bh)b, (__m512bh)a); }
   static __m512i load(const char* p, uint64_t mask) {
     return _mm512_maskz_loadu_epi16(static_cast<__mmask32>(mask), p);
   }

@@ -106,8 +106,7 @@ void stream_rows(const WordBlock& block) {
 template <class Kind>
 void stream(const WordBlock& block) {
   using Function = decltype(&stream_rows<Kind, 1>);
-  static constexpr Function by_rows[4] = {stream_rows<Kind, 1>, stream_rows<Kind, 2>, stream_rows<Kind, 3>,
-                                          stream_rows<Kind, 4>};
+  static constexpr Function by_rows[2] = {stream_rows<Kind, 1>, stream_rows<Kind, 2>};
   by_rows[block.m - 1](block);
 }
 
