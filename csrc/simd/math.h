@@ -11,21 +11,20 @@ namespace {
 // x = n ln 2 + r, r within ln 2 / 2 of zero.
 template <class V>
 struct Reduced {
-  V r;
-  Rounded<V> power;
+  V r, shifted, n;  // the latter as in Rounded
 };
 template <class V>
 static inline Reduced<V> reduce_by_ln2(V x) {
   using C = Constants<ElementOf<V>>;
   const Rounded<V> power = rounded(x, ElementOf<V>(1.44269504088896340736));
-  return {(x - power.n * C::kLn2High) - power.n * C::kLn2Low, power};
+  return {(x - power.n * C::kLn2High) - power.n * C::kLn2Low, power.shifted, power.n};
 }
 // The same of x + low, low within a unit of x.
 template <class V>
 static inline Reduced<V> reduce_by_ln2(V x, V low) {
   using C = Constants<ElementOf<V>>;
   const Rounded<V> power = rounded(x, ElementOf<V>(1.44269504088896340736));
-  return {(x - power.n * C::kLn2High) + (low - power.n * C::kLn2Low), power};
+  return {(x - power.n * C::kLn2High) + (low - power.n * C::kLn2Low), power.shifted, power.n};
 }
 // exp(r) - 1 of a reduced argument, as precise as exp(r) is.
 template <class V>
@@ -38,7 +37,7 @@ static inline V vexp(V x) {
   using T = ElementOf<V>;
   // The argument stands second in both, so that NaN passes.
   const auto y = reduce_by_ln2(greater(splat(Constants<T>::kExpLow), lesser(splat(Constants<T>::kExpHigh), x)));
-  return scaled(growth(y.r) + T(1), y.power);
+  return scaled(growth(y.r) + T(1), y.shifted, y.n);
 }
 
 template <class V>
@@ -46,7 +45,7 @@ static inline V vexp2(V x) {
   using T = ElementOf<V>;
   x = greater(splat(Constants<T>::kExp2Low), lesser(splat(Constants<T>::kExp2High), x));
   const auto power = rounded(x, T(1));
-  return scaled(growth((x - power.n) * T(0.693147180559945309417)) + T(1), power);
+  return scaled(growth((x - power.n) * T(0.693147180559945309417)) + T(1), power.shifted, power.n);
 }
 
 template <class V>
@@ -57,10 +56,10 @@ static inline V vexpm1(V x) {
   const auto y = reduce_by_ln2(bounded);
   V p = y.r * y.r * polynomial(y.r, C::kExpm1);
   // What rounding took from r.
-  if (sizeof(T) == 8) p += ((bounded - y.power.n * C::kLn2High) - y.r) - y.power.n * C::kLn2Low;
+  if (sizeof(T) == 8) p += ((bounded - y.n * C::kLn2High) - y.r) - y.n * C::kLn2Low;
   p += y.r;
   // Half of 2^n, which does not overflow before the result does.
-  const V s = power_of_2(y.power.shifted, -1);
+  const V s = power_of_2(y.shifted, -1);
   const V result = T(2) * (s * p + (s - T(0.5)));
   // Next to 0 the argument itself, since halving would lose a bit of it, and 0 its sign.
   return vabs(x) < T(2) * C::kSmallestNormal ? x : result;
@@ -162,7 +161,7 @@ static inline V vtanh(V x) {
   const V near = a * square * polynomial(square, C::kTanh) + a;
   // 1 - 2 / (exp(2 a) + 1).
   const auto y = reduce_by_ln2(T(2) * lesser(splat(C::kTanhHigh), a));
-  const V s = power_of_2(y.power.shifted, 0);
+  const V s = power_of_2(y.shifted, 0);
   const V far = T(1) - quotient(splat(T(2)), s * growth(y.r) + (s + T(1)));
   return vcopysign(a < T(0.55) ? near : far, x);
 }
@@ -172,7 +171,7 @@ template <class V>
 static inline V quarter_exp(V x) {
   using T = ElementOf<V>;
   const auto y = reduce_by_ln2(lesser(splat(Constants<T>::kCoshHigh), vabs(x)));
-  const V s = power_of_2(y.power.shifted, -2);
+  const V s = power_of_2(y.shifted, -2);
   return s * growth(y.r) + s;
 }
 template <class V>
@@ -226,7 +225,7 @@ static inline V scaled_logistic(const Reduced<V>& y, V factor) {
   using T = ElementOf<V>;
   using C = Constants<T>;
   // exp(-x) = (1 + growth) / 2^n.
-  const V s = power_of_2(y.power.shifted, C::kSpare), power = s * C::kSpareInverse;
+  const V s = power_of_2(y.shifted, C::kSpare), power = s * C::kSpareInverse;
   // A power that is lost beside 1 is not beside the growth.
   const V growth_and_lost = growth(-y.r) + (power < C::kSpacing ? power : V{});
   return quotient(factor * s, (power + T(1)) + growth_and_lost);
