@@ -137,12 +137,13 @@ static inline V vlog10(V x) {
   return logarithm<V, log10_of<V>>(x);
 }
 
-// log(1 + x) for positive and finite 1 + x; what rounding the sum loses comes back.
+// log(1 + x + low) for positive and finite 1 + x, low within a unit of x; what rounding the sum loses comes back.
 template <class V>
-static inline V log1p_of_finite(V x) {
+static inline V log1p_of_finite(V x, const V* low = nullptr) {
   using T = ElementOf<V>;
   const V u = T(1) + x;
-  const V half_low = T(0.5) * x - T(0.5) * (u - T(1));
+  V half_low = T(0.5) * x - T(0.5) * (u - T(1));
+  if (low) half_low += T(0.5) * *low;
   return log_of(log_parts(u, &half_low));
 }
 template <class V>
@@ -214,8 +215,11 @@ static inline V vacosh(V x) {
 template <class V>
 static inline V vatanh(V x) {
   using T = ElementOf<V>;
-  const V a = vabs(x);
-  return vcopysign(T(0.5) * vlog1p(T(2) * a / (T(1) - a)), x);
+  // Half of log(1 + 2 a / (1 - a)), the quotient in two parts.
+  const V a = vabs(x), d = T(1) - a, inverse = T(1) / d, ratio = T(2) * a * inverse;
+  const V low = (fused(-ratio, d, T(2) * a) - ratio * ((T(1) - d) - a)) * inverse;
+  const V y = T(0.5) * log1p_of_finite(ratio, &low);
+  return vcopysign(a < T(1) ? y : a == T(1) ? infinity<V>() : splat(T(__builtin_nan(""))), x);
 }
 
 // 2^kSpare times `factor` times the logistic function of the reduced argument, 1 / (1 + exp(-x)). The scale keeps it
