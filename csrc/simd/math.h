@@ -188,12 +188,15 @@ static inline V vsinh(V x) {
   return vcopysign(a < T(1) ? near : (e - T(0.0625) / e) * T(2), x);
 }
 
-// log(1 + small), or log(2 large) where `large` is so large that nothing beside it counts.
+// log(1 + small + small_low), or log(2 large) where `large` is so large that nothing beside it counts.
 template <class V>
-static inline V log_of_either(V small, V large) {
+static inline V log_of_either(V small, V large, const V* small_low = nullptr) {
   using T = ElementOf<V>;
   const auto far = large > Constants<T>::kLargeRoot;
-  const V u = T(1) + small, half_low = far ? V{} : T(0.5) * small - T(0.5) * (u - T(1));
+  const V u = T(1) + small;
+  V half_low = T(0.5) * small - T(0.5) * (u - T(1));
+  if (small_low) half_low += T(0.5) * *small_low;
+  half_low = far ? V{} : half_low;
   LogParts<V> parts = log_parts(far ? large : u, &half_low);
   parts.e = far ? parts.e + T(1) : parts.e;
   return large == infinity<V>() ? large : log_of(parts);
@@ -208,8 +211,10 @@ static inline V vasinh(V x) {
 template <class V>
 static inline V vacosh(V x) {
   using T = ElementOf<V>;
-  const V d = x - T(1);
-  const V y = log_of_either(d + vsqrt(fused(x, x, splat(T(-1)))), x);
+  // The sum of x - 1 and the greater root of x^2 - 1, in two parts.
+  const V d = x - T(1), square = fused(x, x, splat(T(-1))), root = vsqrt(square), sum = d + root;
+  const V low = ((root - sum) + d) + fused(-root, root, square) * (T(0.5) / root);
+  const V y = log_of_either(sum, x, &low);
   return x >= T(1) ? (x == T(1) ? V{} : y) : splat(T(__builtin_nan("")));
 }
 template <class V>
