@@ -11,21 +11,20 @@ namespace {
 // x = n ln 2 + r, r within ln 2 / 2 of zero.
 template <class V>
 struct Reduced {
-  V r;
-  Rounded<V> power;
+  V r, shifted, n;  // the latter as in Rounded
 };
 template <class V>
 static inline Reduced<V> reduce_by_ln2(V x) {
   using C = Constants<ElementOf<V>>;
   const Rounded<V> power = rounded(x, ElementOf<V>(1.44269504088896340736));
-  return {(x - power.n * C::kLn2High) - power.n * C::kLn2Low, power};
+  return {(x - power.n * C::kLn2High) - power.n * C::kLn2Low, power.shifted, power.n};
 }
 // The same of x + low, low within a unit of x.
 template <class V>
 static inline Reduced<V> reduce_by_ln2(V x, V low) {
   using C = Constants<ElementOf<V>>;
   const Rounded<V> power = rounded(x, ElementOf<V>(1.44269504088896340736));
-  return {(x - power.n * C::kLn2High) + (low - power.n * C::kLn2Low), power};
+  return {(x - power.n * C::kLn2High) + (low - power.n * C::kLn2Low), power.shifted, power.n};
 }
 // exp(r) - 1 of a reduced argument, as precise as exp(r) is.
 template <class V>
@@ -38,7 +37,7 @@ static inline V vexp(V x) {
   using T = ElementOf<V>;
   // The argument stands second in both, so that NaN passes.
   const auto y = reduce_by_ln2(greater(splat(Constants<T>::kExpLow), lesser(splat(Constants<T>::kExpHigh), x)));
-  return scaled(growth(y.r) + T(1), y.power);
+  return scaled(growth(y.r) + T(1), y.shifted, y.n);
 }
 
 template <class V>
@@ -46,7 +45,7 @@ static inline V vexp2(V x) {
   using T = ElementOf<V>;
   x = greater(splat(Constants<T>::kExp2Low), lesser(splat(Constants<T>::kExp2High), x));
   const auto power = rounded(x, T(1));
-  return scaled(growth((x - power.n) * T(0.693147180559945309417)) + T(1), power);
+  return scaled(growth((x - power.n) * T(0.693147180559945309417)) + T(1), power.shifted, power.n);
 }
 
 template <class V>
@@ -57,10 +56,10 @@ static inline V vexpm1(V x) {
   const auto y = reduce_by_ln2(bounded);
   V p = y.r * y.r * polynomial(y.r, C::kExpm1);
   // What rounding took from r.
-  if (sizeof(T) == 8) p += ((bounded - y.power.n * C::kLn2High) - y.r) - y.power.n * C::kLn2Low;
+  if (sizeof(T) == 8) p += ((bounded - y.n * C::kLn2High) - y.r) - y.n * C::kLn2Low;
   p += y.r;
   // Half of 2^n, which does not overflow before the result does.
-  const V s = power_of_2(y.power.shifted, -1);
+  const V s = power_of_2(y.shifted, -1);
   const V result = T(2) * (s * p + (s - T(0.5)));
   // Next to 0 the argument itself, since halving would lose a bit of it, and 0 its sign.
   return vabs(x) < T(2) * C::kSmallestNormal ? x : result;
@@ -138,12 +137,13 @@ static inline V vlog10(V x) {
   return logarithm<V, log10_of<V>>(x);
 }
 
-// log(1 + x) for positive and finite 1 + x; what rounding the sum loses comes back.
+// log(1 + x + low) for positive and finite 1 + x, low within a unit of x; what rounding the sum loses comes back.
 template <class V>
-static inline V log1p_of_finite(V x) {
+static inline V log1p_of_finite(V x, const V* low = nullptr) {
   using T = ElementOf<V>;
   const V u = T(1) + x;
-  const V half_low = T(0.5) * x - T(0.5) * (u - T(1));
+  V half_low = T(0.5) * x - T(0.5) * (u - T(1));
+  if (low) half_low += T(0.5) * *low;
   return log_of(log_parts(u, &half_low));
 }
 template <class V>
@@ -162,7 +162,7 @@ static inline V vtanh(V x) {
   const V near = a * square * polynomial(square, C::kTanh) + a;
   // 1 - 2 / (exp(2 a) + 1).
   const auto y = reduce_by_ln2(T(2) * lesser(splat(C::kTanhHigh), a));
-  const V s = power_of_2(y.power.shifted, 0);
+  const V s = power_of_2(y.shifted, 0);
   const V far = T(1) - quotient(splat(T(2)), s * growth(y.r) + (s + T(1)));
   return vcopysign(a < T(0.55) ? near : far, x);
 }
@@ -172,7 +172,7 @@ template <class V>
 static inline V quarter_exp(V x) {
   using T = ElementOf<V>;
   const auto y = reduce_by_ln2(lesser(splat(Constants<T>::kCoshHigh), vabs(x)));
-  const V s = power_of_2(y.power.shifted, -2);
+  const V s = power_of_2(y.shifted, -2);
   return s * growth(y.r) + s;
 }
 template <class V>
@@ -188,12 +188,15 @@ static inline V vsinh(V x) {
   return vcopysign(a < T(1) ? near : (e - T(0.0625) / e) * T(2), x);
 }
 
-// log(1 + small), or log(2 large) where `large` is so large that nothing beside it counts.
+// log(1 + small + small_low), or log(2 large) where `large` is so large that nothing beside it counts.
 template <class V>
-static inline V log_of_either(V small, V large) {
+static inline V log_of_either(V small, V large, const V* small_low = nullptr) {
   using T = ElementOf<V>;
   const auto far = large > Constants<T>::kLargeRoot;
-  const V u = T(1) + small, half_low = far ? V{} : T(0.5) * small - T(0.5) * (u - T(1));
+  const V u = T(1) + small;
+  V half_low = T(0.5) * small - T(0.5) * (u - T(1));
+  if (small_low) half_low += T(0.5) * *small_low;
+  half_low = far ? V{} : half_low;
   LogParts<V> parts = log_parts(far ? large : u, &half_low);
   parts.e = far ? parts.e + T(1) : parts.e;
   return large == infinity<V>() ? large : log_of(parts);
@@ -208,15 +211,20 @@ static inline V vasinh(V x) {
 template <class V>
 static inline V vacosh(V x) {
   using T = ElementOf<V>;
-  const V d = x - T(1);
-  const V y = log_of_either(d + vsqrt(fused(x, x, splat(T(-1)))), x);
+  // The sum of x - 1 and the greater root of x^2 - 1, in two parts.
+  const V d = x - T(1), square = fused(x, x, splat(T(-1))), root = vsqrt(square), sum = d + root;
+  const V low = ((root - sum) + d) + fused(-root, root, square) * (T(0.5) / root);
+  const V y = log_of_either(sum, x, &low);
   return x >= T(1) ? (x == T(1) ? V{} : y) : splat(T(__builtin_nan("")));
 }
 template <class V>
 static inline V vatanh(V x) {
   using T = ElementOf<V>;
-  const V a = vabs(x);
-  return vcopysign(T(0.5) * vlog1p(T(2) * a / (T(1) - a)), x);
+  // Half of log(1 + 2 a / (1 - a)), the quotient in two parts.
+  const V a = vabs(x), d = T(1) - a, inverse = T(1) / d, ratio = T(2) * a * inverse;
+  const V low = (fused(-ratio, d, T(2) * a) - ratio * ((T(1) - d) - a)) * inverse;
+  const V y = T(0.5) * log1p_of_finite(ratio, &low);
+  return vcopysign(a < T(1) ? y : a == T(1) ? infinity<V>() : splat(T(__builtin_nan(""))), x);
 }
 
 // 2^kSpare times `factor` times the logistic function of the reduced argument, 1 / (1 + exp(-x)). The scale keeps it
@@ -226,7 +234,7 @@ static inline V scaled_logistic(const Reduced<V>& y, V factor) {
   using T = ElementOf<V>;
   using C = Constants<T>;
   // exp(-x) = (1 + growth) / 2^n.
-  const V s = power_of_2(y.power.shifted, C::kSpare), power = s * C::kSpareInverse;
+  const V s = power_of_2(y.shifted, C::kSpare), power = s * C::kSpareInverse;
   // A power that is lost beside 1 is not beside the growth.
   const V growth_and_lost = growth(-y.r) + (power < C::kSpacing ? power : V{});
   return quotient(factor * s, (power + T(1)) + growth_and_lost);

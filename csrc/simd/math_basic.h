@@ -151,19 +151,20 @@ static inline V power_of_2(V shifted, int extra) {
   return (V)(((UIntOf<V>)shifted + static_cast<typename F::Word>(F::kBias + extra)) << F::kFraction);
 }
 
-// x * 2^n, rounding once, for n twice the range of normal numbers.
+// x * 2^n, rounding once, for n of a Rounded up to twice the range of normal numbers. (By value: GCC takes structures
+// of structures of vectors through memory.)
 template <class V>
-static inline V scaled(V x, const Rounded<V>& power) {
+static inline V scaled(V x, [[maybe_unused]] V shifted, [[maybe_unused]] V n) {
 #if defined(__AVX512F__) && NATIVE_VEC_BYTES == 64
   if constexpr (sizeof(ElementOf<V>) == 4)
-    return (V)_mm512_maskz_scalef_ps(0xffff, (__m512)x, (__m512)power.n);
+    return (V)_mm512_maskz_scalef_ps(0xffff, (__m512)x, (__m512)n);
   else
-    return (V)_mm512_maskz_scalef_pd(0xff, (__m512d)x, (__m512d)power.n);
+    return (V)_mm512_maskz_scalef_pd(0xff, (__m512d)x, (__m512d)n);
 #else
   // In two steps, since 2^n itself may be no normal number.
   using F = FormatOf<V>;
   using Word = typename F::Word;
-  const UIntOf<V> bits = (UIntOf<V>)power.shifted, half = bits >> 1;
+  const UIntOf<V> bits = (UIntOf<V>)shifted, half = bits >> 1;
   constexpr Word kMagicBits = __builtin_bit_cast(Word, Constants<ElementOf<V>>::kMagic);
   const V first = (V)((half + (static_cast<Word>(F::kBias) - kMagicBits / 2)) << F::kFraction);
   const V second = (V)((bits - half + (static_cast<Word>(F::kBias) - kMagicBits / 2)) << F::kFraction);

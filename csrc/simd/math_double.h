@@ -142,19 +142,6 @@ static inline vf64 dlogaddexp(vf64 a, vf64 b) {
 static inline vf64 dpow_magnitude(vf64 x, vf64 y) {
   return dexp2(y * (dlog_of_normal(vabs(x)) * 1.44269504088896340736));
 }
-// x^y, its magnitude given where x is finite and not 0.
-static inline vf32 pow_of_magnitude(vf32 x, vf32 y, vf32 magnitude) {
-  constexpr float kIntegers = 8388608.0f;  // all are from here on, even from twice of it
-  const vf32 a = vabs(x), size = vabs(y), half = 0.5f * size, zero = vf32{};
-  const vi32 whole = (size >= kIntegers) | ((size + kIntegers) - kIntegers == size);
-  const vi32 odd = whole & (size < 2 * kIntegers) & ((half + kIntegers) - kIntegers != half);
-  const vf32 extreme = ((a == zero) == (y > zero)) ? zero : infinity<vf32>();
-  vf32 r = ((a == zero) | (a == infinity<vf32>())) ? extreme : magnitude;
-  const vi32 undefined = (x < zero) & ~whole & (a < infinity<vf32>());
-  r = undefined ? splat(__builtin_nanf("")) : odd ? vcopysign(r, x) : r;
-  r = ((x != x) | (y != y)) ? x + y : r;
-  return ((y == zero) | (x == 1.0f) | ((a == 1.0f) & (size == infinity<vf32>()))) ? splat(1.0f) : r;
-}
 
 }  // namespace
 }  // namespace native

@@ -50,7 +50,7 @@ static inline V scaled_gauss(V a, ElementOf<V> scale, const Pair<V>& factor) {
   const V square = a * a;
   const auto y = reduce_by_ln2(square * -scale, fused(a, a, -square) * -scale);
   const V g = growth(y.r);
-  return (factor.high + (factor.high * g + (factor.low * g + factor.low))) * power_of_2(y.power.shifted, C::kSpare);
+  return (factor.high + (factor.high * g + (factor.low * g + factor.low))) * power_of_2(y.shifted, C::kSpare);
 }
 
 template <class V>
@@ -69,7 +69,7 @@ static inline V verf(V x) {
   const V a = vabs(x);
   const V near = a * polynomial(a * a, C::kErfNear) + a;
   const auto y = reduce_by_ln2(polynomial(lesser(splat(C::kErfHigh), a), C::kErfFar));
-  const V s = power_of_2(y.power.shifted, 0);
+  const V s = power_of_2(y.shifted, 0);
   return vcopysign(a < T(1) ? near : (T(1) - s) - s * growth(y.r), x);
 }
 

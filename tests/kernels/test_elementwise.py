@@ -102,6 +102,33 @@ def test_float64_functions(op, isa):
     assert units.max() <= 2, f"{op}: {units.max()} units at {worst!r}"
 
 
+@pytest.mark.skipif(np.finfo(np.longdouble).nmant < 60, reason="nothing wider than float64 here")
+@pytest.mark.parametrize("isa", harness.isas())
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_pow(dtype, isa):
+    """Within 2 units in the last place, and IEEE 754's special cases."""
+    _core.set_isa(isa)
+    rng = np.random.default_rng(0)
+    special = [0, 0.5, 1, 1.5, 2, 3, 1e10, 2.0**24, 2.0**53, 4503599627370497.0, np.inf, np.nan]
+    special = np.array([*special, np.finfo(dtype).max, np.finfo(dtype).smallest_subnormal])
+    grid = np.array(np.meshgrid(*[np.concatenate([special, -special])] * 2)).reshape(2, -1)
+    n = 20_000
+    x = [np.exp(rng.uniform(-80, 80, n)), rng.uniform(0.5, 2, n), rng.uniform(-5, 5, n)]
+    y = [rng.uniform(-2, 2, n), rng.uniform(-1000, 1000, n), rng.integers(-20, 20, n)]
+    x, y = (np.concatenate([g, *parts]).astype(dtype) for g, parts in zip(grid, (x, y)))
+    got = elementwise.pow(from_numpy(x), from_numpy(y)).numpy()
+    with np.errstate(all="ignore"):
+        want = np.power(x.astype(np.longdouble), y.astype(np.longdouble))
+        rounded = want.astype(dtype)
+    extreme = ~np.isfinite(rounded) | (want == 0)
+    np.testing.assert_array_equal(got[extreme], rounded[extreme])
+    signed = extreme & ~np.isnan(rounded)
+    np.testing.assert_array_equal(np.signbit(got[signed]), np.signbit(rounded[signed]))
+    spacing = np.maximum(np.spacing(np.abs(rounded[~extreme])), np.finfo(dtype).smallest_subnormal)
+    units = np.abs(got[~extreme] - want[~extreme]) / spacing
+    assert units.max() <= 2, f"{units.max()} units at {x[~extreme][units.argmax()]!r}"
+
+
 shapes = st.lists(st.integers(0, 9), max_size=4)
 
 

@@ -2,6 +2,7 @@
 #include "kernels/elementwise/loops.simd.h"
 #include "kernels/elementwise/tables.h"
 #include "simd/math_double.h"
+#include "simd/math_pow.h"
 
 namespace native {
 namespace NATIVE_ISA {

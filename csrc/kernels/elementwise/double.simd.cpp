@@ -26,7 +26,6 @@ LIBM(atan)
 LIBM(cbrt)
 #undef LIBM
 
-double d_pow(double a, double b) { return __builtin_pow(a, b); }
 double d_atan2(double a, double b) { return __builtin_atan2(a, b); }
 double d_hypot(double a, double b) { return __builtin_hypot(a, b); }
 double d_fmod(double a, double b) { return __builtin_fmod(a, b); }
@@ -125,7 +124,6 @@ constexpr TileOps make_table() {
   at(Opcode::erfinv, Class::F64) = map_scalar<double, d_erfinv>;
   at(Opcode::lgamma, Class::F64) = map_scalar<double, d_lgamma>;
   at(Opcode::digamma, Class::F64) = map_scalar<double, d_digamma>;
-  at(Opcode::pow, Class::F64) = map_scalar2<double, d_pow>;
   at(Opcode::atan2, Class::F64) = map_scalar2<double, d_atan2>;
   at(Opcode::hypot, Class::F64) = map_scalar2<double, d_hypot>;
   at(Opcode::fmod, Class::F64) = map_scalar2<double, d_fmod>;

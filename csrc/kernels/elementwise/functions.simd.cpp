@@ -1,8 +1,9 @@
-// Functions that float32 and float64 have in common (simd/math.h, math_normal.h, math_angle.h).
+// Functions that float32 and float64 have in common (simd/math.h, math_normal.h, math_angle.h), and powers of float64.
 #include "kernels/elementwise/loops.simd.h"
 #include "kernels/elementwise/tables.h"
 #include "simd/math_angle.h"
 #include "simd/math_normal.h"
+#include "simd/math_pow.h"
 
 namespace native {
 namespace NATIVE_ISA {
@@ -35,6 +36,13 @@ template <class T, Vec<T> (*function)(Vec<T>), double (*exact)(double)>
 }
 double exact_sin(double x) { return __builtin_sin(x); }
 double exact_cos(double x) { return __builtin_cos(x); }
+
+[[gnu::flatten]] void pow(void* out, const void* a, const void* b, const void*, int n, const double*) {
+  for (int i = 0; i < n; i += kLanes<double>) {
+    const vf64 x = load(static_cast<const double*>(a) + i), y = load(static_cast<const double*>(b) + i);
+    store(static_cast<double*>(out) + i, vpow(x, y));
+  }
+}
 
 struct Filler {
   TileOps table{};
@@ -75,6 +83,7 @@ constexpr TileOps make_table() {
   Filler f;
   f.functions<float>(Class::F32);
   f.functions<double>(Class::F64);
+  f.table.op[static_cast<int>(Opcode::pow)][static_cast<int>(Class::F64)] = pow;
   return f.table;
 }
 
