@@ -260,7 +260,7 @@ def test_attributes_that_depend_on_the_batch_are_computed_in_each_run():
 
     @transforms.jit
     def fn(x):
-        start = x.shape[0]
+        start = x.dims[0]
         # Not by the public function, which fixes the bounds.
         rows = shape._slice(table.read(), start=(start, 0), stop=(start + 1024, 8), step=(1, 1))
         return ew.mul(rows, reduce.reduce_sum(x, None))
