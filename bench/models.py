@@ -50,7 +50,33 @@ def transformer(layers):
     return keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling1D()(x)))
 
 
-MODELS = {"mlp": (mlp, 128), "convnet": (convnet, 128), "transformer": (transformer, 16)}
+def lstm(layers):
+    inputs = layers.Input((80,), dtype="int32")
+    return [inputs, layers.Embedding(5000, 128), layers.LSTM(128), layers.Dense(10)]
+
+
+def application(name):
+    def make(layers):
+        import keras
+
+        architecture = getattr(keras.applications, name)
+        options = {"weights": None, "classes": 10, "classifier_activation": None}
+        return architecture(input_shape=(224, 224, 3), **options)
+
+    return make
+
+
+# How to build each, and its batch.
+MODELS = {
+    "mlp": (mlp, 128),
+    "convnet": (convnet, 128),
+    "transformer": (transformer, 16),
+    "lstm": (lstm, 64),
+    "mobilenetv2": (application("MobileNetV2"), 8),
+    "resnet50": (application("ResNet50"), 8),
+}
+# They predict and do not train.
+INFERENCE_ONLY = ("openvino",)
 
 
 def median(run, seconds: float) -> float:
@@ -77,19 +103,32 @@ def measure(name: str, seconds: float) -> dict:
     made = make(keras.layers)
     model = keras.Sequential(made) if isinstance(made, list) else made
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((batch, *model.input_shape[1:]), dtype="float32")
+    shape = (batch, *model.input_shape[1:])
+    if "int" in model.inputs[0].dtype:
+        x = rng.integers(0, 5000, shape).astype("int32")
+    else:
+        x = rng.standard_normal(shape, dtype="float32")
     y = rng.integers(0, 10, batch)
     result = {"backend": keras.backend.backend(), "model": name, "batch": batch}
     result["predict_s"] = median(lambda: model.predict_on_batch(x), seconds)
     result["predict1_s"] = median(lambda: model.predict_on_batch(x[:1]), seconds / 2)
+    if result["backend"] not in INFERENCE_ONLY:
+        result |= measure_training(model, x, y, seconds)
+    result["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {k: round(v, 6) if isinstance(v, float) else v for k, v in result.items()}
+
+
+def measure_training(model, x, y, seconds: float) -> dict:
+    """The first training step, with compiling, and the median of those that follow."""
+    import keras
+
     start = time.perf_counter()
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer=keras.optimizers.Adam(1e-3), loss=loss)
     model.train_on_batch(x, y)
-    result["first_fit_step_s"] = time.perf_counter() - start
-    result["fit_s"] = median(lambda: model.train_on_batch(x, y), seconds)
-    result["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {k: round(v, 6) if isinstance(v, float) else v for k, v in result.items()}
+    first = time.perf_counter() - start
+    step = median(lambda: model.train_on_batch(x, y), seconds)
+    return {"first_fit_step_s": first, "fit_s": step}
 
 
 def main() -> int:
@@ -141,19 +180,21 @@ def table(path: str) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        if "fit_s" in row:
-            cells = " | ".join(f"{1e3 * row[c]:.3g}" for c in columns)
+        if "predict_s" in row:
+            cells = " | ".join(f"{1e3 * row[c]:.3g}" if c in row else "-" for c in columns)
             label = f"{row['model']} ({row['batch']}) | {row['backend']}"
             lines.append(f"| {label} | {cells} | {row['peak_mb']:.0f} |")
     return "\n".join(lines)
 
 
 def machine() -> str:
-    """The processor's name."""
+    """The processor's name, with family and model, which tell it apart."""
     try:
         with open("/proc/cpuinfo") as file:
-            return next(line.split(":")[1].strip() for line in file if "model name" in line)
-    except (OSError, StopIteration):
+            lines = (line.split(":", 1) for line in file if ":" in line)
+            facts = {name.strip(): value.strip() for name, value in list(lines)[:30]}
+        return f"{facts['model name']} (family {facts['cpu family']}, model {facts['model']})"
+    except (OSError, KeyError):
         return platform.processor() or platform.machine()
 
 

@@ -126,6 +126,9 @@ void WordPlan::choose_grid() {
     else
       task_m_ = round_up(task_m_ / 2, unit);
   }
+  // Copying A once more costs less than a thread without work.
+  while (p_.m <= kColumnRows && tasks() < std::min(wanted, 4.0) && task_n_ > kernels_.nr)
+    task_n_ = round_up(task_n_ / 2, kernels_.nr);
   if (p_.batch == 1 && wanted >= 2 * tasks() && p_.k >= 2 * kernels_.kc) {
     const int64_t most = std::min(static_cast<int64_t>(wanted / tasks()), p_.k / kernels_.kc);
     splits_ = ceil_div(p_.k, round_up(ceil_div(p_.k, most), 64));
