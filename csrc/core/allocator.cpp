@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "core/errors.h"
+#include "core/fork_mutex.h"
 
 #if __has_include(<sys/mman.h>)
 #include <sys/mman.h>
@@ -50,7 +51,7 @@ void* acquire(size_t size) {
 void give_back(void* data, size_t size) noexcept { ::operator delete(data, alignment(size)); }
 
 struct State {
-  std::mutex mutex;
+  ForkMutex mutex{ForkMutex::Rank::Leaf};
   std::map<size_t, std::vector<void*>> cached;
   size_t cached_bytes = 0;
   size_t in_use = 0;

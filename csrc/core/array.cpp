@@ -8,6 +8,7 @@
 
 #include "core/allocator.h"
 #include "core/errors.h"
+#include "core/fork_mutex.h"
 
 namespace native {
 namespace {
@@ -27,7 +28,7 @@ class Cpu final : public Device {
 };
 
 struct Devices {
-  std::mutex mutex;
+  ForkMutex mutex{ForkMutex::Rank::Leaf};
   std::vector<DevicePtr> list{std::make_shared<Cpu>()};
 };
 Devices& devices() {

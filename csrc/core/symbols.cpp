@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "core/errors.h"
+#include "core/fork_mutex.h"
 
 namespace native::symbols {
 namespace {
@@ -19,7 +20,7 @@ struct Expression {
 constexpr int64_t kBase = std::numeric_limits<int64_t>::min();
 
 struct Table {
-  std::mutex mutex;
+  ForkMutex mutex{ForkMutex::Rank::Leaf};
   std::vector<Expression> rows;
   std::map<Expression, int64_t> codes;
 };

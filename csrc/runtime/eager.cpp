@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "core/errors.h"
+#include "core/fork_mutex.h"
 
 namespace native {
 namespace {
@@ -22,23 +23,31 @@ struct HashProblem {
 };
 
 constexpr size_t kMostKernels = 4096;
-std::mutex g_mutex;
-std::unordered_map<Problem, std::shared_ptr<const Kernel>, HashProblem> g_kernels;
+
+struct Cache {
+  ForkMutex mutex{ForkMutex::Rank::KernelCache};
+  std::unordered_map<Problem, std::shared_ptr<const Kernel>, HashProblem> kernels;
+};
+Cache& cache() {
+  static Cache* all = new Cache;
+  return *all;
+}
 
 }  // namespace
 
 std::shared_ptr<const Kernel> cached_kernel(const Problem& problem) {
-  std::lock_guard lock(g_mutex);
-  if (auto found = g_kernels.find(problem); found != g_kernels.end()) return found->second;
+  Cache& all = cache();
+  std::lock_guard lock(all.mutex);
+  if (auto found = all.kernels.find(problem); found != all.kernels.end()) return found->second;
   std::shared_ptr<const Kernel> kernel = prepare(problem);
-  if (g_kernels.size() >= kMostKernels) g_kernels.clear();
-  g_kernels.emplace(problem, kernel);
+  if (all.kernels.size() >= kMostKernels) all.kernels.clear();
+  all.kernels.emplace(problem, kernel);
   return kernel;
 }
 
 void clear_kernel_cache() {
-  std::lock_guard lock(g_mutex);
-  g_kernels.clear();
+  std::lock_guard lock(cache().mutex);
+  cache().kernels.clear();
 }
 
 bool has_kernel(const Problem& problem) { return cached_kernel(problem) != nullptr; }

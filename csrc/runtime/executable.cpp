@@ -1,8 +1,10 @@
 #include "runtime/executable.h"
 
 #include <cstring>
+#include <mutex>
 
 #include "core/errors.h"
+#include "core/fork_mutex.h"
 #include "runtime/plan.h"
 #include "runtime/regions.h"
 #include "runtime/run.h"
@@ -15,6 +17,11 @@ constexpr size_t kMostPlans = 64;
 std::function<void()>& interrupt_check() {
   static std::function<void()>* check = new std::function<void()>;
   return *check;
+}
+
+ForkMutex& plans_mutex() {
+  static ForkMutex* mutex = new ForkMutex(ForkMutex::Rank::Plans);
+  return *mutex;
 }
 
 // A borrowed view for host calls, copied so that Python may keep it.
@@ -46,7 +53,7 @@ Executable::~Executable() = default;
 
 std::shared_ptr<const Plan> Executable::plan(const std::vector<int64_t>& sizes) const {
   {
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(plans_mutex());
     for (auto at = plans_.begin(); at != plans_.end(); ++at)
       if (at->first == sizes) {
         plans_.splice(plans_.begin(), plans_, at);
@@ -54,14 +61,14 @@ std::shared_ptr<const Plan> Executable::plan(const std::vector<int64_t>& sizes) 
       }
   }
   auto made = std::make_shared<const Plan>(*code_, sizes, device_);
-  std::lock_guard lock(mutex_);
+  std::lock_guard lock(plans_mutex());
   plans_.emplace_front(sizes, made);
   if (plans_.size() > kMostPlans) plans_.pop_back();
   return made;
 }
 
 size_t Executable::plans() const {
-  std::lock_guard lock(mutex_);
+  std::lock_guard lock(plans_mutex());
   return plans_.size();
 }
 size_t Executable::arena_bytes(const std::vector<int64_t>& sizes) const { return plan(sizes)->arena_bytes; }

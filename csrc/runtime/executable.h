@@ -10,7 +10,6 @@
 #include <list>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -94,8 +93,8 @@ class Executable {
   std::vector<Array> constants_;  // on the device
   std::map<int, int> input_of_, constant_of_;
 
-  mutable std::mutex mutex_;
-  mutable std::list<std::pair<std::vector<int64_t>, std::shared_ptr<const Plan>>> plans_;  // latest first
+  // Latest first; guarded by one mutex for all executables, which is held for a look.
+  mutable std::list<std::pair<std::vector<int64_t>, std::shared_ptr<const Plan>>> plans_;
 };
 
 }  // namespace native

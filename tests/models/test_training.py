@@ -1,6 +1,9 @@
 """Whole models: one trace for all batch sizes, steps that leave no trace when they fail, state
 across steps."""
 
+import os
+import subprocess
+import sys
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -406,8 +409,6 @@ def test_ten_thousand_predictions_of_many_sizes_leave_memory_flat():
 
 
 def test_fork_after_use():
-    import os
-
     model, x, _ = compiled("mlp")
     expected = model.predict_on_batch(x)
     pid = os.fork()
@@ -415,3 +416,41 @@ def test_fork_after_use():
         same = np.array_equal(model.predict_on_batch(x), expected)
         os._exit(0 if same else 1)
     assert os.waitpid(pid, 0)[1] == 0
+
+
+FORKING = """
+import itertools, os, sys, threading
+import numpy as np
+import keras_native
+from keras import ops
+
+compiled = keras_native.jit(lambda x: ops.tanh(x) + ops.sum(x))
+stop = False
+
+def compute(first):
+    for size in itertools.count(first, 2):  # new sizes: kernels and plans are made all the time
+        if stop:
+            return
+        x = np.ones((1 + size % 977, 3), "float32")
+        ops.conv(ops.ones((1, 9, size % 4099 + 3, 2)), ops.ones((3, 3, 2, 2)))  # long to prepare
+        compiled(x)
+
+threads = [threading.Thread(target=compute, args=(i,), daemon=True) for i in range(2)]
+for thread in threads:
+    thread.start()
+for i in range(60):
+    pid = os.fork()
+    if pid == 0:
+        result = compiled(np.ones((2000 + i, 3), "float32"))
+        total = float(ops.sum(ops.ones((3000 + i,))))
+        os._exit(0 if result.shape == (2000 + i, 3) and total == 3000 + i else 1)
+    if os.waitpid(pid, 0)[1] != 0:
+        sys.exit("a child failed")
+stop = True
+"""
+
+
+def test_fork_while_other_threads_compute(tmp_path):
+    """No lock of ours is left closed in the child."""
+    env = {**os.environ, "KERAS_BACKEND": "native"}
+    subprocess.run([sys.executable, "-c", FORKING], env=env, cwd=tmp_path, check=True, timeout=120)
