@@ -245,13 +245,13 @@ static inline V vsigmoid(V x) {
   const V bounded = greater(splat(C::kLogisticLow), lesser(splat(C::kLogisticHigh), x));
   return scaled_logistic(reduce_by_ln2(bounded), splat(ElementOf<V>(1))) * C::kSpareInverse;
 }
-// At -inf the limit, 0.
+// NaN at -inf, as -inf times 0 is.
 template <class V>
 static inline V vsilu(V x) {
   using C = Constants<ElementOf<V>>;
   const V bounded = greater(splat(C::kLogisticLow), lesser(splat(C::kLogisticHigh), x));
   const V y = scaled_logistic(reduce_by_ln2(bounded), bounded) * C::kSpareInverse;
-  return x > C::kLogisticHigh ? x : y;
+  return x > C::kLogisticHigh ? x : nan_at_minus_infinity(x, y);
 }
 
 // log(1 + exp(x)).
@@ -262,7 +262,7 @@ static inline V vsoftplus(V x) {
 }
 
 // 0.5 x (1 + tanh(...)), which is x times the logistic function of twice the argument. That is carried in two
-// parts, since exp magnifies its error. At -inf the limit, 0.
+// parts, since exp magnifies its error. NaN at -inf.
 template <class V>
 static inline V vgelu_tanh(V x) {
   using T = ElementOf<V>;
@@ -274,7 +274,7 @@ static inline V vgelu_tanh(V x) {
   const V slope_low = slope.low + (fused(z, z, -square) * T(b) + (square * T(b - T(b)) + T(a - short_a)));
   const V u = z * slope.high;
   const auto y = reduce_by_ln2(u, fused(z, slope.high, -u) + z * slope_low);
-  return x > C::kGeluTanhHigh ? x : scaled_logistic(y, z) * C::kSpareInverse;
+  return x > C::kGeluTanhHigh ? x : nan_at_minus_infinity(x, scaled_logistic(y, z) * C::kSpareInverse);
 }
 
 constexpr long double kSeluScale = 1.0507009873554804934193349852946L, kSeluAlpha = 1.6732632423543772848170429916717L;

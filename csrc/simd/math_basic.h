@@ -24,6 +24,11 @@ template <class V>
 static inline V infinity() {
   return V{} + static_cast<ElementOf<V>>(__builtin_inf());
 }
+// y, but for x times a function that is 0 at -inf NaN there, as NumPy and the rest have it.
+template <class V>
+static inline V nan_at_minus_infinity(V x, V y) {
+  return x == -infinity<V>() ? splat(ElementOf<V>(__builtin_nan(""))) : y;
+}
 template <class V>
 static inline V vabs(V x) {
   return (V)((UIntOf<V>)x & ~FormatOf<V>::kSignBit);

@@ -74,7 +74,7 @@ static inline V verf(V x) {
 }
 
 // x P(X < x) for a standard normal X: x or 0 less the tail, scaled back last, so that only the result is rounded
-// to the few bits of a subnormal number. At -inf the limit, 0.
+// to the few bits of a subnormal number. NaN at -inf, as -inf times 0 is.
 template <class V>
 static inline V vgelu(V x) {
   using T = ElementOf<V>;
@@ -83,7 +83,7 @@ static inline V vgelu(V x) {
   const Pair<V> ratio = normal_tail_ratio<V, false>(a);
   const V product = a * ratio.high;
   const V tail = scaled_gauss(a, T(0.5), Pair<V>{product, fused(a, ratio.high, -product) + a * ratio.low});
-  return greater(V{}, x) - tail * C::kSpareInverse;
+  return nan_at_minus_infinity(x, greater(V{}, x) - tail * C::kSpareInverse);
 }
 
 }  // namespace

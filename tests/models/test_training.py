@@ -447,6 +447,8 @@ for i in range(60):
     if os.waitpid(pid, 0)[1] != 0:
         sys.exit("a child failed")
 stop = True
+for thread in threads:
+    thread.join()
 """
 
 

@@ -242,10 +242,10 @@ def _gelu_gradient(g, y, x, *, approximate):
 
 
 def _logistic_weighted(x, argument=lambda wide: wide):
-    """x / (1 + exp(-z)) of z = argument(x), which is 0.5 x (1 + tanh(z / 2)); at -inf the limit.
-    Wider than x, since exp magnifies what rounding does to z."""
+    """x / (1 + exp(-z)) of z = argument(x), which is 0.5 x (1 + tanh(z / 2)). Wider than x, since
+    exp magnifies what rounding does to z."""
     wide = np.asarray(x, np.longdouble)
-    return np.where(x == -np.inf, 0, wide / (1 + np.exp(-argument(wide)))).astype(x.dtype)
+    return np.where(x == -np.inf, np.nan, wide / (1 + np.exp(-argument(wide)))).astype(x.dtype)
 
 
 def _gelu(x, *, approximate):
@@ -258,7 +258,7 @@ def _gelu(x, *, approximate):
     z = exact.astype(np.float64)
     lost = np.where(np.isinf(z), 0, exact - z).astype(np.float64)
     tail = special.erfc(z) - lost * np.exp(-z * z) * (2 / math.sqrt(math.pi))
-    return np.where(x == -np.inf, 0, 0.5 * x * tail).astype(x.dtype)
+    return np.where(x == -np.inf, np.nan, 0.5 * x * tail).astype(x.dtype)
 
 
 def _expm1_scaled(x, alpha):
