@@ -36,8 +36,7 @@ class Case:
             output, or to each element if `relative`. Integers and bools must be equal.
         relative: see `tol`.
         terms: size of the terms that make an element, where they may cancel: errors are relative
-        to at
-            least this.
+            to at least this. A number, or a function of the operands that gives one per output.
         grad: check the gradient rule (floating point operands only).
         speed: belongs to the speed table (slow sizes); such a case is not run as a test.
         make: `make(rng)` gives the operands as arrays, where random ones will not do.
@@ -55,7 +54,7 @@ class Case:
     bytes: float = 0
     tol: float = 4
     relative: bool = False
-    terms: float = 0
+    terms: float | Callable[[Sequence[np.ndarray]], Sequence[float]] = 0
     grad: bool = True
     speed: bool = False
     make: Callable | None = None
@@ -171,8 +170,13 @@ def expected(case: Case, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]
     return tuple(np.asarray(r) for r in _as_tuple(results))
 
 
-def compare(got: np.ndarray, want: np.ndarray, case: Case, where: str = "") -> float:
+def compare(
+    got: np.ndarray, want: np.ndarray, case: Case, where: str = "", terms: float = 0
+) -> float:
     """Error in units of the allowed one.
+
+    Args:
+        terms: `case.terms` for these operands and this output.
 
     Raises:
         AssertionError: above 1, or shapes, infinities or NaNs differ; names the case to repeat it.
@@ -201,7 +205,7 @@ def compare(got: np.ndarray, want: np.ndarray, case: Case, where: str = "") -> f
     if not plain.any():
         return 0.0
     size = np.abs(want[plain])
-    unit = size if case.relative else max(size.max(), case.terms)
+    unit = size if case.relative else max(size.max(), terms)
     tiny = float(np.finfo(np.float32).tiny) if name != "float64" else 1e-300
     allowed = case.tol * EPS[name] * np.maximum(unit, tiny if name != "float16" else 6e-5)
     ratio = np.zeros(got.shape)
@@ -236,6 +240,7 @@ def check_forward(
 
     arrays = case.arrays(seed)
     wanted = expected(case, arrays)
+    terms = case.terms(arrays) if callable(case.terms) else [case.terms] * len(wanted)
     before = _core.isa(), _core.threads()
     worst = 0.0
     try:
@@ -248,8 +253,8 @@ def check_forward(
                 assert len(results) == len(wanted), f"{case}: {len(results)} outputs"
                 if first is None:
                     first = [r.tobytes() for r in results]
-                    for got, want in zip(results, wanted):
-                        worst = max(worst, compare(got, want, case, f"isa={name}"))
+                    for got, want, size in zip(results, wanted, terms, strict=True):
+                        worst = max(worst, compare(got, want, case, f"isa={name}", size))
                 for got, bits in zip(results, first):
                     assert got.tobytes() == bits, (
                         f"{case} isa={name}: other bits at {count} threads than at {threads[0]}"

@@ -2,7 +2,8 @@
 
 Tolerance: a sum of k products has error about sqrt(k) * eps of one product's size, and its own size
 is sqrt(k) products, so the error relative to the largest result hardly grows; what is allowed is
-sqrt(k) * eps of the largest result with a floor of 4.
+sqrt(k) * eps, at least 4 eps, of the largest result. Where all of few results cancel, or an
+activation bounds them, the sqrt(k) of the sum's usual size stands in its place.
 """
 
 from __future__ import annotations
@@ -94,6 +95,7 @@ def cases(n, sizes, cin, cout, kernel, dtype="float32", ops="fdw", label="", **m
                 flops=flops,
                 bytes=traffic,
                 tol=max(4.0, math.sqrt(terms)),
+                terms=math.sqrt(terms),
                 speed=speed,
                 peer=_torch(op, op_attrs, len(sizes)),
                 label=label and f"{label} {kind}",
@@ -108,14 +110,13 @@ def fused(n, sizes, cin, cout, kernel, activation, dtype="float32", **more) -> C
     attrs = {**attrs, "activation": activation}
     added = ((y, dtype),) if residual else ()
     terms = math.prod(w[:-1])
-    # These results are bounded, but their argument and its error are sqrt(terms) in size.
-    size = math.sqrt(terms) if activation in ("sigmoid", "tanh", "relu6") else 1
     return Case(
         op="conv_bias_act",
         inputs=((x, dtype), (w, dtype), ((cout,), dtype), *added),
         attrs=attrs,
         flops=2 * math.prod(y) * math.prod(w[:-1]),
-        tol=size * max(4.0, math.sqrt(terms)),
+        tol=max(4.0, math.sqrt(terms)),
+        terms=math.sqrt(terms),
         # A kink of the activation within a difference's step would spoil it.
         grad=activation not in ("relu", "relu6"),
         speed=speed,

@@ -2,7 +2,8 @@
 
 Tolerance: results are of size 1 after rounding errors of the mean, the variance and three
 products; the sums behind them are blocked, so 8 eps covers them. Parameters' gradients are sums
-over the rows, of error sqrt(rows) eps relative to themselves. Half precision rounds once.
+over the rows, of error sqrt(rows) eps relative to themselves. Half precision rounds once. What is
+rounded is x beside its mean: among few numbers these may be far larger than their difference.
 """
 
 from __future__ import annotations
@@ -65,6 +66,20 @@ def _group(groups):
     return forward
 
 
+def _spread(axes, eps, gamma, sums=0):
+    """Size of x over its deviation along `axes`, times gamma where it follows x in the operands.
+    Then, for as many outputs as `sums`, the size of x itself."""
+
+    def terms(arrays):
+        x, *parameters = (a.astype(np.float64) for a in arrays)
+        if x.size == 0:
+            return [0.0] * (1 + sums)
+        size = np.abs(x).max(axes, initial=0) / np.sqrt(x.var(axes) + eps)
+        return [size.max() * (np.abs(parameters[0]).max() if gamma else 1), *[1.0] * sums]
+
+    return terms
+
+
 def _flags(gamma, beta):
     return {"has_gamma": gamma, "has_beta": beta}
 
@@ -81,6 +96,7 @@ def layer(dims, axes=1, dtype="float32", gamma=True, beta=True, grad=False, **mo
         inputs,
         attrs,
         bytes=size * 4 * (3 if grad else 2),
+        terms=0 if grad else _spread(tuple(range(-axes, 0)), attrs["eps"], gamma),
         tol=8 + (2 * math.sqrt(rows) if grad else 0),
         **more,
     )
@@ -124,12 +140,12 @@ def batch(
         inputs,
         {"eps": 1e-3, **_flags(gamma, beta), **({"activation": clip} if clip else {})},
         bytes=math.prod(dims) * 4 * (5 if grad else 3),
-        # What the mean adds up is of size 1, and may cancel.
-        terms=0 if grad else 1,
+        terms=0 if grad else _spread(tuple(range(len(dims) - 1)), 1e-3, gamma, sums=2),
         # A pass adds the activation when gradients have been taken.
         grad=not clip,
-        # The mean's rounding is relative to the offset, and shows relative to the deviation.
-        tol=8 + 2 * abs(offset) + (2 * math.sqrt(rows) if grad else 0),
+        # In the gradient the given mean's rounding is relative to the offset, and shows relative to
+        # the deviation.
+        tol=8 + (2 * abs(offset) + 2 * math.sqrt(rows) if grad else 0),
         make=make,
         label=f"{dtype}{list(dims)}" + (f" offset {offset}" if offset else ""),
         **more,
