@@ -37,6 +37,32 @@ def _torch(causal, scale, grad):
     return {"torch": build}
 
 
+def _summands(attrs, scores, lse_ct):
+    """Sizes of what dq and dk (or the scores' gradient) add up, p (dp - delta) times k or q, where
+    dp - delta cancels if one key has nearly all of p. dv adds what does not cancel."""
+
+    def terms(arrays):
+        from keras_native.engine.primitive import REGISTRY
+
+        wide = [a if a.dtype.kind in "bu" else a.astype(np.float64) for a in arrays]
+        q, k, v, *optional, out, _, ct = wide[: len(wide) - lse_ct]
+        if attrs["dropout"]:
+            optional.pop()
+        one_hot = np.broadcast_to(np.eye(k.shape[1])[:, None], (*k.shape[:3], k.shape[1]))
+        weigh = REGISTRY["attention"].reference
+        p, _ = weigh(q, k, one_hot, *optional, **{**attrs, "dropout": 0.0})
+        k, v = (np.repeat(a, q.shape[2] // k.shape[2], axis=2) for a in (k, v))
+        dp = np.abs(np.einsum("bqhd,bkhd->bqhk", ct, v)) / (1 - attrs["dropout"])
+        ds = p * (dp + np.abs((ct * out).sum(-1, keepdims=True)))
+        if scores:
+            return [ds.max(initial=0)]
+        dq = np.einsum("bqhk,bkhd->bqhd", ds**2, k**2)
+        dk = np.einsum("bqhk,bqhd->bkhd", ds**2, q**2)
+        return [*(attrs["scale"] * math.sqrt(s.max(initial=0)) for s in (dq, dk)), 0.0]
+
+    return terms
+
+
 def attention(
     batch, queries, heads, size, keys=None, key_heads=None, value_size=None, bias=None, mask=None,
     causal=False, dropout=0.0, dtype="float32", grad=False, lse_ct=False, scores=False, **more,
@@ -94,11 +120,7 @@ def attention(
         {**attrs, "has_lse_ct": lse_ct} if grad else attrs,
         flops=products * (2.5 if grad else 1),
         tol=(4 + math.sqrt(size) + math.sqrt(keys) / 2) * (3 if grad else 1) * rounded,
-        # dq is a sum over keys of scale p (dp - delta) k, and dp - delta cancels where keys are
-        # few (a causal mask leaves the first query one).
-        terms=attrs["scale"] * math.sqrt(value_size) / (1 if causal else keys)
-        if grad and keys
-        else 0,
+        terms=_summands(attrs, scores, lse_ct) if grad else 0,
         make=make,
         complete=complete if grad else None,
         peer=_torch(causal, attrs["scale"], grad) if more.get("speed") else None,
