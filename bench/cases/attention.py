@@ -37,20 +37,44 @@ def _torch(causal, scale, grad):
     return {"torch": build}
 
 
-def _summands(attrs, scores, lse_ct):
+def _weights(q, k, optional, attrs):
+    """p before dropout, [B, Sq, H, Sk]: what attention makes of keys' one-hot values."""
+    from keras_native.engine.primitive import REGISTRY
+
+    if attrs["dropout"]:
+        *optional, _ = optional
+    one_hot = np.broadcast_to(np.eye(k.shape[1])[:, None], (*k.shape[:3], k.shape[1]))
+    attrs = {**attrs, "dropout": 0.0}
+    return REGISTRY["attention"].reference(q, k, one_hot, *optional, **attrs)[0]
+
+
+def _wide(arrays):
+    return [a if a.dtype.kind in "bu" else a.astype(np.float64) for a in arrays]
+
+
+def _forward_terms(attrs):
+    """Sizes of what out and lse add up: p |v| and |q| |k|."""
+
+    def terms(arrays):
+        q, k, v, *optional = _wide(arrays)
+        group = q.shape[2] // k.shape[2]
+        p = _weights(q, k, optional, attrs)
+        k, v = (np.repeat(np.abs(a), group, axis=2) for a in (k, v))
+        out = np.einsum("bqhk,bkhd->bqhd", p, v) / (1 - attrs["dropout"])
+        lse = attrs["scale"] * np.einsum("bqhd,bkhd->bqhk", np.abs(q), k)
+        return [out.max(initial=0), lse.max(initial=0)]
+
+    return terms
+
+
+def _gradient_terms(attrs, scores, lse_ct):
     """Sizes of what dq and dk (or the scores' gradient) add up, p (dp - delta) times k or q, where
     dp - delta cancels if one key has nearly all of p. dv adds what does not cancel."""
 
     def terms(arrays):
-        from keras_native.engine.primitive import REGISTRY
-
-        wide = [a if a.dtype.kind in "bu" else a.astype(np.float64) for a in arrays]
+        wide = _wide(arrays)
         q, k, v, *optional, out, _, ct = wide[: len(wide) - lse_ct]
-        if attrs["dropout"]:
-            optional.pop()
-        one_hot = np.broadcast_to(np.eye(k.shape[1])[:, None], (*k.shape[:3], k.shape[1]))
-        weigh = REGISTRY["attention"].reference
-        p, _ = weigh(q, k, one_hot, *optional, **{**attrs, "dropout": 0.0})
+        p = _weights(q, k, optional, attrs)
         k, v = (np.repeat(a, q.shape[2] // k.shape[2], axis=2) for a in (k, v))
         dp = np.abs(np.einsum("bqhd,bkhd->bqhk", ct, v)) / (1 - attrs["dropout"])
         ds = p * (dp + np.abs((ct * out).sum(-1, keepdims=True)))
@@ -120,7 +144,7 @@ def attention(
         {**attrs, "has_lse_ct": lse_ct} if grad else attrs,
         flops=products * (2.5 if grad else 1),
         tol=(4 + math.sqrt(size) + math.sqrt(keys) / 2) * (3 if grad else 1) * rounded,
-        terms=_summands(attrs, scores, lse_ct) if grad else 0,
+        terms=_gradient_terms(attrs, scores, lse_ct) if grad else _forward_terms(attrs),
         make=make,
         complete=complete if grad else None,
         peer=_torch(causal, attrs["scale"], grad) if more.get("speed") else None,
