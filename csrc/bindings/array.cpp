@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "bindings/gil.h"
 #include "bindings/module.h"
 #include "core/errors.h"
 
@@ -31,7 +32,7 @@ std::function<void()> hold(py::object object) {
   PyObject* raw = object.release().ptr();
   return [raw] {
     if (!Py_IsInitialized()) return;
-    py::gil_scoped_acquire gil;
+    gil::Hold held;
     Py_DECREF(raw);
   };
 }
@@ -50,7 +51,7 @@ Array from_numpy(py::array array, bool copy) {
   const void* source = array.data();
   const size_t bytes = spec.bytes();
   if (bytes >= (1 << 16)) {
-    py::gil_scoped_release nogil;
+    gil::Release released;
     std::memcpy(result.data(), source, bytes);
   } else {
     std::memcpy(result.data(), source, bytes);

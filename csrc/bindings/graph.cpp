@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <map>
 
+#include "bindings/gil.h"
 #include "bindings/module.h"
 #include "core/errors.h"
 #include "core/symbols.h"
@@ -21,12 +22,12 @@ class PythonCall final : public HostCall {
   explicit PythonCall(py::object fn) : fn_(fn.release().ptr()) {}
   ~PythonCall() override {
     if (!Py_IsInitialized()) return;
-    py::gil_scoped_acquire gil;
+    gil::Hold held;
     Py_DECREF(fn_);
   }
   std::vector<Array> call(const std::vector<Array>& inputs, const std::vector<Spec>& outputs,
                           const Attrs& attrs) const override {
-    py::gil_scoped_acquire gil;
+    gil::Hold held;
     py::list specs;
     for (const Spec& spec : outputs) specs.append(py::make_tuple(name_of(spec.dtype), py::tuple(py::cast(spec.shape))));
     return py::reinterpret_borrow<py::object>(fn_)(py::cast(inputs), specs, attrs_to(attrs)).cast<std::vector<Array>>();
@@ -91,7 +92,7 @@ class Once {
     if (runs_ && versions == versions_) return results_;
     std::vector<Array> results;
     {
-      py::gil_scoped_release nogil;
+      gil::Release released;
       results = executable_->run(inputs, {});
     }
     ++runs_;
@@ -127,7 +128,7 @@ struct Compiled {
     std::vector<Array> inputs = gather(arguments);
     std::vector<Array> outputs;
     {
-      py::gil_scoped_release nogil;
+      gil::Release released;
       outputs = executable->run(inputs, sizes);
     }
     // The commit: moves of handles, which cannot fail.
@@ -176,7 +177,7 @@ Compiled compile(Graph& graph, const std::vector<int>& outputs, const Slots& rea
 
 void bind_graph(py::module_& m) {
   set_interrupt_check([] {
-    py::gil_scoped_acquire gil;
+    gil::Hold held;
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
   });
   m.def(
@@ -184,7 +185,7 @@ void bind_graph(py::module_& m) {
       [](const py::object& find) {
         PyObject* raw = py::object(find).release().ptr();
         set_host_fallback([raw](const std::string& op) -> HostCallPtr {
-          py::gil_scoped_acquire gil;
+          gil::Hold held;
           py::object fn = py::reinterpret_borrow<py::object>(raw)(op);
           return fn.is_none() ? nullptr : std::make_shared<PythonCall>(fn);
         });
@@ -246,7 +247,7 @@ void bind_graph(py::module_& m) {
           "profile",
           [](const Compiled& c, const std::vector<Array>& arguments, const std::vector<int64_t>& sizes) {
             std::vector<Array> inputs = c.gather(arguments);
-            py::gil_scoped_release nogil;
+            gil::Release released;
             return c.executable->profile(inputs, sizes);
           },
           "Seconds of each step over one run; slots are read and not written.")
@@ -254,7 +255,7 @@ void bind_graph(py::module_& m) {
           "executed",
           [](const Compiled& c, const std::vector<Array>& arguments, const std::vector<int64_t>& sizes) {
             std::vector<Array> inputs = c.gather(arguments);
-            py::gil_scoped_release nogil;
+            gil::Release released;
             return c.executable->executed(inputs, sizes);
           },
           "(primitive, kernel) of each step of one run and of the regions that ran; slots are read and not written.")

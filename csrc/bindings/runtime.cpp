@@ -1,3 +1,4 @@
+#include "bindings/gil.h"
 #include "bindings/module.h"
 #include "core/allocator.h"
 #include "core/errors.h"
@@ -83,7 +84,7 @@ void bind_runtime(py::module_& m) {
       },
       "Instruction sets that this build has and this machine runs.");
   m.def("threads", &pool::threads);
-  m.def("set_threads", &pool::set_threads, py::call_guard<py::gil_scoped_release>());
+  m.def("set_threads", &pool::set_threads, py::call_guard<gil::Release>());
   m.def(
       "cache_sizes",
       [] {
@@ -91,7 +92,7 @@ void bind_runtime(py::module_& m) {
         return py::make_tuple(sizes.l1d, sizes.l2, sizes.l3);
       },
       "Bytes of the first, second and third cache.");
-  m.def("measure_peak", &measure_peak, py::call_guard<py::gil_scoped_release>(),
+  m.def("measure_peak", &measure_peak, py::call_guard<gil::Release>(),
         "float32 operations a second of all threads together, measured by a loop of multiply-adds.");
   m.def("register_test_device", &register_test_device);
   m.def("trim_memory", &allocator::trim);
@@ -119,7 +120,7 @@ void bind_runtime(py::module_& m) {
         Problem problem = problem_from(op, inputs, attrs, outputs);
         std::optional<std::vector<Array>> result;
         {
-          py::gil_scoped_release nogil;
+          gil::Release released;
           result = run_eager(problem, inputs);
         }
         return result ? py::cast(std::move(*result)) : py::none();

@@ -8,10 +8,11 @@ namespace {
 
 using Table = std::map<std::string, std::vector<KernelEntry>>;
 
-// A function-local static, because registrations run in static initialisers of other units.
+// A function-local static, because registrations run in static initialisers of other units; never
+// destroyed, because daemon threads run on while the process ends.
 Table& table() {
-  static Table entries;
-  return entries;
+  static Table* entries = new Table;
+  return *entries;
 }
 
 }  // namespace

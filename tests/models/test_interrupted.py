@@ -1,6 +1,8 @@
 """Steps that end half-way, by Ctrl-C or for want of memory, leave everything as it was."""
 
 import signal
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -174,3 +176,37 @@ def test_no_memory_in_the_middle_of_a_step():
     step([batch(3)])
     assert step.step.traces == 1
     assert any((a != b).any() for a, b in zip(before, state(model)))
+
+
+ENDING = """
+import threading
+
+import numpy as np
+
+from keras_native.engine.primitives.matmul import matmul
+from keras_native.engine.tensor import from_numpy
+
+a = from_numpy(np.ones((64, 64), "float32"))
+begun = threading.Barrier(9)
+
+
+def compute():
+    matmul(a, a)
+    begun.wait()
+    while True:
+        matmul(a, a)
+
+
+for _ in range(8):
+    threading.Thread(target=compute, daemon=True).start()
+begun.wait()
+"""
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_python_ends_while_daemon_threads_compute(attempt):
+    """A thread that comes back from a kernel when Python has ended is not torn out of C++."""
+    done = subprocess.run(
+        [sys.executable, "-c", ENDING], capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (0, "")
