@@ -3,13 +3,11 @@
 
 #include <algorithm>
 
+#include "kernels/grid.h"
 #include "runtime/pool.h"
 
 namespace native::gemm {
 namespace {
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
 // Multiply-adds that are worth a thread: some 20 microseconds, several times what waking it costs.
 constexpr double kTaskWork = 0.75e6;
@@ -28,12 +26,6 @@ constexpr int64_t kDirectRows = 48;
 constexpr int64_t kColumnRows = 192;
 // Up to so many rows of A times contiguous rows of B^T are dot products.
 constexpr int64_t kDotRows = 8;
-
-// An equal share of `total` in pieces of about `most`, a multiple of `unit`.
-int64_t even_share(int64_t total, int64_t most, int64_t unit) {
-  if (total <= most) return total;
-  return round_up(ceil_div(total, ceil_div(total, most)), unit);
-}
 
 // Rows that are a multiple of a page apart fall into one cache set and evict each other.
 template <class T>

@@ -12,12 +12,11 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/activation.h"
 #include "runtime/cpu.h"
 
 namespace native {
 namespace gemm {
-
-enum class Activation : int { None, Relu, Gelu, GeluTanh, Silu, Sigmoid, Tanh };
 
 template <class T>
 struct Operand {

@@ -15,7 +15,6 @@ namespace native {
 namespace NATIVE_ISA {
 namespace {
 
-using gemm::Activation;
 using gemm::Block;
 using gemm::Epilogue;
 using gemm::Operand;

@@ -8,7 +8,6 @@ namespace native {
 namespace NATIVE_ISA {
 namespace {
 
-using gemm::Activation;
 using gemm::Epilogue;
 
 // Several rows of B a pass: fewer visits to y, and as many streams as prefetchers follow.
@@ -158,6 +157,8 @@ void finish(int64_t m, int64_t n, float* c, int64_t c_row, const Epilogue<float>
       return rows([](vf32 x) { return x; });
     case Activation::Relu:
       return rows([](vf32 x) { return relu<float>(x); });
+    case Activation::Relu6:
+      return rows([](vf32 x) { return vmin(splat(6.0f), relu<float>(x)); });
     case Activation::Gelu:
       return rows([](vf32 x) { return vgelu(x); });
     case Activation::GeluTanh:
