@@ -91,12 +91,6 @@ void dots_of(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, const T
   if (m - i == 1) dot_rows<T, 1>(n, k, a, a_row, b, b_row, c, c_row);
 }
 
-// NaN stays NaN.
-template <class T>
-inline Vec<T> relu(Vec<T> x) {
-  return x < Vec<T>{} ? Vec<T>{} : x;
-}
-
 template <class T, class F>
 inline void finish_rows(int64_t m, int64_t n, T* c, int64_t c_row, const T* bias, F activation) {
   constexpr int L = kLanes<T>;
