@@ -7,23 +7,6 @@
 namespace native::conv {
 namespace {
 
-gemm::Activation epilogue_of(Activation activation) {
-  switch (activation) {
-    case Activation::Sigmoid:
-      return gemm::Activation::Sigmoid;
-    case Activation::Tanh:
-      return gemm::Activation::Tanh;
-    case Activation::Silu:
-      return gemm::Activation::Silu;
-    case Activation::Gelu:
-      return gemm::Activation::Gelu;
-    case Activation::GeluTanh:
-      return gemm::Activation::GeluTanh;
-    default:
-      return gemm::Activation::None;
-  }
-}
-
 double activated(double z, Activation activation) {
   switch (activation) {
     case Activation::Sigmoid:
@@ -45,8 +28,7 @@ double activated(double z, Activation activation) {
 
 template <>
 void finish<float>(Activation activation, int64_t rows, int64_t columns, float* first, int64_t row) {
-  const gemm::Activation epilogue = epilogue_of(activation);
-  if (epilogue != gemm::Activation::None) gemm_table().f32.finish(rows, columns, first, row, {nullptr, epilogue});
+  if (activation > Activation::Relu6) gemm_table().f32.finish(rows, columns, first, row, {nullptr, activation});
 }
 
 template <>

@@ -7,14 +7,13 @@
 #include <vector>
 
 #include "kernels/conv/activate.h"
+#include "kernels/grid.h"
 #include "runtime/pool.h"
 
 namespace native::conv {
 namespace {
 
-constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -ceil_div(-a, b); }
-constexpr size_t round_up(size_t bytes) { return (bytes + 63) / 64 * 64; }
 constexpr int64_t kLeastWork = 128 << 10;  // multiply-adds a task; they are bound by memory
 
 // The taps of one dimension that reach results of one residue: result j * step + residue reads source
@@ -194,7 +193,7 @@ class DepthwiseWeightGrad final : public Kernel {
   }
 
  private:
-  size_t partial_bytes() const { return round_up(g_.taps() * g_.cin * sizeof(T)); }
+  size_t partial_bytes() const { return whole_lines(g_.taps() * g_.cin * sizeof(T)); }
 
   void add_row(int64_t row, const T* x, const T* ct, T* sums) const {
     const int64_t h = row % g_.out[1], d = row / g_.out[1] % g_.out[0], n = row / g_.out[1] / g_.out[0];

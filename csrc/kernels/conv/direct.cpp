@@ -13,13 +13,11 @@
 #include <vector>
 
 #include "kernels/conv/activate.h"
+#include "kernels/grid.h"
 #include "runtime/pool.h"
 
 namespace native::conv {
 namespace {
-
-constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-constexpr size_t round_up(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 struct Tap {
   Triple offset;   // in the source
@@ -215,13 +213,13 @@ class Direct final : public Kernel {
   int64_t panel_elements(const Pass& pass) const {
     return static_cast<int64_t>(pass.taps.size()) * run_ * tile_.columns;
   }
-  size_t weight_bytes() const { return round_up(weight_elements_ * sizeof(T)); }
-  size_t bias_bytes() const { return has_bias_ ? round_up(panels_.size() * tile_.columns * sizeof(T)) : 0; }
+  size_t weight_bytes() const { return whole_lines(weight_elements_ * sizeof(T)); }
+  size_t bias_bytes() const { return has_bias_ ? whole_lines(panels_.size() * tile_.columns * sizeof(T)) : 0; }
   // A source in the padding: zeros for every channel, or for a whole merged run.
-  size_t zero_bytes() const { return round_up(std::max(source_channels_, run_) * sizeof(T)); }
+  size_t zero_bytes() const { return whole_lines(std::max(source_channels_, run_) * sizeof(T)); }
   size_t padded_bytes() const {
     if (!pad_width_) return 0;
-    return round_up(batch_ * source_[0] * source_[1] * source_[2] * source_channels_ * sizeof(T));
+    return whole_lines(batch_ * source_[0] * source_[1] * source_[2] * source_channels_ * sizeof(T));
   }
 
   void pack_bias(const T* bias, T* packed) const {
@@ -323,10 +321,10 @@ class Direct final : public Kernel {
     const int rows = tile_.rows;
     const int64_t taps = static_cast<int64_t>(pass.taps.size());
     const int64_t tiles = ceil_div(task.pixels, rows);
-    const size_t source_bytes = round_up(tiles * rows * taps * sizeof(T*));
-    const size_t result_bytes = round_up(2 * tiles * rows * sizeof(T*));
-    char* memory =
-        static_cast<char*>(pool::thread_scratch(source_bytes + result_bytes + round_up(result_channels_ * sizeof(T))));
+    const size_t source_bytes = whole_lines(tiles * rows * taps * sizeof(T*));
+    const size_t result_bytes = whole_lines(2 * tiles * rows * sizeof(T*));
+    char* memory = static_cast<char*>(
+        pool::thread_scratch(source_bytes + result_bytes + whole_lines(result_channels_ * sizeof(T))));
     const T** sources = reinterpret_cast<const T**>(memory);
     T** results = reinterpret_cast<T**>(memory + source_bytes);
     const T** residuals = const_cast<const T**>(results + tiles * rows);

@@ -6,12 +6,6 @@ namespace native::conv {
 namespace NATIVE_ISA {
 namespace {
 
-// x - 0 is x for every x (x + 0 is not, for -0): this folds to one broadcast.
-template <class T>
-inline Vec<T> broadcast(T x) {
-  return x - Vec<T>{};
-}
-
 template <class T, int kRows, int kVecs>
 inline void add_residuals(const DirectTile<T>& t, Vec<T> (&acc)[kRows][kVecs]) {
   constexpr int kColumns = kVecs * kLanes<T>;
@@ -49,7 +43,7 @@ void tile(const DirectTile<T>& t) {
       for (int j = 0; j < kVecs; ++j) b[j] = load(w + j * kLanes<T>);
 #pragma GCC unroll 8
       for (int i = 0; i < kRows; ++i) {
-        const Vec<T> x = broadcast(a[i][k]);
+        const Vec<T> x = splat(a[i][k]);
 #pragma GCC unroll 4
         for (int j = 0; j < kVecs; ++j) acc[i][j] += x * b[j];
       }
@@ -58,7 +52,7 @@ void tile(const DirectTile<T>& t) {
 
   if (t.residuals) add_residuals<T, kRows, kVecs>(t, acc);
   if (t.activation > 0) {
-    const Vec<T> zero{}, six = broadcast(T(6));
+    const Vec<T> zero{}, six = splat(T(6));
 #pragma GCC unroll 8
     for (int i = 0; i < kRows; ++i)
 #pragma GCC unroll 4

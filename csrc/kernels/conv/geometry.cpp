@@ -47,10 +47,8 @@ std::optional<Geometry> geometry_of(const Problem& problem) {
 
 Activation activation_of(const Problem& problem) {
   if (problem.op != "conv_bias_act") return Activation::None;
-  static const char* const names[] = {"none", "relu", "relu6", "sigmoid", "tanh", "silu", "gelu", "gelu_tanh"};
   const std::string& name = problem.attrs.text("activation");
-  for (int i = 0; i < 8; ++i)
-    if (name == names[i]) return static_cast<Activation>(i);
+  if (const auto activation = activation_named(name)) return *activation;
   throw UnsupportedError("conv_bias_act: activation '" + name + "'");
 }
 

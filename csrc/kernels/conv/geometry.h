@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "kernels/activation.h"
 #include "runtime/registry.h"
 
 namespace native::conv {
@@ -31,7 +32,6 @@ struct Geometry {
 // A 1x1 convolution without stride and padding comes out one-dimensional: every pixel in one row.
 std::optional<Geometry> geometry_of(const Problem& problem);
 
-enum class Activation : int { None, Relu, Relu6, Sigmoid, Tanh, Silu, Gelu, GeluTanh };
 // Of `conv_bias_act`; None for every other primitive.
 Activation activation_of(const Problem& problem);
 

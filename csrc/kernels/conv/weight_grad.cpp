@@ -11,13 +11,11 @@
 #include <vector>
 
 #include "kernels/conv/geometry.h"
+#include "kernels/grid.h"
 #include "runtime/pool.h"
 
 namespace native::conv {
 namespace {
-
-constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-constexpr size_t round_up(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 // Input channels that are packed together.
 struct Slab {
@@ -46,7 +44,9 @@ class WeightGrad final : public Kernel {
     last_rows_ = list_rows(g.group_in() % slab_width_);
   }
 
-  size_t scratch_bytes() const override { return splits_ > 1 ? splits_ * round_up(result_elements() * sizeof(T)) : 0; }
+  size_t scratch_bytes() const override {
+    return splits_ > 1 ? splits_ * whole_lines(result_elements() * sizeof(T)) : 0;
+  }
 
   void run(const void* const* in, void* const* out, void* scratch) const override {
     const T* x = static_cast<const T*>(in[0]);
@@ -57,7 +57,7 @@ class WeightGrad final : public Kernel {
       return;
     }
     T* partial = splits_ > 1 ? static_cast<T*>(scratch) : result;
-    const int64_t pitch = round_up(result_elements() * sizeof(T)) / sizeof(T);
+    const int64_t pitch = whole_lines(result_elements() * sizeof(T)) / sizeof(T);
     const int64_t slab_tasks = ceil_div(static_cast<int64_t>(slabs_.size()), slabs_each_);
     pool::parallel_for(splits_ * slab_tasks, [&](int64_t task) {
       const int64_t split = task / slab_tasks, slab = task % slab_tasks * slabs_each_;
@@ -186,10 +186,10 @@ class WeightGrad final : public Kernel {
   }
 
   void run_task(const T* x, const T* ct, int64_t split, int64_t first_slab, int64_t last_slab, T* result) const {
-    const size_t x_bytes = round_up(packed_x() * sizeof(T)), ct_bytes = round_up(packed_ct() * sizeof(T));
-    const size_t offset_bytes = round_up(planes_ * lines_ * sizeof(int64_t));
+    const size_t x_bytes = whole_lines(packed_x() * sizeof(T)), ct_bytes = whole_lines(packed_ct() * sizeof(T));
+    const size_t offset_bytes = whole_lines(planes_ * lines_ * sizeof(int64_t));
     char* memory = static_cast<char*>(
-        pool::thread_scratch(x_bytes + ct_bytes + offset_bytes + round_up(tile_.columns * sizeof(T))));
+        pool::thread_scratch(x_bytes + ct_bytes + offset_bytes + whole_lines(tile_.columns * sizeof(T))));
     T* x_packed = reinterpret_cast<T*>(memory);
     T* ct_packed = reinterpret_cast<T*>(memory + x_bytes);
     int64_t* offsets = reinterpret_cast<int64_t*>(memory + x_bytes + ct_bytes);

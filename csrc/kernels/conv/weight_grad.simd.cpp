@@ -6,12 +6,6 @@ namespace native::conv {
 namespace NATIVE_ISA {
 namespace {
 
-// x - 0 is x for every x (x + 0 is not, for -0): this folds to one broadcast.
-template <class T>
-inline Vec<T> broadcast(T x) {
-  return x - Vec<T>{};
-}
-
 template <class T, int kRows, int kVecs>
 void tile(const WeightGradTile<T>& t) {
   constexpr int kColumns = kVecs * kLanes<T>;
@@ -34,7 +28,7 @@ void tile(const WeightGradTile<T>& t) {
       for (int j = 0; j < kVecs; ++j) b[j] = load(g + j * kLanes<T>);
 #pragma GCC unroll 8
       for (int i = 0; i < kRows; ++i) {
-        const Vec<T> x = broadcast(a[i][at]);
+        const Vec<T> x = splat(a[i][at]);
 #pragma GCC unroll 4
         for (int j = 0; j < kVecs; ++j) acc[i][j] += x * b[j];
       }

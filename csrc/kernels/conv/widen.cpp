@@ -4,12 +4,11 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/grid.h"
 #include "runtime/registry.h"
 
 namespace native::conv {
 namespace {
-
-constexpr size_t round_up(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 Spec widened(const Spec& spec) { return {DType::F32, spec.shape}; }
 
@@ -30,14 +29,16 @@ class Widen final : public Kernel {
       : inner_(std::move(inner)), inputs_(std::move(inputs)), result_(std::move(result)) {}
 
   size_t scratch_bytes() const override {
-    size_t bytes = round_up(inner_->scratch_bytes()) + result_.bytes + cast_bytes();
+    size_t bytes = whole_lines(inner_->scratch_bytes()) + result_.bytes + cast_bytes();
     for (const Operand& input : inputs_) bytes += input.bytes;
     return bytes;
   }
 
   void run(const void* const* in, void* const* out, void* scratch) const override {
     char* memory = static_cast<char*>(scratch);
-    auto take = [&memory](size_t bytes) { return static_cast<void*>(std::exchange(memory, memory + round_up(bytes))); };
+    auto take = [&memory](size_t bytes) {
+      return static_cast<void*>(std::exchange(memory, memory + whole_lines(bytes)));
+    };
     void* inner_scratch = take(inner_->scratch_bytes());
     void* cast_scratch = take(cast_bytes());
     void* result = take(result_.bytes);
@@ -58,7 +59,7 @@ class Widen final : public Kernel {
   size_t cast_bytes() const {
     size_t most = result_.cast->scratch_bytes();
     for (const Operand& input : inputs_) most = std::max(most, input.cast->scratch_bytes());
-    return round_up(most);
+    return whole_lines(most);
   }
 
   std::unique_ptr<Kernel> inner_;
@@ -75,10 +76,10 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
   for (const Spec& spec : problem.in) {
     if (spec.dtype != narrow) return nullptr;
     wide.in.push_back(widened(spec));
-    inputs.push_back({cast(spec, wide.in.back()), round_up(wide.in.back().bytes())});
+    inputs.push_back({cast(spec, wide.in.back()), whole_lines(wide.in.back().bytes())});
     if (!inputs.back().cast) return nullptr;
   }
-  Widen::Operand result{cast(wide.out[0], problem.out[0]), round_up(wide.out[0].bytes())};
+  Widen::Operand result{cast(wide.out[0], problem.out[0]), whole_lines(wide.out[0].bytes())};
   auto inner = native::prepare(wide);
   if (!result.cast || !inner) return nullptr;
   return std::make_unique<Widen>(std::move(inner), std::move(inputs), std::move(result));

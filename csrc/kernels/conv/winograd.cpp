@@ -14,13 +14,12 @@
 #include "kernels/conv/activate.h"
 #include "kernels/conv/direct.h"
 #include "kernels/conv/geometry.h"
+#include "kernels/grid.h"
 #include "runtime/pool.h"
 
 namespace native::conv {
 namespace {
 
-constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-constexpr size_t round_up(size_t bytes) { return (bytes + 63) / 64 * 64; }
 constexpr int64_t kPositions = 16;
 
 // One plane of a batch of images.
@@ -56,7 +55,7 @@ class Winograd final : public Kernel {
   }
 
   size_t scratch_bytes() const override {
-    return weight_bytes() + bias_bytes() + round_up(source_.channels * sizeof(float));
+    return weight_bytes() + bias_bytes() + whole_lines(source_.channels * sizeof(float));
   }
 
   void run(const void* const* in, void* const* out, void* scratch) const override {
@@ -98,8 +97,8 @@ class Winograd final : public Kernel {
 
   int64_t position_elements() const { return source_.channels * tile_.columns; }
   int64_t panel_elements() const { return kPositions * position_elements(); }
-  size_t weight_bytes() const { return round_up(panels_ * panel_elements() * sizeof(float)); }
-  size_t bias_bytes() const { return has_bias_ ? round_up(g_.cout * sizeof(float)) : 0; }
+  size_t weight_bytes() const { return whole_lines(panels_ * panel_elements() * sizeof(float)); }
+  size_t bias_bytes() const { return has_bias_ ? whole_lines(g_.cout * sizeof(float)) : 0; }
 
   // Panel [position][source channel][column] of the forward weights [tap][cin][cout].
   void pack(const float* kernel, int64_t p, float* panel) const {
@@ -135,9 +134,9 @@ class Winograd final : public Kernel {
                  const float* zeros, const float* residual, float* result) const {
     const int rows = tile_.rows;
     const int64_t columns = tile_.columns, tiles = ceil_div(count, rows), padded = tiles * rows;
-    const size_t value_bytes = round_up(kPositions * padded * row_ * sizeof(float));
-    const size_t product_bytes = round_up(kPositions * padded * columns * sizeof(float));
-    const size_t pointer_bytes = round_up(padded * sizeof(float*));
+    const size_t value_bytes = whole_lines(kPositions * padded * row_ * sizeof(float));
+    const size_t product_bytes = whole_lines(kPositions * padded * columns * sizeof(float));
+    const size_t pointer_bytes = whole_lines(padded * sizeof(float*));
     char* memory = static_cast<char*>(
         pool::thread_scratch(value_bytes + product_bytes + 2 * pointer_bytes + 4 * count * sizeof(float*)));
     float* values = reinterpret_cast<float*>(memory);

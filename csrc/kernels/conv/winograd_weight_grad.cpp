@@ -8,13 +8,12 @@
 #include "kernels/conv/geometry.h"
 #include "kernels/conv/weight_grad.h"
 #include "kernels/conv/winograd.h"
+#include "kernels/grid.h"
 #include "runtime/pool.h"
 
 namespace native::conv {
 namespace {
 
-constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-constexpr size_t round_up(size_t bytes) { return (bytes + 63) / 64 * 64; }
 constexpr int64_t kPositions = 16;
 constexpr int64_t kSquares = 64;  // of a block: enough for a tile's sums to outweigh loading and storing them
 
@@ -38,7 +37,7 @@ class WinogradWeightGrad final : public Kernel {
   }
 
   size_t scratch_bytes() const override {
-    return splits_ * part() * sizeof(float) + round_up(std::max(g_.cin, g_.cout) * sizeof(float));
+    return splits_ * part() * sizeof(float) + whole_lines(std::max(g_.cin, g_.cout) * sizeof(float));
   }
 
   void run(const void* const* in, void* const* out, void* scratch) const override {
@@ -84,8 +83,8 @@ class WinogradWeightGrad final : public Kernel {
 
   void add_squares(const float* x, const float* ct, const float* zeros, int64_t begin, int64_t end, int64_t channel,
                    int64_t channels, float* sums) const {
-    const size_t value_bytes = round_up(kPositions * value_pitch_ * sizeof(float));
-    const size_t cotangent_bytes = round_up(kPositions * cotangent_pitch_ * sizeof(float));
+    const size_t value_bytes = whole_lines(kPositions * value_pitch_ * sizeof(float));
+    const size_t cotangent_bytes = whole_lines(kPositions * cotangent_pitch_ * sizeof(float));
     char* memory =
         static_cast<char*>(pool::thread_scratch(value_bytes + cotangent_bytes + tile_.columns * sizeof(float)));
     float* values = reinterpret_cast<float*>(memory);

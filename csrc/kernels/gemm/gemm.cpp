@@ -3,13 +3,11 @@
 
 #include <algorithm>
 
+#include "kernels/grid.h"
 #include "runtime/pool.h"
 
 namespace native::gemm {
 namespace {
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
 // Multiply-adds that are worth a thread: some 20 microseconds, several times what waking it costs.
 constexpr double kTaskWork = 0.75e6;
@@ -21,24 +19,21 @@ constexpr double kMostTasks = 16;
 constexpr double kFewTasks = 4;
 // Columns of a row-major matrix that a task reads when it reads few rows at a time: 2 KB, half a page.
 constexpr int64_t kStreamColumns = 512;
-// Up to so many rows B is read where it lies: packing would cost as much as it saves.
-constexpr int64_t kDirectRows = 48;
+// Up to so many rows reading B is what takes the time: wide tasks walk along its pages.
+constexpr int64_t kStreamRows = 48;
 // Up to so many rows a task takes all of them and packs its own columns of B, which stay in its cache;
 // beyond, B is packed once for all tasks.
-constexpr int64_t kColumnRows = 192;
+constexpr int64_t kColumnRows = 256;
+// Columns of a task, where A is read in place and where each range of columns packs it again.
+constexpr int64_t kColumns = 512, kPackedColumns = 2048;
 // Up to so many rows of A times contiguous rows of B^T are dot products.
 constexpr int64_t kDotRows = 8;
 
-// An equal share of `total` in pieces of about `most`, a multiple of `unit`.
-int64_t even_share(int64_t total, int64_t most, int64_t unit) {
-  if (total <= most) return total;
-  return round_up(ceil_div(total, ceil_div(total, most)), unit);
-}
-
-// Rows that are a multiple of a page apart fall into one cache set and evict each other.
 template <class T>
-bool scattered(const Operand<T>& a) {
-  return a.column != 1 || a.row * static_cast<int64_t>(sizeof(T)) % 4096 == 0;
+bool packs_a(const Kernels<T>& kernels, const Operand<T>& a) {
+  constexpr int64_t kPage = 4096;
+  if (a.column == 1) return false;
+  return !kernels.reads_columns || a.column * static_cast<int64_t>(sizeof(T)) % kPage == 0;
 }
 
 template <class T>
@@ -61,7 +56,7 @@ template <class T>
 void block_terms(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t steps, const Operand<T>& a,
                  const Panels<T>& b, T* c, int64_t c_row, bool accumulate, const Epilogue<T>& epilogue, T* packed_a) {
   Block<T> block{m, n, steps, a, kernels.mr * a.row, b, c, c_row, accumulate, epilogue};
-  if (scattered(a) && n > 2 * kernels.nr) kernels.pack_a(block, packed_a);
+  if (n > 2 * kernels.nr && packs_a(kernels, a)) kernels.pack_a(block, packed_a);
   kernels.block(block);
 }
 
@@ -98,7 +93,7 @@ void block(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, const Ope
            int64_t c_row, bool accumulate, const Epilogue<T>& epilogue, T* scratch) {
   if (k == 0) return no_terms(kernels, m, n, c, c_row, accumulate, epilogue);
   // Whole panels of a row-major B are read in place when few rows would use the copy.
-  const int64_t direct = b.column == 1 && m <= kDirectRows ? n / kernels.nr * kernels.nr : 0;
+  const int64_t direct = b.column == 1 && m <= kernels.direct_rows ? n / kernels.nr * kernels.nr : 0;
   if (direct > 0)
     block_packed(kernels, m, direct, k, a, {b.data, b.row, kernels.nr}, c, c_row, accumulate, epilogue, scratch);
   if (direct == n) return;
@@ -142,16 +137,15 @@ Plan<T>::Plan(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, bool t
   }
   path_ = m <= kColumnRows ? Path::Columns : Path::Tiles;
   if (path_ == Path::Tiles) task_m_ = even_share(m, kernels.mc, kernels.mr);
-  task_n_ = even_share(n, 512, kernels.nr);
+  const bool packs = packs_a(kernels, at_a(nullptr, 0, 0));
+  task_n_ = even_share(n, packs ? kPackedColumns : kColumns, kernels.nr);
   auto tasks = [&] { return static_cast<double>(ceil_div(m, task_m_) * ceil_div(n, task_n_)); };
-  const bool streams = path_ == Path::Columns && !transpose_b && m <= kDirectRows;
-  // A that is packed is packed again for each range of columns.
-  const bool packs_a = scattered(at_a(nullptr, 0, 0));
-  const int64_t narrow = streams ? kStreamColumns / 2 : (packs_a ? 8 : 4) * kernels.nr;
-  const int64_t low = path_ == Path::Columns ? m : 4 * kernels.mr;
+  const bool streams = path_ == Path::Columns && !transpose_b && m <= kStreamRows;
+  const int64_t narrow = streams ? kStreamColumns / 2 : 4 * kernels.nr;
+  const int64_t low = path_ == Path::Columns ? m : (packs ? 16 : 4) * kernels.mr;
   while (tasks() < 0.75 * wanted && (task_n_ > narrow || task_m_ > low)) {
-    // The longer side is cut: a square tile needs the least of A and B.
-    if (task_n_ > narrow && (task_n_ >= task_m_ || task_m_ <= low))
+    // The longer side is cut, as a square tile needs the least of A and B; but rows where A is packed.
+    if (task_n_ > narrow && (task_m_ <= low || (!packs && task_n_ >= task_m_)))
       task_n_ = round_up(task_n_ / 2, kernels.nr);
     else
       task_m_ = round_up(task_m_ / 2, kernels.mr);

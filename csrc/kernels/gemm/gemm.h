@@ -12,12 +12,11 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/activation.h"
 #include "runtime/cpu.h"
 
 namespace native {
 namespace gemm {
-
-enum class Activation : int { None, Relu, Gelu, GeluTanh, Silu, Sigmoid, Tanh };
 
 template <class T>
 struct Operand {
@@ -59,11 +58,16 @@ template <class T>
 struct Kernels {
   int mr, nr;  // the register tile
   int kc, mc;  // block sizes: depth of a panel, rows of a task
+  // Transposed A is read where it lies, unless its rows are a multiple of a page apart: then they fall into
+  // one cache set and evict each other.
+  bool reads_columns;
+  // Up to so many rows of A whole panels of row-major B are read where they lie.
+  int direct_rows;
   void (*block)(const Block<T>&);
   // Packs k rows and n columns of B into panels `panel` elements apart.
   void (*pack_b)(const Operand<T>& b, int64_t k, int64_t n, T* out, int64_t panel);
-  // Copies the block's A to where it lies close together: block.a and block.sliver then point into `out`,
-  // which has packed_a_size() elements.
+  // Copies the block's transposed A into slivers: block.a and block.sliver then point into `out`, which has
+  // packed_a_size() elements.
   void (*pack_a)(Block<T>& block, T* out);
   // y[n] (+)= x[k] * B[k, n], row-major B (column stride 1); x has a stride.
   void (*gemv)(int64_t n, int64_t k, const T* x, int64_t x_step, const T* b, int64_t b_row, T* y);

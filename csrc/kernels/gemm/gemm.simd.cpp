@@ -15,19 +15,14 @@ namespace native {
 namespace NATIVE_ISA {
 namespace {
 
-using gemm::Activation;
 using gemm::Block;
 using gemm::Epilogue;
 using gemm::Operand;
 
 constexpr int kRows = 6;
 constexpr int kVectors = NATIVE_VEC_BYTES == 64 ? 4 : 2;
-
-// NaN stays NaN.
-template <class T>
-inline Vec<T> relu(Vec<T> x) {
-  return x < Vec<T>{} ? Vec<T>{} : x;
-}
+// Steps before its end at which a tile begins to fetch its C: some 750 cycles, as memory is far.
+constexpr int64_t kSteps = 32;
 
 // R rows by V vectors of C, the last vector `tail` lanes wide. Partial: tail < lanes.
 template <class T, int R, int V, bool Partial>
@@ -38,27 +33,36 @@ inline void tile(const Block<T>& block, const T* a, const T* b, T* c, const T* b
   for (int i = 0; i < R; ++i)
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) sum[i][v] = Vec<T>{};
-  const int64_t a_row = block.a.row, a_step = block.a.column, b_step = block.b.row;
+  const int64_t a_row = block.a.row, a_step = block.a.column, b_step = block.b.row, c_row = block.c_row;
+  // Two pointers and multiples of one register by 1 and 2 reach all rows; more would be spilled.
+  const T* low = a + (R > 3 ? 3 : 0) * a_row;
   // The same row of the next panel, to the second-level cache, a whole pass before its use: packed panels
   // come from the third level, and panels read in place have one line on each row, which no prefetcher follows.
-  const int64_t ahead = block.b.panel;
-  for (int64_t p = 0; p < block.k; ++p) {
+  const T* next = b + block.b.panel;
+  auto step = [&]() __attribute__((always_inline)) {
 #pragma GCC unroll 4
-    for (int v = 0; v < V; v += 64 / NATIVE_VEC_BYTES) __builtin_prefetch(b + ahead + v * L, 0, 2);
+    for (int v = 0; v < V; v += 64 / NATIVE_VEC_BYTES) __builtin_prefetch(next + v * L, 0, 2);
     Vec<T> bv[V];
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) bv[v] = load(b + v * L);
 #pragma GCC unroll 8
     for (int i = 0; i < R; ++i) {
-      const Vec<T> x = splat(a[i * a_row]);
+      const Vec<T> x = splat(i < 3 ? a[i * a_row] : low[(i - 3) * a_row]);
 #pragma GCC unroll 4
       for (int v = 0; v < V; ++v) sum[i][v] += x * bv[v];
     }
     a += a_step;
+    low += a_step;
     b += b_step;
+    next += b_step;
+  };
+  int64_t left = block.k;
+  for (; left > kSteps; --left) step();
+  for (int row = 0; left > 0; --left, ++row) {
+    for (int v = 0; row < R && v < V; v += 64 / NATIVE_VEC_BYTES) __builtin_prefetch(c + row * c_row + v * L, 1);
+    step();
   }
   const bool clip = block.epilogue.activation == Activation::Relu, accumulate = block.accumulate;
-  const int64_t c_row = block.c_row;
 #pragma GCC unroll 4
   for (int v = 0; v < V; ++v) {
     const bool part = Partial && v == V - 1;
@@ -206,20 +210,12 @@ void pack_b(const Operand<T>& b, int64_t k, int64_t n, T* out, int64_t panel) {
     transpose(b.data + whole * b.column, b.column, n - whole, k, out, N);
 }
 
-// Rows stay rows, a little more than k apart so that six of them do not fall into one cache set; columns
-// become slivers of kRows. Either way the micro-kernel reads a few kilobytes that lie together.
+// Columns of A become slivers of kRows: the micro-kernel reads a few kilobytes that lie together.
 template <class T>
 void pack_a(Block<T>& block, T* out) {
   const Operand<T> a = block.a;
   const int64_t m = block.m, k = block.k;
   constexpr int64_t line = 64 / sizeof(T);
-  if (a.column == 1) {
-    const int64_t step = (k + line - 1) / line * line + line;
-    copy_rows(a.data, a.row, m, k, out, step);
-    block.a = {out, step, 1};
-    block.sliver = kRows * step;
-    return;
-  }
   block.a = {out, 1, kRows};
   // A line between slivers: k is often a power of two, and one row goes to all slivers at once.
   block.sliver = kRows * k + line;
@@ -229,6 +225,8 @@ void pack_a(Block<T>& block, T* out) {
   for (int64_t p = 0; p < k; ++p) {
     const T* in = a.data + p * a.column;
     T* to = out + p * kRows;
+    // No prefetcher follows steps of a page.
+    for (int64_t j = 0; j < m; j += line) __builtin_prefetch(in + 8 * a.column + j);
     int64_t i = 0;
     if (p + 1 < k)
       for (; i + 8 <= m; i += kRows, to += block.sliver)
@@ -241,11 +239,24 @@ void pack_a(Block<T>& block, T* out) {
 // kc: a panel of B takes half of a 32 KB first-level cache (16 KB), and as AVX-512 panels are four times
 // as wide they come from the second level instead, where depth costs nothing: 384.
 // mc: so many rows share the first, slow pass over a panel of B; a block of A takes 192 KB of the second level.
+// reads_columns: wide panels pass over A a quarter as often, which does not pay for a copy.
+// direct_rows: a row of a wide panel is four lines that lie together, that of a narrow one a line by itself,
+// and so many of those fall into one cache set that only few rows can do without a copy.
 template <class T>
 constexpr gemm::Kernels<T> kernels() {
-  return {
-      kRows, kVectors * kLanes<T>, NATIVE_VEC_BYTES == 64 ? 384 : 256, 192, block<T>, pack_b<T>, pack_a<T>, gemv, dots,
-      finish};
+  constexpr bool wide = NATIVE_VEC_BYTES == 64;
+  return {.mr = kRows,
+          .nr = kVectors * kLanes<T>,
+          .kc = wide ? 384 : 256,
+          .mc = 192,
+          .reads_columns = wide,
+          .direct_rows = wide ? 256 : 48,
+          .block = block<T>,
+          .pack_b = pack_b<T>,
+          .pack_a = pack_a<T>,
+          .gemv = gemv,
+          .dots = dots,
+          .finish = finish};
 }
 
 }  // namespace

@@ -9,7 +9,6 @@
 namespace native {
 namespace {
 
-using gemm::Activation;
 using gemm::Epilogue;
 using gemm::Matrices;
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/gemm/gemm.h"
+#include "simd/vec.h"
 
 namespace native {
 namespace NATIVE_ISA {
@@ -16,5 +17,14 @@ void dots(int64_t m, int64_t n, int64_t k, const double* a, int64_t a_row, const
 void finish(int64_t m, int64_t n, float* c, int64_t c_row, const gemm::Epilogue<float>& epilogue);
 void finish(int64_t m, int64_t n, double* c, int64_t c_row, const gemm::Epilogue<double>& epilogue);
 
+namespace {
+
+// NaN stays NaN.
+template <class T>
+inline Vec<T> relu(Vec<T> x) {
+  return x < Vec<T>{} ? Vec<T>{} : x;
+}
+
+}  // namespace
 }  // namespace NATIVE_ISA
 }  // namespace native

@@ -67,11 +67,7 @@ Matrices linear_matrices(const Problem& problem) {
 }
 
 std::optional<Activation> activation_of(const Problem& problem) {
-  static const char* const names[] = {"none", "relu", "gelu", "gelu_tanh", "silu", "sigmoid", "tanh"};
-  const std::string name = problem.attrs.text("activation", "none");
-  for (int i = 0; i < 7; ++i)
-    if (name == names[i]) return static_cast<Activation>(i);
-  return std::nullopt;
+  return activation_named(problem.attrs.text("activation", "none"));
 }
 
 }  // namespace native::gemm

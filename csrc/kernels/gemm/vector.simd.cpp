@@ -8,7 +8,6 @@ namespace native {
 namespace NATIVE_ISA {
 namespace {
 
-using gemm::Activation;
 using gemm::Epilogue;
 
 // Several rows of B a pass: fewer visits to y, and as many streams as prefetchers follow.
@@ -92,12 +91,6 @@ void dots_of(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, const T
   if (m - i == 1) dot_rows<T, 1>(n, k, a, a_row, b, b_row, c, c_row);
 }
 
-// NaN stays NaN.
-template <class T>
-inline Vec<T> relu(Vec<T> x) {
-  return x < Vec<T>{} ? Vec<T>{} : x;
-}
-
 template <class T, class F>
 inline void finish_rows(int64_t m, int64_t n, T* c, int64_t c_row, const T* bias, F activation) {
   constexpr int L = kLanes<T>;
@@ -158,6 +151,8 @@ void finish(int64_t m, int64_t n, float* c, int64_t c_row, const Epilogue<float>
       return rows([](vf32 x) { return x; });
     case Activation::Relu:
       return rows([](vf32 x) { return relu<float>(x); });
+    case Activation::Relu6:
+      return rows([](vf32 x) { return vmin(splat(6.0f), relu<float>(x)); });
     case Activation::Gelu:
       return rows([](vf32 x) { return vgelu(x); });
     case Activation::GeluTanh:

@@ -5,18 +5,11 @@
 #include <cstring>
 #include <utility>
 
+#include "kernels/grid.h"
 #include "runtime/pool.h"
 
 namespace native::gemm {
 namespace {
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
-// An equal share of `total` in pieces of at most about `most`, a multiple of `unit`.
-int64_t even_share(int64_t total, int64_t most, int64_t unit) {
-  if (total <= most) return total;
-  return round_up(ceil_div(total, ceil_div(total, most)), unit);
-}
 
 // Words multiplied that are worth a task, and those of a task where there are enough of them.
 constexpr double kTaskWork = 0.75e6, kLargeTaskWork = 6e6, kSmallTaskWork = 5e5;

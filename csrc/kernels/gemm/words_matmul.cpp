@@ -8,7 +8,6 @@
 namespace native {
 namespace {
 
-using gemm::Activation;
 using gemm::Matrices;
 using gemm::WordKernels;
 using gemm::WordPlan;

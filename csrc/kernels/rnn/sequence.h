@@ -90,7 +90,7 @@ class Product {
  private:
   void columns(const Bound& b, int64_t rows, int64_t j, int64_t n, const float* a, int64_t a_row, float* c,
                int64_t c_row, bool accumulate, const float* bias) const {
-    const gemm::Epilogue<float> epilogue{bias ? bias + j : nullptr, gemm::Activation::None};
+    const gemm::Epilogue<float> epilogue{bias ? bias + j : nullptr, Activation::None};
     const size_t bytes = sizeof(float) * static_cast<size_t>(gemm::block_packed_scratch_size(kernels_) + n);
     float* const scratch = static_cast<float*>(pool::thread_scratch(bytes));
     if (!single_)
