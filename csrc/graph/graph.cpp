@@ -8,6 +8,8 @@
 namespace native {
 namespace {
 
+constexpr size_t kSmallConstant = 64;  // bytes; up to here constants of equal bits are one
+
 size_t hash_of(const Node& node) {
   size_t h = std::hash<std::string>{}(node.op) ^ node.attrs.hash();
   for (int v : node.in) h = (h ^ static_cast<size_t>(v)) * 1099511628211ull;
@@ -71,6 +73,12 @@ int Graph::input(const Spec& spec) {
 }
 
 int Graph::constant(const Array& array) {
+  const size_t bytes = static_cast<size_t>(array.spec.count()) * size_of(array.spec.dtype);
+  if (bytes <= kSmallConstant && array.device()->host_visible()) {
+    const std::string key = dims_text(array.spec) + std::string(static_cast<const char*>(array.data()), bytes);
+    const auto [known, fresh] = small_constants_.try_emplace(key, static_cast<int>(values.size()));
+    if (!fresh) return known->second;
+  }
   const int v = value(array.spec);
   constant_index_[v] = constants.size();
   constants.emplace_back(v, array);

@@ -28,6 +28,7 @@ struct Node {
 class Graph {
  public:
   int input(const Spec& spec);
+  // A small array on the host stands for all that have its bits.
   int constant(const Array& array);
   // Records a node and returns its values (of an equal earlier node if it is pure).
   std::vector<int> add(Node node, const std::vector<Spec>& outputs);
@@ -65,6 +66,7 @@ class Graph {
   std::unordered_map<size_t, std::vector<size_t>> seen_;  // hash -> nodes
   std::unordered_map<int, int> aliases_;
   std::unordered_map<int, size_t> constant_index_;
+  std::unordered_map<std::string, int> small_constants_;  // by type and bits
 };
 
 // Orders nodes topologically (stable), leaves out those that no output needs, and resolves aliases.
