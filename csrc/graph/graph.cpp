@@ -90,6 +90,23 @@ const Array* Graph::constant_of(int value) const {
   return found == constant_index_.end() ? nullptr : &constants[found->second].second;
 }
 
+std::optional<double> Graph::number(int value, const std::vector<int>& producer) const {
+  const auto maker = [&](int v) { return producer[v] < 0 ? nullptr : &nodes[producer[v]]; };
+  if (const Node* node = maker(value); node && node->op == "broadcast_to") value = node->in[0];
+  const DType dtype = spec(value).dtype;
+  if (const Node* node = maker(value)) {
+    if (node->op != "full" || is_complex(dtype) || symbols::is_symbolic(node->attrs.integer_or_zero("value")))
+      return {};
+    const double number = node->attrs.real("value");
+    const bool exact = is_float(dtype) || (number > -1e15 && number < 1e15);
+    return exact ? std::optional(number) : std::nullopt;
+  }
+  const Array* array = constant_of(value);
+  if (!array || !array->spec.shape.empty() || !array->device()->host_visible()) return {};
+  if (dtype == DType::F64) return *static_cast<const double*>(array->data());
+  return dtype == DType::F32 ? std::optional<double>(*static_cast<const float*>(array->data())) : std::nullopt;
+}
+
 int Graph::as_vector(int value, int64_t n, const std::vector<int>& producer) const {
   auto is_vector = [&](int v) { return spec(v).shape == Shape{n}; };
   if (is_vector(value)) return value;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -48,6 +49,9 @@ class Graph {
   // How often each value is read by nodes and outputs.
   std::vector<int> use_counts() const;
   const Array* constant_of(int value) const;
+  // The number that a value holds throughout, if the graph says so: that of a float scalar or of `full`, broadcast or
+  // not; of integers only those that a double holds.
+  std::optional<double> number(int value, const std::vector<int>& producer) const;
   // The vector [n] that the value is, or is a reshape of ((1, n), (1, 1, 1, n), ...); -1 when it is neither.
   int as_vector(int value, int64_t n, const std::vector<int>& producer) const;
 
