@@ -129,11 +129,14 @@ def batch(
         axes = tuple(range(len(dims) - 1))
         wide = x.astype(np.float64)
         mean, var = wide.mean(axes).astype(kind), wide.var(axes).astype(kind)
-        return [rng.standard_normal(dims).astype(kind), x, mean, var, *[scale] * gamma]
+        clipped = [shift] * (beta and clip is not None)
+        return [rng.standard_normal(dims).astype(kind), x, mean, var, *[scale] * gamma, *clipped]
 
     big, small = (dims, dtype), (channels, dtype)
     inputs = (
-        [big, big, small, small] + [small] * gamma if grad else [big] + [small] * (gamma + beta)
+        [big, big, small, small] + [small] * (gamma + (beta and clip is not None))
+        if grad
+        else [big] + [small] * (gamma + beta)
     )
     return Case(
         "batch_norm_train_grad" if grad else "batch_norm_train",
@@ -198,6 +201,11 @@ CASES = [
     *(batch(d, grad=g) for d in ((50, 3), (2, 5, 5, 16), (40, 129)) for g in (0, 1)),
     batch((1, 7)),
     *(batch((50, 37), dtype=t, clip=c) for c in ("relu", "relu6") for t in ("float32", *_HALF)),
+    *(
+        batch((50, 37), dtype=t, gamma=a, beta=b, clip=c, grad=1)
+        for c in ("relu", "relu6")
+        for a, b, t in ((1, 1, "float32"), (1, 1, "float64"), (0, 1, "float32"), (1, 0, "float32"))
+    ),
     *(
         batch((3, 9, 24), gamma=a, beta=b, grad=g)
         for a, b in ((0, 0), (1, 0), (0, 1))

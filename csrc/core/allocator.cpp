@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <bit>
+#include <chrono>
+#include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <deque>
 #include <limits>
 #include <map>
 #include <memory>
@@ -28,8 +31,11 @@ constexpr size_t kAlign = 64;
 constexpr size_t kHugePage = size_t{2} << 20;
 // Above this a request is first compared with the memory that is left.
 constexpr size_t kCheckFrom = size_t{64} << 20;
-// Cached blocks are kept up to this share of what is in use, and at least this many bytes.
+// Blocks are cached as long as they and those in use take no more than the most that was in use lately: what one
+// training step hands back the next asks for, and fresh pages cost as much as the work on them. At least this many
+// bytes are.
 constexpr size_t kCacheFloor = size_t{64} << 20;
+constexpr std::chrono::seconds kLately{10};
 
 // Size classes: eight steps to a power of two, so that at most an eighth is wasted.
 size_t rounded(size_t bytes) {
@@ -50,12 +56,20 @@ void* acquire(size_t size) {
 }
 void give_back(void* data, size_t size) noexcept { ::operator delete(data, alignment(size)); }
 
+struct Block {
+  void* data;
+  uint64_t released;  // the how many-th block to be
+};
 struct State {
   ForkMutex mutex{ForkMutex::Rank::Leaf};
-  std::map<size_t, std::vector<void*>> cached;
+  std::map<size_t, std::deque<Block>> cached;  // by size, never empty; those released last at the end
+  uint64_t releases = 0;
   size_t cached_bytes = 0;
   size_t in_use = 0;
   size_t peak = 0;
+  // The most in use since `since` and in the span before, each of kLately or until somebody looked.
+  size_t recent = 0, before = 0;
+  std::chrono::steady_clock::time_point since;
 };
 State& state() {
   static State* s = new State;
@@ -82,11 +96,41 @@ size_t available() {
   return left;
 }
 
-void free_cached(State& s) {
-  for (auto& [size, blocks] : s.cached)
-    for (void* block : blocks) give_back(block, size);
-  s.cached.clear();
-  s.cached_bytes = 0;
+// Gives back cached blocks, those that have waited longest first, until no more than `bytes` are left.
+void shrink_cache(State& s, size_t bytes) {
+  while (s.cached_bytes > bytes) {
+    auto oldest = s.cached.begin();
+    for (auto at = s.cached.begin(); at != s.cached.end(); ++at)
+      if (at->second.front().released < oldest->second.front().released) oldest = at;
+    auto& [size, blocks] = *oldest;
+    give_back(blocks.front().data, size);
+    s.cached_bytes -= size;
+    blocks.pop_front();
+    if (blocks.empty()) s.cached.erase(oldest);
+  }
+}
+
+// False if there is no memory to note it down.
+bool cache(State& s, void* data, size_t size) noexcept {
+  try {
+    s.cached[size].push_back({data, s.releases++});
+    s.cached_bytes += size;
+    return true;
+  } catch (...) {
+    if (const auto at = s.cached.find(size); at != s.cached.end() && at->second.empty()) s.cached.erase(at);
+    return false;
+  }
+}
+
+size_t cache_limit(const State& s) { return std::max(kCacheFloor, std::max(s.recent, s.before) - s.in_use); }
+
+void look_at_the_clock(State& s) {
+  const auto now = std::chrono::steady_clock::now();
+  if (now - s.since < kLately) return;
+  s.since = now;
+  s.before = s.recent;
+  s.recent = s.in_use;
+  shrink_cache(s, cache_limit(s));
 }
 
 [[noreturn]] void refuse(size_t bytes, size_t left) {
@@ -102,15 +146,16 @@ void* allocate(size_t bytes) {
   State& s = state();
   std::lock_guard lock(s.mutex);
   void* data = nullptr;
-  if (auto found = s.cached.find(size); found != s.cached.end() && !found->second.empty()) {
-    data = found->second.back();
+  if (auto found = s.cached.find(size); found != s.cached.end()) {
+    data = found->second.back().data;
     found->second.pop_back();
+    if (found->second.empty()) s.cached.erase(found);
     s.cached_bytes -= size;
   } else {
     if (size >= kCheckFrom) {
       size_t left = available();
       if (size > left && s.cached_bytes > 0) {
-        free_cached(s);
+        shrink_cache(s, 0);
         left = available();
       }
       if (size > left) refuse(bytes, left);
@@ -120,6 +165,7 @@ void* allocate(size_t bytes) {
   }
   s.in_use += size;
   s.peak = std::max(s.peak, s.in_use);
+  s.recent = std::max(s.recent, s.in_use);
   return data;
 }
 
@@ -127,16 +173,10 @@ void release(void* data, size_t bytes) noexcept {
   const size_t size = rounded(bytes);
   State& s = state();
   std::lock_guard lock(s.mutex);
+  if (size >= kHugePage) look_at_the_clock(s);
   s.in_use -= size;
-  if (s.cached_bytes + size <= std::max(kCacheFloor, s.in_use)) {
-    try {
-      s.cached[size].push_back(data);
-      s.cached_bytes += size;
-      return;
-    } catch (...) {
-    }
-  }
-  give_back(data, size);
+  if (size > cache_limit(s) || !cache(s, data, size)) return give_back(data, size);
+  shrink_cache(s, cache_limit(s));
 }
 
 size_t in_use() {
@@ -149,7 +189,7 @@ size_t peak() {
 }
 void trim() noexcept {
   std::lock_guard lock(state().mutex);
-  free_cached(state());
+  shrink_cache(state(), 0);
 }
 
 }  // namespace native::allocator

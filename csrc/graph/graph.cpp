@@ -8,6 +8,8 @@
 namespace native {
 namespace {
 
+constexpr size_t kSmallConstant = 64;  // bytes; up to here constants of equal bits are one
+
 size_t hash_of(const Node& node) {
   size_t h = std::hash<std::string>{}(node.op) ^ node.attrs.hash();
   for (int v : node.in) h = (h ^ static_cast<size_t>(v)) * 1099511628211ull;
@@ -71,6 +73,12 @@ int Graph::input(const Spec& spec) {
 }
 
 int Graph::constant(const Array& array) {
+  const size_t bytes = static_cast<size_t>(array.spec.count()) * size_of(array.spec.dtype);
+  if (bytes <= kSmallConstant && array.device()->host_visible()) {
+    const std::string key = dims_text(array.spec) + std::string(static_cast<const char*>(array.data()), bytes);
+    const auto [known, fresh] = small_constants_.try_emplace(key, static_cast<int>(values.size()));
+    if (!fresh) return known->second;
+  }
   const int v = value(array.spec);
   constant_index_[v] = constants.size();
   constants.emplace_back(v, array);
@@ -80,6 +88,23 @@ int Graph::constant(const Array& array) {
 const Array* Graph::constant_of(int value) const {
   auto found = constant_index_.find(value);
   return found == constant_index_.end() ? nullptr : &constants[found->second].second;
+}
+
+std::optional<double> Graph::number(int value, const std::vector<int>& producer) const {
+  const auto maker = [&](int v) { return producer[v] < 0 ? nullptr : &nodes[producer[v]]; };
+  if (const Node* node = maker(value); node && node->op == "broadcast_to") value = node->in[0];
+  const DType dtype = spec(value).dtype;
+  if (const Node* node = maker(value)) {
+    if (node->op != "full" || is_complex(dtype) || symbols::is_symbolic(node->attrs.integer_or_zero("value")))
+      return {};
+    const double number = node->attrs.real("value");
+    const bool exact = is_float(dtype) || (number > -1e15 && number < 1e15);
+    return exact ? std::optional(number) : std::nullopt;
+  }
+  const Array* array = constant_of(value);
+  if (!array || !array->spec.shape.empty() || !array->device()->host_visible()) return {};
+  if (dtype == DType::F64) return *static_cast<const double*>(array->data());
+  return dtype == DType::F32 ? std::optional<double>(*static_cast<const float*>(array->data())) : std::nullopt;
 }
 
 int Graph::as_vector(int value, int64_t n, const std::vector<int>& producer) const {

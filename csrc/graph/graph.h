@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -28,6 +29,7 @@ struct Node {
 class Graph {
  public:
   int input(const Spec& spec);
+  // A small array on the host stands for all that have its bits.
   int constant(const Array& array);
   // Records a node and returns its values (of an equal earlier node if it is pure).
   std::vector<int> add(Node node, const std::vector<Spec>& outputs);
@@ -47,6 +49,9 @@ class Graph {
   // How often each value is read by nodes and outputs.
   std::vector<int> use_counts() const;
   const Array* constant_of(int value) const;
+  // The number that a value holds throughout, if the graph says so: that of a float scalar or of `full`, broadcast or
+  // not; of integers only those that a double holds.
+  std::optional<double> number(int value, const std::vector<int>& producer) const;
   // The vector [n] that the value is, or is a reshape of ((1, n), (1, 1, 1, n), ...); -1 when it is neither.
   int as_vector(int value, int64_t n, const std::vector<int>& producer) const;
 
@@ -65,6 +70,7 @@ class Graph {
   std::unordered_map<size_t, std::vector<size_t>> seen_;  // hash -> nodes
   std::unordered_map<int, int> aliases_;
   std::unordered_map<int, size_t> constant_index_;
+  std::unordered_map<std::string, int> small_constants_;  // by type and bits
 };
 
 // Orders nodes topologically (stable), leaves out those that no output needs, and resolves aliases.

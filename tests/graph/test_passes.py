@@ -6,7 +6,7 @@ import pytest
 
 from keras_native import _core
 from keras_native.engine import transforms
-from keras_native.engine.primitives import conv, matmul, norm, reduce, shape, softmax
+from keras_native.engine.primitives import conv, matmul, norm, pool, reduce, shape, softmax
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import random as rn
 from keras_native.engine.tensor import from_numpy
@@ -157,6 +157,46 @@ def test_recognition_comes_before_differentiation(name):
     found = ops(final(grad, *args))
     assert any(op.endswith("_grad") for op in found)
     assert not {"softmax_grad", "moments"} & set(found)
+
+
+@pytest.mark.parametrize("clip", [ew.relu, ew.relu6])
+@pytest.mark.parametrize("gamma, beta", [(True, True), (False, True), (True, False)])
+def test_the_mask_of_relu_goes_into_batch_norm(clip, gamma, beta):
+    x, w = tensor(4, 3, 3, 20), tensor(4, 3, 3, 20)
+    scale, shift = tensor(20) if gamma else None, tensor(20) if beta else None
+
+    def loss(x):
+        y = clip(norm.batch_norm_train(ew.mul(x, 3.0), scale, shift)[0])
+        return reduce.reduce_sum(ew.mul(y, w), None)
+
+    grad = transforms.grad(loss)
+    text = final(grad, x)
+    assert "batch_norm_train_grad" in text and not {"gt", "select"} & set(ops(text))
+    assert text.count(f"activation='{clip.name}'") == 2 and "gt" not in text
+    # A mask that differs by one element would show at the size of w.
+    got, want = transforms.jit(grad)(x).numpy(), grad(x).numpy()
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("clip", [ew.relu, ew.relu6])
+@pytest.mark.parametrize("padding", [None, ((1, 1), (0, 1))])
+def test_the_mask_of_relu_goes_through_max_pooling(clip, padding):
+    x, b, w = tensor(2, 9, 8, 5), tensor(5), tensor(2, 5, 4, 5)
+
+    def loss(x, b):
+        y = clip(ew.add(ew.mul(x, 4.0), b))
+        y = pool.max_pool(y, 2 if padding is None else 3, 2, padding)
+        return reduce.reduce_sum(ew.mul(y, shape.slice(w, (0,) * 4, y.dims)), None)
+
+    grad = transforms.grad(loss, (0, 1))
+    text = stages(grad, x, b)["relu_gradients"]
+    assert "float32[2, 9, 8, 5]" not in "".join(
+        line for line in text.splitlines() if "= select" in line
+    )
+    dx, db = transforms.jit(grad)(x, b)
+    want_x, want_b = grad(x, b)
+    np.testing.assert_array_equal(dx.numpy(), want_x.numpy())
+    np.testing.assert_allclose(db.numpy(), want_b.numpy(), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", _core.passes())

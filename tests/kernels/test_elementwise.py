@@ -171,6 +171,73 @@ def test_program_has_the_bits_of_its_operations(dtype, size):
         assert got.numpy().tobytes() == expected.numpy().tobytes()
 
 
+# What programs are drawn from; floor and exp are in no chain.
+UNARY = ("neg", "abs", "square", "reciprocal", "sqrt", "rsqrt", "relu", "relu6", "softsign",
+         "hard_sigmoid", "hard_silu", "leaky_relu", "floor", "exp")  # fmt: skip
+BINARY = ("add", "sub", "mul", "div", "maximum", "minimum")
+COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
+TERNARY = ("fma", "clip")
+
+
+def _random_program(draw, operands):
+    """The statements of a program on these operands, and what is computed, one operation by one."""
+    bools, text = [], []
+
+    def record(op, *sources, immediate=None, dtype="float32"):
+        attrs = {} if immediate is None else {"slope": immediate}
+        result = harness.primitive(op)(*(t for _, t in sources), **attrs)
+        name = len(operands) + len(text)
+        bracket = "" if immediate is None else f"[{immediate}]"
+        names = " ".join(f"r{r}" for r, _ in sources)
+        text.append(f"r{name}:{dtype}={op}{bracket} {names}")
+        return name, result
+
+    pool = list(enumerate(operands))
+
+    def pick():
+        return draw(st.sampled_from(pool[-6:] + pool[: len(operands)]))
+
+    for _ in range(draw(st.integers(1, 14))):
+        kind = draw(st.integers(0, 5))
+        if kind == 0:
+            op = draw(st.sampled_from(UNARY))
+            immediate = 0.25 if op == "leaky_relu" else None
+            pool.append(record(op, pick(), immediate=immediate))
+        elif kind == 1:
+            bools.append(record(draw(st.sampled_from(COMPARISONS)), pick(), pick(), dtype="bool"))
+        elif kind == 2 and bools:
+            pool.append(record("select", draw(st.sampled_from(bools)), pick(), pick()))
+        elif kind == 3 and bools:
+            pair = (draw(st.sampled_from(bools)), draw(st.sampled_from(bools)))
+            op = draw(st.sampled_from(["logical_and", "logical_or", "logical_xor"]))
+            bools.append(record(op, *pair, dtype="bool"))
+        elif kind == 4:
+            pool.append(record(draw(st.sampled_from(TERNARY)), pick(), pick(), pick()))
+        else:
+            pool.append(record(draw(st.sampled_from(BINARY)), pick(), pick()))
+    computed = [c for c in pool[len(operands) :] + bools if c[1].dims == operands[0].dims]
+    return text, computed
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data(), st.sampled_from([1, 16, 63, 64, 65, 500, 513, 1100]))
+def test_random_programs_have_the_bits_of_their_operations(data, size):
+    rng = np.random.default_rng(size)
+    _core.set_isa(data.draw(st.sampled_from(harness.isas())))
+    shapes = [(3, size), (3, size), (size,), (), (3, 1)]
+    operands = [from_numpy(rng.standard_normal(s).astype("float32")) for s in shapes]
+    text, computed = _random_program(data.draw, operands)
+    if not computed:
+        return
+    outputs = data.draw(st.lists(st.sampled_from(computed), min_size=1, max_size=4, unique_by=id))
+    program = "; ".join([*text, "out " + " ".join(f"r{r}" for r, _ in outputs)])
+    got = fused_elementwise(*operands, program=program)
+    for g, (_, want) in zip(got, outputs, strict=True):
+        g, want = g.numpy(), want.numpy()
+        np.testing.assert_array_equal(g, want, err_msg=program)  # a NaN's own bits are free
+        np.testing.assert_array_equal(np.signbit(g) & (g == 0), np.signbit(want) & (want == 0))
+
+
 def test_program_of_many_dtypes():
     rng = np.random.default_rng(0)
     arrays = [rng.standard_normal(s).astype("float32") for s in ((100, 70), (70,), (100, 1))]

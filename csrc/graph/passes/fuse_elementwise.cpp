@@ -118,22 +118,11 @@ class Fuser {
     double constant = 0;
   };
 
-  static bool is_plain(const Attrs& attrs) { return !symbols::is_symbolic(attrs.integer_or_zero("value")); }
-
   Operand operand(int value) const {
     const int p = producer_[value];
     if (p >= 0 && graph_.nodes[p].op == "broadcast_to") value = graph_.nodes[p].in[0];
-    const int q = producer_[value];
-    const DType dtype = graph_.spec(value).dtype;
-    if (q >= 0 && graph_.nodes[q].op == "full" && !is_complex(dtype) && is_plain(graph_.nodes[q].attrs)) {
-      const double number = graph_.nodes[q].attrs.real("value");
-      const bool exact = is_float(dtype) || (number > -1e15 && number < 1e15);
-      if (exact) return {value, true, number};
-    }
-    if (const Array* array = graph_.constant_of(value);
-        array && array->spec.shape.empty() && dtype == DType::F32 && array->device()->host_visible())
-      return {value, true, static_cast<double>(*static_cast<const float*>(array->data()))};
-    return {value, false, 0};
+    const std::optional<double> number = graph_.number(value, producer_);
+    return {value, number.has_value(), number.value_or(0)};
   }
 
   void emit(const std::vector<int>& members) {

@@ -1,57 +1,13 @@
 // Arithmetic, comparisons and bit operations, for every class of register.
-#include "kernels/elementwise/loops.simd.h"
+#include "kernels/elementwise/arithmetic.simd.h"
+
 #include "kernels/elementwise/tables.h"
 
 namespace native {
 namespace NATIVE_ISA {
 namespace {
 
-#define BINARY_OP(Name, expression) \
-  struct Name {                     \
-    template <class T>              \
-    static T apply(T a, T b) {      \
-      return expression;            \
-    }                               \
-  };
-#define UNARY_OP(Name, expression) \
-  struct Name {                    \
-    template <class T>             \
-    static T apply(T a) {          \
-      return expression;           \
-    }                              \
-  };
-#define COMPARISON(Name, expression) \
-  struct Name {                      \
-    template <class T>               \
-    static int32_t apply(T a, T b) { \
-      return expression;             \
-    }                                \
-  };
-
-// Integers wrap around, which only unsigned arithmetic is free to do.
-#define WRAPPING(T, a, op, b) static_cast<T>(static_cast<Unsigned<T>>(a) op static_cast<Unsigned<T>>(b))
-BINARY_OP(Add, WRAPPING(T, a, +, b))
-BINARY_OP(Sub, WRAPPING(T, a, -, b))
-BINARY_OP(Mul, WRAPPING(T, a, *, b))
-BINARY_OP(Div, a / b)
-BINARY_OP(And, a& b)
-BINARY_OP(Or, a | b)
-BINARY_OP(Xor, a ^ b)
-// A NaN in either operand is the result.
-BINARY_OP(Maximum, a > b || a != a ? a : b)
-BINARY_OP(Minimum, a < b || a != a ? a : b)
-COMPARISON(Eq, a == b)
-COMPARISON(Ne, a != b)
-COMPARISON(Lt, a < b)
-COMPARISON(Le, a <= b)
-COMPARISON(Gt, a > b)
-COMPARISON(Ge, a >= b)
-UNARY_OP(Neg, (kIsFloat<T> ? -a : WRAPPING(T, T{0}, -, a)))
-UNARY_OP(Square, WRAPPING(T, a, *, a))
 UNARY_OP(Not, ~a)
-UNARY_OP(LogicalNot, a ^ 1)
-UNARY_OP(Relu, a > 0 || a != a ? a : T{0})
-UNARY_OP(Relu6, a > 6 ? T{6} : Relu::apply(a))
 UNARY_OP(Copy, a)
 
 struct Abs {
@@ -60,10 +16,8 @@ struct Abs {
     // Branches that are chosen here: the common type of all would be double, too narrow for 64-bit integers.
     if constexpr (!kIsFloat<T>)
       return !kIsSigned<T> || a >= 0 ? a : Neg::apply(a);
-    else if constexpr (sizeof(T) == 4)
-      return __builtin_fabsf(a);
     else
-      return __builtin_fabs(a);
+      return magnitude(a);
   }
 };
 
@@ -130,18 +84,6 @@ struct ShiftRight {
   }
 };
 
-struct Fma {
-  template <class T>
-  static T apply(T a, T b, T c) {
-    return WRAPPING(T, WRAPPING(T, a, *, b), +, c);
-  }
-};
-struct Clip {
-  template <class T>
-  static T apply(T x, T low, T high) {
-    return Minimum::apply(Maximum::apply(x, low), high);
-  }
-};
 template <class T>
 void select(void* out, const void* condition, const void* a, const void* b, int n, const double*) {
   T* y = static_cast<T*>(out);
@@ -153,17 +95,10 @@ void select(void* out, const void* condition, const void* a, const void* b, int 
 }
 
 // Floats only.
-UNARY_OP(Reciprocal, T{1} / a)
-UNARY_OP(Sqrt, (sizeof(T) == 4 ? __builtin_sqrtf(a) : __builtin_sqrt(a)))
-UNARY_OP(Rsqrt, T{1} / Sqrt::apply(a))
 UNARY_OP(Floor, (sizeof(T) == 4 ? __builtin_floorf(a) : __builtin_floor(a)))
 UNARY_OP(Ceil, (sizeof(T) == 4 ? __builtin_ceilf(a) : __builtin_ceil(a)))
 UNARY_OP(Round, (sizeof(T) == 4 ? __builtin_rintf(a) : __builtin_rint(a)))
 UNARY_OP(Trunc, (sizeof(T) == 4 ? __builtin_truncf(a) : __builtin_trunc(a)))
-UNARY_OP(Softsign, a / (T{1} + Abs::apply(a)))
-UNARY_OP(SixthOfRelu6, Relu6::apply(a + T{3}) / T{6})
-UNARY_OP(HardSilu, a* SixthOfRelu6::apply(a))
-BINARY_OP(LeakyRelu, a >= 0 ? a : a * b)
 BINARY_OP(Copysign, (sizeof(T) == 4 ? __builtin_copysignf(a, b) : __builtin_copysign(a, b)))
 struct IsNan {
   template <class T>

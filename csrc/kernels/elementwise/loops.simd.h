@@ -78,10 +78,26 @@ struct UnsignedOf<int64_t> {
 template <class T>
 using Unsigned = typename UnsignedOf<T>::type;
 
+// A number's own type, a vector's element.
 template <class T>
-constexpr bool kIsFloat = static_cast<T>(0.5) != 0;
+struct LaneOf {
+  using type = T;
+};
+template <>
+struct LaneOf<vf32> {
+  using type = float;
+};
+template <>
+struct LaneOf<vi32> {
+  using type = int32_t;
+};
 template <class T>
-constexpr bool kIsSigned = static_cast<T>(-1) < 0;
+using Lane = typename LaneOf<T>::type;
+
+template <class T>
+constexpr bool kIsFloat = static_cast<Lane<T>>(0.5) != 0;
+template <class T>
+constexpr bool kIsSigned = static_cast<Lane<T>>(-1) < 0;
 
 }  // namespace
 }  // namespace native

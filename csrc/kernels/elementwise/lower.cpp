@@ -69,24 +69,25 @@ bool class_of(DType dtype, Class* result) {
   }
 }
 
-TileOp rounding(DType dtype) {
+LoweredOp rounding(DType dtype) {
+  const auto in_place = [](Opcode code, Class type) { return LoweredOp{find_op(code, type), code, type, type}; };
   switch (dtype) {
     case DType::Bool:
-      return find_op(Opcode::to_bool, Class::I32);
+      return in_place(Opcode::to_bool, Class::I32);
     case DType::I8:
-      return find_op(Opcode::wrap_i8, Class::I32);
+      return in_place(Opcode::wrap_i8, Class::I32);
     case DType::U8:
-      return find_op(Opcode::wrap_u8, Class::I32);
+      return in_place(Opcode::wrap_u8, Class::I32);
     case DType::I16:
-      return find_op(Opcode::wrap_i16, Class::I32);
+      return in_place(Opcode::wrap_i16, Class::I32);
     case DType::U16:
-      return find_op(Opcode::wrap_u16, Class::I32);
+      return in_place(Opcode::wrap_u16, Class::I32);
     case DType::F16:
-      return find_op(Opcode::round_f16, Class::F32);
+      return in_place(Opcode::round_f16, Class::F32);
     case DType::BF16:
-      return find_op(Opcode::round_bf16, Class::F32);
+      return in_place(Opcode::round_bf16, Class::F32);
     default:
-      return nullptr;
+      return {};
   }
 }
 
@@ -100,10 +101,10 @@ std::vector<LoweredOp> lower(const OpInfo& info, const std::vector<DType>& sourc
   if (code == Opcode::bitwise_not && source == DType::Bool) code = Opcode::logical_not;
   const TileOp op = find_op(code, column);
   if (!op) return {};
-  std::vector<LoweredOp> steps{{op, to}};
+  std::vector<LoweredOp> steps{{op, code, column, to}};
   // Comparisons and casts to bool give 0 and 1 by themselves; of operations on bool only a sum does not.
   const bool exact = result == DType::Bool && code != Opcode::add;
-  if (TileOp round = rounding(result); round && !exact) steps.push_back({round, to});
+  if (const LoweredOp round = rounding(result); round.op && !exact) steps.push_back(round);
   return steps;
 }
 

@@ -13,7 +13,8 @@ inline int element_bytes(Class c) { return c == Class::F64 || c == Class::I64 ||
 
 struct LoweredOp {
   TileOp op;
-  Class result;
+  Opcode code;
+  Class operands, result;
 };
 // Tile operations that carry out `info`: the first on the operands, the others in place on its result, so
 // that the result is rounded to `result` as if it went through memory. Empty if there is no such tile op.
@@ -21,8 +22,8 @@ std::vector<LoweredOp> lower(const OpInfo& info, const std::vector<DType>& sourc
 
 bool can_lower(const OpInfo& info, const std::vector<DType>& sources, DType result);
 
-// The operation that rounds a computed value to `dtype` in place, or nullptr if registers of its class
+// The operation that rounds a computed value to `dtype` in place; its `op` is nullptr if registers of its class
 // hold nothing else anyway.
-TileOp rounding(DType dtype);
+LoweredOp rounding(DType dtype);
 
 }  // namespace native

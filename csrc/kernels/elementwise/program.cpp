@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "core/errors.h"
+#include "kernels/elementwise/chains.h"
 #include "kernels/elementwise/lower.h"
 #include "kernels/elementwise/tables.h"
 #include "runtime/pool.h"
@@ -13,7 +14,7 @@ namespace native {
 namespace {
 
 // Work of a task in units of one addition: some 15 microseconds, several times what waking a thread costs.
-constexpr int64_t kTaskWork = 1 << 17;
+constexpr int64_t kTaskWork = 1 << 18;
 // A repeated operand up to this long is converted and laid out once a task.
 constexpr int64_t kLongestPeriod = 4096;
 constexpr int kMostRegisters = 1024;
@@ -40,11 +41,6 @@ struct Constant {
   Class type;
   double value;
   TileOp round;
-};
-struct Step {
-  TileOp op;
-  int dst, a, b, c;
-  double immediates[2];
 };
 struct Output {
   int reg;
@@ -102,7 +98,8 @@ class TileProgram : public Kernel {
  public:
   std::vector<Input> inputs;
   std::vector<Constant> constants;
-  std::vector<Step> steps;
+  std::vector<Stage> stages;
+  decltype(ChainTable::run) run_chain = chains().run;
   std::vector<Output> outputs;
   std::vector<std::pair<int, size_t>> temporaries;  // register and its block
   int registers = 0;
@@ -128,7 +125,13 @@ class TileProgram : public Kernel {
         if (outputs[i].direct)
           reg[outputs[i].reg] =
               padded == n ? static_cast<char*>(out[i]) + start * outputs[i].bytes : blocks + outputs[i].raw;
-      for (const Step& s : steps) s.op(reg[s.dst], reg[s.a], reg[s.b], reg[s.c], padded, s.immediates);
+      for (const Stage& stage : stages) {
+        const Step& s = stage.step;
+        if (stage.links.empty())
+          s.op(reg[s.dst], reg[s.a], reg[s.b], reg[s.c], padded, s.immediates);
+        else
+          run_chain(stage.links.data(), reg, padded);
+      }
       for (size_t i = 0; i < outputs.size(); ++i)
         write(outputs[i], static_cast<char*>(out[i]) + start * outputs[i].bytes, blocks, reg, n);
     }
@@ -221,8 +224,8 @@ class TileProgram : public Kernel {
   }
 };
 
-// Builds a TileProgram: registers first (inputs, then one for every statement), then blocks of memory for
-// them, reused when a value's last reader has run.
+// Builds a TileProgram: registers first (inputs, then one for every statement), then the order of its steps, then
+// blocks of memory for registers, reused when a value's last reader has run.
 class Compiler {
  public:
   Compiler(const ProgramText& text, const std::vector<Spec>& in, const std::vector<Spec>& out)
@@ -233,6 +236,7 @@ class Compiler {
     for (const Spec& spec : out_)
       if (spec.shape != out_[0].shape) return nullptr;
     if (!add_inputs() || !add_statements() || !add_outputs()) return nullptr;
+    order();
     allocate();
     finish();
     return std::move(kernel_);
@@ -242,8 +246,15 @@ class Compiler {
   struct Register {
     DType dtype;
     Class type;
-    int last_use = -1;  // step
+    int last_use = -1;  // access
     bool temporary = false;
+    bool leaves = false;   // read after the program
+    bool repeats = false;  // one value throughout
+  };
+  // What a step or a link does to tiles, in the order in which they do it to any one element.
+  struct Use {
+    int written = -1;
+    int read[3] = {-1, -1, -1};
   };
 
   bool add_register(int name, DType dtype) {
@@ -273,6 +284,7 @@ class Compiler {
       Input input{};
       input.walk = *walk;
       input.access = access_of(*walk);
+      regs_.back().repeats = input.access == Access::Splat;
       input.bytes = size_of(in_[i].dtype);
       input.reg_bytes = element_bytes(regs_.back().type);
       input.load = conversions().load[static_cast<int>(in_[i].dtype)];
@@ -299,7 +311,8 @@ class Compiler {
       if (s.op == "const") {
         if (s.immediates.size() != 1 || !sources.empty()) return false;
         kernel_->constants.push_back({dst, new_block(kTile, element_bytes(regs_[dst].type)), regs_[dst].type,
-                                      s.immediates[0], rounding(s.dtype)});
+                                      s.immediates[0], rounding(s.dtype).op});
+        regs_[dst].repeats = true;
         continue;
       }
       const OpInfo* info = find_elementwise(s.op);
@@ -309,16 +322,15 @@ class Compiler {
       bool first = true;
       const auto lowered = lower(*info, dtypes, s.dtype, immediate);
       for (const LoweredOp& op : lowered) {
-        Step step{op.op, dst, dst, dst, dst, {immediate, 0}};
+        Step step{op.op, op.code, op.operands, 1, dst, dst, dst, dst, {immediate, 0}};
         if (first) {
+          step.operands = info->operands;
           step.a = sources[0];
           step.b = sources.size() > 1 ? sources[1] : sources[0];
           step.c = sources.size() > 2 ? sources[2] : sources[0];
         }
         first = false;
-        const int at = static_cast<int>(kernel_->steps.size());
-        for (int r : {step.a, step.b, step.c}) regs_[r].last_use = at;
-        kernel_->steps.push_back(step);
+        steps_.push_back(step);
       }
       if (lowered.empty()) return false;
       work_ += info->cost;
@@ -332,7 +344,7 @@ class Compiler {
       if (regs_[r].dtype != out_[i].dtype) return false;
       const TileOp store = conversions().store[static_cast<int>(out_[i].dtype)];
       const bool direct = !store && regs_[r].temporary;
-      regs_[r].last_use = static_cast<int>(kernel_->steps.size());
+      regs_[r].leaves = true;
       // Only one output can have it written in place; it needs no block then.
       if (direct) regs_[r].temporary = false;
       kernel_->outputs.push_back({r, size_of(out_[i].dtype), store, direct, new_block(kTile, 8)});
@@ -341,16 +353,35 @@ class Compiler {
     return true;
   }
 
+  void order() {
+    std::vector<bool> leaves, repeats;
+    for (const Register& r : regs_) {
+      leaves.push_back(r.leaves);
+      repeats.push_back(r.repeats);
+    }
+    kernel_->stages = schedule(steps_, leaves, repeats);
+    for (const Stage& stage : kernel_->stages) {
+      if (stage.links.empty()) uses_.push_back({stage.step.dst, {stage.step.a, stage.step.b, stage.step.c}});
+      for (const Link& link : stage.links)
+        uses_.push_back(link.kind == LinkKind::Store ? Use{link.a} : Use{-1, {link.a, link.b, -1}});
+    }
+    for (size_t i = 0; i < uses_.size(); ++i)
+      for (int r : uses_[i].read)
+        if (r >= 0) regs_[r].last_use = static_cast<int>(i);
+    for (Register& r : regs_)
+      if (r.leaves) r.last_use = static_cast<int>(uses_.size());
+  }
+
   void allocate() {
     std::vector<int> owner;  // of each block, the register in it
     std::vector<size_t> at;
     std::vector<int> block_of(regs_.size(), -1);
     bool wide = false;
     for (const Register& r : regs_) wide |= element_bytes(r.type) == 8;
-    for (size_t i = 0; i < kernel_->steps.size(); ++i) {
-      const Step& step = kernel_->steps[i];
-      const Register& dst = regs_[step.dst];
-      if (!dst.temporary || block_of[step.dst] >= 0) continue;
+    for (size_t i = 0; i < uses_.size(); ++i) {
+      const int written = uses_[i].written;
+      if (written < 0 || !regs_[written].temporary || block_of[written] >= 0) continue;
+      const Register& dst = regs_[written];
       size_t b = 0;
       for (; b < owner.size(); ++b) {
         const Register& holder = regs_[owner[b]];
@@ -360,12 +391,12 @@ class Compiler {
           break;
       }
       if (b == owner.size()) {
-        owner.push_back(step.dst);
+        owner.push_back(written);
         at.push_back(new_block(kTile, wide ? 8 : 4));
       }
-      owner[b] = step.dst;
-      block_of[step.dst] = static_cast<int>(b);
-      kernel_->temporaries.emplace_back(step.dst, at[b]);
+      owner[b] = written;
+      block_of[written] = static_cast<int>(b);
+      kernel_->temporaries.emplace_back(written, at[b]);
     }
   }
 
@@ -382,6 +413,8 @@ class Compiler {
   std::unique_ptr<TileProgram> kernel_;
   std::vector<Register> regs_;
   std::vector<int> names_;
+  std::vector<Step> steps_;
+  std::vector<Use> uses_;
   int64_t work_ = 0;
 };
 

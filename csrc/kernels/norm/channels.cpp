@@ -72,6 +72,12 @@ void merge_groups(const ChannelProblem& p, W* mean, W* m2) {
   }
 }
 
+// What multiplies x - mean.
+template <class W>
+void scales(const ChannelProblem& p, const W* gamma, const W* variance, W* scale) {
+  for (int64_t c = 0; c < p.channels; ++c) scale[c] = gamma[c] / std::sqrt(variance[c] + static_cast<W>(p.eps));
+}
+
 template <class F>
 void by_type(const Elements& e, const F& body) {
   if (e.wide == 8)
@@ -99,8 +105,7 @@ class Forward : public Kernel {
         W* mean = reinterpret_cast<W*>(where(s));
         W *var = mean + p.channels, *scale = var + p.channels;
         merge_groups(p, mean, var);
-        for (int64_t c = 0; c < p.channels; ++c)
-          scale[c] = static_cast<const W*>(gamma)[c] / std::sqrt(var[c] + static_cast<W>(p.eps));
+        scales(p, static_cast<const W*>(gamma), var, scale);
       }
     });
     if (gives_statistics_) {
@@ -133,9 +138,7 @@ class Inference : public Kernel {
     void* scale = p.array(scratch, 4);
     by_type(p.e, [&](auto zero) {
       using W = decltype(zero);
-      for (int64_t c = 0; c < p.channels; ++c)
-        static_cast<W*>(scale)[c] =
-            static_cast<const W*>(gamma)[c] / std::sqrt(static_cast<const W*>(var)[c] + static_cast<W>(p.eps));
+      scales(p, static_cast<const W*>(gamma), static_cast<const W*>(var), static_cast<W*>(scale));
     });
     pool::parallel_for(p.tasks(), [&](int64_t task) {
       p.e.table->channel_apply(at(in[0], p.element(task), p.e.size), p.size(task), p.channels, mean, scale, beta,
@@ -147,22 +150,27 @@ class Inference : public Kernel {
   ChannelProblem p_;
 };
 
-// Arrays of [channels] in scratch: gamma; then for each sample mean, variance (later the factor of
-// x - mean), factor of ct, constant, sum of ct, sum of ct x^; then two for each task; then two sums.
+// Arrays of [channels] in scratch: gamma, beta, scale; then for each sample mean, variance (later the factor of
+// x - mean), factor of ct, constant, sum of ct, sum of ct x^; then two for each task; then two sums. With a clip
+// (of batch normalisation) ct is that of the clipped result and beta is an input.
 class Backward : public Kernel {
  public:
   Backward(const ChannelProblem& p, bool given_statistics) : p_(p), given_statistics_(given_statistics) {}
   size_t scratch_bytes() const override {
-    return static_cast<size_t>((3 + 6 * p_.samples + 2 * p_.tasks()) * p_.channels) * p_.e.wide;
+    return static_cast<size_t>((5 + 6 * p_.samples + 2 * p_.tasks()) * p_.channels) * p_.e.wide;
   }
   void run(const void* const* in, void* const* out, void* scratch) const override {
     const ChannelProblem& p = p_;
     const void *ct = in[0], *x = in[1];
     const int gamma_at = given_statistics_ ? 4 : 2;
     const void* gamma = p.e.parameter(p.has_gamma ? in[gamma_at] : nullptr, p.channels, 1.0, p.array(scratch, 0));
-    const auto where = [&](int64_t sample) { return p.array(scratch, 1 + 6 * sample); };
-    char* parts = p.array(scratch, 1 + 6 * p.samples);
-    char* room = p.array(scratch, 1 + 6 * p.samples + 2 * p.tasks());
+    const bool shifts = p.has_beta && p.clip != Clip::None;
+    const void* beta =
+        p.e.parameter(shifts ? in[gamma_at + p.has_gamma] : nullptr, p.channels, 0.0, p.array(scratch, 1));
+    const Passing passing{p.clip, p.array(scratch, 2), beta};
+    const auto where = [&](int64_t sample) { return p.array(scratch, 3 + 6 * sample); };
+    char* parts = p.array(scratch, 3 + 6 * p.samples);
+    char* room = p.array(scratch, 3 + 6 * p.samples + 2 * p.tasks());
     if (given_statistics_) {
       p.e.table->widen(in[2], where(0), p.channels);
       p.e.table->widen(in[3], at(where(0), p.channels, p.e.wide), p.channels);
@@ -175,11 +183,14 @@ class Backward : public Kernel {
         W* mean = reinterpret_cast<W*>(where(s));
         merge_groups(p, mean, mean + p.channels);
       }
+      if (p.clip != Clip::None)
+        scales(p, static_cast<const W*>(gamma), reinterpret_cast<const W*>(at(where(0), p.channels, p.e.wide)),
+               reinterpret_cast<W*>(p.array(scratch, 2)));
     });
     pool::parallel_for(p.tasks(), [&](int64_t task) {
       char* sums = at(parts, 2 * p.channels * task, p.e.wide);
       p.e.table->channel_sums(at(ct, p.element(task), p.e.size), at(x, p.element(task), p.e.size), p.size(task),
-                              p.channels, where(task / p.parts.count), sums, at(sums, p.channels, p.e.wide));
+                              p.channels, where(task / p.parts.count), passing, sums, at(sums, p.channels, p.e.wide));
     });
     by_type(p.e, [&](auto zero) {
       using W = decltype(zero);
@@ -193,8 +204,9 @@ class Backward : public Kernel {
     pool::parallel_for(p.tasks(), [&](int64_t task) {
       char* mean = where(task / p.parts.count);
       p.e.table->channel_grad(at(ct, p.element(task), p.e.size), at(x, p.element(task), p.e.size), p.size(task),
-                              p.channels, mean, at(mean, 2 * p.channels, p.e.wide), at(mean, p.channels, p.e.wide),
-                              at(mean, 3 * p.channels, p.e.wide), at(out[0], p.element(task), p.e.size));
+                              p.channels, mean, passing, at(mean, 2 * p.channels, p.e.wide),
+                              at(mean, p.channels, p.e.wide), at(mean, 3 * p.channels, p.e.wide),
+                              at(out[0], p.element(task), p.e.size));
     });
     p.e.table->sum_parts(at(where(0), 4 * p.channels, p.e.wide), p.samples, 6 * p.channels, 2 * p.channels, room);
     if (p.has_gamma) p.e.table->narrow(at(room, p.channels, p.e.wide), out[1], p.channels);

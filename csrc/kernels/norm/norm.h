@@ -11,6 +11,13 @@ namespace native {
 // What is left of a result: all of it, [0, inf) or [0, 6]. NaN stays.
 enum class Clip : int { None, Relu, Relu6 };
 
+// The gradient of a clipped result passes on what lies strictly inside the clip: where (x - mean) scale + shift, as
+// channel_apply rounds it, is. scale and shift, [channels] of W, are not read if nothing is clipped.
+struct Passing {
+  Clip clip;
+  const void *scale, *shift;
+};
+
 struct NormTable {
   // Rows of n elements, each normalised by itself; gamma and beta are [n] of W. Not `centred`: RMS norm.
   void (*row_forward)(const void* x, const void* gamma, const void* beta, void* y, int64_t rows, int64_t n, double eps,
@@ -28,12 +35,12 @@ struct NormTable {
   // y = clip((x - mean) scale + shift).
   void (*channel_apply)(const void* x, int64_t rows, int64_t channels, const void* mean, const void* scale,
                         const void* shift, Clip clip, void* y);
-  // Sums over the rows of ct and of ct (x - mean).
-  void (*channel_sums)(const void* ct, const void* x, int64_t rows, int64_t channels, const void* mean, void* sum,
-                       void* product);
-  // dx = ct a + (x - mean) b + c.
-  void (*channel_grad)(const void* ct, const void* x, int64_t rows, int64_t channels, const void* mean, const void* a,
-                       const void* b, const void* c, void* dx);
+  // Sums over the rows of ct and of ct (x - mean), for the ct that passes.
+  void (*channel_sums)(const void* ct, const void* x, int64_t rows, int64_t channels, const void* mean,
+                       const Passing& passing, void* sum, void* product);
+  // dx = ct a + (x - mean) b + c, for the ct that passes.
+  void (*channel_grad)(const void* ct, const void* x, int64_t rows, int64_t channels, const void* mean,
+                       const Passing& passing, const void* a, const void* b, const void* c, void* dx);
 
   // out[i] = sum over `parts` of in[part * stride + i], i < n, all of W.
   void (*sum_parts)(const void* in, int64_t parts, int64_t stride, int64_t n, void* out);

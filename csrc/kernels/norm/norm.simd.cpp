@@ -283,45 +283,84 @@ void channel_apply(const void* x_, int64_t rows, int64_t channels, const void* m
   }
 }
 
+// What is left of ct, at a distance of e from the mean of channel c (of vectors or one channel).
+template <class W, Clip clip>
+struct Passed {
+  const W *scale, *shift;
+
+  Vec<W> operator()(Vec<W> ct, Vec<W> e, int64_t c) const {
+    if constexpr (clip == Clip::None) return ct;
+    const Vec<W> z = e * load(scale + c) + load(shift + c);
+    const Vec<W> above = z > W(0) ? ct : Vec<W>{};
+    return clip == Clip::Relu || z < W(6) ? above : Vec<W>{};
+  }
+  W operator()(W ct, W e, int64_t c) const {
+    if constexpr (clip == Clip::None) return ct;
+    const W z = e * scale[c] + shift[c];
+    return z > 0 && (clip == Clip::Relu || z < 6) ? ct : W(0);
+  }
+};
+template <class W, class Body>
+void with_passed(const Passing& passing, const Body& body) {
+  const W *scale = static_cast<const W*>(passing.scale), *shift = static_cast<const W*>(passing.shift);
+  switch (passing.clip) {
+    case Clip::None:
+      return body(Passed<W, Clip::None>{scale, shift});
+    case Clip::Relu:
+      return body(Passed<W, Clip::Relu>{scale, shift});
+    case Clip::Relu6:
+      return body(Passed<W, Clip::Relu6>{scale, shift});
+  }
+}
+
 template <class T>
-void channel_sums(const void* ct_, const void* x_, int64_t rows, int64_t channels, const void* mean_, void* sum_,
-                  void* product_) {
+void channel_sums(const void* ct_, const void* x_, int64_t rows, int64_t channels, const void* mean_,
+                  const Passing& passing, void* sum_, void* product_) {
   using W = Wide<T>;
   const T *ct = static_cast<const T*>(ct_), *x = static_cast<const T*>(x_);
   const W* mean = static_cast<const W*>(mean_);
   W *sum = static_cast<W*>(sum_), *product = static_cast<W*>(product_);
   for (int64_t c = 0; c < channels; ++c) sum[c] = product[c] = 0;
   const int64_t step = block_rows<T>(channels);
-  for (int64_t r0 = 0; r0 < rows; r0 += step) {
-    const int64_t base = r0 * channels;
-    two_sums<W>(
-        rows - r0 < step ? rows - r0 : step, channels, sum, product,
-        [&](int64_t r, int64_t c, Vec<W>& d, Vec<W>& e) {
-          d = vload(ct + base + r * channels + c);
-          e = vload(x + base + r * channels + c) - load(mean + c);
-        },
-        [&](int64_t r, int64_t c, W& d, W& e) {
-          d = get(ct + base + r * channels + c);
-          e = get(x + base + r * channels + c) - mean[c];
-        });
-  }
+  with_passed<W>(passing, [&](const auto& passed) {
+    for (int64_t r0 = 0; r0 < rows; r0 += step) {
+      const int64_t base = r0 * channels;
+      two_sums<W>(
+          rows - r0 < step ? rows - r0 : step, channels, sum, product,
+          [&](int64_t r, int64_t c, Vec<W>& d, Vec<W>& e) {
+            e = vload(x + base + r * channels + c) - load(mean + c);
+            d = passed(vload(ct + base + r * channels + c), e, c);
+          },
+          [&](int64_t r, int64_t c, W& d, W& e) {
+            e = get(x + base + r * channels + c) - mean[c];
+            d = passed(get(ct + base + r * channels + c), e, c);
+          });
+    }
+  });
 }
 
 template <class T>
-void channel_grad(const void* ct_, const void* x_, int64_t rows, int64_t channels, const void* mean_, const void* a_,
-                  const void* b_, const void* c_, void* dx_) {
+void channel_grad(const void* ct_, const void* x_, int64_t rows, int64_t channels, const void* mean_,
+                  const Passing& passing, const void* a_, const void* b_, const void* c_, void* dx_) {
   using W = Wide<T>;
   constexpr int L = kLanes<W>;
   const W *mean = static_cast<const W*>(mean_), *a = static_cast<const W*>(a_);
   const W *b = static_cast<const W*>(b_), *offset = static_cast<const W*>(c_);
-  for (int64_t r = 0; r < rows; ++r) {
-    const T *ct = static_cast<const T*>(ct_) + r * channels, *x = static_cast<const T*>(x_) + r * channels;
-    T* dx = static_cast<T*>(dx_) + r * channels;
-    int64_t c = 0;
-    for (; c + L <= channels; c += L)
-      vstore(dx + c, vload(ct + c) * load(a + c) + (vload(x + c) - load(mean + c)) * load(b + c) + load(offset + c));
-    for (; c < channels; ++c) put(dx + c, get(ct + c) * a[c] + (get(x + c) - mean[c]) * b[c] + offset[c]);
-  }
+  with_passed<W>(passing, [&](const auto& passed) {
+    for (int64_t r = 0; r < rows; ++r) {
+      const T *ct = static_cast<const T*>(ct_) + r * channels, *x = static_cast<const T*>(x_) + r * channels;
+      T* dx = static_cast<T*>(dx_) + r * channels;
+      int64_t c = 0;
+      for (; c + L <= channels; c += L) {
+        const Vec<W> e = vload(x + c) - load(mean + c);
+        vstore(dx + c, passed(vload(ct + c), e, c) * load(a + c) + e * load(b + c) + load(offset + c));
+      }
+      for (; c < channels; ++c) {
+        const W e = get(x + c) - mean[c];
+        put(dx + c, passed(get(ct + c), e, c) * a[c] + e * b[c] + offset[c]);
+      }
+    }
+  });
 }
 
 // Neighbouring parts are added first, so the error grows with the logarithm of their number.

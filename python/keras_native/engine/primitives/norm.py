@@ -354,16 +354,22 @@ def batch_norm_train(
     return _batch(x, *_given(gamma, beta), eps=float(eps), **flags)
 
 
-def _batch_grad_shape(ct, x, mean, var, *gamma, eps, has_gamma, has_beta):
-    _check_scale("batch_norm_train_grad", x.dims[-1:], x, mean, var, *gamma)
+def _batch_grad_shape(ct, x, mean, var, *rest, eps, has_gamma, has_beta, activation="none"):
+    _check_scale("batch_norm_train_grad", x.dims[-1:], x, mean, var, *rest)
     return [(x.dims, x.dtype)] + [(x.dims[-1:], x.dtype)] * (int(has_gamma) + int(has_beta))
 
 
-def _batch_grad_reference(ct, x, mean, var, *gamma, eps, has_gamma, has_beta):
+# A pass sets `activation` here too: ct is then that of the clipped result, and beta, if there is
+# one, an input.
+def _batch_grad_reference(ct, x, mean, var, *rest, eps, has_gamma, has_beta, activation="none"):
     axes = tuple(range(x.ndim - 1))
+    gamma, beta = _optional(rest, has_gamma, has_beta and activation != "none")
     rstd = 1 / np.sqrt(wide(var) + eps)
     normal = (wide(x) - wide(mean)) * rstd
-    return _gradient_arrays(ct, normal, rstd, *(gamma or [None]), axes, axes, has_beta)
+    low, high = _CLIPS[activation]
+    y = _affine_array(normal, gamma, beta)
+    ct = ct if activation == "none" else np.where((y > low) & (y < high), ct, 0)
+    return _gradient_arrays(ct, normal, rstd, gamma, axes, axes, has_beta)
 
 
 def _batch_grad_decompose(ct, x, mean, var, *gamma, eps, has_gamma, has_beta):
