@@ -38,15 +38,15 @@ def sparse(structure) -> list[SparseTensor]:
 def map_sparse(fn, structure):
     """The structure with `fn` applied to every sparse tensor in it."""
     leaves, spec = _flatten(structure)
-    if not any(type(leaf) is SparseTensor for leaf in leaves):
+    if SparseTensor not in map(type, leaves):
         return structure
     return unflatten(spec, [fn(x) if type(x) is SparseTensor else x for x in leaves])
 
 
 def flatten(structure) -> tuple[list, object]:
     """Leaves in order and the structure; None is a leaf."""
-    leaves, spec = _flatten(structure)
-    if any(type(leaf) is SparseTensor for leaf in leaves):
+    leaves, spec = optree.tree_flatten(structure, none_is_leaf=True, namespace="keras")
+    if SparseTensor in map(type, leaves):
         leaves, spec = _flatten(map_sparse(_Parts, structure))
     return leaves, spec
 

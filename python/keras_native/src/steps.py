@@ -56,7 +56,7 @@ class StepFunction:
         """A batch's tensors, None where something is missing, and its structure."""
         leaves, structure = tree.flatten(data)
         tensors = [None if leaf is None else as_input(leaf) for leaf in leaves]
-        if any(type(t) is SparseTensor for t in tensors):
+        if SparseTensor in map(type, tensors):
             return tree.flatten(tree.unflatten(structure, tensors))
         return tensors, structure
 
