@@ -17,6 +17,7 @@ _keras_native_hook.install(prefer=True)
 
 _PUBLIC = {
     "GradientTape": "keras_native.engine.tape",
+    "SparseTensor": "keras_native.engine.sparse",
     "checkpoint": "keras_native.engine.transforms",
     "custom_gradient": "keras_native.engine.transforms",
     "grad": "keras_native.engine.transforms",
@@ -27,7 +28,7 @@ _PUBLIC = {
 
 
 def __getattr__(name: str):
-    """The public transforms, loaded when first asked for: importing the package stays cheap."""
+    """The public names, loaded when first asked for: importing the package stays cheap."""
     if name not in _PUBLIC:
         raise AttributeError(f"module 'keras_native' has no attribute '{name}'")
     import importlib

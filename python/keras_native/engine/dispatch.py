@@ -13,7 +13,8 @@ from collections.abc import Callable, Hashable, Sequence
 from keras_native import _core
 from keras_native.engine import dump, tree
 from keras_native.engine.primitive import STATE
-from keras_native.engine.symbolic import SymInt
+from keras_native.engine.sparse import entries
+from keras_native.engine.symbolic import SymInt, evaluated
 from keras_native.engine.tensor import Tensor
 from keras_native.engine.trace import CompiledFunction
 
@@ -25,11 +26,12 @@ class Variant:
     """Compiled code for arguments of a pattern: per size an int (must equal) or ("s", k): symbol
     k."""
 
-    def __init__(self, pattern, compiled: CompiledFunction, structure, statics):
+    def __init__(self, pattern, compiled: CompiledFunction, structure, statics, sparse):
         self.pattern = pattern
         self.compiled = compiled
         self.structure = structure
         self.statics = statics  # leaf index -> value that is no tensor
+        self.sparse = sparse  # whether there is a sparse tensor of symbolic sizes among the results
         self.symbols = 1 + max((d[1] for p in pattern for d in p if type(d) is tuple), default=-1)
 
     def match(self, shapes) -> list[int] | None:
@@ -50,7 +52,12 @@ class Variant:
         tensors = iter(self.compiled.run(arrays, sizes))
         count = self.structure.num_leaves
         leaves = [self.statics[i] if i in self.statics else next(tensors) for i in range(count)]
-        return tree.unflatten(self.structure, leaves)
+        results = tree.unflatten(self.structure, leaves)
+        if not self.sparse:
+            return results
+        return tree.map_sparse(
+            lambda x: entries(x.indices, x.values, evaluated(x.dims, sizes), x.unique), results
+        )
 
 
 class Dispatcher:
@@ -144,7 +151,9 @@ class Dispatcher:
         outcome = {}
 
         def flat(*arguments):
-            leaves, outcome["structure"] = tree.flatten(self.fn(*arguments, key=key))
+            results = self.fn(*arguments, key=key)
+            outcome["sparse"] = any(type(d) is SymInt for x in tree.sparse(results) for d in x.dims)
+            leaves, outcome["structure"] = tree.flatten(results)
             outcome["statics"] = {
                 i: leaf for i, leaf in enumerate(leaves) if not isinstance(leaf, Tensor)
             }
@@ -160,4 +169,4 @@ class Dispatcher:
             # A first call that makes variables may do otherwise than all that follow: a model that
             # it builds had no weights to train before.
             compiled = compiled_function()
-        return Variant(pattern, compiled, outcome["structure"], outcome["statics"])
+        return Variant(pattern, compiled, **outcome)

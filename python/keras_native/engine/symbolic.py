@@ -166,3 +166,8 @@ def holds(guards, sizes) -> bool:
         if _RELATIONS[relation](evaluate(a, sizes), evaluate(b, sizes)) is not outcome:
             return False
     return True
+
+
+def evaluated(dims, sizes) -> tuple[int, ...]:
+    """Sizes for these values of the symbols."""
+    return tuple(_symbols.evaluate(code_of(d), sizes) for d in dims)

@@ -184,12 +184,13 @@ class GradientTape:
             output_gradients: cotangents, in the structure of `target`.
 
         Returns:
-            The structure of `sources`; None where the target does not depend on one.
+            The structure of `sources`; None where the target does not depend on one. By a sparse
+            tensor: a sparse one, at the same positions.
 
         Raises:
             RuntimeError: a tape that is not persistent was asked twice.
         """
-        from keras_native.engine.tree import flatten, unflatten
+        from keras_native.engine.tree import flatten, like_sources, unflatten
 
         if self._used and not self.persistent:
             raise RuntimeError(
@@ -207,7 +208,7 @@ class GradientTape:
             grads = backward(self._tape.records, targets, cotangents, [as_tensor(s) for s in flat])
         if not self.persistent:
             self._tape.records = []
-        return unflatten(tree, grads)
+        return like_sources(unflatten(tree, grads), sources)
 
 
 def as_tensor(value) -> Tensor:

@@ -42,16 +42,19 @@ def value_and_grad(
             args[i] = tree.unflatten(
                 spec, [t if _is_array(leaf) else leaf for leaf, t in zip(leaves, tensors)]
             )
-            flats.append((tensors, spec))
+            flats.append((tensors, spec, args[i]))
         with Tape() as tape:
             result = fun(*args, **kwargs)
         value = as_tensor(result[0] if has_aux else result)
         if value.dims != ():
             raise ValueError(f"value_and_grad: {fun} must return a scalar, got shape {value.shape}")
-        sources = [t for tensors, _ in flats for t in tensors]
+        sources = [t for tensors, _, _ in flats for t in tensors]
         grads = backward(tape.records, [value], [full_like(value, 1)], sources)
         grads = iter(g if g is not None else full_like(s, 0) for g, s in zip(grads, sources))
-        parts = [tree.unflatten(spec, [next(grads) for _ in tensors]) for tensors, spec in flats]
+        parts = [
+            tree.like_sources(tree.unflatten(spec, [next(grads) for _ in tensors]), given)
+            for tensors, spec, given in flats
+        ]
         return result, tuple(parts) if several else parts[0]
 
     return wrapped

@@ -15,6 +15,7 @@ import keras_native
 from keras_native.engine import tree
 from keras_native.engine.dispatch import Dispatcher
 from keras_native.engine.errors import TraceError
+from keras_native.engine.sparse import SparseTensor
 from keras_native.engine.tensor import Tensor, from_numpy
 from keras_native.src.ops.core import convert_to_tensor
 
@@ -50,9 +51,17 @@ class StepFunction:
         leaves = [None if i in missing else next(given) for i in range(structure.num_leaves)]
         return self.step(tree.unflatten(structure, leaves))
 
-    def __call__(self, data):
+    @staticmethod
+    def _flatten(data):
+        """A batch's tensors, None where something is missing, and its structure."""
         leaves, structure = tree.flatten(data)
         tensors = [None if leaf is None else as_input(leaf) for leaf in leaves]
+        if SparseTensor in map(type, tensors):
+            return tree.flatten(tree.unflatten(structure, tensors))
+        return tensors, structure
+
+    def __call__(self, data):
+        tensors, structure = self._flatten(data)
         if self.mode != "eager":
             missing = tuple(i for i, t in enumerate(tensors) if t is None)
             present = [t for t in tensors if t is not None]
@@ -72,14 +81,14 @@ class StepFunction:
 
     def compiled(self, data):
         """The compiled code for a batch with its arrays and sizes, for profilers and tests."""
-        leaves, structure = tree.flatten(data)
+        leaves, structure = self._flatten(data)
         missing = tuple(i for i, leaf in enumerate(leaves) if leaf is None)
-        tensors = [as_input(leaf) for leaf in leaves if leaf is not None]
+        tensors = [leaf for leaf in leaves if leaf is not None]
         variant, sizes = self.dispatcher.variant((structure, missing, self.flags()), tensors)
         return variant.compiled.compiled, [t.array for t in tensors], sizes
 
 
-def as_input(leaf) -> Tensor:
+def as_input(leaf) -> Tensor | SparseTensor:
     """A batch's leaf as a tensor of its own memory: the caller may write to his array
     afterwards."""
     if isinstance(leaf, Tensor):

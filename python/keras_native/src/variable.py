@@ -7,7 +7,7 @@ from keras.src.backend.common import KerasVariable
 
 from keras_native.engine.eager import eagerly
 from keras_native.engine.slot import Slot
-from keras_native.src.ops.core import convert_to_tensor
+from keras_native.src.ops.convert import convert_to_tensor
 
 
 class Variable(KerasVariable):

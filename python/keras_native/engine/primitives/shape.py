@@ -76,8 +76,11 @@ _reshape = _Alias(
 )
 
 
-def reshape(x: Tensor, dims) -> Tensor:
-    """The same elements in row-major order under other sizes; one entry may be -1 (the rest).
+def reshaped(x, dims) -> tuple:
+    """The sizes that `dims`, of which one may be -1 (the rest), stand for.
+
+    Args:
+        x: anything with `dims` and `dtype`.
 
     Raises:
         ValueError: the counts differ, or several entries are -1.
@@ -86,22 +89,32 @@ def reshape(x: Tensor, dims) -> Tensor:
     free = [i for i, d in enumerate(dims) if type(d) is int and d == -1]
     if len(free) > 1 or any(type(d) is int and d < -1 for d in dims):
         raise ValueError(f"reshape: bad sizes {dims} for {signature([x])}")
-    if free:
-        # Equal factors are cancelled first, so that (B, 4) -> (B, -1) needs no symbolic division.
-        left, right = list(x.dims), []
-        for d in dims[: free[0]] + dims[free[0] + 1 :]:
-            match = next((i for i, e in enumerate(left) if e is d), None)
-            if match is None:
-                right.append(d)
-            else:
-                del left[match]
-        total, known = product(left), product(right)
-        if type(known) is int and known == 0:
-            raise ValueError(f"reshape: -1 is not determined in {dims} for {signature([x])}")
-        if type(known) is int and type(total) is int and total % known:
-            raise ValueError(f"reshape: cannot turn {signature([x])} into shape {dims}")
-        rest = total if type(known) is int and known == 1 else total // known
-        dims = dims[: free[0]] + (rest,) + dims[free[0] + 1 :]
+    if not free:
+        return dims
+    # Equal factors are cancelled first, so that (B, 4) -> (B, -1) needs no symbolic division.
+    left, right = list(x.dims), []
+    for d in dims[: free[0]] + dims[free[0] + 1 :]:
+        match = next((i for i, e in enumerate(left) if e is d), None)
+        if match is None:
+            right.append(d)
+        else:
+            del left[match]
+    total, known = product(left), product(right)
+    if type(known) is int and known == 0:
+        raise ValueError(f"reshape: -1 is not determined in {dims} for {signature([x])}")
+    if type(known) is int and type(total) is int and total % known:
+        raise ValueError(f"reshape: cannot turn {signature([x])} into shape {dims}")
+    rest = total if type(known) is int and known == 1 else total // known
+    return dims[: free[0]] + (rest,) + dims[free[0] + 1 :]
+
+
+def reshape(x: Tensor, dims) -> Tensor:
+    """The same elements in row-major order under other sizes; one entry may be -1 (the rest).
+
+    Raises:
+        ValueError: the counts differ, or several entries are -1.
+    """
+    dims = reshaped(x, dims)
     if len(dims) == len(x.dims) and all(a is b for a, b in zip(dims, x.dims)):
         return x
     return _reshape(x, dims=dims)

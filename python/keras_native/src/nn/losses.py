@@ -12,25 +12,30 @@ from keras_native.engine.primitives import shape as sh
 from keras_native.engine.primitives import softmax as sm
 from keras_native.engine.tensor import Tensor
 from keras_native.src.nn.activations import as_float, where
+from keras_native.src.ops import _sparse_shape as sparse_shape
 from keras_native.src.ops.convert import convert_to_tensor, promote, standardize_dtype
 
 
 def one_hot(x, num_classes, axis=-1, dtype=None, sparse=False):
-    """1 at each index along a new axis of size `num_classes`; 0 everywhere for other indices."""
-    if sparse:
-        raise ValueError("Unsupported value `sparse=True` with the native backend")
+    """1 at each index along a new axis of size `num_classes`; 0 everywhere for other indices.
+
+    Sparse, if asked for: one entry for each index.
+    """
     x = convert_to_tensor(x)
     if x.dtype not in dtypes.INTEGERS:
         x = ew.cast(x, "int32")
     dtype = config.floatx() if dtype is None else standardize_dtype(dtype)
+    if sparse:
+        return sparse_shape.one_hot(x, num_classes, axis, dtype)
     return ga.one_hot(x, num_classes, axis, dtype)
 
 
 def multi_hot(x, num_classes, axis=-1, dtype=None, sparse=False):
     """1 at every class that occurs along the class axis of `x`."""
-    if sparse:
-        raise ValueError("Unsupported value `sparse=True` with the native backend")
     x = convert_to_tensor(x)
+    if sparse:
+        dtype = config.floatx() if dtype is None else standardize_dtype(dtype)
+        return sparse_shape.multi_hot(x, num_classes, axis, dtype)
     reduction_axis = 1 if x.ndim > 1 else 0
     hot = one_hot(ew.cast(x, "int32"), num_classes, axis, dtype)
     return rd.reduce_max(hot, (reduction_axis,))

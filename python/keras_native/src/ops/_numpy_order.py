@@ -34,6 +34,8 @@ from keras_native.src.ops._numpy_common import (
 )
 from keras_native.src.ops._numpy_reduce import max, min
 from keras_native.src.ops._numpy_shape import ravel
+from keras_native.src.ops._sparse_elementwise import is_sparse
+from keras_native.src.ops._sparse_shape import bincount as sparse_bincount
 
 
 def _ordered(x: Tensor) -> Tensor:
@@ -201,13 +203,11 @@ def _places(place, method: str, xp):
 def bincount(x, weights=None, minlength=0, sparse=False):
     """How often each integer occurs (or the sum of its weights), in a vector or each row.
 
-    Eager only: the length depends on the values.
-
-    Raises:
-        ValueError: sparse is not supported.
+    Eager only: the length depends on the values. Sparse if asked for, or if x is: then of what x
+    holds.
     """
-    if sparse:
-        raise ValueError("`sparse=True` is not supported with the native backend")
+    if sparse or is_sparse(x):
+        return sparse_bincount(x if is_sparse(x) else tensor(x), weights, minlength)
     unsupported_under_trace("bincount")
     x = tensor(x)
     given, x = x.dtype, as_index(x)

@@ -10,6 +10,8 @@ from keras.src.random.seed_generator import draw_seed
 from keras_native.engine import dtype as dtypes
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import shape as sh
+from keras_native.engine.sparse import SparseTensor
+from keras_native.engine.sparse_formats import from_other
 from keras_native.engine.symbolic import SymInt
 from keras_native.engine.tensor import Tensor, from_numpy
 
@@ -35,28 +37,29 @@ def promote(*operands) -> tuple[Tensor, ...]:
     return tuple(convert_to_tensor(x, dtype) for x in tensors)
 
 
-def convert_to_tensor(x, dtype=None, sparse=None, ragged=None):
-    """A tensor with the values of `x`.
+def convert_to_tensor(x, dtype=None, ragged=None):
+    """A dense tensor with the values of `x`.
 
     Args:
-        x: a tensor, variable, Python number, (nested) list of these, NumPy array, or any object
-            that NumPy can read. 64-bit integers become 32-bit ones if they fit, Python floats
-            `floatx`; arrays of other dtypes keep them.
+        x: a tensor, variable, Python number, (nested) list of these, NumPy array, sparse tensor
+            of this or another library, or any object that NumPy can read. 64-bit integers become
+            32-bit ones if they fit, Python floats `floatx`; arrays of other dtypes keep them.
         dtype: of the result; None keeps or infers it.
 
     Raises:
-        ValueError: sparse or ragged was asked for, or `x` is sparse.
+        ValueError: ragged was asked for.
         TypeError: `x` holds something that is no number.
     """
-    if type(x) is Tensor and (dtype is None or x.dtype == dtype) and not sparse and not ragged:
+    if type(x) is Tensor and (dtype is None or x.dtype == dtype) and not ragged:
         return x
-    if sparse or ragged:
-        kind = "sparse" if sparse else "ragged"
-        raise ValueError(f"`{kind}=True` is not supported with the native backend")
+    if ragged:
+        raise ValueError("`ragged=True` is not supported with the native backend")
     if dtype is not None:
         dtype = standardize_dtype(dtype)
     if isinstance(x, KerasVariable):
         x = x.value
+    if isinstance(x, SparseTensor):
+        x = x.to_dense()
     if isinstance(x, Tensor):
         return x if dtype is None else ew.cast(x, dtype)
     if isinstance(x, (list, tuple)) and _has_tensors(x):
@@ -64,13 +67,23 @@ def convert_to_tensor(x, dtype=None, sparse=None, ragged=None):
     if type(x) is SymInt:
         # A number that the trace computes: it must not become a constant.
         return sh.full((), x, dtype or "int32")
+    other = None if isinstance(x, np.ndarray) else from_other(x)
+    if other is not None:
+        return convert_to_tensor(other, dtype)
     return from_numpy(_as_array(x, dtype), copy=isinstance(x, np.ndarray))
+
+
+def keep_sparse(x) -> SparseTensor | None:
+    """A sparse tensor, of another library too, as one of this backend; None for all else."""
+    if type(x) is SparseTensor:
+        return x
+    return None if isinstance(x, (Tensor, np.ndarray)) else from_other(x)
 
 
 def _has_tensors(x) -> bool:
     if isinstance(x, (list, tuple)):
         return any(map(_has_tensors, x))
-    return isinstance(x, (Tensor, KerasVariable)) or type(x) is SymInt
+    return isinstance(x, (Tensor, SparseTensor, KerasVariable)) or type(x) is SymInt
 
 
 def _stack(items, dtype: str | None) -> Tensor:
@@ -86,11 +99,6 @@ def _as_array(x, dtype: str | None) -> np.ndarray:
     if isinstance(x, (np.ndarray, np.generic)):
         array = np.asarray(x)
     else:
-        if hasattr(x, "dense_shape") or type(x).__module__.startswith("scipy.sparse"):
-            raise ValueError(
-                "sparse tensors are not supported with the native backend; convert to dense "
-                f"first. Received: {type(x).__name__}"
-            )
         array = np.asarray(x)
         if isinstance(x, (bool, int, float, complex, list, tuple, range)) and dtype is None:
             dtype = _python_dtype(array)
@@ -138,7 +146,7 @@ def convert_to_numpy(x):
     """
     if isinstance(x, KerasVariable):
         x = x.value
-    if isinstance(x, Tensor):
+    if isinstance(x, (Tensor, SparseTensor)):
         return np.array(x.numpy())
     if isinstance(x, (list, tuple)) and _has_tensors(x):
         return np.array([convert_to_numpy(item) for item in x])
@@ -146,13 +154,13 @@ def convert_to_numpy(x):
 
 
 def is_tensor(x):
-    """Whether `x` is a tensor of this backend."""
-    return isinstance(x, Tensor)
+    """Whether `x` is a tensor of this backend, dense or sparse."""
+    return isinstance(x, (Tensor, SparseTensor))
 
 
 def shape(x):
     """Sizes; under trace some may be symbolic integers."""
-    if isinstance(x, Tensor):
+    if isinstance(x, (Tensor, SparseTensor)):
         return x.dims
     if isinstance(x, KerasVariable):
         return x.value.dims

@@ -12,6 +12,7 @@ from keras_native.engine.errors import UnsupportedError
 from keras_native.engine.primitives import gather
 from keras_native.engine.primitives import shape as sh
 from keras_native.engine.tensor import Tensor
+from keras_native.src.ops import sparse as sparse_rules
 from keras_native.src.ops.control_flow import (
     associative_scan,
     cond,
@@ -22,13 +23,8 @@ from keras_native.src.ops.control_flow import (
     vectorized_map,
     while_loop,
 )
-from keras_native.src.ops.convert import (
-    cast,
-    convert_to_numpy,
-    convert_to_tensor,
-    is_tensor,
-    shape,
-)
+from keras_native.src.ops.convert import cast, convert_to_numpy, is_tensor, keep_sparse, shape
+from keras_native.src.ops.convert import convert_to_tensor as tensor
 from keras_native.src.ops.output_spec import compute_output_spec
 
 __all__ = [
@@ -69,9 +65,26 @@ _REDUCTIONS = {
 }
 
 
+def convert_to_tensor(x, dtype=None, sparse=None, ragged=None):
+    """A tensor with the values of `x`, of a dtype: see `convert.convert_to_tensor`.
+
+    Args:
+        sparse: False turns a sparse tensor into a dense one; else it stays sparse.
+
+    Raises:
+        ValueError: ragged was asked for.
+    """
+    if type(x) is Tensor and (dtype is None or x.dtype == dtype) and not ragged:
+        return x
+    kept = keep_sparse(x) if sparse is not False and not ragged else None
+    if kept is not None:
+        return kept if dtype is None else cast(kept, dtype)
+    return tensor(x, dtype, ragged)
+
+
 def scatter(indices, values, shape):
     """Zeros of `shape` with `values` added at `indices` (their last axis indexes)."""
-    values = convert_to_tensor(values)
+    values = tensor(values)
     zeros = sh.full(tuple(shape), 0, values.dtype)
     return gather.scatter_nd_add(zeros, _indices(indices), values)
 
@@ -80,9 +93,9 @@ def scatter_update(inputs, indices, updates, reduction=None):
     """`inputs` with `updates` written, or combined by `reduction`, at `indices`."""
     if reduction not in _REDUCTIONS:
         raise ValueError(f"Unsupported reduction: {reduction}")
-    inputs = convert_to_tensor(inputs)
+    inputs = tensor(inputs)
     indices = _indices(indices)
-    updates = convert_to_tensor(updates, inputs.dtype)
+    updates = tensor(updates, inputs.dtype)
     wanted = indices.dims[:-1] + inputs.dims[indices.dims[-1] :]
     if updates.dims != wanted:
         updates = sh.broadcast_to(updates, wanted)
@@ -90,7 +103,7 @@ def scatter_update(inputs, indices, updates, reduction=None):
 
 
 def _indices(indices) -> Tensor:
-    indices = convert_to_tensor(indices)
+    indices = tensor(indices)
     return indices if indices.dtype in ("int32", "int64") else cast(indices, "int32")
 
 
@@ -109,7 +122,7 @@ def slice(inputs, start_indices, shape):
 
     Starts that are tensors are clamped so that the slice lies inside.
     """
-    inputs = convert_to_tensor(inputs)
+    inputs = tensor(inputs)
     if len(shape) != inputs.ndim:
         raise ValueError(
             f"slice: `shape` {tuple(shape)} must have one entry for each axis of {inputs.shape}"
@@ -118,7 +131,7 @@ def slice(inputs, start_indices, shape):
     if starts is None:
         if any(s == -1 for s in shape):
             raise ValueError("slice: a size of -1 needs start indices that are plain integers")
-        return sh.dynamic_slice(inputs, convert_to_tensor(start_indices, "int32"), tuple(shape))
+        return sh.dynamic_slice(inputs, tensor(start_indices, "int32"), tuple(shape))
     sizes = tuple(
         dim - start if isinstance(size, int) and size == -1 else size
         for dim, start, size in zip(inputs.dims, starts, shape)
@@ -133,14 +146,14 @@ def slice(inputs, start_indices, shape):
 
 def slice_update(inputs, start_indices, updates):
     """`inputs` with `updates` written from `start_indices` on."""
-    inputs = convert_to_tensor(inputs)
-    updates = convert_to_tensor(updates, inputs.dtype)
-    return sh.dynamic_update_slice(inputs, updates, convert_to_tensor(start_indices, "int32"))
+    inputs = tensor(inputs)
+    updates = tensor(updates, inputs.dtype)
+    return sh.dynamic_update_slice(inputs, updates, tensor(start_indices, "int32"))
 
 
 def unstack(x, num=None, axis=0):
     """The slices of `x` along `axis`, without that axis."""
-    x = convert_to_tensor(x)
+    x = tensor(x)
     axis = axis if axis >= 0 else axis + x.ndim
     count = x.dims[axis] if num is None else num
     if not isinstance(count, int):
@@ -159,7 +172,7 @@ def unstack(x, num=None, axis=0):
 
 def stop_gradient(variable):
     """The value, through which no gradient flows."""
-    return sh.stop_gradient(convert_to_tensor(variable))
+    return sh.stop_gradient(tensor(variable))
 
 
 def custom_gradient(fun):
@@ -191,12 +204,9 @@ def grad(f, argnums=0):
 
     def call(*args, **kwargs):
         positions = _positions(argnums, len(args))
-        given = [
-            tree.map_structure(convert_to_tensor, a) if i in positions else a
-            for i, a in enumerate(args)
-        ]
+        given = [tree.map_structure(tensor, a) if i in positions else a for i, a in enumerate(args)]
         with tapes.Tape() as tape:
-            result = convert_to_tensor(f(*given, **kwargs))
+            result = tensor(f(*given, **kwargs))
         sources = [t for i in positions for t in tree.flatten(given[i])]
         found = tapes.backward(tape.records, [result], [tapes.full_like(result, 1)], sources)
         grads = iter(tapes.full_like(t, 0) if g is None else g for g, t in zip(found, sources))
@@ -247,3 +257,6 @@ def device_scope(device_name):
             f"Received: device_name='{device_name}'"
         )
     yield
+
+
+sparse_rules.attach(globals())

@@ -4,6 +4,7 @@ Keras compares the signatures of a backend with its own, which carry no annotati
 functions have none. Each returns a Tensor unless its text says otherwise.
 """
 
+from keras_native.src.ops import sparse
 from keras_native.src.ops._numpy_create import (
     arange,
     array,
@@ -467,3 +468,6 @@ __all__ = [
     "zeros",
     "zeros_like",
 ]
+
+sparse.attach(globals())
+sparse.attach_operators(add, subtract, multiply, divide, matmul, negative, absolute)

@@ -11,6 +11,7 @@ from keras_native import _core
 from keras_native.engine.eager import eagerly
 from keras_native.engine.errors import TraceError
 from keras_native.engine.primitives.shape import full
+from keras_native.engine.sparse import SparseTensor, entries
 from keras_native.engine.symbolic import SymInt
 from keras_native.engine.tensor import Tensor
 from keras_native.engine.trace import Trace
@@ -18,6 +19,7 @@ from keras_native.engine.trace import Trace
 # What an unknown size is taken for where a function insists on a number; two, to find the sizes
 # of its results that depend on it. Unlikely to equal any size that is known.
 _HINTS = (9973, 9967)
+_ENTRIES = 9949  # of a symbolic sparse tensor: no result has this size
 
 
 def compute_output_spec(fn, *args, **kwargs):
@@ -36,10 +38,10 @@ def compute_output_spec(fn, *args, **kwargs):
         out, again = _compute(fn, args, kwargs, 83), _compute(fn, args, kwargs, 89)
 
     def spec(first, second):
-        if not isinstance(first, Tensor):
+        if not isinstance(first, (Tensor, SparseTensor)):
             return first
         sizes = (m if m == n else None for m, n in zip(first.shape, second.shape))
-        return KerasTensor(tuple(sizes), first.dtype)
+        return KerasTensor(tuple(sizes), first.dtype, sparse=isinstance(first, SparseTensor))
 
     flat = [spec(a, b) for a, b in zip(tree.flatten(out), tree.flatten(again))]
     return tree.pack_sequence_as(out, flat)
@@ -47,8 +49,9 @@ def compute_output_spec(fn, *args, **kwargs):
 
 def _of_no_trace(x):
     """A KerasTensor in place of a tensor that is being traced."""
-    traced = isinstance(x, Tensor) and x.trace is not None
-    return KerasTensor(x.shape, x.dtype) if traced else x
+    if not isinstance(x, (Tensor, SparseTensor)) or x.trace is None:
+        return x
+    return KerasTensor(x.shape, x.dtype, sparse=isinstance(x, SparseTensor))
 
 
 def _compute(fn, args, kwargs, size: int):
@@ -57,7 +60,10 @@ def _compute(fn, args, kwargs, size: int):
     def zeros(x):
         if not isinstance(x, KerasTensor):
             return x
-        return full([size if d is None else d for d in x.shape], 0, x.dtype)
+        dims = [size if d is None else d for d in x.shape]
+        if x.sparse:
+            return entries(full((0, len(dims)), 0, "int32"), full((0,), 0, x.dtype), dims)
+        return full(dims, 0, x.dtype)
 
     with StatelessScope(), SymbolicScope(), eagerly():
         args, kwargs = tree.map_structure(zeros, (args, kwargs))
@@ -68,11 +74,16 @@ def _trace(fn, args, kwargs, hint: int):
     """`fn`'s results as traced tensors, and whether it asked for the value of the unknown size."""
     trace = Trace()
     unknown = SymInt(_core.symbols.symbol(0), hint)
+    count = SymInt(_core.symbols.symbol(1), _ENTRIES)
 
     def symbolic(x):
         if not isinstance(x, KerasTensor):
             return x
-        return trace.input([unknown if d is None else d for d in x.shape], x.dtype)
+        dims = [unknown if d is None else d for d in x.shape]
+        if x.sparse:
+            indices = trace.input([count, len(dims)], "int32")
+            return entries(indices, trace.input([count], x.dtype), dims)
+        return trace.input(dims, x.dtype)
 
     with StatelessScope(), SymbolicScope(), trace:
         args, kwargs = tree.map_structure(symbolic, (args, kwargs))
