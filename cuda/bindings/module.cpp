@@ -218,7 +218,12 @@ PYBIND11_MODULE(_cuda, m) {
         return Kernel{self, handle, name, device().parameters(handle)};
       });
   m.def(
-      "attach", [](const py::capsule& core) { attach(*static_cast<const Companion*>(core.get_pointer())); },
+      "attach",
+      [](const py::capsule& core) {
+        void* table = PyCapsule_GetPointer(core.ptr(), kCompanionName);
+        if (!table) throw py::error_already_set();
+        attach(*static_cast<const Companion*>(table));
+      },
       py::arg("core"), "Registers gpu:0 and its kernels with the module whose `companion` is given.");
   m.def("images", &image_names, "Files of kernels that were compiled into this module; none without nvcc.");
   m.def("image_ptx", [](const std::string& name) { return std::string(image_ptx(name)); });

@@ -22,4 +22,23 @@ inline std::optional<DataType> data_type(DType dtype) {
   }
 }
 
+// Nothing for floats, uint32 and what has 64 bits.
+inline std::optional<IntegerType> integer_type(DType dtype) {
+  switch (dtype) {
+    case DType::I32:
+      return IntegerType::I32;
+    case DType::I8:
+      return IntegerType::I8;
+    case DType::Bool:
+    case DType::U8:
+      return IntegerType::U8;
+    case DType::I16:
+      return IntegerType::I16;
+    case DType::U16:
+      return IntegerType::U16;
+    default:
+      return {};
+  }
+}
+
 }  // namespace native::cuda
