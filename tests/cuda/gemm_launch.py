@@ -60,7 +60,8 @@ def launch(module, kind, size, transposes, a, b, bias=None, activation=0, *, nam
     for field, x, there in (("a", a, on_a), ("b", b, on_b)):
         aligned = x.shape[1] * x.itemsize % 16 == 0
         p[field] = there.memory.address, x.shape[1], aligned
-    p["c"], p["m"], p["n"], p["k"], p["depth"], p["products"] = out.memory.address, m, n, k, k, 1
+    p["c"], p["m"], p["n"], p["k"], p["products"] = out.memory.address, m, n, k, 1
+    p["depth"] = -(-k // 32) * 32
     p["epilogue"] = on_bias.memory.address if on_bias else 0, TYPES[kind][1], 0, activation
     kernel = module.kernel(name or f"gemm_{kind}_{size}_{transposes}")
     tiles = -(-m // side) * -(-n // side)
