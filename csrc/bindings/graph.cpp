@@ -87,7 +87,7 @@ class Once {
     std::vector<Array> inputs;
     for (const auto& slot : slots_) {
       versions.push_back(slot->version);
-      inputs.push_back(slot->array);
+      inputs.push_back(executable_->place(slot->array));
     }
     if (runs_ && versions == versions_) return results_;
     std::vector<Array> results;
@@ -118,7 +118,7 @@ struct Compiled {
 
   std::vector<Array> gather(const std::vector<Array>& arguments) const {
     std::vector<Array> inputs = arguments;
-    for (const auto& slot : reads) inputs.push_back(slot->array);
+    for (const auto& slot : reads) inputs.push_back(executable->place(slot->array));
     if (once)
       for (Array& array : once->results()) inputs.push_back(std::move(array));
     return inputs;

@@ -2,11 +2,14 @@
 #include "bindings/module.h"
 #include "core/allocator.h"
 #include "core/errors.h"
+#include "kernels/elementwise/ops.h"
+#include "runtime/companion.h"
 #include "runtime/cpu.h"
 #include "runtime/eager.h"
 #include "runtime/peak.h"
 #include "runtime/pool.h"
 #include "runtime/test_device.h"
+#include "runtime/through_host.h"
 
 namespace native::bindings {
 namespace {
@@ -42,6 +45,13 @@ Problem problem_from(const std::string& op, const std::vector<Array>& inputs, co
   for (const Array& input : inputs) problem.in.push_back(input.spec);
   return problem;
 }
+
+std::string tile_program(const Problem& problem) {
+  if (problem.op == "fused_elementwise") return problem.attrs.text("program");
+  return elementwise_op_supported(problem) ? program_of(problem) : "";
+}
+
+const Companion companion{kCompanionVersion, register_device, register_kernel, tile_program};
 
 }  // namespace
 
@@ -98,20 +108,26 @@ void bind_runtime(py::module_& m) {
   m.def("trim_memory", &allocator::trim);
   m.def(
       "kernels",
-      [] {
+      [](const std::string& device) {
         py::list rows;
-        for (const KernelEntry& entry : registered_kernels())
+        for (const KernelEntry& entry : registered_kernels(device))
           rows.append(py::make_tuple(entry.op, entry.name, entry.priority));
         return rows;
       },
+      py::arg("device") = "cpu",
       "Registered kernels as (primitive, name, priority), in the order in which they are asked.");
+  m.def("runs_through_host", &runs_through_host,
+        "How often each primitive ran on the CPU because its device has no kernel for it.");
+  m.attr("companion") = py::capsule(&companion, kCompanionName);
   m.def(
       "chosen_kernel",
-      [](const std::string& op, const py::list& in, const py::list& out, const py::dict& attrs) -> py::object {
+      [](const std::string& op, const py::list& in, const py::list& out, const py::dict& attrs,
+         const std::string& device) -> py::object {
         Problem problem{op, specs_from(in), specs_from(out), attrs_from(attrs)};
         std::string name;
-        return prepare(problem, &name) ? py::object(py::str(name)) : py::none();
+        return prepare(problem, &name, device) ? py::object(py::str(name)) : py::none();
       },
+      py::arg("op"), py::arg("inputs"), py::arg("outputs"), py::arg("attrs"), py::arg("device") = "cpu",
       "Name of the kernel that takes the problem, or None.");
   m.def(
       "run",

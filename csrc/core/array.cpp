@@ -24,6 +24,7 @@ class Cpu final : public Device {
   void copy_out(void* host_data, const void* device_data, size_t bytes) override {
     std::memcpy(host_data, device_data, bytes);
   }
+  void copy(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
   bool host_visible() const override { return true; }
 };
 

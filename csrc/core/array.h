@@ -22,9 +22,13 @@ class Device {
   virtual void release(void* data, size_t bytes) noexcept = 0;
   virtual void copy_in(void* device_data, const void* host_data, size_t bytes) = 0;
   virtual void copy_out(void* host_data, const void* device_data, size_t bytes) = 0;
+  // Between two places on this device that do not overlap.
+  virtual void copy(void* to, const void* from, size_t bytes) = 0;
   // The address at which a kernel that runs on this device sees the data.
   virtual void* kernel_address(void* data) const { return data; }
   virtual bool host_visible() const { return false; }
+  // Whose kernels run here: the name under which they are registered.
+  virtual std::string kernels() const { return "cpu"; }
 };
 
 using DevicePtr = std::shared_ptr<Device>;

@@ -1,10 +1,11 @@
 #include "runtime/eager.h"
 
+#include <map>
 #include <mutex>
 #include <unordered_map>
 
-#include "core/errors.h"
 #include "core/fork_mutex.h"
+#include "runtime/through_host.h"
 
 namespace native {
 namespace {
@@ -24,9 +25,10 @@ struct HashProblem {
 
 constexpr size_t kMostKernels = 4096;
 
+using Kernels = std::unordered_map<Problem, std::shared_ptr<const Kernel>, HashProblem>;
 struct Cache {
   ForkMutex mutex{ForkMutex::Rank::KernelCache};
-  std::unordered_map<Problem, std::shared_ptr<const Kernel>, HashProblem> kernels;
+  std::map<DevicePtr, Kernels> kernels;
 };
 Cache& cache() {
   static Cache* all = new Cache;
@@ -35,13 +37,13 @@ Cache& cache() {
 
 }  // namespace
 
-std::shared_ptr<const Kernel> cached_kernel(const Problem& problem) {
-  Cache& all = cache();
-  std::lock_guard lock(all.mutex);
-  if (auto found = all.kernels.find(problem); found != all.kernels.end()) return found->second;
-  std::shared_ptr<const Kernel> kernel = prepare(problem);
-  if (all.kernels.size() >= kMostKernels) all.kernels.clear();
-  all.kernels.emplace(problem, kernel);
+std::shared_ptr<const Kernel> cached_kernel(const Problem& problem, const DevicePtr& device) {
+  std::lock_guard lock(cache().mutex);
+  Kernels& kernels = cache().kernels[device];
+  if (auto found = kernels.find(problem); found != kernels.end()) return found->second;
+  std::shared_ptr<const Kernel> kernel = prepare_on(device, problem);
+  if (kernels.size() >= kMostKernels) kernels.clear();
+  kernels.emplace(problem, kernel);
   return kernel;
 }
 
@@ -53,24 +55,25 @@ void clear_kernel_cache() {
 bool has_kernel(const Problem& problem) { return cached_kernel(problem) != nullptr; }
 
 std::optional<std::vector<Array>> run_eager(const Problem& problem, const std::vector<Array>& inputs) {
-  auto kernel = cached_kernel(problem);
+  DevicePtr device = cpu_device();
+  for (const Array& array : inputs)
+    if (array.device() != cpu_device()) device = array.device();
+  auto kernel = cached_kernel(problem, device);
   if (!kernel) return std::nullopt;
-  const DevicePtr device = inputs.empty() ? cpu_device() : inputs.front().device();
+  std::vector<Array> operands;
   std::vector<Array> outputs;
   std::vector<const void*> in;
   std::vector<void*> out;
   for (const Array& array : inputs) {
-    if (array.device() != device)
-      throw UnsupportedError(problem.op + ": operands on '" + device->name() + "' and '" + array.device()->name() +
-                             "'");
-    in.push_back(device->kernel_address(array.data()));
+    operands.push_back(array.to(device));
+    in.push_back(device->kernel_address(operands.back().data()));
   }
   for (const Spec& spec : problem.out) {
     outputs.push_back(Array::empty(spec, device));
     out.push_back(device->kernel_address(outputs.back().data()));
   }
-  Buffer scratch(cpu_device(), kernel->scratch_bytes());
-  kernel->run(in.data(), out.data(), scratch.data());
+  Buffer scratch(device, kernel->scratch_bytes());
+  kernel->run(in.data(), out.data(), device->kernel_address(scratch.data()));
   return outputs;
 }
 

@@ -1,6 +1,5 @@
 #include "runtime/executable.h"
 
-#include <cstring>
 #include <mutex>
 
 #include "core/errors.h"
@@ -152,7 +151,7 @@ void Executable::pass_unchanged(const BoundStep& step, const Plan& plan, const E
 void Executable::execute(const Plan& plan, const void* const* inputs, void* const* outputs, Run& run,
                          std::vector<double>* seconds, std::vector<int>* passed) const {
   Buffer arena(device_, plan.arena_bytes);
-  Buffer scratch(cpu_device(), plan.scratch_bytes);
+  Buffer scratch(device_, plan.scratch_bytes);
   auto data_of = [&](int v) -> void* {
     const Place& place = plan.places[v];
     switch (place.kind) {
@@ -184,7 +183,7 @@ void Executable::execute(const Plan& plan, const void* const* inputs, void* cons
       case BoundStep::Kind::Kernel:
         for (int v : step.step->in) in.push_back(device_->kernel_address(data_of(v)));
         for (int v : step.step->out) out.push_back(device_->kernel_address(data_of(v)));
-        step.kernel->run(in.data(), out.data(), scratch.data());
+        step.kernel->run(in.data(), out.data(), device_->kernel_address(scratch.data()));
         break;
       case BoundStep::Kind::Host: {
         std::vector<Array> arguments;
@@ -213,8 +212,7 @@ void Executable::execute(const Plan& plan, const void* const* inputs, void* cons
   }
   for (const auto& [index, value] : plan.copies) {
     if (!outputs[index]) continue;
-    std::memcpy(device_->kernel_address(outputs[index]), device_->kernel_address(data_of(value)),
-                plan.specs[value].bytes());
+    device_->copy(outputs[index], data_of(value), plan.specs[value].bytes());
   }
 }
 

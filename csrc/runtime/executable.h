@@ -66,6 +66,12 @@ class Executable {
   // The same into memory of the caller's: a region, as part of a run.
   void run_into(const void* const* inputs, void* const* outputs, const std::vector<int64_t>& sizes, Run& run) const;
 
+  // Moves an array to where the code runs, for good: what is read at every run is copied once.
+  const Array& place(Array& array) const {
+    if (array.device() != device_) array = array.to(device_);
+    return array;
+  }
+
   const Code& code() const { return *code_; }
   // For the profiler and tests: per step of the plan for these sizes: the primitive and the kernel that
   // runs it ("alias", "host", "region" otherwise).

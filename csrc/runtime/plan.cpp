@@ -7,6 +7,7 @@
 
 #include "core/errors.h"
 #include "core/symbols.h"
+#include "runtime/through_host.h"
 
 namespace native {
 namespace {
@@ -108,7 +109,7 @@ void Plan::bind_steps(const Code& code, const DevicePtr& device) {
       Problem problem{step.op, {}, {}, bound.attrs};
       for (int v : step.in) problem.in.push_back(specs[v]);
       for (int v : step.out) problem.out.push_back(specs[v]);
-      bound.kernel = prepare(problem, &bound.kernel_name);
+      bound.kernel = prepare_on(device, problem, &bound.kernel_name);
       if (bound.kernel) {
         scratch_bytes = std::max(scratch_bytes, bound.kernel->scratch_bytes());
       } else {

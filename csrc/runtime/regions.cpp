@@ -1,7 +1,5 @@
 #include "runtime/regions.h"
 
-#include <cstring>
-
 #include "core/errors.h"
 
 namespace native {
@@ -98,9 +96,7 @@ class Runner {
     for (size_t i = 0; i < values.buffers.size(); ++i)
       copy(out_[i], values.buffers[i]->data(), bytes(step_.step->in[i]));
   }
-  void copy(void* to, const void* from, size_t size) const {
-    std::memcpy(device_->kernel_address(to), device_->kernel_address(const_cast<void*>(from)), size);
-  }
+  void copy(void* to, const void* from, size_t size) const { device_->copy(to, from, size); }
 
   const BoundStep& step_;
   const Plan& plan_;

@@ -2,34 +2,52 @@
 
 #include <algorithm>
 #include <map>
+#include <mutex>
+
+#include "core/fork_mutex.h"
 
 namespace native {
 namespace {
 
-using Table = std::map<std::string, std::vector<KernelEntry>>;
+using Entries = std::vector<KernelEntry>;
 
+// Kernels of one device are registered before any of them is looked for; the lock is for other devices'.
+struct Table {
+  ForkMutex mutex{ForkMutex::Rank::Leaf};
+  std::map<std::string, std::map<std::string, Entries>> entries;  // by device and primitive
+};
 // A function-local static, because registrations run in static initialisers of other units; never
 // destroyed, because daemon threads run on while the process ends.
 Table& table() {
-  static Table* entries = new Table;
-  return *entries;
+  static Table* all = new Table;
+  return *all;
+}
+
+const std::map<std::string, Entries>& entries_of(const std::string& device) {
+  std::lock_guard lock(table().mutex);
+  return table().entries[device];
 }
 
 }  // namespace
 
-Register::Register(const char* op, const char* name, int priority, Prepare prepare) {
-  auto& entries = table()[op];
+void register_kernel(const KernelEntry& entry) {
+  std::lock_guard lock(table().mutex);
+  Entries& entries = table().entries[entry.device][entry.op];
   // Ties are ordered by name, so that link order never decides.
   auto before = [](const KernelEntry& a, const KernelEntry& b) {
     return a.priority != b.priority ? a.priority > b.priority : a.name < b.name;
   };
-  KernelEntry entry{op, name, priority, prepare};
   entries.insert(std::upper_bound(entries.begin(), entries.end(), entry, before), entry);
 }
 
-std::unique_ptr<Kernel> prepare(const Problem& problem, std::string* chosen) {
-  auto found = table().find(problem.op);
-  if (found == table().end()) return nullptr;
+Register::Register(const char* op, const char* name, int priority, Prepare prepare) {
+  register_kernel({op, name, priority, prepare});
+}
+
+std::unique_ptr<Kernel> prepare(const Problem& problem, std::string* chosen, const std::string& device) {
+  const auto& of_device = entries_of(device);
+  auto found = of_device.find(problem.op);
+  if (found == of_device.end()) return nullptr;
   for (const KernelEntry& entry : found->second) {
     if (auto kernel = entry.prepare(problem)) {
       if (chosen) *chosen = entry.name;
@@ -39,9 +57,9 @@ std::unique_ptr<Kernel> prepare(const Problem& problem, std::string* chosen) {
   return nullptr;
 }
 
-std::vector<KernelEntry> registered_kernels() {
+std::vector<KernelEntry> registered_kernels(const std::string& device) {
   std::vector<KernelEntry> all;
-  for (const auto& [op, entries] : table()) all.insert(all.end(), entries.begin(), entries.end());
+  for (const auto& [op, entries] : entries_of(device)) all.insert(all.end(), entries.begin(), entries.end());
   return all;
 }
 

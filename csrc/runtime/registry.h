@@ -27,10 +27,10 @@ struct Problem {
 std::string to_string(const Problem& problem);
 
 // A kernel bound to one problem: immutable, so several threads may run it at once.
-// Operands are contiguous row-major, 64-byte aligned unless a slice of a larger buffer (then aligned to
-// the element); outputs never overlap inputs; the caller owns all memory. `scratch` has scratch_bytes()
-// bytes, 64-byte aligned, uninitialised. run() may use pool::parallel_for and must not allocate in the
-// steady state; it must not throw other than std::bad_alloc.
+// Operands are contiguous row-major in memory of the kernel's device, 64-byte aligned unless a slice of a larger buffer
+// (then aligned to the element); outputs never overlap inputs; the caller owns all memory. `scratch` has
+// scratch_bytes() bytes of the same memory, 64-byte aligned, uninitialised. run() may use pool::parallel_for and must
+// not allocate in the steady state; it must not throw other than std::bad_alloc.
 class Kernel {
  public:
   virtual ~Kernel() = default;
@@ -45,16 +45,20 @@ struct KernelEntry {
   std::string name;
   int priority;
   Prepare prepare;
+  std::string device = "cpu";  // what the device calls its kernels
 };
 
 // Put `static const Register r{"softmax", "rowwise", 10, prepare_softmax};` in a driver unit.
 struct Register {
   Register(const char* op, const char* name, int priority, Prepare prepare);
 };
+// The same for other devices, when their module is loaded.
+void register_kernel(const KernelEntry& entry);
 
 // A kernel for the problem, or nullptr when no entry accepts; `chosen`, if given, receives its name.
-std::unique_ptr<Kernel> prepare(const Problem& problem, std::string* chosen = nullptr);
-// Everything registered, ordered by primitive and priority.
-std::vector<KernelEntry> registered_kernels();
+std::unique_ptr<Kernel> prepare(const Problem& problem, std::string* chosen = nullptr,
+                                const std::string& device = "cpu");
+// Everything registered for a device, ordered by primitive and priority.
+std::vector<KernelEntry> registered_kernels(const std::string& device = "cpu");
 
 }  // namespace native

@@ -50,6 +50,9 @@ class TestDevice final : public Device {
   void copy_out(void* host_data, const void* device_data, size_t bytes) override {
     std::memcpy(host_data, kernel_address(const_cast<void*>(device_data)), bytes);
   }
+  void copy(void* to, const void* from, size_t bytes) override {
+    std::memcpy(kernel_address(to), kernel_address(const_cast<void*>(from)), bytes);
+  }
 
   void* kernel_address(void* data) const override {
     char* address = static_cast<char*>(data);

@@ -6,6 +6,8 @@
 #include "emulator/emulated_driver.h"
 #include "emulator/gpus.h"
 #include "runtime/device.h"
+#include "runtime/gpu.h"
+#include "runtime/images.h"
 #include "runtime/stream.h"
 
 namespace py = pybind11;
@@ -215,6 +217,16 @@ PYBIND11_MODULE(_cuda, m) {
         const FunctionHandle handle = device().function(self->handle, name);
         return Kernel{self, handle, name, device().parameters(handle)};
       });
+  m.def(
+      "attach",
+      [](const py::capsule& core) {
+        void* table = PyCapsule_GetPointer(core.ptr(), kCompanionName);
+        if (!table) throw py::error_already_set();
+        attach(*static_cast<const Companion*>(table));
+      },
+      py::arg("core"), "Registers gpu:0 and its kernels with the module whose `companion` is given.");
+  m.def("images", &image_names, "Files of kernels that were compiled into this module; none without nvcc.");
+  m.def("image_ptx", [](const std::string& name) { return std::string(image_ptx(name)); });
   m.def("synchronize", [] { device().synchronize(); }, py::call_guard<py::gil_scoped_release>());
   m.def("trim", [] { device().trim(); });
   bind_emulator(m);

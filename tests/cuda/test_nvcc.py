@@ -1,52 +1,27 @@
 """What nvcc makes of CUDA sources runs on the emulator; skipped where there is no nvcc."""
 
-import importlib.util
 import math
-import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import pytest
+from nvcc import compile_ptx
 from ptxkernel import Buffer, _cuda
 
 SOURCE = Path(__file__).with_name("kernels.cu")
 
 
-def find_nvcc() -> str | None:
-    """NVCC of the environment, nvcc of the path, or the one of the wheel nvidia-cuda-nvcc."""
-    if found := os.environ.get("NVCC") or shutil.which("nvcc"):
-        return found
-    wheels = importlib.util.find_spec("nvidia")
-    for folder in wheels.submodule_search_locations if wheels else ():
-        for path in Path(folder).glob("cu*/bin/nvcc"):
-            return str(path)
-    return None
-
-
 @pytest.fixture(scope="module")
 def ptx(tmp_path_factory):
     """A function that compiles the source, with macros, and gives its PTX."""
-    nvcc = find_nvcc()
-    if nvcc is None:
-        pytest.skip(
-            "no nvcc: set NVCC, or install nvidia-cuda-{nvcc,crt,cccl,runtime}, nvidia-nvvm"
-        )
     folder = tmp_path_factory.mktemp("ptx")
     made = {}
 
     def compiled(*macros: str) -> str:
         if macros not in made:
             out = folder / f"{'-'.join(macros)}.ptx"
-            options = ["-std=c++17", "-arch=sm_80", "-lineinfo", *(f"-D{m}" for m in macros)]
-            command = [nvcc, "-ptx", *options, str(SOURCE), "-o", str(out)]
-            # What is preloaded here, a sanitiser's library say, is not for the compiler.
-            clean = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
-            done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=clean)
-            assert done.returncode == 0, done.stderr
-            made[macros] = out.read_text()
+            made[macros] = compile_ptx(SOURCE, out, "-std=c++17", *(f"-D{m}" for m in macros))
         return made[macros]
 
     return compiled

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 
 from keras_native import _core
-from keras_native.engine import dump, tree
+from keras_native.engine import device, dump, tree
 from keras_native.engine.primitive import STATE
 from keras_native.engine.sparse import entries
 from keras_native.engine.symbolic import SymInt, evaluated
@@ -66,6 +66,7 @@ class Dispatcher:
     Args:
         fn: takes the tensors of a call; gets the key as keyword argument `key`.
         leading: open every leading size from the first trace on.
+        place: the device to run on; None for the current one of each call.
         name: of what is compiled, for `NATIVE_DUMP`.
 
     Attributes:
@@ -74,18 +75,24 @@ class Dispatcher:
     """
 
     def __init__(
-        self, fn: Callable, *, leading: bool = False, device: str = "cpu:0", name: str = "function"
+        self,
+        fn: Callable,
+        *,
+        leading: bool = False,
+        place: str | None = None,
+        name: str = "function",
     ):
         self.fn = fn
         self.name = name
         self.leading = leading
-        self.device = device
+        self.place = place
         self.traces = 0
         self._variants: OrderedDict[Hashable, list[Variant]] = OrderedDict()
 
     def variant(self, key: Hashable, tensors: Sequence[Tensor]) -> tuple[Variant, list[int]]:
         """The code for a call, traced if need be, and the values of its symbols."""
-        full_key = (key, tuple((t.dtype, len(t.dims)) for t in tensors))
+        place = self.place or device.STATE.name
+        full_key = (key, place, tuple((t.dtype, len(t.dims)) for t in tensors))
         shapes = [t.dims for t in tensors]
         variants = self._variants.get(full_key)
         if variants is None:
@@ -98,7 +105,7 @@ class Dispatcher:
             sizes = variant.match(shapes)
             if sizes is not None:
                 return variant, sizes
-        variant = self._make(key, tensors, shapes, variants)
+        variant = self._make(key, place, tensors, shapes, variants)
         variants.insert(0, variant)
         del variants[MOST_VARIANTS:]
         return variant, variant.match(shapes)
@@ -107,15 +114,15 @@ class Dispatcher:
         variant, sizes = self.variant(key, tensors)
         return variant.run([t.array for t in tensors], sizes)
 
-    def _make(self, key, tensors, shapes, variants) -> Variant:
+    def _make(self, key, place, tensors, shapes, variants) -> Variant:
         open_sizes = self._open_sizes(shapes, variants)
         if open_sizes:
             try:
-                return self._trace(key, tensors, shapes, open_sizes)
+                return self._trace(key, place, tensors, shapes, open_sizes)
             except Exception:
                 # Code that insists on a known size is traced for this very size instead.
                 pass
-        return self._trace(key, tensors, shapes, {})
+        return self._trace(key, place, tensors, shapes, {})
 
     def _open_sizes(self, shapes, variants) -> dict:
         """(argument, axis) -> size, for every size to leave open."""
@@ -132,7 +139,7 @@ class Dispatcher:
             return {}
         return {(i, k): shapes[i][k] for i, k in axes}
 
-    def _trace(self, key, tensors, shapes, open_sizes) -> Variant:
+    def _trace(self, key, place, tensors, shapes, open_sizes) -> Variant:
         self.traces += 1
         symbols: dict[int, int] = {}
         pattern, specs = [], []
@@ -161,7 +168,7 @@ class Dispatcher:
 
         def compiled_function() -> CompiledFunction:
             observer = dump.observer(self.name)
-            return CompiledFunction(flat, specs, device=self.device, observer=observer)
+            return CompiledFunction(flat, specs, place=place, observer=observer)
 
         made = STATE.slots
         compiled = compiled_function()

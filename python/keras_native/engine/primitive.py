@@ -21,6 +21,7 @@ from collections.abc import Callable
 import numpy as np
 
 from keras_native import _core
+from keras_native.engine import device
 from keras_native.engine import dtype as dtypes
 from keras_native.engine.tensor import Tensor
 
@@ -110,6 +111,9 @@ class Primitive:
         outs = _core.run(self.name, arrays, attrs, [(dtype, dims) for dims, dtype in specs])
         if outs is None:
             return self.run_on_host(inputs, attrs, specs)
+        if device.STATE.name != device.CPU:
+            device.say_what_went_through_host()
+            return [Tensor(device.place(a)) for a in outs]
         return [Tensor(a) for a in outs]
 
     def run_on_host(self, inputs, attrs, specs) -> list[Tensor]:
@@ -119,7 +123,7 @@ class Primitive:
         if not isinstance(results, tuple):
             results = (results,)
         return [
-            Tensor(_core.Array.from_numpy(as_spec(r, dims, dtype), False))
+            Tensor(device.place(_core.Array.from_numpy(as_spec(r, dims, dtype), False)))
             for r, (dims, dtype) in zip(results, specs, strict=True)
         ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from keras_native import _core
+from keras_native.engine import device
 from keras_native.engine import dtype as dtypes
 from keras_native.engine.errors import TraceError
 
@@ -66,7 +67,7 @@ class Tensor:
 
 
 def from_numpy(array, copy: bool = True) -> Tensor:
-    """A tensor with the elements of a NumPy array.
+    """A tensor with the elements of a NumPy array, on the current device.
 
     Args:
         array: any NumPy array or scalar of a dtype in `dtypes.NAMES`.
@@ -74,4 +75,4 @@ def from_numpy(array, copy: bool = True) -> Tensor:
     """
     array = np.asarray(array)
     dtypes.from_numpy(array.dtype)
-    return Tensor(_core.Array.from_numpy(array, copy))
+    return Tensor(device.place(_core.Array.from_numpy(array, copy)))

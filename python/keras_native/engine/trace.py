@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from keras_native import _core
-from keras_native.engine import symbolic
+from keras_native.engine import device, symbolic
 from keras_native.engine.errors import TraceError
 from keras_native.engine.primitive import REGISTRY, STATE, Primitive, as_spec
 from keras_native.engine.primitives.batch import Unbatchable
@@ -66,7 +66,7 @@ class Trace:
         if tensor.trace is None:
             key = id(tensor.array)
             if key not in self._constants:
-                value = self.graph.constant(tensor.array)
+                value = self.graph.constant(tensor.array.to(device.CPU))  # passes look at it
                 self._constants[key] = (self.tensor(value, tensor.dims, tensor.dtype), tensor.array)
             return self._constants[key][0]
         if self.outer is None:
@@ -116,14 +116,15 @@ class Trace:
         return [self.tensor(v, dims, dtype) for v, (dims, dtype) in zip(outs, specs)]
 
     def __enter__(self):
-        self._saved = STATE.trace, STATE.tapes
+        self._saved = STATE.trace, STATE.tapes, device.STATE.name
         STATE.trace = self
+        device.STATE.name = device.CPU  # constants are folded there
         if self.outer is None:
             STATE.tapes = []
         return self
 
     def __exit__(self, *exc):
-        STATE.trace, STATE.tapes = self._saved
+        STATE.trace, STATE.tapes, device.STATE.name = self._saved
 
 
 def _encode(value):
@@ -161,12 +162,13 @@ class CompiledFunction:
     """
 
     def __init__(
-        self, fn: Callable, specs: Sequence[tuple], *, device: str = "cpu:0", observer=None
+        self, fn: Callable, specs: Sequence[tuple], *, place: str = device.CPU, observer=None
     ):
         """Traces `fn(*tensors)`, which returns a list of tensors.
 
         Args:
             specs: (dims, dtype) of each argument; dims may hold SymInts.
+            place: the device that it is compiled for.
             observer: called with the name and the text of the graph after each stage.
         """
         trace = Trace()
@@ -183,6 +185,7 @@ class CompiledFunction:
             for slot, final in zip(writes, finals)
             if final is not trace.slot_inputs.get(id(slot))
         ]
+        self.place = place
         self.nodes = trace.nodes
         self.guards = trace.guards
         self.slots = trace.read_slots
@@ -191,7 +194,7 @@ class CompiledFunction:
             [t.node for t in results] + [t.node for _, t in kept],
             [slot.core for slot in trace.read_slots],
             [slot.core for slot, _ in kept],
-            device,
+            place,
             observer,
         )
 
@@ -200,7 +203,10 @@ class CompiledFunction:
         return not self.guards or symbolic.holds(self.guards, sizes)
 
     def run(self, arrays, sizes) -> list[Tensor]:
-        return [Tensor(a) for a in self.compiled.run(arrays, sizes)]
+        results = [Tensor(a) for a in self.compiled.run(arrays, sizes)]
+        if self.place != device.CPU:
+            device.say_what_went_through_host()
+        return results
 
 
 def abstract_eval(fn: Callable, specs: Sequence[tuple]):

@@ -85,12 +85,12 @@ def _leaf_tensor(leaf) -> Tensor:
 
 
 class _Jit:
-    def __init__(self, fun, device):
+    def __init__(self, fun, place):
         functools.update_wrapper(self, fun)
         self.fun = fun
         self._contexts = {}
         self.dispatcher = Dispatcher(
-            self._call, device=device, name=getattr(fun, "__name__", "function")
+            self._call, place=place, name=getattr(fun, "__name__", "function")
         )
 
     def _flatten(self, args, kwargs):
@@ -169,11 +169,12 @@ class _Static:
         return type(a) is type(b) and a == b
 
 
-def jit(fun: Callable, *, device: str = "cpu:0") -> Callable:
+def jit(fun: Callable, *, device: str | None = None) -> Callable:
     """Compiles `fun`: traced once for each structure, dtype and pattern of sizes of its arguments.
 
     Tensors and NumPy arrays are traced; every other argument is a constant of the trace. Variables
-    that the function reads or assigns are inputs and outputs of the compiled code. The result has a
+    that the function reads or assigns are inputs and outputs of the compiled code. It runs on
+    `device`, or on the current one of each call. The result has a
     method `graph(*args)` and a count `traces`.
     """
     return _Jit(fun, device)

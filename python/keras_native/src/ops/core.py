@@ -8,6 +8,7 @@ from keras.src import tree
 from keras.src.backend.common import KerasVariable
 from keras.src.backend.common.name_scope import name_scope
 
+from keras_native.engine import device
 from keras_native.engine.errors import UnsupportedError
 from keras_native.engine.primitives import gather
 from keras_native.engine.primitives import shape as sh
@@ -246,17 +247,13 @@ def random_seed_dtype() -> str:
 
 @contextlib.contextmanager
 def device_scope(device_name):
-    """A scope for a device by name; the CPU is the one there is.
+    """A scope for a device by name: "cpu:0", or "gpu:0" where there is one (experimental).
 
     Raises:
-        ValueError: it is not a name of the CPU.
+        ValueError: it is the name of no device. RuntimeError: the GPU cannot be used; says why.
     """
-    if not isinstance(device_name, str) or device_name.lower().split(":")[0] != "cpu":
-        raise ValueError(
-            "Invalid value for argument `device_name`: expected 'cpu' or 'cpu:0'. "
-            f"Received: device_name='{device_name}'"
-        )
-    yield
+    with device.scope(device_name):
+        yield
 
 
 sparse_rules.attach(globals())

@@ -1,0 +1,36 @@
+// Activations of float32, as the CPU's kernels define them.
+#pragma once
+
+namespace native::cuda {
+
+// NaN stays NaN, which fmaxf would swallow.
+__device__ inline float relu(float x) { return x > 0 || x != x ? x : 0; }
+__device__ inline float relu6(float x) { return x > 6 ? 6 : relu(x); }
+__device__ inline float sigmoid(float x) { return 1 / (1 + expf(-x)); }
+__device__ inline float softplus(float x) { return (x > 0 || x != x ? x : 0) + log1pf(expf(-fabsf(x))); }
+__device__ inline float silu(float x) { return x / (1 + expf(-x)); }
+// Far below zero these fall as exp does, which magnifies the error of its argument: that is carried in two
+// parts, and what the second changes is added to first order.
+__device__ inline float gelu(float x) {
+  constexpr float kHigh = 0.70710678118654752f, kLow = 1.21016175e-8f;  // 1 / sqrt(2)
+  const float u = -x * kHigh, rest = fmaf(-x, kHigh, -u) - x * kLow;
+  const float tail = erfcf(u);
+  // The derivative of erfc is -2 / sqrt(pi) exp(-u^2).
+  return 0.5f * x * (fabsf(u) < 9 ? tail - rest * 1.12837917f * expf(-u * u) : tail);
+}
+// 0.5 x (1 + tanh(v)) is x times the logistic function of 2 v, and that is x (a + b x^2).
+__device__ inline float gelu_tanh(float x) {
+  constexpr float kA = 1.59576912160573071f, kALow = -4.534068e-8f, kB = 0.0713548162726f, kBLow = 2.3988325e-9f;
+  if (x > 10) return x;
+  const float bounded = fmaxf(x, -20);  // exp overflows there
+  const float square = bounded * bounded, cubic = kB * square;
+  const float slope = cubic + kA, part = slope - cubic;
+  const float lost = (cubic - (slope - part)) + (kA - part) + fmaf(kB, square, -cubic) +
+                     (fmaf(bounded, bounded, -square) * kB + (square * kBLow + kALow));
+  const float z = bounded * slope, rest = fmaf(bounded, slope, -z) + bounded * lost;
+  const float power = expf(-z);
+  return x / (1 + (power < INFINITY ? fmaf(-power, rest, power) : power));
+}
+__device__ inline float selu(float x) { return x > 0 ? 1.05070098735548049f * x : 1.75809934084737686f * expm1f(x); }
+
+}  // namespace native::cuda

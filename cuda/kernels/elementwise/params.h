@@ -1,0 +1,73 @@
+// A tile program as the interpreter kernel takes it: in the parameters of its launch. Plain data.
+#pragma once
+
+#include <stdint.h>
+
+#include "kernels/elementwise/ops.h"
+
+namespace native::cuda::elementwise {
+
+enum class Op : uint8_t {
+#define X(name, ...) float_##name,
+  NATIVE_CUDA_FLOAT_OPS(X)
+#undef X
+#define X(name, ...) test_##name,
+      NATIVE_CUDA_FLOAT_TESTS(X)
+#undef X
+#define X(name, ...) integer_##name,
+          NATIVE_CUDA_INTEGER_OPS(X)
+#undef X
+#define X(name, ...) signed_##name,
+              NATIVE_CUDA_SIGNED_OPS(X)
+#undef X
+#define X(name, ...) unsigned_##name,
+                  NATIVE_CUDA_UNSIGNED_OPS(X)
+#undef X
+#define X(name, ...) name,
+                      NATIVE_CUDA_CONVERSIONS(X)
+#undef X
+                          count_
+};
+
+// Elements in memory. Registers have words of 32 bits: float32, or an integer.
+enum class Memory : uint8_t { Word, F16, BF16, I8, U8, I16, U16 };
+
+// A block of 128 threads has 4 elements of each register a thread: 2 KiB. So many registers fit into the
+// 48 KiB that every kernel may have.
+constexpr int kThreads = 128, kLanes = 4, kElements = kThreads * kLanes;
+constexpr int kMostRegisters = 24, kMostSteps = 96, kMostInputs = 16, kMostOutputs = 12, kMostConstants = 16;
+constexpr int kWalkDims = 4;
+
+struct Step {
+  Op op;
+  uint8_t dst, a, b, c;
+  float immediate;
+};
+struct Input {
+  const void* data;
+  Memory memory;
+  uint8_t reg;
+  uint8_t dims;                                 // 0: one element for all; 1 with stride 1: as the outputs lie
+  uint32_t size[kWalkDims], stride[kWalkDims];  // innermost last
+};
+struct Output {
+  void* data;
+  Memory memory;
+  uint8_t reg;
+};
+struct Constant {
+  uint32_t bits;
+  uint8_t reg;
+};
+
+struct Program {
+  uint32_t elements;
+  uint8_t inputs, outputs, constants, steps;
+  Input input[kMostInputs];
+  Output output[kMostOutputs];
+  Constant constant[kMostConstants];
+  Step step[kMostSteps];
+};
+static_assert(sizeof(Program) <= 4096, "parameters of a launch");
+
+}  // namespace native::cuda::elementwise

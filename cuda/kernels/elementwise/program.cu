@@ -1,0 +1,183 @@
+// The interpreter of tile programs: each thread has its own elements of every register, in shared memory, so
+// that no instruction waits for another thread.
+#include "kernels/activation.cuh"
+#include "kernels/device.cuh"
+#include "kernels/elementwise/params.h"
+
+namespace native::cuda::elementwise {
+namespace {
+
+__device__ inline float clip(float x, float low, float high) {
+  const float raised = x > low || x != x ? x : low;
+  return raised < high || raised != raised ? raised : high;
+}
+// By zero gives zero, and the one overflow wraps around.
+__device__ inline uint32_t floor_divide(int32_t a, int32_t b) {
+  if (b == 0) return 0;
+  if (b == -1) return 0u - static_cast<uint32_t>(a);
+  return static_cast<uint32_t>(a / b - (a % b != 0 && (a < 0) != (b < 0)));
+}
+__device__ inline uint32_t remainder(int32_t a, int32_t b) {
+  return b == 0 || b == -1 ? 0 : static_cast<uint32_t>(a % b);
+}
+__device__ inline uint32_t modulo(int32_t a, int32_t b) {
+  if (b == 0 || b == -1) return 0;
+  const int32_t r = a % b;
+  return static_cast<uint32_t>(r != 0 && (r < 0) != (b < 0) ? r + b : r);
+}
+
+// With the divisor's sign, as Python has it.
+__device__ inline float modulo(float x, float y) {
+  const float r = fmodf(x, y);
+  return r != 0 && (r < 0) != (y < 0) ? r + y : r == 0 ? copysignf(0, y) : r;
+}
+__device__ inline float floor_divide(float x, float y) {
+  if (y == 0) return x / y;
+  const float r = fmodf(x, y);
+  const float q = (x - r) / y - (r != 0 && (r < 0) != (y < 0) ? 1.0f : 0.0f);
+  // Rounded: the quotient of what is left may be a little beside the whole number that it is.
+  return q == 0 ? copysignf(0, x / y) : rintf(q);
+}
+__device__ inline float logaddexp(float x, float y) {
+  const float high = x > y || x != x ? x : y, low = x > y || x != x ? y : x;
+  return high == low && isinf(high) ? high : high + log1pf(expf(low - high));
+}
+
+__device__ inline uint32_t load(const Input& input, uint32_t at) {
+  switch (input.memory) {
+    case Memory::F16:
+      return __float_as_uint(__half2float(static_cast<const __half*>(input.data)[at]));
+    case Memory::BF16:
+      return static_cast<uint32_t>(static_cast<const uint16_t*>(input.data)[at]) << 16;
+    case Memory::I8:
+      return static_cast<uint32_t>(static_cast<const int8_t*>(input.data)[at]);
+    case Memory::U8:
+      return static_cast<const uint8_t*>(input.data)[at];
+    case Memory::I16:
+      return static_cast<uint32_t>(static_cast<const int16_t*>(input.data)[at]);
+    case Memory::U16:
+      return static_cast<const uint16_t*>(input.data)[at];
+    default:
+      return static_cast<const uint32_t*>(input.data)[at];
+  }
+}
+__device__ inline void store(const Output& output, uint32_t at, uint32_t bits) {
+  switch (output.memory) {
+    case Memory::F16:
+      static_cast<__half*>(output.data)[at] = __float2half_rn(__uint_as_float(bits));
+      break;
+    case Memory::BF16:
+      static_cast<__nv_bfloat16*>(output.data)[at] = __float2bfloat16_rn(__uint_as_float(bits));
+      break;
+    case Memory::I8:
+    case Memory::U8:
+      static_cast<uint8_t*>(output.data)[at] = static_cast<uint8_t>(bits);
+      break;
+    case Memory::I16:
+    case Memory::U16:
+      static_cast<uint16_t*>(output.data)[at] = static_cast<uint16_t>(bits);
+      break;
+    default:
+      static_cast<uint32_t*>(output.data)[at] = bits;
+  }
+}
+
+// Where the element of a broadcast operand is.
+__device__ inline uint32_t walk(const Input& input, uint32_t i) {
+  uint32_t at = 0;
+  for (int d = input.dims - 1; d > 0; --d) {
+    const uint32_t rest = i / input.size[d];
+    at += (i - rest * input.size[d]) * input.stride[d];
+    i = rest;
+  }
+  return at + i * input.stride[0];
+}
+
+// A thread's four elements of a register lie together: one access of 16 bytes.
+__device__ inline uint4& cell(uint4* registers, int r) { return registers[r * kThreads + threadIdx.x]; }
+
+template <int operands, class F>
+__device__ inline void apply(uint4* registers, const Step& step, const F& f) {
+  const uint4 a = cell(registers, step.a);
+  const uint4 b = operands > 1 ? cell(registers, step.b) : a;
+  const uint4 c = operands > 2 ? cell(registers, step.c) : a;
+  cell(registers, step.dst) = {f(a.x, b.x, c.x), f(a.y, b.y, c.y), f(a.z, b.z, c.z), f(a.w, b.w, c.w)};
+}
+
+__device__ inline void run(uint4* registers, const Step& step) {
+  [[maybe_unused]] const float s = step.immediate;
+  using U = uint32_t;
+#define FLOATS [[maybe_unused]] const float x = __uint_as_float(a), y = __uint_as_float(b), z = __uint_as_float(c)
+#define WORDS                                         \
+  [[maybe_unused]] const U x = a, y = b, z = c;       \
+  [[maybe_unused]] const int32_t i = a, j = b, k = c; \
+  [[maybe_unused]] const float f = __uint_as_float(a)
+#define OP(name, n, bind, result)                              \
+  case Op::name:                                               \
+    return apply<n>(registers, step, [=](U a, U b, U c) -> U { \
+      bind;                                                    \
+      return result;                                           \
+    });
+  switch (step.op) {
+#define X(name, n, result) OP(float_##name, n, FLOATS, __float_as_uint(result))
+    NATIVE_CUDA_FLOAT_OPS(X)
+#undef X
+#define X(name, n, result) OP(test_##name, n, FLOATS, (result) ? 1u : 0u)
+    NATIVE_CUDA_FLOAT_TESTS(X)
+#undef X
+#define X(name, n, result) OP(integer_##name, n, WORDS, result)
+    NATIVE_CUDA_INTEGER_OPS(X)
+#undef X
+#define X(name, n, result) OP(signed_##name, n, WORDS, result)
+    NATIVE_CUDA_SIGNED_OPS(X)
+#undef X
+#define X(name, n, result) OP(unsigned_##name, n, WORDS, result)
+    NATIVE_CUDA_UNSIGNED_OPS(X)
+#undef X
+#define X(name, n, result) OP(name, n, WORDS, result)
+    NATIVE_CUDA_CONVERSIONS(X)
+#undef X
+    default:
+      return;
+  }
+}
+
+}  // namespace
+
+// Lane v of thread t has element v * kThreads + t of the block's, so that a warp's accesses are contiguous.
+extern "C" __global__ void __launch_bounds__(kThreads) tile_program(const __grid_constant__ Program p) {
+  extern __shared__ uint4 registers[];
+  for (int i = 0; i < p.constants; ++i) {
+    const uint32_t bits = p.constant[i].bits;
+    cell(registers, p.constant[i].reg) = {bits, bits, bits, bits};
+  }
+  for (int i = 0; i < p.inputs; ++i)
+    if (p.input[i].dims == 0) {
+      const uint32_t bits = load(p.input[i], 0);
+      cell(registers, p.input[i].reg) = {bits, bits, bits, bits};
+    }
+  for (uint32_t first = blockIdx.x * kElements; first < p.elements; first += gridDim.x * kElements) {
+    uint32_t at[kLanes];
+    bool inside[kLanes];
+    for (int v = 0; v < kLanes; ++v) {
+      at[v] = first + v * kThreads + threadIdx.x;
+      inside[v] = at[v] < p.elements;
+    }
+    for (int i = 0; i < p.inputs; ++i) {
+      const Input& input = p.input[i];
+      if (input.dims == 0) continue;
+      uint32_t bits[kLanes];
+      for (int v = 0; v < kLanes; ++v) bits[v] = inside[v] ? load(input, walk(input, at[v])) : 0;
+      cell(registers, input.reg) = {bits[0], bits[1], bits[2], bits[3]};
+    }
+    for (int i = 0; i < p.steps; ++i) run(registers, p.step[i]);
+    for (int i = 0; i < p.outputs; ++i) {
+      const uint4 value = cell(registers, p.output[i].reg);
+      const uint32_t bits[kLanes] = {value.x, value.y, value.z, value.w};
+      for (int v = 0; v < kLanes; ++v)
+        if (inside[v]) store(p.output[i], at[v], bits[v]);
+    }
+  }
+}
+
+}  // namespace native::cuda::elementwise

@@ -1,0 +1,181 @@
+// matmul and linear: which kernel, which tile, how many splits, and the launch.
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+
+#include "kernels/gemm/params.h"
+#include "kernels/gemm/problem.h"
+#include "kernels/gemm/tiles.h"
+#include "kernels/types_of.h"
+#include "runtime/gpu.h"
+#include "runtime/images.h"
+
+namespace native::cuda {
+namespace {
+
+using namespace cuda::gemm;
+using native::gemm::Matrices;
+
+// Offsets inside a tile are computed in 32 bits.
+constexpr int64_t kLongestRow = 1 << 22;
+
+bool tf32_wanted() {
+  const char* text = std::getenv("NATIVE_CUDA_TF32");
+  return text && *text && *text != '0';
+}
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+struct Kind {
+  std::string image, prefix;
+  Tile large, small;
+};
+Kind kind_of(DataType type) {
+  switch (type) {
+    case DataType::F16:
+      return {"gemm/tensor", "gemm_f16", kTensorLarge, kTensorSmall};
+    case DataType::BF16:
+      return {"gemm/tensor", "gemm_bf16", kTensorLarge, kTensorSmall};
+    case DataType::TF32:
+      return {"gemm/tensor", "gemm_tf32", kWideLarge, kWideSmall};
+    default:
+      return {"gemm/exact", "gemm_exact", kExactLarge, kExactSmall};
+  }
+}
+
+// The leading axes of both operands as one batch, axes merged where both strides allow; false if there are
+// too many left.
+bool batch_of(const Problem& problem, const Matrices& r, Batch* batch) {
+  const Shape &a = problem.in[0].shape, &b = problem.in[1].shape, &c = problem.out[0].shape;
+  *batch = {};
+  int64_t stride_a = r.m * r.k, stride_b = r.k * r.n;
+  std::vector<std::array<int64_t, 3>> axes;  // innermost first: size, stride in A, stride in B
+  for (size_t i = 3; i <= c.size() && r.batch > 1; ++i) {
+    const int64_t size = c[c.size() - i];
+    const int64_t in_a = i <= a.size() ? a[a.size() - i] : 1, in_b = i <= b.size() ? b[b.size() - i] : 1;
+    const int64_t step_a = in_a == 1 ? 0 : stride_a, step_b = in_b == 1 ? 0 : stride_b;
+    stride_a *= in_a;
+    stride_b *= in_b;
+    if (size == 1) continue;
+    if (!axes.empty() && step_a == axes.back()[0] * axes.back()[1] && step_b == axes.back()[0] * axes.back()[2])
+      axes.back()[0] *= size;
+    else
+      axes.push_back({size, step_a, step_b});
+  }
+  if (axes.size() > kBatchDims) return false;
+  batch->dims = static_cast<int>(axes.size());
+  for (int d = 0; d < batch->dims; ++d) {
+    const auto& [size, step_a, step_b] = axes[axes.size() - 1 - d];
+    batch->size[d] = static_cast<int>(size);
+    batch->a[d] = step_a;
+    batch->b[d] = step_b;
+  }
+  return true;
+}
+
+class Product : public Kernel {
+ public:
+  Product(const Problem& problem, const Matrices& r, DataType type, const Batch& batch, Activation activation)
+      : kind_(kind_of(type)),
+        large_(blocks(r, kind_.large) >= kEnoughBlocks),
+        tile_(large_ ? kind_.large : kind_.small),
+        bytes_(size_of(problem.in[0].dtype)),
+        blocks_(blocks(r, tile_)),
+        product_(kind_.image, kind_.prefix + (large_ ? "_large_" : "_small_") + (r.transpose_a ? "t" : "n") +
+                                  (r.transpose_b ? "t" : "n")),
+        join_("gemm/exact", "gemm_join") {
+    p_.a = {nullptr, r.transpose_a ? r.m : r.k, 0};
+    p_.b = {nullptr, r.transpose_b ? r.k : r.n, 0};
+    p_.m = static_cast<int>(r.m);
+    p_.n = static_cast<int>(r.n);
+    p_.k = static_cast<int>(r.k);
+    p_.products = static_cast<int>(r.batch);
+    p_.batch = batch;
+    const DataType memory = *data_type(problem.in[0].dtype);
+    p_.epilogue = {nullptr, memory, *data_type(problem.out[0].dtype), activation};
+    bias_ = problem.in.size() == 3;
+    split(r);
+  }
+
+  size_t scratch_bytes() const override {
+    return splits_ > 1 ? sizeof(float) * static_cast<size_t>(splits_) * static_cast<size_t>(elements()) : 0;
+  }
+
+  void run(const void* const* in, void* const* out, void* scratch) const override {
+    if (elements() == 0) return;
+    Params p = p_;
+    place(p.a, in[0], p.batch.a);
+    place(p.b, in[1], p.batch.b);
+    p.epilogue.bias = bias_ ? in[2] : nullptr;
+    p.c = splits_ > 1 ? scratch : out[0];
+    if (splits_ > 1) p.epilogue = {nullptr, DataType::F32, DataType::F32, Activation::None};
+    const size_t shared = static_cast<size_t>(tile_.stages) * (tile_.m + tile_.n) * tile_.depth * bytes_;
+    product_.launch({static_cast<unsigned>(blocks_), static_cast<unsigned>(splits_)}, tile_.threads, shared, p);
+    if (splits_ == 1) return;
+    JoinParams join{static_cast<const float*>(scratch), out[0], elements(), p_.n, splits_, p_.epilogue};
+    join.epilogue.bias = bias_ ? in[2] : nullptr;
+    join_.launch({static_cast<unsigned>(std::min<int64_t>(ceil_div(elements(), 256), 4096))}, 256, 0, join);
+  }
+
+  static int64_t blocks(const Matrices& r, const Tile& tile) {
+    return ceil_div(r.m, tile.m) * ceil_div(r.n, tile.n) * r.batch;
+  }
+
+ private:
+  int64_t elements() const { return int64_t{p_.products} * p_.m * p_.n; }
+
+  // k is split where there are too few blocks for a GPU, by sizes alone, so that sums never depend on which.
+  void split(const Matrices& r) {
+    const int64_t most = std::max<int64_t>(1, r.k / kLeastDepth);
+    const int64_t wanted = blocks_ ? std::min(most, ceil_div(kEnoughBlocks, blocks_)) : 1;
+    p_.depth = static_cast<int>(std::max<int64_t>(1, ceil_div(ceil_div(r.k, wanted), tile_.depth)) * tile_.depth);
+    splits_ = static_cast<int>(std::max<int64_t>(1, ceil_div(r.k, p_.depth)));
+  }
+
+  void place(Operand& x, const void* data, const int64_t* strides) const {
+    const int64_t chunk = 16 / static_cast<int64_t>(bytes_);
+    x.data = data;
+    x.aligned = x.row % chunk == 0 && reinterpret_cast<uintptr_t>(data) % 16 == 0;
+    for (int d = 0; d < p_.batch.dims; ++d) x.aligned = x.aligned && strides[d] % chunk == 0;
+  }
+
+  const Kind kind_;
+  const bool large_;
+  const Tile tile_;
+  const size_t bytes_;
+  const int64_t blocks_;
+  const Function product_, join_;
+  Params p_{};
+  int splits_ = 1;
+  bool bias_;
+};
+
+std::unique_ptr<Kernel> prepare(const Problem& problem, const Matrices& r, Activation activation) {
+  const DType dtype = problem.in[0].dtype, out = problem.out[0].dtype;
+  auto type = data_type(dtype);
+  if (!type || !data_type(out) || (out != dtype && out != DType::F32)) return nullptr;
+  for (const Spec& spec : problem.in)
+    if (spec.dtype != dtype) return nullptr;
+  if (std::max({r.m, r.n, r.k, r.batch}) > INT32_MAX || Product::blocks(r, kTensorSmall) > INT32_MAX ||
+      (r.transpose_a ? r.m : r.k) > kLongestRow || (r.transpose_b ? r.k : r.n) > kLongestRow)
+    return nullptr;
+  Batch batch;
+  if (!batch_of(problem, r, &batch)) return nullptr;
+  if (*type == DataType::F32 && tf32_wanted()) type = DataType::TF32;
+  return std::make_unique<Product>(problem, r, *type, batch, activation);
+}
+
+std::unique_ptr<Kernel> prepare_matmul(const Problem& problem) {
+  return prepare(problem, native::gemm::matmul_matrices(problem), Activation::None);
+}
+std::unique_ptr<Kernel> prepare_linear(const Problem& problem) {
+  const auto activation = native::gemm::activation_of(problem);
+  if (!activation) return nullptr;
+  return prepare(problem, native::gemm::linear_matrices(problem), static_cast<Activation>(*activation));
+}
+
+const RegisterCuda r_matmul{"matmul", "gemm", 10, prepare_matmul};
+const RegisterCuda r_linear{"linear", "gemm", 10, prepare_linear};
+
+}  // namespace
+}  // namespace native::cuda

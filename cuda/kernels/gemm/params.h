@@ -1,0 +1,52 @@
+// What a launch of a product is told. Plain data, for device and host.
+#pragma once
+
+#include "kernels/types.h"
+
+namespace native::cuda::gemm {
+
+// As csrc/kernels/gemm/gemm.h numbers them.
+enum class Activation : int { None, Relu, Gelu, GeluTanh, Silu, Sigmoid, Tanh };
+
+// A row-major matrix without gaps, or many.
+struct Operand {
+  const void* data;
+  int64_t row;  // elements from one row to the next
+  int aligned;  // rows are whole chunks of 16 bytes, from an address that is one
+};
+
+// Which matrices the z-th product of a batch takes: z is taken apart by `size`, last first.
+constexpr int kBatchDims = 6;
+struct Batch {
+  int dims;
+  int size[kBatchDims];
+  int64_t a[kBatchDims], b[kBatchDims];  // elements
+};
+
+struct Epilogue {
+  const void* bias;  // n elements, or null
+  DataType bias_type, out_type;
+  Activation activation;
+};
+
+// C[z, m, n] = epilogue(A * B). With several splits of k, C has float32 sums [splits, z, m, n] instead.
+struct Params {
+  Operand a, b;
+  void* c;
+  int m, n, k;
+  int depth;  // terms of a split
+  int products;
+  Batch batch;
+  Epilogue epilogue;
+};
+
+// The second launch of a split product: C = epilogue(sum over the splits, in order).
+struct JoinParams {
+  const float* parts;
+  void* c;
+  int64_t elements;  // products * m * n
+  int n, splits;
+  Epilogue epilogue;
+};
+
+}  // namespace native::cuda::gemm

@@ -1,0 +1,109 @@
+// Products on tensor cores: float16, bfloat16, or float32 rounded to tf32; sums in float32.
+#pragma once
+
+#include "kernels/gemm/pipeline.cuh"
+
+namespace native::cuda::gemm {
+
+// Fragments of the operands, two chunks of k deep, as mma.m16n8k16 (k8 for tf32) wants them: by ldmatrix, as
+// the tile lies or transposed; word by word for float32 whose k are not contiguous, which ldmatrix cannot turn.
+template <class Tile, bool k_contiguous, bool words>
+struct Fragments {
+  // 16 rows from `row`: A of one mma.
+  __device__ static void of_a(uint32_t (&r)[4], const char* tile, int row, int step) {
+    const int lane = threadIdx.x % 32;
+    if constexpr (words) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        r[i] = to_tf32(word(tile, step * 8 + i / 2 * 4 + lane % 4, row + i % 2 * 8 + lane / 4));
+    } else if constexpr (k_contiguous) {
+      load_matrices(r, shared_address(tile + Tile::offset(row + lane % 16, step * 2 + lane / 16)));
+    } else {
+      const int k = step * 16 + lane % 8 + lane / 16 * 8;
+      load_matrices_transposed(r, shared_address(tile + Tile::offset(k, row / 8 + lane / 8 % 2)));
+    }
+  }
+  // 16 columns from `column`: B of two mma, r[0], r[1] and r[2], r[3].
+  __device__ static void of_b(uint32_t (&r)[4], const char* tile, int column, int step) {
+    const int lane = threadIdx.x % 32;
+    if constexpr (words) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        r[i] = to_tf32(word(tile, step * 8 + i % 2 * 4 + lane % 4, column + i / 2 * 8 + lane / 4));
+    } else if constexpr (k_contiguous) {
+      const int c = column + lane % 8 + lane / 16 * 8;
+      load_matrices(r, shared_address(tile + Tile::offset(c, step * 2 + lane / 8 % 2)));
+    } else {
+      load_matrices_transposed(r, shared_address(tile + Tile::offset(step * 16 + lane % 16, column / 8 + lane / 16)));
+    }
+  }
+
+ private:
+  __device__ static uint32_t word(const char* tile, int k, int outer) {
+    return *reinterpret_cast<const uint32_t*>(tile + Tile::offset(k, outer / 4) + outer % 4 * 4);
+  }
+};
+
+template <Tile tile, DataType type, int warp_m, int warp_n, bool a_turned, bool b_turned>
+__device__ inline void tensor(const Params& p) {
+  constexpr bool kWide = type == DataType::TF32;
+  constexpr int kBytes = kWide ? 4 : 2, kSteps = tile.depth * kBytes / 32;
+  constexpr int kWarpsAcross = tile.n / warp_n, kWarpsDown = tile.m / warp_m;
+  constexpr int kMmaM = warp_m / 16, kMmaN = warp_n / 8;
+  static_assert(kWarpsAcross * kWarpsDown * 32 == tile.threads);
+  constexpr Swizzle kA = kWide && a_turned ? Swizzle::Columns : Swizzle::Rows;
+  constexpr Swizzle kB = kWide && !b_turned ? Swizzle::Columns : Swizzle::Rows;
+  using A = OperandTile<tile.m, tile.depth, kBytes, !a_turned, kA, tile.threads>;
+  using B = OperandTile<tile.n, tile.depth, kBytes, b_turned, kB, tile.threads>;
+  using FragmentsA = Fragments<A, !a_turned, kWide && a_turned>;
+  using FragmentsB = Fragments<B, b_turned, kWide && !b_turned>;
+
+  extern __shared__ __align__(128) char shared[];
+  const Place w = place<tile>(p);
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int row = warp / kWarpsAcross * warp_m, column = warp % kWarpsAcross * warp_n;
+
+  float sums[kMmaM][kMmaN][4] = {};
+  pipeline<tile, A, B>(p, w, shared, [&](const char* at, const char* bt) {
+#pragma unroll
+    for (int step = 0; step < kSteps; ++step) {
+      uint32_t a[kMmaM][4], b[kMmaN / 2][4];
+#pragma unroll
+      for (int i = 0; i < kMmaM; ++i) FragmentsA::of_a(a[i], at, row + i * 16, step);
+#pragma unroll
+      for (int j = 0; j < kMmaN / 2; ++j) FragmentsB::of_b(b[j], bt, column + j * 16, step);
+      if constexpr (kWide) {
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+#pragma unroll
+          for (int i = 0; i < kMmaM && !a_turned; ++i) a[i][e] = to_tf32(a[i][e]);
+#pragma unroll
+          for (int j = 0; j < kMmaN / 2 && b_turned; ++j) b[j][e] = to_tf32(b[j][e]);
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < kMmaM; ++i)
+#pragma unroll
+        for (int j = 0; j < kMmaN; ++j) multiply<type>(sums[i][j], a[i], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
+    }
+  });
+
+  // 16 rows of each warp at a time.
+  using Rows = Slab<tile, kWarpsDown * 16>;
+  static_assert(Rows::kBytes <= tile.stages * (A::kBytes + B::kBytes));
+  float* slab = reinterpret_cast<float*>(shared);
+#pragma unroll
+  for (int i = 0; i < kMmaM; ++i) {
+#pragma unroll
+    for (int j = 0; j < kMmaN; ++j)
+#pragma unroll
+      for (int h = 0; h < 2; ++h)
+        store_2(slab + (row / warp_m * 16 + h * 8 + lane / 4) * Rows::kRow + column + j * 8 + lane % 4 * 2,
+                &sums[i][j][2 * h]);
+    __syncthreads();
+    Rows::write(p, w, slab, [&](int r) { return r / 16 * warp_m + i * 16 + r % 16; });
+    __syncthreads();
+  }
+}
+
+}  // namespace native::cuda::gemm

@@ -1,0 +1,29 @@
+// One pass of a reduction, and its division. Plain data, for device and host.
+#pragma once
+
+#include "kernels/types.h"
+
+namespace native::cuda::reduce {
+
+// A long axis is reduced in pieces, and then the pieces: more blocks, and sums of fewer terms. So many
+// elements of a row for the 256 threads of a block: 16 loads a thread.
+constexpr int kRowPiece = 4096;
+// Rows up to this length have a warp each, 8 of them a block.
+constexpr int kShortRow = 512;
+// Columns: a block has 32 of them, a sector or more of each row, and 8 threads for each column. So many rows
+// make a piece.
+constexpr int kColumnPiece = 256;
+constexpr int kThreads = 256;
+
+// x [outer, reduced, inner] to y [outer, pieces, inner].
+struct Params {
+  const void* x;
+  void* y;
+  int64_t outer, reduced, inner;
+  int64_t piece;  // elements of a piece
+  int pieces;
+  int in_type, out_type;  // DataType or IntegerType
+  float divisor;          // of the result, float only
+};
+
+}  // namespace native::cuda::reduce

@@ -1,0 +1,54 @@
+#include "runtime/images.h"
+
+#include <mutex>
+
+namespace native::cuda {
+namespace {
+
+struct Loaded {
+  Image image;
+  ModuleHandle module = nullptr;
+};
+std::map<std::string, Loaded>& images() {
+  static auto* all = new std::map<std::string, Loaded>;
+  return *all;
+}
+std::mutex& mutex() {
+  static auto* m = new std::mutex;
+  return *m;
+}
+
+const Image& find_image(const std::string& name) {
+  auto found = images().find(name);
+  if (found == images().end())
+    throw DeviceError("this build has no kernels '" + name + "': it was made without nvcc. Build it where nvcc is.");
+  return found->second.image;
+}
+
+}  // namespace
+
+RegisterImage::RegisterImage(const Image& image) { images()[image.name] = {image}; }
+
+std::vector<std::string> image_names() {
+  std::vector<std::string> names;
+  for (const auto& [name, loaded] : images()) names.push_back(name);
+  return names;
+}
+
+const char* image_ptx(const std::string& name) { return find_image(name).ptx; }
+
+Function::Function(const std::string& image, const std::string& name) : name_(name) {
+  std::lock_guard lock(mutex());
+  const Image& found = find_image(image);
+  ModuleHandle& module = images()[image].module;
+  Device& gpu = device();
+  if (!module) module = gpu.load(gpu.emulated() ? found.ptx : found.fatbin);
+  handle_ = gpu.function(module, name);
+}
+
+void Function::run(Extent grid, unsigned threads, size_t shared, const void* params) const {
+  void* arguments[] = {const_cast<void*>(params)};
+  device().launch(handle_, name_, grid, {threads}, shared, arguments);
+}
+
+}  // namespace native::cuda

@@ -1,0 +1,89 @@
+"""Where new tensors lie and compiled code runs: the CPU, or the GPU that the module `_cuda` brings.
+
+The GPU is opt-in (`NATIVE_DEVICE=gpu`, or `scope("gpu:0")`) and experimental: its kernels are
+proved on an emulator and have not run on hardware.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import warnings
+
+from keras_native import _core
+
+CPU = "cpu:0"
+GPU = "gpu:0"
+
+
+class _State(threading.local):
+    """The device of this thread."""
+
+    def __init__(self):
+        self.name = find(os.environ.get("NATIVE_DEVICE") or CPU)
+
+
+def find(name: str) -> str:
+    """The full name of a device, "cpu:0" or "gpu:0"; opens the GPU when it is first asked for.
+
+    Raises:
+        ValueError: it is the name of no device.
+        RuntimeError: there is no GPU, no driver, or no GPU part in this installation.
+    """
+    name = name.lower() if isinstance(name, str) else name
+    if name not in ("cpu", CPU, "gpu", GPU):
+        raise ValueError(
+            "Invalid value for argument `device_name`: expected 'cpu', 'cpu:0', 'gpu' or 'gpu:0'. "
+            f"Received: device_name='{name}'"
+        )
+    if name in ("cpu", CPU):
+        return CPU
+    _open_gpu()
+    return GPU
+
+
+def _open_gpu() -> None:
+    try:
+        from keras_native import _cuda
+    except ImportError as error:
+        raise RuntimeError(
+            "this installation has no GPU part: build it with "
+            "`pip install --config-settings=cmake.define.NATIVE_CUDA=ON .`, or use the CPU "
+            f"(NATIVE_DEVICE=cpu). The loader says: {error}"
+        ) from error
+    _cuda.attach(_core.companion)
+
+
+STATE = _State()
+
+
+@contextlib.contextmanager
+def scope(name: str):
+    """Within it, this thread's new tensors are on that device and compiled code runs there."""
+    saved = STATE.name
+    STATE.name = find(name)
+    try:
+        yield
+    finally:
+        STATE.name = saved
+
+
+def place(array):
+    """The `_core.Array` on the current device: itself if it is there."""
+    return array if STATE.name == CPU else array.to(STATE.name)
+
+
+_said: set[str] = set()
+
+
+def say_what_went_through_host() -> None:
+    """Warns, once for each primitive, of kernels that a device borrowed from the CPU."""
+    new = sorted(set(_core.runs_through_host()) - _said)
+    if new:
+        _said.update(new)
+        warnings.warn(
+            f"{GPU} has no kernels for these problems of {', '.join(new)}: they run on the CPU, "
+            "their operands copied there and back.",
+            stacklevel=4,
+        )

@@ -1,0 +1,214 @@
+"""Faults planted in the products, each by one edit of one source."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Planted:
+    """`old`, which stands once in kernels/`file`, becomes `new`. `kernel` is the kind and the
+    transposes of the kernel that it is planted in; `reported`: the emulator must say so itself,
+    whatever the results are; `k`: terms of the product, more steps than stages."""
+
+    id: str
+    file: str
+    old: str
+    new: str
+    kernel: str = "bf16_nn"
+    reported: bool = False
+    k: int = 200
+
+
+PIPELINE, OPERAND = "gemm/pipeline.cuh", "gemm/operand.cuh"
+EXACT, TENSOR, DEVICE = "gemm/exact.cuh", "gemm/tensor.cuh", "device.cuh"
+EPILOGUE = "gemm/epilogue.cuh"
+LOOP_BARRIER = "    __syncthreads();  // this stage"
+SLAB = """    __syncthreads();
+    Rows::write(p, w, slab, [&](int r) { return r / 16 * warp_m + i * 16 + r % 16; });
+    __syncthreads();
+"""
+
+FAULTS = [
+    # Barriers and waits.
+    Planted("loop barrier", PIPELINE, LOOP_BARRIER, "    //", reported=True),
+    Planted("loop barrier, exact", PIPELINE, LOOP_BARRIER, "    //", "exact_tt", True),
+    Planted("late wait", PIPELINE, "wait<tile.stages - 2>", "wait<tile.stages - 1>", reported=True),
+    Planted(
+        "late wait, exact",
+        PIPELINE,
+        "wait<tile.stages - 2>",
+        "wait<tile.stages - 1>",
+        "exact_nt",
+        True,
+    ),
+    Planted("no wait", PIPELINE, "    copy_async_wait<tile.stages - 2>();", "", reported=True),
+    Planted(
+        "groups not counted",
+        PIPELINE,
+        "  copy_async_commit();",
+        "  if (step < steps) copy_async_commit();",
+        reported=True,
+    ),
+    Planted(
+        "one stage too far ahead",
+        PIPELINE,
+        "fetch(step + tile.stages - 1)",
+        "fetch(step + tile.stages)",
+    ),
+    # The slab lies over the first stage: five steps end there.
+    Planted(
+        "no barrier before the slab",
+        PIPELINE,
+        "  copy_async_wait<0>();\n  __syncthreads();",
+        "  copy_async_wait<0>();",
+        reported=True,
+        k=136,
+    ),
+    Planted(
+        "no barrier in the slab",
+        TENSOR,
+        SLAB,
+        SLAB.replace("    __syncthreads();\n", "", 1),
+        reported=True,
+    ),
+    Planted(
+        "no barrier after the slab",
+        TENSOR,
+        SLAB,
+        SLAB[::-1].replace("    __syncthreads();\n"[::-1], "", 1)[::-1],
+        reported=True,
+    ),
+    Planted(
+        "barrier of some",
+        PIPELINE,
+        LOOP_BARRIER,
+        "    if (threadIdx.x < 96) __syncthreads();  //",
+        reported=True,
+    ),
+    # The stages and their terms.
+    Planted(
+        "other stage read",
+        PIPELINE,
+        "const char* stage = shared + step % tile.stages",
+        "const char* stage = shared + (step + 1) % tile.stages",
+    ),
+    Planted(
+        "last terms left out",
+        PIPELINE,
+        "(w.k_end - w.k_begin + tile.depth - 1) / tile.depth",
+        "(w.k_end - w.k_begin) / tile.depth",
+    ),
+    Planted("terms beyond k", PIPELINE, "min(w.k_begin + p.depth, p.k)", "w.k_begin + p.depth"),
+    Planted("tile of B at A's row", PIPELINE, "p.b, w.b, w.column", "p.b, w.b, w.row"),
+    Planted("A's place for B's", PIPELINE, "B::fetch(stage + A::kBytes", "B::fetch(stage"),
+    # Guards.
+    Planted("one row too many", OPERAND, "row < rows ?", "row <= rows ?", "bf16_tn"),
+    Planted(
+        "one element too many", OPERAND, "max(columns - column, 0)", "max(columns - column + 1, 0)"
+    ),
+    Planted("half of a word too many", OPERAND, "2 * j + 1 < valid", "2 * j < valid"),
+    Planted("one word too many", OPERAND, "j < valid ? 4 : 0", "j <= valid ? 4 : 0", "tf32_nn"),
+    Planted("turned, one row too many", EXACT, "o < outers - o0", "o <= outers - o0", "exact_nn"),
+    Planted(
+        "turned, one term too many", EXACT, "k < k_end - k0 ?", "k <= k_end - k0 ?", "exact_nn"
+    ),
+    Planted("no guard of rows", PIPELINE, "row < p.m && column", "column", reported=True),
+    Planted("no guard of columns", PIPELINE, " && column < p.n)", ")"),
+    # Fragments.
+    Planted("rows of A", TENSOR, "row + lane % 16, step", "row + lane % 8 * 2, step"),
+    Planted("chunks of A", TENSOR, "step * 2 + lane / 16)", "step * 2 + lane / 8 % 2)"),
+    Planted(
+        "columns of B", TENSOR, "column + lane % 8 + lane / 16 * 8", "column + lane % 16", "bf16_nt"
+    ),
+    Planted(
+        "terms of A turned",
+        TENSOR,
+        "step * 16 + lane % 8 + lane / 16 * 8",
+        "step * 16 + lane % 16",
+        "bf16_tn",
+    ),
+    Planted("terms of B turned", TENSOR, "column / 8 + lane / 16)", "column / 8 + lane / 8 % 2)"),
+    Planted("not transposed", DEVICE, "x4.trans.shared", "x4.shared", "bf16_tt"),
+    Planted(
+        "registers of A",
+        DEVICE,
+        "bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}",
+        "bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%6,%5,%7}",
+    ),
+    Planted(
+        "registers of B",
+        TENSOR,
+        "b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]",
+        "b[j / 2][j % 2 * 2 + 1], b[j / 2][j % 2 * 2]",
+    ),
+    Planted(
+        "second step again",
+        TENSOR,
+        "FragmentsB::of_b(b[j], bt, column + j * 16, step)",
+        "FragmentsB::of_b(b[j], bt, column + j * 16, 0)",
+    ),
+    Planted(
+        "words of A",
+        TENSOR,
+        "step * 8 + i / 2 * 4 + lane % 4, row + i % 2 * 8",
+        "step * 8 + i % 2 * 4 + lane % 4, row + i / 2 * 8",
+        "tf32_tn",
+    ),
+    Planted(
+        "words of B",
+        TENSOR,
+        "column + i / 2 * 8 + lane / 4",
+        "column + i / 2 * 8 + lane % 8",
+        "tf32_nn",
+    ),
+    Planted(
+        "sums not cleared",
+        TENSOR,
+        "float sums[kMmaM][kMmaN][4] = {};",
+        "float sums[kMmaM][kMmaN][4];",
+    ),
+    Planted(
+        "rows of a thread",
+        EXACT,
+        "warp / kWarpsAcross * 4 + lane / 8",
+        "warp / kWarpsAcross * 4 + lane % 4",
+        "exact_tn",
+    ),
+    Planted("turned word", EXACT, "+ o % 4 * 4", "+ k % 4 * 4", "exact_nn"),
+    # Strides and places.
+    Planted(
+        "stride of C",
+        PIPELINE,
+        "static_cast<int64_t>(row) * p.n + column, column",
+        "static_cast<int64_t>(row) * p.m + column, column",
+    ),
+    Planted(
+        "stride of an operand",
+        OPERAND,
+        "row * static_cast<int>(x.row)",
+        "row * (static_cast<int>(x.row) + 1)",
+    ),
+    Planted("rows of a warp", TENSOR, "warp / kWarpsAcross * warp_m", "warp % kWarpsDown * warp_m"),
+    Planted("rows of the slab", TENSOR, "warp_m + i * 16 + r % 16", "warp_m + r % 16"),
+    Planted("tiles in a group", PIPELINE, "w.column = t / rows", "w.column = t / kGroup"),
+    # The epilogue.
+    Planted("bias of the row", PIPELINE, "+ column, column, slab", "+ column, row, slab"),
+    Planted(
+        "bias after activation",
+        EPILOGUE,
+        "activate(value, e.activation)",
+        "value < 0 ? value : activate(value, e.activation)",
+    ),
+    Planted(
+        "slab's stride", PIPELINE, "slab[r * kRow + i % tile.n]", "slab[r * tile.n + i % tile.n]"
+    ),
+]
+
+# Right results, but each access in several passes: the counters show it.
+CONFLICTS = [
+    Planted("no swizzle of four chunks", OPERAND, "chunk ^= row >> 1 & 3;", ";"),
+    Planted("no swizzle of eight chunks", OPERAND, "chunk ^= row & 7;", ";", "bf16_tn"),
+    Planted("no swizzle of words", OPERAND, "chunk ^= 2 * (row & 3);", ";", "tf32_tn"),
+    Planted(
+        "swizzle of one row", OPERAND, "chunk ^= row >> 1 & 3;", "chunk ^= row & 1;", "bf16_nt"
+    ),
+]

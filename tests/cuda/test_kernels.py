@@ -1,0 +1,79 @@
+"""The CPU's tables of cases on the emulated GPU, and what has no kernel there yet."""
+
+import emulated
+import pytest
+
+from bench import harness
+
+# Dtypes of 64 bits and complex numbers go by way of the host.
+NARROW = {
+    "float32", "float16", "bfloat16", "bool", "int8", "uint8", "int16", "uint16", "int32", "uint32",
+}  # fmt: skip
+# Of the families below, what no kernel of the GPU computes.
+MISSING = {
+    "elementwise": {"digamma"},
+    "reduce": {
+        "argmax", "argmin", "cummax", "cummin", "cumprod", "cumsum", "linear_recurrence", "moments",
+        "reduce_logsumexp",
+    },
+    "softmax": set(),
+    "shape": {
+        "concat", "copy", "dynamic_slice", "dynamic_update_slice", "flip", "iota", "pad", "reshape",
+        "slice", "transpose",
+    },
+}  # fmt: skip
+FLOATS = {"float32", "float16", "bfloat16"}
+# Dtypes of operations whose kernels take some only.
+SOME = {"pow": FLOATS}
+
+
+def dtypes_of(case):
+    given = {dtype for _, dtype in case.inputs}
+    if "dtype" in case.attrs:
+        given.add(case.attrs["dtype"])
+    program = case.attrs.get("program", "")
+    return given | {part.split("=")[0] for part in program.split(":")[1:]}
+
+
+def taken(family):
+    """Cases of a family that a kernel of the GPU must take."""
+    cases = []
+    for case in harness.test_cases(harness.load_cases(family)):
+        given = dtypes_of(case)
+        if case.op in MISSING[family] or not given <= SOME.get(case.op, NARROW):
+            continue
+        # Nothing to reduce or to normalise is left to the CPU.
+        if family in ("reduce", "softmax") and any(0 in shape for shape, _ in case.inputs):
+            continue
+        if case.inputs:
+            cases.append(case)
+    return cases
+
+
+@pytest.mark.parametrize("case", taken("elementwise"), ids=str)
+def test_elementwise(case):
+    emulated.check(case)
+
+
+@pytest.mark.parametrize("case", taken("reduce"), ids=str)
+def test_reduce(case):
+    emulated.check(case)
+
+
+@pytest.mark.parametrize("case", taken("softmax"), ids=str)
+def test_softmax(case):
+    emulated.check(case)
+
+
+@pytest.mark.parametrize("case", taken("shape"), ids=str)
+def test_shape(case):
+    emulated.check(case)
+
+
+@pytest.mark.parametrize("family", MISSING)
+def test_what_has_no_kernel_yet(family):
+    """The list above says no more than is true."""
+    cases = harness.test_cases(harness.load_cases(family))
+    without = {case.op for case in cases if not emulated.has_kernel(case)}
+    with_one = {case.op for case in cases if emulated.has_kernel(case)}
+    assert without - with_one == MISSING[family] & {case.op for case in cases}

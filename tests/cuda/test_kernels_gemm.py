@@ -1,0 +1,97 @@
+"""Products: the CPU's table on the emulator, each kernel by itself, and what memory had to do."""
+
+import functools
+
+import emulated
+import numpy as np
+import pytest
+from gemm_launch import TYPES, launch, operands, product
+from ptxkernel import _cuda
+
+from bench import harness
+from bench.cases.matmul import linear as linear_case
+from bench.cases.matmul import matmul as matmul_case
+
+FLOATS = ("float32", "bfloat16", "float16")
+# What an interpreter does in a blink.
+CASES = [
+    case
+    for case in harness.test_cases(harness.load_cases("matmul"))
+    if case.inputs[0][1] in FLOATS and case.flops < 3e6
+]
+TRANSPOSES = ("nn", "nt", "tn", "tt")
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_table(case):
+    emulated.check(case)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("ta", [False, True])
+def test_split_k(dtype, ta):
+    """Few results of many terms: the sums of each part, and then of the parts."""
+    emulated.check(matmul_case(20, 1100, 30, dtype, ta=ta))
+    assert [r for r in _cuda.counts("gemm_join") if r["executed"]]
+    _cuda.clear_counts()
+    emulated.check(linear_case(5, 1030, 33, "gelu", dtype))
+    assert [r for r in _cuda.counts("gemm_join") if r["executed"]]
+
+
+@functools.cache
+def module(kind):
+    """The module of a kind's kernels; counts are kept as long as it is."""
+    return _cuda.Module(_cuda.image_ptx("gemm/exact" if kind == "exact" else "gemm/tensor"))
+
+
+@pytest.mark.parametrize("transposes", TRANSPOSES)
+@pytest.mark.parametrize("size", ["small", "large"])
+@pytest.mark.parametrize("kind", TYPES)
+def test_each_kernel(kind, size, transposes):
+    """Integers are multiplied exactly: every element equal, of whole tiles and of remainders."""
+    for m, k, n in [(64, 48, 64), (129, 37, 70)]:
+        a, b = operands(m, k, n, kind, transposes)
+        got = launch(module(kind), kind, size, transposes, a, b)
+        assert _cuda.reports() == []
+        assert (got == product(a, b, transposes)).all()
+
+
+@pytest.mark.parametrize("transposes", TRANSPOSES)
+@pytest.mark.parametrize("size", ["small", "large"])
+@pytest.mark.parametrize("kind", TYPES)
+def test_memory_of_each_kernel(kind, size, transposes):
+    """Whole tiles: no bank twice in one access, and no sector of memory in vain."""
+    _cuda.clear_counts()
+    a, b = operands(128, 96, 128, kind, transposes)
+    launch(module(kind), kind, size, transposes, a, b)
+    rows = [r for r in _cuda.counts(f"gemm_{kind}_{size}_{transposes}") if r["executed"]]
+    copies = [r for r in rows if r["opcode"].startswith("cp.async") and r["sectors"]]
+    assert copies and sum(r["phases"] for r in rows) > 0
+    assert [r for r in rows if r["conflicts"]] == []
+    assert [r for r in rows if r["sectors"] != r["ideal_sectors"]] == []
+    opcode = "fma.rn.f32" if kind == "exact" else "mma.sync"
+    assert [r for r in rows if r["opcode"].startswith(opcode)]
+
+
+def test_tf32_rounds_to_nearest():
+    """Products of tf32 are those of operands rounded to 10 bits, not cut."""
+    rng = np.random.default_rng(3)
+    a, b = (rng.standard_normal(s).astype(np.float32) for s in ((40, 64), (64, 24)))
+
+    def rounded(x):  # to nearest, ties away from zero
+        return ((x.view(np.uint32) + 0x1000) & 0xFFFFE000).view(np.float32).astype(np.float64)
+
+    got = launch(module("tf32"), "tf32", "small", "nn", a, b)
+    want = rounded(a) @ rounded(b)
+    assert np.abs(got - want).max() < 64 * 2.0**-23 * np.abs(want).max()
+
+
+def test_infinities_and_nans_stay_in_their_rows():
+    """What is copied beyond an operand's end is zero, and not what lies there."""
+    case = matmul_case(3, 5, 70)
+    arrays = case.arrays()
+    arrays[0][1, 2] = np.inf
+    arrays[1][3, 65] = np.nan
+    (result,) = emulated.outputs(case, arrays)
+    harness.compare(result.numpy(), *harness.expected(case, arrays), case)
+    assert _cuda.reports() == []
