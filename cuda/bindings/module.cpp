@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include "bindings/gil.h"
 #include "emulator/emulated_driver.h"
 #include "emulator/gpus.h"
 #include "runtime/device.h"
@@ -11,6 +12,7 @@
 #include "runtime/stream.h"
 
 namespace py = pybind11;
+namespace gil = native::bindings::gil;
 
 namespace native::cuda {
 namespace {
@@ -78,7 +80,7 @@ void launch(const Kernel& kernel, const std::vector<unsigned>& grid, const std::
   check_arguments(kernel, bytes);
   std::vector<void*> params;
   for (std::string& b : bytes) params.push_back(b.data());
-  py::gil_scoped_release nogil;
+  gil::Release released;
   device().launch(kernel.handle, kernel.name, extent(grid), extent(block), shared, params.data(),
                   stream ? stream->handle : nullptr);
 }
@@ -160,6 +162,7 @@ void bind_emulator(py::module_& m) {
 }  // namespace
 
 PYBIND11_MODULE(_cuda, m) {
+  gil::install();
   py::register_exception_translator([](std::exception_ptr error) {
     try {
       std::rethrow_exception(error);
@@ -193,21 +196,22 @@ PYBIND11_MODULE(_cuda, m) {
           [](const DeviceArray& self, const StreamObject* stream) {
             py::array_t<uint8_t> to(self.bytes);
             void* data = to.mutable_data();
-            py::gil_scoped_release nogil;
-            device().copy_out(data, self.address, self.bytes, stream ? stream->handle : nullptr);
-            py::gil_scoped_acquire gil;
+            {
+              gil::Release released;
+              device().copy_out(data, self.address, self.bytes, stream ? stream->handle : nullptr);
+            }
             return to;
           },
           py::arg("stream") = nullptr);
   py::class_<EventObject>(m, "Event", "A point in a stream that others can wait for.")
       .def(py::init([] { return new EventObject(device()); }))
       .def("done", &EventObject::done)
-      .def("synchronize", &EventObject::synchronize, py::call_guard<py::gil_scoped_release>());
+      .def("synchronize", &EventObject::synchronize, py::call_guard<gil::Release>());
   py::class_<StreamObject>(m, "Stream", "Work in order, beside the device's own stream.")
       .def(py::init([] { return new StreamObject(device()); }))
       .def("record", &StreamObject::record)
       .def("wait", &StreamObject::wait)
-      .def("synchronize", &StreamObject::synchronize, py::call_guard<py::gil_scoped_release>());
+      .def("synchronize", &StreamObject::synchronize, py::call_guard<gil::Release>());
   py::class_<Kernel>(m, "Kernel")
       .def("launch", &launch, py::arg("grid"), py::arg("block"), py::arg("arguments"), py::arg("shared") = 0,
            py::arg("stream") = nullptr);
@@ -227,7 +231,7 @@ PYBIND11_MODULE(_cuda, m) {
       py::arg("core"), "Registers gpu:0 and its kernels with the module whose `companion` is given.");
   m.def("images", &image_names, "Files of kernels that were compiled into this module; none without nvcc.");
   m.def("image_ptx", [](const std::string& name) { return std::string(image_ptx(name)); });
-  m.def("synchronize", [] { device().synchronize(); }, py::call_guard<py::gil_scoped_release>());
+  m.def("synchronize", [] { device().synchronize(); }, py::call_guard<gil::Release>());
   m.def("trim", [] { device().trim(); });
   bind_emulator(m);
 }
