@@ -12,6 +12,14 @@ import types
 import warnings
 
 
+def let_jax_widen(on: bool) -> None:
+    """Whether JAX, which the NumPy backend calls for some functions, keeps 64 bits."""
+    import jax
+
+    if not isinstance(jax, Missing):
+        jax.config.update("jax_enable_x64", on)
+
+
 @contextlib.contextmanager
 def wide_dtypes():
     """Within it, floatx is float64 and promotion does not narrow to 32 bits."""
@@ -22,9 +30,11 @@ def wide_dtypes():
     dtypes.BIT64_TO_BIT32_DTYPE.clear()
     dtypes.BIT64_TO_BIT32_DTYPE.update({name: name for name in saved})
     keras.config.set_floatx("float64")
+    let_jax_widen(True)
     try:
         yield
     finally:
+        let_jax_widen(False)
         keras.config.set_floatx("float32")
         dtypes.BIT64_TO_BIT32_DTYPE.update(saved)
 
