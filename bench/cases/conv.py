@@ -158,6 +158,12 @@ CASES: list[Case] = [
     # Pointwise.
     *cases(2, (7, 7), 40, 24, 1),
     *cases(2, (7, 8), 12, 16, 1, strides=2),
+    *cases(2, (7, 9), 12, 17, 1, strides=(2, 3), pad=(0, -1, 0, -2)),
+    *cases(1, (3, 5, 4), 7, 9, 1, strides=(2, 1, 3), dtype="float64"),
+    *(fused(2, (6, 5), 11, 70, 1, a, strides=2, residual=True) for a in ("relu6", "silu")),
+    fused(3, (4, 4), 1700, 37, 1, "relu", residual=True),  # few results of many terms
+    fused(1, (1, 1), 40, 33, 1, "relu", residual=True),
+    fused(2, (6, 5), 5, 9, 1, "gelu", dtype="float64", residual=True),
     # Groups and depthwise.
     *cases(2, (6, 7), 12, 18, 3, pad=1, groups=3),
     *cases(2, (9, 8), 24, 24, 3, pad=1, groups=24),

@@ -14,6 +14,7 @@
 #include "kernels/conv/activate.h"
 #include "kernels/conv/direct.h"
 #include "kernels/conv/geometry.h"
+#include "kernels/gemm/gemm.h"
 #include "kernels/grid.h"
 #include "runtime/pool.h"
 
@@ -124,8 +125,7 @@ class Winograd final : public Kernel {
       for (int64_t position = 0; position < kPositions; ++position) {
         const float* from = turned + position * columns * kTurned;
         float* to = panel + position * position_elements() + k * columns;
-        for (int64_t i = 0; i < count; ++i)
-          for (int64_t c = 0; c < width; ++c) to[i * columns + c] = from[c * kTurned + i];
+        gemm_table().f32.transpose(from, kTurned, width, count, to, columns);
       }
     }
   }

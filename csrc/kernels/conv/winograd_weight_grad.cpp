@@ -133,10 +133,9 @@ class WinogradWeightGrad final : public Kernel {
 
   void multiply(const float* values, const float* cotangents, int64_t count, int64_t channels, int width,
                 bool accumulate, float* sums, float* spare) const {
-    constexpr int kMostRows = 8;
     const int64_t start = 0;
-    const float* sources[kMostRows];
-    float* results[kMostRows];
+    const float* sources[kWeightGradRows];
+    float* results[kWeightGradRows];
     WeightGradTile<float> tile{};
     tile.sources = sources;
     tile.results = results;
