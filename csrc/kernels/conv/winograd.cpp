@@ -35,7 +35,7 @@ enum class Kind {
 
 class Winograd final : public Kernel {
  public:
-  Winograd(const Geometry& g, Kind kind, Activation activation, size_t operands)
+  Winograd(const Geometry& g, Kind kind, Activation activation, size_t operands, int64_t block)
       : kind_(kind),
         operands_(operands),
         activation_(activation),
@@ -43,7 +43,7 @@ class Winograd final : public Kernel {
         product_(gemm_table().f32),
         source_(kind == Kind::InputGrad ? Plane{g.out[1], g.out[2], g.cout} : Plane{g.in[1], g.in[2], g.cin}),
         result_(kind == Kind::InputGrad ? Plane{g.in[1], g.in[2], g.cin} : Plane{g.out[1], g.out[2], g.cout}),
-        weights_(source_.channels, result_.channels) {
+        weights_(source_.channels, result_.channels, block) {
     for (int i = 0; i < 2; ++i) low_[i] = kind == Kind::InputGrad ? 2 - g.low[1 + i] : g.low[1 + i];
     squares_high_ = ceil_div(result_.height, 2);
     squares_wide_ = ceil_div(result_.width, 2);
@@ -87,7 +87,7 @@ class Winograd final : public Kernel {
 
   void run_block(int64_t first, int64_t count, const Operands& operands) const {
     const size_t value_bytes = whole_lines(kPositions * count * row_ * sizeof(float));
-    const size_t product_bytes = whole_lines(kPositions * count * WinogradWeights::kBlock * sizeof(float));
+    const size_t product_bytes = whole_lines(kPositions * count * weights_.width(0) * sizeof(float));
     char* const memory =
         static_cast<char*>(pool::thread_scratch(value_bytes + product_bytes + 4 * count * sizeof(float*)));
     float* const values = reinterpret_cast<float*>(memory);
@@ -121,8 +121,7 @@ class Winograd final : public Kernel {
 
   void write_squares(int64_t block, int64_t count, const Operands& operands, const float* products,
                      float* const* results) const {
-    const int64_t first = block * WinogradWeights::kBlock, columns = weights_.columns(block),
-                  width = weights_.width(block);
+    const int64_t first = block * weights_.width(0), columns = weights_.columns(block), width = weights_.width(block);
     for (int64_t s = 0; s < count; ++s) {
       float* square[4];
       const float* added[4];
@@ -174,7 +173,7 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
   const auto g = geometry_of(problem);
   if (!g || !winograd_fits(problem, *g)) return nullptr;
   const Kind kind = problem.op == "conv_input_grad" ? Kind::InputGrad : Kind::Forward;
-  return std::make_unique<Winograd>(*g, kind, activation_of(problem), problem.in.size());
+  return std::make_unique<Winograd>(*g, kind, activation_of(problem), problem.in.size(), WinogradWeights::best_block());
 }
 
 // `winograd_conv` is conv_bias_act (or conv, of two operands) with what `winograd_weights` made of its weights.
@@ -188,7 +187,8 @@ std::unique_ptr<Kernel> prepare_prepared(const Problem& problem) {
   g.low = {0, padding[0], padding[2]};
   g.cin = x[3];
   g.cout = y[3];
-  return std::make_unique<Winograd>(g, Kind::Prepared, activation_of(problem), problem.in.size());
+  return std::make_unique<Winograd>(g, Kind::Prepared, activation_of(problem), problem.in.size(),
+                                    problem.attrs.integer("block"));
 }
 
 const Register forward{"conv", "winograd", 30, prepare};
@@ -201,11 +201,13 @@ const Register input_gradient{"conv_input_grad", "winograd", 30, prepare};
 bool winograd_fits(const Problem& problem, const Geometry& g) {
   if (problem.out[0].dtype != DType::F32 || g.groups != 1 || g.in[0] != 1 || g.out[0] != 1) return false;
   if (g.kernel != Triple{1, 3, 3} || g.stride != Triple{1, 1, 1} || g.dilation != Triple{1, 1, 1}) return false;
-  // Fewer channels do not pay for the transforms of the pixels, fewer squares not for those of the weights.
-  constexpr int64_t kChannels = 32, kSquares = 200;
+  // Fewer channels do not pay for the transforms of the pixels, fewer squares not for those of the weights: the
+  // gradient by the weights transforms a sum for each task.
+  constexpr int64_t kChannels = 32;
+  const int64_t least = problem.op == "conv_weight_grad" ? 100 : 16;
   const Triple& result = problem.op == "conv_input_grad" ? g.in : g.out;
   const int64_t squares = g.batch * ceil_div(result[1], 2) * ceil_div(result[2], 2);
-  return g.cin >= kChannels && g.cout >= kChannels && squares >= kSquares;
+  return g.cin >= kChannels && g.cout >= kChannels && squares >= least;
 }
 
 }  // namespace native::conv
