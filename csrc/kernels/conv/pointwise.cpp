@@ -1,6 +1,6 @@
 // Convolution by a kernel of one tap and without padding, and both its gradients, as matrix products of pixels
-// by channels. With strides not every pixel takes part: a gradient copies those that do together before the
-// product, or spreads them among zeros behind it; forward the direct loop reads them where they lie.
+// by channels. With strides not every pixel takes part: those that do are copied together before the product, or
+// spread among zeros behind it.
 #include <algorithm>
 #include <cstring>
 
@@ -113,7 +113,8 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
   const Kind kind = problem.op == "conv_input_grad"    ? Kind::InputGrad
                     : problem.op == "conv_weight_grad" ? Kind::WeightGrad
                                                        : Kind::Forward;
-  if (kind == Kind::Forward && g->in != g->out) return nullptr;
+  // The direct loop reads pixels where they lie but copies the weights.
+  if (kind == Kind::Forward && g->in != g->out && g->out_pixels() > g->cout) return nullptr;
   const Activation activation = activation_of(problem);
   const size_t operands = problem.in.size();
   switch (problem.out[0].dtype) {
