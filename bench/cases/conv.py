@@ -170,6 +170,8 @@ CASES: list[Case] = [
     *cases(2, (9, 8), 19, 19, 3, strides=2, pad=(0, 1, 0, 1), groups=19),
     *cases(2, (12, 11), 8, 8, (5, 2), pad=2, dilation=2, groups=8),
     *cases(2, (7, 6), 5, 15, 3, pad=1, groups=5),
+    *cases(2, (7, 23), 41, 41, 3, pad=1, groups=41),
+    *cases(1, (6, 20), 41, 41, 5, pad=2, groups=41),
     # One and three dimensions.
     *cases(3, (21,), 7, 19, 4, strides=2, pad=1),
     *cases(2, (30,), 6, 6, 5, pad=(4, 0), groups=6),

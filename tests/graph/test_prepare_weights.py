@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from keras_native import _core
 from keras_native.engine.primitives import conv
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.slot import Slot
@@ -61,6 +62,29 @@ def test_the_weights_are_transformed_once_for_each_value(tail, cin, cout, sizes)
             close(run(made, x), fn(x).numpy())
         assert made.compiled.once_runs == runs
         w.write(tensor(3, 3, cin, cout))
+
+
+def test_batches_of_every_size():
+    w = Slot(tensor(3, 3, 64, 160))
+    for batch in (0, 1, 5):
+        x = tensor(batch, 9, 9, 64)
+        made, _ = compiled(lambda t: conv.conv(t, w.read(), 1, SAME), x)
+        expected = conv.conv(x, w.read(), 1, SAME).numpy()
+        np.testing.assert_allclose(run(made, x), expected, rtol=2e-5, atol=1e-4)
+
+
+def test_same_bits_at_every_number_of_threads():
+    w = Slot(tensor(3, 3, 64, 160))
+    x = tensor(1, 7, 7, 64)
+    made, _ = compiled(lambda t: conv.conv(t, w.read(), 1, SAME), x)
+    before, found = _core.threads(), []
+    try:
+        for count in (1, 2, 7):
+            _core.set_threads(count)
+            found.append(run(made, x).tobytes())
+    finally:
+        _core.set_threads(before)
+    assert found[0] == found[1] == found[2]
 
 
 def test_layers_that_share_weights_share_what_is_made_of_them():

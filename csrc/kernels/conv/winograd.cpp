@@ -21,6 +21,7 @@ namespace native::conv {
 namespace {
 
 constexpr int64_t kPositions = WinogradWeights::kPositions;
+constexpr int64_t kTasks = 8;  // enough to keep 4 threads even
 
 // One plane of a batch of images.
 struct Plane {
@@ -52,7 +53,10 @@ class Winograd final : public Kernel {
     row_ = source_.channels + 16;
     constexpr int64_t kValueBytes = 320 << 10;
     const int64_t most = kValueBytes / (kPositions * row_ * static_cast<int64_t>(sizeof(float)));
-    block_ = even_share(squares_, std::clamp<int64_t>(most, 2 * product_.mr, 16 * product_.mr), product_.mr);
+    const int64_t unit = product_.mr;
+    block_ = std::max(unit, even_share(squares_, std::clamp<int64_t>(most, 3 * unit, 16 * unit), unit));
+    // Few squares are transformed again for each range of output channels, so that all threads have work.
+    ranges_ = std::clamp<int64_t>(kTasks / std::max<int64_t>(1, ceil_div(squares_, block_)), 1, weights_.blocks());
   }
 
   size_t scratch_bytes() const override { return weight_bytes() + whole_lines(source_.channels * sizeof(float)); }
@@ -70,8 +74,10 @@ class Winograd final : public Kernel {
                             .residual = operands_ > 3 ? static_cast<const float*>(in[3]) : nullptr,
                             .zeros = zeros,
                             .result = static_cast<float*>(out[0])};
-    pool::parallel_for(ceil_div(squares_, block_), [&](int64_t task) {
-      run_block(task * block_, std::min(block_, squares_ - task * block_), operands);
+    pool::parallel_for(ceil_div(squares_, block_) * ranges_, [&](int64_t task) {
+      const int64_t first = task / ranges_ * block_, range = task % ranges_;
+      run_block(first, std::min(block_, squares_ - first), weights_.blocks() * range / ranges_,
+                weights_.blocks() * (range + 1) / ranges_, operands);
     });
   }
 
@@ -85,7 +91,8 @@ class Winograd final : public Kernel {
     return kind_ == Kind::Prepared ? 0 : whole_lines(static_cast<size_t>(weights_.size()) * sizeof(float));
   }
 
-  void run_block(int64_t first, int64_t count, const Operands& operands) const {
+  // A block of squares and the blocks [begin, end) of output channels.
+  void run_block(int64_t first, int64_t count, int64_t begin, int64_t end, const Operands& operands) const {
     const size_t value_bytes = whole_lines(kPositions * count * row_ * sizeof(float));
     const size_t product_bytes = whole_lines(kPositions * count * weights_.width(0) * sizeof(float));
     char* const memory =
@@ -95,7 +102,7 @@ class Winograd final : public Kernel {
     float** const results = reinterpret_cast<float**>(memory + value_bytes + product_bytes);
     for (int64_t s = 0; s < count; ++s)
       take_square(first + s, operands, values + s * row_, count * row_, results + 4 * s);
-    for (int64_t block = 0; block < weights_.blocks(); ++block) {
+    for (int64_t block = begin; block < end; ++block) {
       multiply(block, count, operands.weights + weights_.offset(block), values, products);
       write_squares(block, count, operands, products, results);
     }
@@ -165,8 +172,9 @@ class Winograd final : public Kernel {
   const WinogradWeights weights_;
   int64_t low_[2];
   int64_t squares_high_, squares_wide_, squares_;
-  int64_t row_;    // elements between the values of neighbouring squares
-  int64_t block_;  // squares of a task
+  int64_t row_;     // elements between the values of neighbouring squares
+  int64_t block_;   // squares of a task
+  int64_t ranges_;  // of output channels
 };
 
 std::unique_ptr<Kernel> prepare(const Problem& problem) {
