@@ -9,7 +9,7 @@
 namespace native::conv {
 namespace {
 
-constexpr int64_t kDepth = 32;  // of a task
+constexpr int64_t kDepth = 64;  // of a task
 
 // `winograd_weights`: of weights that do not change, once for many convolutions.
 class Transform final : public Kernel {
