@@ -141,7 +141,7 @@ Plan<T>::Plan(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, bool t
   task_n_ = even_share(n, packs ? kPackedColumns : kColumns, kernels.nr);
   auto tasks = [&] { return static_cast<double>(ceil_div(m, task_m_) * ceil_div(n, task_n_)); };
   const bool streams = path_ == Path::Columns && !transpose_b && m <= kStreamRows;
-  const int64_t narrow = streams ? kStreamColumns / 2 : 4 * kernels.nr;
+  const int64_t narrow = streams ? kStreamColumns / 2 : (packs ? 8 : 4) * kernels.nr;
   const int64_t low = path_ == Path::Columns ? m : (packs ? 16 : 4) * kernels.mr;
   while (tasks() < 0.75 * wanted && (task_n_ > narrow || task_m_ > low)) {
     // The longer side is cut, as a square tile needs the least of A and B; but rows where A is packed.
