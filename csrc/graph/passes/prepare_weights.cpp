@@ -18,7 +18,7 @@ bool all_are(const Ints& items, int64_t wanted) {
 
 // Whether Winograd's method applies and, with its weights prepared, is the fastest at any size of image.
 bool takes_winograd(const Graph& graph, const Node& node) {
-  if (node.op != "conv" && node.op != "conv_bias_act") return false;
+  if ((node.op != "conv" && node.op != "conv_bias_act") || node.in.size() > 4) return false;
   const Spec &x = graph.spec(node.in[0]), &w = graph.spec(node.in[1]);
   if (x.dtype != DType::F32 || graph.spec(node.out[0]).dtype != DType::F32 || w.shape.size() != 4) return false;
   if (symbols::is_symbolic(w.shape) || w.shape[0] != 3 || w.shape[1] != 3) return false;

@@ -109,7 +109,7 @@ bool fits(const Geometry& g) {
 
 std::unique_ptr<Kernel> prepare(const Problem& problem) {
   const auto g = geometry_of(problem);
-  if (!g || !fits(*g)) return nullptr;
+  if (!g || !fits(*g) || problem.in.size() > 4) return nullptr;
   const Kind kind = problem.op == "conv_input_grad"    ? Kind::InputGrad
                     : problem.op == "conv_weight_grad" ? Kind::WeightGrad
                                                        : Kind::Forward;
