@@ -159,12 +159,20 @@ CASES: list[Case] = [
     # Pointwise.
     *cases(2, (7, 7), 40, 24, 1),
     *cases(2, (7, 8), 12, 16, 1, strides=2),
+    *cases(2, (7, 9), 12, 17, 1, strides=(2, 3), pad=(0, -1, 0, -2)),
+    *cases(1, (3, 5, 4), 7, 9, 1, strides=(2, 1, 3), dtype="float64"),
+    *(fused(2, (6, 5), 11, 70, 1, a, strides=2, residual=True) for a in ("relu6", "silu")),
+    fused(3, (4, 4), 1700, 37, 1, "relu", residual=True),  # few results of many terms
+    fused(1, (1, 1), 40, 33, 1, "relu", residual=True),
+    fused(2, (6, 5), 5, 9, 1, "gelu", dtype="float64", residual=True),
     # Groups and depthwise.
     *cases(2, (6, 7), 12, 18, 3, pad=1, groups=3),
     *cases(2, (9, 8), 24, 24, 3, pad=1, groups=24),
     *cases(2, (9, 8), 19, 19, 3, strides=2, pad=(0, 1, 0, 1), groups=19),
     *cases(2, (12, 11), 8, 8, (5, 2), pad=2, dilation=2, groups=8),
     *cases(2, (7, 6), 5, 15, 3, pad=1, groups=5),
+    *cases(2, (7, 23), 41, 41, 3, pad=1, groups=41),
+    *cases(1, (6, 20), 41, 41, 5, pad=2, groups=41),
     # One and three dimensions.
     *cases(3, (21,), 7, 19, 4, strides=2, pad=1),
     *cases(2, (30,), 6, 6, 5, pad=(4, 0), groups=6),

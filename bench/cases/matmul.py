@@ -62,6 +62,8 @@ def _jax_matmul(transpose_a=False, transpose_b=False, out_dtype=None):
             b = b.swapaxes(-1, -2) if transpose_b else b
             return jax.numpy.matmul(a, b, preferred_element_type=out_dtype)
 
+        if out_dtype == "float64":  # which JAX would silently compute in float32
+            jax.config.update("jax_enable_x64", True)
         a, b = (jax.numpy.asarray(x) for x in arrays)
         compiled = jax.jit(product)
         return lambda: compiled(a, b).block_until_ready()

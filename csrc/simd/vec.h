@@ -11,6 +11,13 @@
 #define NATIVE_VEC_BYTES 16
 #endif
 
+#if defined(__AVX512F__) && NATIVE_VEC_BYTES == 64
+#define NATIVE_MASKS 1
+#include <immintrin.h>
+#else
+#define NATIVE_MASKS 0
+#endif
+
 namespace native {
 namespace {
 
@@ -49,12 +56,22 @@ static inline Vec<T> splat(T x) {
 // The first n lanes, the others zero.
 template <class T>
 static inline Vec<T> load_part(const T* p, int n) {
+#if NATIVE_MASKS
+  const unsigned lanes_read = (1u << n) - 1;
+  if constexpr (sizeof(T) == 4) return (Vec<T>)_mm512_maskz_loadu_epi32(static_cast<__mmask16>(lanes_read), p);
+  if constexpr (sizeof(T) == 8) return (Vec<T>)_mm512_maskz_loadu_epi64(static_cast<__mmask8>(lanes_read), p);
+#endif
   T lanes[kLanes<T>] = {};
   for (int i = 0; i < n; ++i) lanes[i] = p[i];
   return load(lanes);
 }
 template <class T>
 static inline void store_part(T* p, Vec<T> v, int n) {
+#if NATIVE_MASKS
+  const unsigned lanes_written = (1u << n) - 1;
+  if constexpr (sizeof(T) == 4) return _mm512_mask_storeu_epi32(p, static_cast<__mmask16>(lanes_written), (__m512i)v);
+  if constexpr (sizeof(T) == 8) return _mm512_mask_storeu_epi64(p, static_cast<__mmask8>(lanes_written), (__m512i)v);
+#endif
   T lanes[kLanes<T>];
   store(lanes, v);
   for (int i = 0; i < n; ++i) p[i] = lanes[i];

@@ -28,7 +28,7 @@ double activated(double z, Activation activation) {
 
 template <>
 void finish<float>(Activation activation, int64_t rows, int64_t columns, float* first, int64_t row) {
-  if (activation > Activation::Relu6) gemm_table().f32.finish(rows, columns, first, row, {nullptr, activation});
+  if (activation > Activation::Relu6) gemm_table().f32.finish(rows, columns, first, row, {.activation = activation});
 }
 
 template <>

@@ -35,7 +35,8 @@ std::vector<Reach> reaches(const Geometry& g, int dim, bool input_grad) {
   }
   for (int64_t r = 0; r < g.stride[dim]; ++r) {
     all.push_back({r, g.stride[dim], 1, {}});
-    for (int64_t k = 0; k < g.kernel[dim]; ++k) {
+    // Last tap first: offsets ascend.
+    for (int64_t k = g.kernel[dim] - 1; k >= 0; --k) {
       const int64_t distance = r + g.low[dim] - k * g.dilation[dim];
       if (distance % g.stride[dim] == 0) all.back().taps.push_back({k, distance / g.stride[dim]});
     }
@@ -89,6 +90,15 @@ class Depthwise final : public Kernel {
   struct Span {
     int64_t first, count, residue;  // positions residue + step * (first + i)
     std::vector<Reach::Tap> taps;
+
+    // How many neighbours the taps of one row see where they are as many as DepthwiseRun::window takes.
+    int window(int64_t multiplier) const {
+      const size_t size = taps.size();
+      if (multiplier != 1 || (size != 3 && size != 5)) return 0;
+      for (size_t i = 1; i < size; ++i)
+        if (taps[i].offset != taps[0].offset + static_cast<int64_t>(i)) return 0;
+      return static_cast<int>(size);
+    }
   };
 
   std::vector<Span> list_spans() const {
@@ -130,6 +140,7 @@ class Depthwise final : public Kernel {
     r.activation = activation_ == kNoBias ? 0 : inner_activation(activation_);
     for (const Span& span : spans_) {
       r.terms = 0;
+      r.window = span.window(multiplier);
       for (const auto& tap_d : across_d.taps) {
         const int64_t at_d = d / across_d.step * across_d.multiplier + tap_d.offset;
         if (at_d < 0 || at_d >= source_[0]) continue;

@@ -12,6 +12,8 @@ namespace native::conv {
 template <class T>
 struct DepthwiseRun {
   int64_t terms;
+  // 3 or 5: terms come in groups of so many, whose sources are neighbours `source_step` apart. Else 0.
+  int window;
   const T* const* sources;  // of the first result; the next is `source_step` elements on
   const T* const* weights;
   int64_t source_step;

@@ -44,11 +44,52 @@ inline void block(const DepthwiseRun<T>& r, int64_t j, int64_t c) {
       store(r.result + (j + i) * r.result_step + c + v * kLanes<T>, activated(acc[i][v], r.activation));
 }
 
-template <class T, int kResults>
+// The same with windows of kWindow neighbours: a source is loaded once for all taps that see it.
+template <class T, int kResults, int kVecs, int kWindow>
+inline void window_block(const DepthwiseRun<T>& r, int64_t j, int64_t c) {
+  constexpr int L = kLanes<T>;
+  Vec<T> acc[kResults][kVecs];
+#pragma GCC unroll 8
+  for (int i = 0; i < kResults; ++i)
+#pragma GCC unroll 2
+    for (int v = 0; v < kVecs; ++v) acc[i][v] = r.bias ? load(r.bias + c + v * L) : Vec<T>{};
+  for (int64_t term = 0; term < r.terms; term += kWindow) {
+    const T* x = r.sources[term] + j * r.source_step + c;
+    Vec<T> w[kWindow][kVecs];
+#pragma GCC unroll 8
+    for (int t = 0; t < kWindow; ++t)
+#pragma GCC unroll 2
+      for (int v = 0; v < kVecs; ++v) w[t][v] = load(r.weights[term + t] + c + v * L);
+#pragma GCC unroll 16
+    for (int q = 0; q < kResults + kWindow - 1; ++q, x += r.source_step)
+#pragma GCC unroll 2
+      for (int v = 0; v < kVecs; ++v) {
+        const Vec<T> source = load(x + v * L);
+#pragma GCC unroll 8
+        for (int t = 0; t < kWindow; ++t)
+          if (q >= t && q - t < kResults) acc[q - t][v] += source * w[t][v];
+      }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < kResults; ++i)
+#pragma GCC unroll 2
+    for (int v = 0; v < kVecs; ++v)
+      store(r.result + (j + i) * r.result_step + c + v * L, activated(acc[i][v], r.activation));
+}
+
+template <class T, int kResults, int kVecs, int kWindow>
+inline void vectors(const DepthwiseRun<T>& r, int64_t j, int64_t c) {
+  if constexpr (kWindow > 0)
+    window_block<T, kResults, kVecs, kWindow>(r, j, c);
+  else
+    block<T, kResults, kVecs>(r, j, c);
+}
+
+template <class T, int kResults, int kWindow = 0>
 inline void all_channels(const DepthwiseRun<T>& r, int64_t j) {
   int64_t c = 0;
-  for (; c + 2 * kLanes<T> <= r.channels; c += 2 * kLanes<T>) block<T, kResults, 2>(r, j, c);
-  for (; c + kLanes<T> <= r.channels; c += kLanes<T>) block<T, kResults, 1>(r, j, c);
+  for (; c + 2 * kLanes<T> <= r.channels; c += 2 * kLanes<T>) vectors<T, kResults, 2, kWindow>(r, j, c);
+  for (; c + kLanes<T> <= r.channels; c += kLanes<T>) vectors<T, kResults, 1, kWindow>(r, j, c);
   for (; c < r.channels; ++c)
     for (int64_t i = j; i < j + kResults; ++i) {
       T acc = r.bias ? r.bias[c] : T(0);
@@ -57,8 +98,25 @@ inline void all_channels(const DepthwiseRun<T>& r, int64_t j) {
     }
 }
 
+// `count` results, fewer than those of a whole block.
+template <class T, int kWindow, int kResults>
+inline void last_windows(const DepthwiseRun<T>& r, int64_t j, int64_t count) {
+  if (count == kResults) return all_channels<T, kResults, kWindow>(r, j);
+  if constexpr (kResults > 1) last_windows<T, kWindow, kResults - 1>(r, j, count);
+}
+
+template <class T, int kWindow>
+void windows(const DepthwiseRun<T>& r) {
+  constexpr int kResults = 6;  // 12 accumulators beside the weights of a window
+  int64_t j = 0;
+  for (; j + kResults <= r.count; j += kResults) all_channels<T, kResults, kWindow>(r, j);
+  last_windows<T, kWindow, kResults - 1>(r, j, r.count - j);
+}
+
 template <class T>
 void run(const DepthwiseRun<T>& r) {
+  if (r.window == 3) return windows<T, 3>(r);
+  if (r.window == 5) return windows<T, 5>(r);
   int64_t j = 0;
   for (; j + 4 <= r.count; j += 4) all_channels<T, 4>(r, j);
   for (; j + 2 <= r.count; j += 2) all_channels<T, 2>(r, j);

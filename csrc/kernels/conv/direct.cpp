@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "kernels/conv/activate.h"
+#include "kernels/gemm/gemm.h"
 #include "kernels/grid.h"
 #include "runtime/pool.h"
 
@@ -250,10 +251,8 @@ class Direct final : public Kernel {
           std::fill(packed + width, packed + columns, T(0));
         }
       } else {
-        for (int64_t k = 0; k < run_; ++k, from += weight_.k, packed += columns) {
-          for (int c = 0; c < width; ++c) packed[c] = from[c * weight_.column];
-          std::fill(packed + width, packed + columns, T(0));
-        }
+        gemm::kernels_of<T>().transpose(from, weight_.column, width, run_, packed, columns);
+        for (int64_t k = 0; k < run_; ++k, packed += columns) std::fill(packed + width, packed + columns, T(0));
       }
     }
   }

@@ -24,7 +24,7 @@ inline void add_residuals(const DirectTile<T>& t, Vec<T> (&acc)[kRows][kVecs]) {
 
 template <class T, int kRows, int kVecs>
 void tile(const DirectTile<T>& t) {
-  constexpr int kColumns = kVecs * kLanes<T>;
+  constexpr int kColumns = kVecs * kLanes<T>, kLine = 64 / sizeof(T);
   Vec<T> acc[kRows][kVecs];
 #pragma GCC unroll 8
   for (int i = 0; i < kRows; ++i)
@@ -33,10 +33,15 @@ void tile(const DirectTile<T>& t) {
 
   const T* w = t.weights;
   const T* const* sources = t.sources;
+  // Results are met once, at the end, and may lie far away; a short sum is done before they come.
+  const int64_t fetch = t.taps * t.run >= 64 ? t.taps - 1 : -1;
   for (int64_t tap = 0; tap < t.taps; ++tap, sources += kRows) {
     const T* a[kRows];
 #pragma GCC unroll 8
     for (int i = 0; i < kRows; ++i) a[i] = sources[i] + t.offset;
+    if (tap == fetch)
+      for (int i = 0; i < kRows; ++i)
+        for (int j = 0; j < kColumns; j += kLine) __builtin_prefetch(t.results[i] + t.result_offset + j, 1);
     for (int64_t k = 0; k < t.run; ++k, w += kColumns) {
       Vec<T> b[kVecs];
 #pragma GCC unroll 4

@@ -46,10 +46,9 @@ std::optional<Geometry> geometry_of(const Problem& problem) {
 }
 
 Activation activation_of(const Problem& problem) {
-  if (problem.op != "conv_bias_act") return Activation::None;
-  const std::string& name = problem.attrs.text("activation");
+  const std::string name = problem.attrs.text("activation", "none");
   if (const auto activation = activation_named(name)) return *activation;
-  throw UnsupportedError("conv_bias_act: activation '" + name + "'");
+  throw UnsupportedError(problem.op + ": activation '" + name + "'");
 }
 
 }  // namespace native::conv

@@ -32,7 +32,7 @@ struct Geometry {
 // A 1x1 convolution without stride and padding comes out one-dimensional: every pixel in one row.
 std::optional<Geometry> geometry_of(const Problem& problem);
 
-// Of `conv_bias_act`; None for every other primitive.
+// The attribute `activation`, None without one.
 Activation activation_of(const Problem& problem);
 
 // 3x3, stride 1, two-dimensional, float32, and large enough for Winograd to be faster than the direct loop.

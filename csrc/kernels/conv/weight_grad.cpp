@@ -127,6 +127,7 @@ class WeightGrad final : public Kernel {
   struct Chunk {
     int64_t plane, planes, line, lines, piece, length;
     int64_t pixels() const { return planes * lines * length; }
+    int64_t first_pixel(const Geometry& g) const { return (plane * g.out[1] + line) * g.out[2] + piece; }
   };
 
   Chunk chunk_at(int64_t index) const {
@@ -173,6 +174,10 @@ class WeightGrad final : public Kernel {
             continue;
           }
           const T* row = base + ((n * g_.in[0] + d) * g_.in[1] + h) * g_.in[2] * g_.cin;
+          if (width == g_.cin && step_w == 1) {
+            copy_row(row, first_w, packed);
+            continue;
+          }
           for (int64_t i = 0; i < columns_in_; ++i) {
             const int64_t w = first_w + i * step_w;
             if (w < 0 || w >= g_.in[2])
@@ -185,6 +190,15 @@ class WeightGrad final : public Kernel {
     }
   }
 
+  // Neighbouring positions with all their channels, zeros outside the image.
+  void copy_row(const T* row, int64_t first, T* packed) const {
+    const int64_t begin = std::clamp<int64_t>(-first, 0, columns_in_);
+    const int64_t end = std::clamp<int64_t>(g_.in[2] - first, begin, columns_in_);
+    std::fill(packed, packed + begin * g_.cin, T(0));
+    std::memcpy(packed + begin * g_.cin, row + (first + begin) * g_.cin, (end - begin) * g_.cin * sizeof(T));
+    std::fill(packed + end * g_.cin, packed + columns_in_ * g_.cin, T(0));
+  }
+
   void run_task(const T* x, const T* ct, int64_t split, int64_t first_slab, int64_t last_slab, T* result) const {
     const size_t x_bytes = whole_lines(packed_x() * sizeof(T)), ct_bytes = whole_lines(packed_ct() * sizeof(T));
     const size_t offset_bytes = whole_lines(planes_ * lines_ * sizeof(int64_t));
@@ -195,13 +209,15 @@ class WeightGrad final : public Kernel {
     int64_t* offsets = reinterpret_cast<int64_t*>(memory + x_bytes + ct_bytes);
     T* spare = reinterpret_cast<T*>(memory + x_bytes + ct_bytes + offset_bytes);
 
+    // A chunk is a run of pixels: one panel as wide as the cotangent needs no copy.
+    const bool in_place = g_.groups == 1 && g_.cout == tile_.columns;
     const int64_t begin = chunks_ * split / splits_, end = chunks_ * (split + 1) / splits_;
     for (int64_t index = begin; index < end; ++index) {
       const Chunk c = chunk_at(index);
       int64_t group = -1;
       for (int64_t s = first_slab; s < last_slab; ++s) {
         const Slab& slab = slabs_[s];
-        if (slab.group != group) {
+        if (slab.group != group && !in_place) {
           group = slab.group;
           pack_cotangent(ct, c, group, ct_packed);
         }
@@ -209,16 +225,16 @@ class WeightGrad final : public Kernel {
         for (int64_t p = 0; p < c.planes; ++p)
           for (int64_t l = 0; l < c.lines; ++l)
             offsets[p * c.lines + l] = (p * g_.kernel[0] * rows_in_ + l * pitch_[1]) * columns_in_ * slab.width;
-        multiply(c, slab, x_packed, ct_packed, offsets, index > begin, result, spare);
+        const T* cotangent = in_place ? ct + c.first_pixel(g_) * g_.cout : ct_packed;
+        multiply(c, slab, x_packed, cotangent, offsets, index > begin, result, spare);
       }
     }
   }
 
   void multiply(const Chunk& c, const Slab& slab, const T* x, const T* ct, const int64_t* offsets, bool accumulate,
                 T* result, T* spare) const {
-    constexpr int kMostRows = 8;
-    const T* sources[kMostRows];
-    T* results[kMostRows];
+    const T* sources[kWeightGradRows];
+    T* results[kWeightGradRows];
     WeightGradTile<T> tile{};
     tile.sources = sources;
     tile.results = results;

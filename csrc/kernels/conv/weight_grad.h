@@ -27,7 +27,7 @@ struct WeightGradVariant {
   void (*run)(const WeightGradTile<T>& tile);
 };
 
-constexpr int kWeightGradVariants = 4;
+constexpr int kWeightGradVariants = 4, kWeightGradRows = 9;  // rows of a tile, at most
 
 struct WeightGradTable {
   int variants;

@@ -11,7 +11,7 @@ void tile(const WeightGradTile<T>& t) {
   constexpr int kColumns = kVecs * kLanes<T>;
   Vec<T> acc[kRows][kVecs];
   const T* a[kRows];
-#pragma GCC unroll 8
+#pragma GCC unroll 9
   for (int i = 0; i < kRows; ++i) {
     a[i] = t.sources[i];
 #pragma GCC unroll 4
@@ -26,7 +26,7 @@ void tile(const WeightGradTile<T>& t) {
       Vec<T> b[kVecs];
 #pragma GCC unroll 4
       for (int j = 0; j < kVecs; ++j) b[j] = load(g + j * kLanes<T>);
-#pragma GCC unroll 8
+#pragma GCC unroll 9
       for (int i = 0; i < kRows; ++i) {
         const Vec<T> x = splat(a[i][at]);
 #pragma GCC unroll 4
@@ -35,7 +35,7 @@ void tile(const WeightGradTile<T>& t) {
     }
   }
 
-#pragma GCC unroll 8
+#pragma GCC unroll 9
   for (int i = 0; i < kRows; ++i) {
     T* result = t.results[i];
     if (t.width == kColumns) {
@@ -61,12 +61,12 @@ constexpr WeightGradVariant<T> variant(float speed) {
 }  // namespace
 
 extern const WeightGradTable weight_grad_table;
-// The shapes of direct.simd.cpp, for the same reasons.
+// The shapes of direct.simd.cpp, for the same reasons; 9 rows are a 3x3 kernel of a single channel.
 #if NATIVE_VEC_BYTES == 64
 const WeightGradTable weight_grad_table = {
     4,
-    {variant<float, 6, 4>(1.0f), variant<float, 8, 3>(1.0f), variant<float, 8, 2>(0.95f), variant<float, 8, 1>(0.8f)},
-    {variant<double, 6, 4>(1.0f), variant<double, 8, 3>(1.0f), variant<double, 8, 2>(0.95f),
+    {variant<float, 6, 4>(1.0f), variant<float, 8, 3>(1.0f), variant<float, 9, 2>(0.95f), variant<float, 8, 1>(0.8f)},
+    {variant<double, 6, 4>(1.0f), variant<double, 8, 3>(1.0f), variant<double, 9, 2>(0.95f),
      variant<double, 8, 1>(0.8f)},
 };
 #else

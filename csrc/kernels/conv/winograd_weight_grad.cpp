@@ -6,21 +6,22 @@
 #include <cstring>
 
 #include "kernels/conv/geometry.h"
-#include "kernels/conv/weight_grad.h"
 #include "kernels/conv/winograd.h"
+#include "kernels/conv/winograd_weights.h"
+#include "kernels/gemm/gemm.h"
 #include "kernels/grid.h"
 #include "runtime/pool.h"
 
 namespace native::conv {
 namespace {
 
-constexpr int64_t kPositions = 16;
+constexpr int64_t kPositions = WinogradWeights::kPositions;
 constexpr int64_t kSquares = 64;  // of a block: enough for a tile's sums to outweigh loading and storing them
 
 class WinogradWeightGrad final : public Kernel {
  public:
-  explicit WinogradWeightGrad(const Geometry& g) : g_(g), transform_(winograd_table()) {
-    choose_tile();
+  explicit WinogradWeightGrad(const Geometry& g)
+      : g_(g), transform_(winograd_table()), product_(gemm_table().f32), panel_(WinogradWeights::best_block()) {
     high_ = ceil_div(g.out[1], 2);
     wide_ = ceil_div(g.out[2], 2);
     squares_ = g.batch * high_ * wide_;
@@ -33,7 +34,7 @@ class WinogradWeightGrad final : public Kernel {
     splits_ = std::clamp<int64_t>(tasks / slabs_, 1, ceil_div(squares_, kSquares));
     // One line more, so that the 16 positions do not fall on the same cache sets.
     value_pitch_ = kSquares * slab_ + 16;
-    cotangent_pitch_ = kSquares * tile_.columns + 16;
+    cotangent_pitch_ = kSquares * panel_ + 16;
   }
 
   size_t scratch_bytes() const override {
@@ -61,17 +62,6 @@ class WinogradWeightGrad final : public Kernel {
   }
 
  private:
-  void choose_tile() {
-    const WeightGradTable& table = weight_grad_table();
-    double best = 0;
-    for (int i = 0; i < table.variants; ++i) {
-      const WeightGradVariant<float>& v = table.f32[i];
-      const double useful =
-          v.speed * static_cast<double>(g_.cout) / static_cast<double>(ceil_div(g_.cout, v.columns) * v.columns);
-      if (useful > best) best = useful, tile_ = v;
-    }
-  }
-
   int64_t part() const { return kPositions * g_.cin * g_.cout; }
 
   struct Square {
@@ -85,11 +75,9 @@ class WinogradWeightGrad final : public Kernel {
                    int64_t channels, float* sums) const {
     const size_t value_bytes = whole_lines(kPositions * value_pitch_ * sizeof(float));
     const size_t cotangent_bytes = whole_lines(kPositions * cotangent_pitch_ * sizeof(float));
-    char* memory =
-        static_cast<char*>(pool::thread_scratch(value_bytes + cotangent_bytes + tile_.columns * sizeof(float)));
+    char* memory = static_cast<char*>(pool::thread_scratch(value_bytes + cotangent_bytes));
     float* values = reinterpret_cast<float*>(memory);
     float* cotangents = reinterpret_cast<float*>(memory + value_bytes);
-    float* spare = reinterpret_cast<float*>(memory + value_bytes + cotangent_bytes);
     const float* squares[4 * kSquares];
     for (int64_t first = begin; first < end; first += kSquares) {
       const int64_t count = std::min(kSquares, end - first);
@@ -98,16 +86,15 @@ class WinogradWeightGrad final : public Kernel {
         take_input(q, x, zeros, channel, channels, values + s * slab_);
         find_cotangent(q, ct, zeros, squares + 4 * s);
       }
-      for (int64_t column = 0; column < g_.cout; column += tile_.columns) {
-        const int64_t width = std::min<int64_t>(tile_.columns, g_.cout - column);
-        if (width < tile_.columns) std::memset(cotangents, 0, cotangent_bytes);
+      for (int64_t column = 0; column < g_.cout; column += panel_) {
+        const int64_t width = std::min(panel_, g_.cout - column);
+        if (width < panel_) std::memset(cotangents, 0, cotangent_bytes);
         for (int64_t s = 0; s < count; ++s) {
           const float* square[4];
           for (int i = 0; i < 4; ++i) square[i] = squares[4 * s + i] + column;
-          transform_.cotangent(square, width, cotangents + s * tile_.columns, cotangent_pitch_);
+          transform_.cotangent(square, width, cotangents + s * panel_, cotangent_pitch_);
         }
-        multiply(values, cotangents, count, channels, static_cast<int>(width), first > begin,
-                 sums + channel * g_.cout + column, spare);
+        multiply(values, cotangents, count, channels, width, first > begin, sums + channel * g_.cout + column);
       }
     }
   }
@@ -131,38 +118,28 @@ class WinogradWeightGrad final : public Kernel {
     }
   }
 
-  void multiply(const float* values, const float* cotangents, int64_t count, int64_t channels, int width,
-                bool accumulate, float* sums, float* spare) const {
-    constexpr int kMostRows = 8;
-    const int64_t start = 0;
-    const float* sources[kMostRows];
-    float* results[kMostRows];
-    WeightGradTile<float> tile{};
-    tile.sources = sources;
-    tile.results = results;
-    tile.line_offset = &start;
-    tile.lines = 1;
-    tile.length = count;
-    tile.step = slab_;
-    tile.accumulate = accumulate;
-    tile.width = width;
+  void multiply(const float* values, const float* cotangents, int64_t count, int64_t channels, int64_t width,
+                bool accumulate, float* sums) const {
+    gemm::Block<float> product{};
+    product.m = channels;
+    product.n = width;
+    product.k = count;
+    product.sliver = product_.mr;
+    product.c_row = g_.cout;
+    product.accumulate = accumulate;
+    product.b = {nullptr, panel_, panel_ <= product_.nr ? cotangent_pitch_ : product_.nr};
     for (int64_t position = 0; position < kPositions; ++position) {
-      tile.cotangent = cotangents + position * cotangent_pitch_;
-      for (int64_t row = 0; row < channels; row += tile_.rows) {
-        for (int i = 0; i < tile_.rows; ++i) {
-          // Rows that a last tile lacks repeat its first and go nowhere.
-          const bool real = row + i < channels;
-          sources[i] = values + position * value_pitch_ + (real ? row + i : row);
-          results[i] = real ? sums + (position * g_.cin + row + i) * g_.cout : spare;
-        }
-        tile_.run(tile);
-      }
+      product.a = {values + position * value_pitch_, 1, slab_};
+      product.b.data = cotangents + position * cotangent_pitch_;
+      product.c = sums + position * g_.cin * g_.cout;
+      product_.block(product);
     }
   }
 
   const Geometry g_;
   const WinogradTable transform_;
-  WeightGradVariant<float> tile_{};
+  const gemm::Kernels<float>& product_;
+  const int64_t panel_;            // output channels of a product
   int64_t high_, wide_, squares_;  // 2x2 squares of results
   int64_t slabs_, slab_, splits_;  // tasks: slabs of `slab_` input channels, ranges of squares
   int64_t value_pitch_, cotangent_pitch_;

@@ -39,7 +39,12 @@ bool packs_a(const Kernels<T>& kernels, const Operand<T>& a) {
 template <class T>
 void activate(const Kernels<T>& kernels, int64_t m, int64_t n, T* c, int64_t c_row, Activation activation) {
   if (activation != Activation::None && activation != Activation::Relu)
-    kernels.finish(m, n, c, c_row, {nullptr, activation});
+    kernels.finish(m, n, c, c_row, {.activation = activation});
+}
+
+template <class T>
+bool needs_finish(const Epilogue<T>& epilogue) {
+  return epilogue.bias || epilogue.added || epilogue.activation != Activation::None;
 }
 
 // k == 0.
@@ -60,12 +65,6 @@ void block_terms(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t steps,
   kernels.block(block);
 }
 
-// What B's columns in [j, n) get.
-template <class T>
-Epilogue<T> from_column(const Epilogue<T>& epilogue, int64_t j) {
-  return {epilogue.bias ? epilogue.bias + j : nullptr, epilogue.activation};
-}
-
 }  // namespace
 
 template <class T>
@@ -83,7 +82,7 @@ void block_packed(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, co
     for (int64_t p = 0; p < k; p += depth)
       block_terms(kernels, rows, n, std::min(depth, k - p), {a.data + i * a.row + p * a.column, a.row, a.column},
                   {b.data + p * b.row, b.row, b.panel}, c + i * c_row, c_row, accumulate || p > 0,
-                  p + depth >= k ? epilogue : Epilogue<T>{}, scratch);
+                  p + depth >= k ? epilogue.from(i, 0, c_row) : Epilogue<T>{}, scratch);
     activate(kernels, rows, n, c + i * c_row, c_row, epilogue.activation);
   }
 }
@@ -99,7 +98,7 @@ void block(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, const Ope
   if (direct == n) return;
   T* const packed_b = scratch + packed_a_size(kernels);
   const int64_t depth = even_share(k, kernels.kc, 8), columns = n - direct;
-  const Epilogue<T> rest = from_column(epilogue, direct);
+  const Epilogue<T> rest = epilogue.from(0, direct, c_row);
   c += direct;
   for (int64_t p = 0; p < k; p += depth) {
     const int64_t steps = std::min(depth, k - p);
@@ -108,7 +107,8 @@ void block(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, const Ope
     for (int64_t i = 0; i < m; i += kernels.mc)
       block_terms(kernels, std::min<int64_t>(kernels.mc, m - i), columns, steps,
                   {a.data + i * a.row + p * a.column, a.row, a.column}, {packed_b, kernels.nr, steps * kernels.nr},
-                  c + i * c_row, c_row, accumulate || p > 0, p + steps == k ? rest : Epilogue<T>{}, scratch);
+                  c + i * c_row, c_row, accumulate || p > 0, p + steps == k ? rest.from(i, 0, c_row) : Epilogue<T>{},
+                  scratch);
   }
   activate(kernels, m, columns, c, c_row, epilogue.activation);
 }
@@ -141,7 +141,7 @@ Plan<T>::Plan(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, bool t
   task_n_ = even_share(n, packs ? kPackedColumns : kColumns, kernels.nr);
   auto tasks = [&] { return static_cast<double>(ceil_div(m, task_m_) * ceil_div(n, task_n_)); };
   const bool streams = path_ == Path::Columns && !transpose_b && m <= kStreamRows;
-  const int64_t narrow = streams ? kStreamColumns / 2 : 4 * kernels.nr;
+  const int64_t narrow = streams ? kStreamColumns / 2 : (packs ? 8 : 4) * kernels.nr;
   const int64_t low = path_ == Path::Columns ? m : (packs ? 16 : 4) * kernels.mr;
   while (tasks() < 0.75 * wanted && (task_n_ > narrow || task_m_ > low)) {
     // The longer side is cut, as a square tile needs the least of A and B; but rows where A is packed.
@@ -198,7 +198,7 @@ void Plan<T>::run_vector(const T* a, const T* b, T* c, const Epilogue<T>& epilog
     else
       kernels_.gemv(count, k_, x, 1, matrix + j, length, c + j);
   });
-  if (epilogue.bias || epilogue.activation != Activation::None) kernels_.finish(m_, n_, c, n_, epilogue);
+  if (needs_finish(epilogue)) kernels_.finish(m_, n_, c, n_, epilogue);
 }
 
 template <class T>
@@ -206,8 +206,7 @@ void Plan<T>::run_dots(const T* a, const T* b, T* c, const Epilogue<T>& epilogue
   pool::parallel_for(ceil_div(n_, task_n_), [&](int64_t task) {
     const int64_t j = task * task_n_, count = std::min(task_n_, n_ - j);
     kernels_.dots(m_, count, k_, a, k_, b + j * k_, k_, c + j, n_);
-    if (epilogue.bias || epilogue.activation != Activation::None)
-      kernels_.finish(m_, count, c + j, n_, from_column(epilogue, j));
+    if (needs_finish(epilogue)) kernels_.finish(m_, count, c + j, n_, epilogue.from(0, j, n_));
   });
 }
 
@@ -229,7 +228,7 @@ template <class T>
 void Plan<T>::run_columns(const T* a, const T* b, T* c, const Epilogue<T>& epilogue) const {
   pool::parallel_for(ceil_div(n_, task_n_), [&](int64_t task) {
     const int64_t j = task * task_n_, columns = std::min(task_n_, n_ - j);
-    block(kernels_, m_, columns, k_, at_a(a, 0, 0), at_b(b, 0, j), c + j, n_, false, from_column(epilogue, j),
+    block(kernels_, m_, columns, k_, at_a(a, 0, 0), at_b(b, 0, j), c + j, n_, false, epilogue.from(0, j, n_),
           task_scratch<T>(block_scratch_size(kernels_, k_, columns)));
   });
 }
@@ -249,7 +248,7 @@ void Plan<T>::run_tiles(const T* a, const T* b, T* c, const Epilogue<T>& epilogu
   pool::parallel_for(ceil_div(m_, task_m_) * across, [&](int64_t task) {
     const int64_t i = task / across * task_m_, j = task % across * task_n_;
     block_packed(kernels_, std::min(task_m_, m_ - i), std::min(task_n_, n_ - j), k_, at_a(a, i, 0),
-                 {scratch + j / nr * panel, nr, panel}, c + i * n_ + j, n_, false, from_column(epilogue, j),
+                 {scratch + j / nr * panel, nr, panel}, c + i * n_ + j, n_, false, epilogue.from(i, j, n_),
                  task_scratch<T>(packed_a_size(kernels_)));
   });
 }
@@ -276,7 +275,7 @@ void Plan<T>::run_split(const T* a, const T* b, T* c, const Epilogue<T>& epilogu
       in += m_ * n_;
       for (int64_t e = 0; e < total; ++e) out[e] += in[e];
     }
-    kernels_.finish(count, n_, out, n_, epilogue);
+    kernels_.finish(count, n_, out, n_, epilogue.from(i, 0, n_));
   });
 }
 

@@ -24,11 +24,18 @@ struct Operand {
   int64_t row, column;  // strides in elements
 };
 
-// What happens to a finished tile of C. `bias` has one entry a column, or is null.
+// What happens to a finished tile of C. `bias` has one entry a column, or is null; `added` is a matrix with the
+// row stride of C that is added before the activation, or null.
 template <class T>
 struct Epilogue {
   const T* bias = nullptr;
   Activation activation = Activation::None;
+  const T* added = nullptr;
+
+  // That of C's part from row i and column j on.
+  Epilogue from(int64_t i, int64_t j, int64_t c_row) const {
+    return {bias ? bias + j : nullptr, activation, added ? added + i * c_row + j : nullptr};
+  }
 };
 
 // B in panels: panel j holds columns [j * nr, (j + 1) * nr) as rows of nr elements, the last one padded
@@ -66,6 +73,8 @@ struct Kernels {
   void (*block)(const Block<T>&);
   // Packs k rows and n columns of B into panels `panel` elements apart.
   void (*pack_b)(const Operand<T>& b, int64_t k, int64_t n, T* out, int64_t panel);
+  // out[j * out_row + i] = in[i * in_row + j].
+  void (*transpose)(const T* in, int64_t in_row, int64_t rows, int64_t columns, T* out, int64_t out_row);
   // Copies the block's transposed A into slivers: block.a and block.sliver then point into `out`, which has
   // packed_a_size() elements.
   void (*pack_a)(Block<T>& block, T* out);
@@ -74,7 +83,7 @@ struct Kernels {
   // C[m, n] = A[m, k] * B[n, k]^T as dot products: both with contiguous k. For few rows.
   void (*dots)(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, const T* b, int64_t b_row, T* c,
                int64_t c_row);
-  // Bias and activation over m rows in place.
+  // The epilogue over m rows in place.
   void (*finish)(int64_t m, int64_t n, T* c, int64_t c_row, const Epilogue<T>& epilogue);
 };
 
@@ -168,4 +177,15 @@ NATIVE_ISA_TABLE(gemm::GemmTable, gemm_table)
 NATIVE_ISA_TABLE(gemm::VectorTable, gemm_vector_table)
 NATIVE_ISA_TABLE(gemm::IntegerTable, gemm_integer_table)
 
+namespace gemm {
+
+template <class T>
+static inline const Kernels<T>& kernels_of() {
+  if constexpr (sizeof(T) == sizeof(float))
+    return gemm_table().f32;
+  else
+    return gemm_table().f64;
+}
+
+}  // namespace gemm
 }  // namespace native

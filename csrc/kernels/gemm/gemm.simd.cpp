@@ -63,6 +63,7 @@ inline void tile(const Block<T>& block, const T* a, const T* b, T* c, const T* b
     step();
   }
   const bool clip = block.epilogue.activation == Activation::Relu, accumulate = block.accumulate;
+  const T* const added = block.epilogue.added ? block.epilogue.added + (c - block.c) : nullptr;
 #pragma GCC unroll 4
   for (int v = 0; v < V; ++v) {
     const bool part = Partial && v == V - 1;
@@ -74,6 +75,7 @@ inline void tile(const Block<T>& block, const T* a, const T* b, T* c, const T* b
       Vec<T> result = sum[i][v];
       if (accumulate) result += part ? load_part(out, tail) : load(out);
       if (bias) result += offset;
+      if (added) result += part ? load_part(added + (out - c), tail) : load(added + (out - c));
       if (clip) result = relu<T>(result);
       if (part)
         store_part(out, result, tail);
@@ -159,7 +161,6 @@ inline void transpose8(const float* in, int64_t in_row, float* out, int64_t out_
 }
 #endif
 
-// out[j * out_row + i] = in[i * in_row + j].
 template <class T>
 void transpose(const T* in, int64_t in_row, int64_t rows, int64_t columns, T* out, int64_t out_row) {
   int64_t i = 0;
@@ -253,6 +254,7 @@ constexpr gemm::Kernels<T> kernels() {
           .direct_rows = wide ? 256 : 48,
           .block = block<T>,
           .pack_b = pack_b<T>,
+          .transpose = transpose<T>,
           .pack_a = pack_a<T>,
           .gemv = gemv,
           .dots = dots,

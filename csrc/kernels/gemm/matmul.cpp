@@ -12,14 +12,6 @@ namespace {
 using gemm::Epilogue;
 using gemm::Matrices;
 
-template <class T>
-const gemm::Kernels<T>& kernels() {
-  if constexpr (std::is_same_v<T, float>)
-    return gemm_table().f32;
-  else
-    return gemm_table().f64;
-}
-
 // Multiply-adds of one product below which a batch is spread over threads product by product: always, or
 // where there are enough products to keep 16 threads busy.
 constexpr double kSmallProduct = 4e6, kMediumProduct = 1e8;
@@ -30,7 +22,7 @@ class Matmul : public Kernel {
  public:
   Matmul(const Matrices& matrices, Activation activation, bool bias)
       : p_(matrices),
-        kernels_(kernels<T>()),
+        kernels_(gemm::kernels_of<T>()),
         plan_(kernels_, p_.m, p_.n, p_.k, p_.transpose_a, p_.transpose_b),
         activation_(activation),
         bias_(bias) {

@@ -92,16 +92,24 @@ void dots_of(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, const T
 }
 
 template <class T, class F>
-inline void finish_rows(int64_t m, int64_t n, T* c, int64_t c_row, const T* bias, F activation) {
+inline void finish_rows(int64_t m, int64_t n, T* c, int64_t c_row, const Epilogue<T>& e, F activation) {
   constexpr int L = kLanes<T>;
+  const T *const bias = e.bias, *added = e.added;
   for (int64_t i = 0; i < m; ++i, c += c_row) {
     int64_t j = 0;
-    for (; j + L <= n; j += L) store(c + j, activation(bias ? load(c + j) + load(bias + j) : load(c + j)));
-    if (j == n) continue;
-    const int tail = static_cast<int>(n - j);
-    Vec<T> x = load_part(c + j, tail);
-    if (bias) x += load_part(bias + j, tail);
-    store_part(c + j, activation(x), tail);
+    for (; j + L <= n; j += L) {
+      Vec<T> x = load(c + j);
+      if (bias) x += load(bias + j);
+      if (added) x += load(added + j);
+      store(c + j, activation(x));
+    }
+    if (const int tail = static_cast<int>(n - j); tail > 0) {
+      Vec<T> x = load_part(c + j, tail);
+      if (bias) x += load_part(bias + j, tail);
+      if (added) x += load_part(added + j, tail);
+      store_part(c + j, activation(x), tail);
+    }
+    if (added) added += c_row;
   }
 }
 
@@ -145,7 +153,7 @@ void dots(int64_t m, int64_t n, int64_t k, const double* a, int64_t a_row, const
 }
 
 void finish(int64_t m, int64_t n, float* c, int64_t c_row, const Epilogue<float>& e) {
-  auto rows = [&](auto activation) { finish_rows(m, n, c, c_row, e.bias, activation); };
+  auto rows = [&](auto activation) { finish_rows(m, n, c, c_row, e, activation); };
   switch (e.activation) {
     case Activation::None:
       return rows([](vf32 x) { return x; });
@@ -168,9 +176,9 @@ void finish(int64_t m, int64_t n, float* c, int64_t c_row, const Epilogue<float>
 // The driver asks for no other activation in double precision.
 void finish(int64_t m, int64_t n, double* c, int64_t c_row, const Epilogue<double>& e) {
   if (e.activation == Activation::Relu)
-    finish_rows(m, n, c, c_row, e.bias, [](vf64 x) { return relu<double>(x); });
+    finish_rows(m, n, c, c_row, e, [](vf64 x) { return relu<double>(x); });
   else
-    finish_rows(m, n, c, c_row, e.bias, [](vf64 x) { return x; });
+    finish_rows(m, n, c, c_row, e, [](vf64 x) { return x; });
 }
 
 extern const gemm::VectorTable gemm_vector_table;

@@ -1,0 +1,138 @@
+// Convolution by a kernel of one tap and without padding, and both its gradients, as matrix products of pixels
+// by channels. With strides not every pixel takes part: those that do are copied together before the product, or
+// spread among zeros behind it.
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/conv/geometry.h"
+#include "kernels/gemm/gemm.h"
+#include "kernels/grid.h"
+#include "runtime/pool.h"
+
+namespace native::conv {
+namespace {
+
+enum class Kind { Forward, InputGrad, WeightGrad };
+
+template <class T>
+gemm::Plan<T> plan_of(const Geometry& g, Kind kind) {
+  const int64_t pixels = g.out_pixels();
+  switch (kind) {
+    case Kind::Forward:
+      return {gemm::kernels_of<T>(), pixels, g.cout, g.cin, false, false};
+    case Kind::InputGrad:
+      return {gemm::kernels_of<T>(), pixels, g.cin, g.cout, false, true};
+    default:
+      return {gemm::kernels_of<T>(), g.cin, g.cout, pixels, true, false};
+  }
+}
+
+template <class T>
+class Pointwise final : public Kernel {
+ public:
+  Pointwise(const Geometry& g, Kind kind, Activation activation, size_t operands)
+      : g_(g),
+        kind_(kind),
+        activation_(activation),
+        operands_(operands),
+        picks_(g.in != g.out),
+        plan_(plan_of<T>(g, kind)) {}
+
+  size_t scratch_bytes() const override {
+    return picked_bytes() + sizeof(T) * static_cast<size_t>(plan_.scratch_size());
+  }
+
+  void run(const void* const* in, void* const* out, void* scratch) const override {
+    const T *a = static_cast<const T*>(in[0]), *b = static_cast<const T*>(in[1]);
+    T* const c = static_cast<T*>(out[0]);
+    T* const picked = static_cast<T*>(scratch);
+    T* const rest = reinterpret_cast<T*>(static_cast<char*>(scratch) + picked_bytes());
+    if (kind_ == Kind::InputGrad) {
+      plan_.run(a, b, picks_ ? picked : c, {}, rest);
+      if (picks_) spread(picked, c);
+      return;
+    }
+    if (picks_) {
+      gather(a, picked);
+      a = picked;
+    }
+    const gemm::Epilogue<T> epilogue{.bias = operands_ > 2 ? static_cast<const T*>(in[2]) : nullptr,
+                                     .activation = activation_,
+                                     .added = operands_ > 3 ? static_cast<const T*>(in[3]) : nullptr};
+    plan_.run(a, b, c, epilogue, rest);
+  }
+
+ private:
+  size_t picked_bytes() const {
+    return picks_ ? whole_lines(static_cast<size_t>(g_.out_pixels() * g_.cin) * sizeof(T)) : 0;
+  }
+
+  // The pixels of x that take part, of one row of y after another.
+  void gather(const T* x, T* together) const {
+    const int64_t step = g_.stride[2] * g_.cin;
+    pool::parallel_for(g_.batch * g_.out[0] * g_.out[1], [&](int64_t row) {
+      const int64_t h = row % g_.out[1], d = row / g_.out[1] % g_.out[0], n = row / g_.out[1] / g_.out[0];
+      const T* from = x + ((n * g_.in[0] + d * g_.stride[0]) * g_.in[1] + h * g_.stride[1]) * g_.in[2] * g_.cin;
+      T* to = together + row * g_.out[2] * g_.cin;
+      for (int64_t w = 0; w < g_.out[2]; ++w, from += step, to += g_.cin)
+        std::memcpy(to, from, static_cast<size_t>(g_.cin) * sizeof(T));
+    });
+  }
+
+  void spread(const T* together, T* x) const {
+    const int64_t step = g_.stride[2] * g_.cin, line = g_.in[2] * g_.cin;
+    pool::parallel_for(g_.batch * g_.in[0] * g_.in[1], [&](int64_t row) {
+      const int64_t h = row % g_.in[1], d = row / g_.in[1] % g_.in[0], n = row / g_.in[1] / g_.in[0];
+      const int64_t to_h = h / g_.stride[1], to_d = d / g_.stride[0];
+      T* to = x + row * line;
+      std::fill_n(to, line, T(0));
+      if (h % g_.stride[1] || d % g_.stride[0] || to_h >= g_.out[1] || to_d >= g_.out[0]) return;
+      const T* from = together + ((n * g_.out[0] + to_d) * g_.out[1] + to_h) * g_.out[2] * g_.cin;
+      for (int64_t w = 0; w < g_.out[2]; ++w, from += g_.cin, to += step)
+        std::memcpy(to, from, static_cast<size_t>(g_.cin) * sizeof(T));
+    });
+  }
+
+  const Geometry g_;
+  const Kind kind_;
+  const Activation activation_;
+  const size_t operands_;
+  const bool picks_;  // not every pixel of x takes part
+  const gemm::Plan<T> plan_;
+};
+
+bool fits(const Geometry& g) {
+  for (int i = 0; i < 3; ++i)
+    if (g.kernel[i] != 1 || g.low[i] != 0 || (g.out[i] - 1) * g.stride[i] >= g.in[i]) return false;
+  return g.groups == 1;
+}
+
+std::unique_ptr<Kernel> prepare(const Problem& problem) {
+  const auto g = geometry_of(problem);
+  if (!g || !fits(*g) || problem.in.size() > 4) return nullptr;
+  const Kind kind = problem.op == "conv_input_grad"    ? Kind::InputGrad
+                    : problem.op == "conv_weight_grad" ? Kind::WeightGrad
+                                                       : Kind::Forward;
+  // The direct loop reads pixels where they lie but copies the weights.
+  if (kind == Kind::Forward && g->in != g->out && g->out_pixels() > g->cout) return nullptr;
+  const Activation activation = activation_of(problem);
+  const size_t operands = problem.in.size();
+  switch (problem.out[0].dtype) {
+    case DType::F32:
+      return std::make_unique<Pointwise<float>>(*g, kind, activation, operands);
+    case DType::F64:
+      // The epilogue of products in double precision has no other activations.
+      if (activation != Activation::None && activation != Activation::Relu) return nullptr;
+      return std::make_unique<Pointwise<double>>(*g, kind, activation, operands);
+    default:
+      return nullptr;
+  }
+}
+
+const Register forward{"conv", "pointwise", 15, prepare};
+const Register fused{"conv_bias_act", "pointwise", 15, prepare};
+const Register input_gradient{"conv_input_grad", "pointwise", 15, prepare};
+const Register weight_gradient{"conv_weight_grad", "pointwise", 15, prepare};
+
+}  // namespace
+}  // namespace native::conv

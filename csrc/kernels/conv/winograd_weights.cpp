@@ -1,0 +1,71 @@
+#include "kernels/conv/winograd_weights.h"
+
+#include <cstring>
+
+#include "kernels/conv/winograd.h"
+#include "runtime/pool.h"
+#include "runtime/registry.h"
+
+namespace native::conv {
+namespace {
+
+constexpr int64_t kDepth = 64;  // of a task
+
+// `winograd_weights`: of weights that do not change, once for many convolutions.
+class Transform final : public Kernel {
+ public:
+  Transform(const Shape& weights, int64_t block) : weights_(weights[2], weights[3], block) {}
+  void run(const void* const* in, void* const* out, void*) const override {
+    weights_.transform(static_cast<const float*>(in[0]), static_cast<float*>(out[0]));
+  }
+
+ private:
+  const WinogradWeights weights_;
+};
+
+std::unique_ptr<Kernel> prepare(const Problem& problem) {
+  return std::make_unique<Transform>(problem.in[0].shape, problem.attrs.integer("block"));
+}
+
+const Register weights{"winograd_weights", "winograd", 10, prepare};
+
+}  // namespace
+
+void WinogradWeights::transform(const float* weights, float* out) const {
+  const WinogradTable& table = winograd_table();
+  const int64_t cuts = ceil_div(depth_, kDepth);
+  pool::parallel_for(blocks() * cuts, [&](int64_t task) {
+    const int64_t block = task / cuts, first = task % cuts * kDepth, count = columns(block), row = width(block);
+    const float* from = weights + block * block_;
+    float* to = out + offset(block);
+    for (int64_t k = first; k < std::min(depth_, first + kDepth); ++k) {
+      if (count < row)
+        for (int64_t p = 0; p < kPositions; ++p)
+          std::fill_n(to + p * pitch(block) + k * row + count, row - count, 0.0f);
+      table.weight(from + k * columns_, depth_ * columns_, count, to + k * row, pitch(block));
+    }
+  });
+}
+
+// A range of the depth is transformed along memory, a column at a time, and then transposed.
+void WinogradWeights::transform_turned(const float* weights, float* out) const {
+  const WinogradTable& table = winograd_table();
+  const auto transpose = gemm_table().f32.transpose;
+  const int64_t cuts = ceil_div(depth_, kDepth);
+  pool::parallel_for(blocks() * cuts, [&](int64_t task) {
+    const int64_t block = task / cuts, first = task % cuts * kDepth, row = width(block);
+    const int64_t depth = std::min(kDepth, depth_ - first);
+    // A line more, so that the positions do not fall on the same cache sets.
+    const int64_t turned_pitch = block_ * kDepth + kLine;
+    float* const turned = static_cast<float*>(pool::thread_scratch(kPositions * turned_pitch * sizeof(float)));
+    if (columns(block) < row) std::memset(turned, 0, kPositions * turned_pitch * sizeof(float));
+    for (int64_t c = 0; c < columns(block); ++c)
+      table.weight(weights + (8 * columns_ + block * block_ + c) * depth_ + first, -columns_ * depth_, depth,
+                   turned + c * kDepth, turned_pitch);
+    for (int64_t p = 0; p < kPositions; ++p)
+      transpose(turned + p * turned_pitch, kDepth, row, depth, out + offset(block) + p * pitch(block) + first * row,
+                row);
+  });
+}
+
+}  // namespace native::conv

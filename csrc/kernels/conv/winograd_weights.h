@@ -1,0 +1,43 @@
+// The weights of a 3x3 convolution as the products of Winograd's F(2x2, 3x3) take them: blocks of columns (the last
+// one narrower), and of each block [position of 16][depth][width]. A product has `depth` input and `columns`
+// output channels; the gradient by the input has them the other way round. A block is best as wide as a panel
+// of the matrix product in use, but every width serves every instruction set.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "kernels/gemm/gemm.h"
+#include "kernels/grid.h"
+
+namespace native::conv {
+
+class WinogradWeights {
+ public:
+  static constexpr int64_t kPositions = 16, kLine = 16;
+
+  // `block`: columns of a block, a multiple of 16.
+  WinogradWeights(int64_t depth, int64_t columns, int64_t block) : depth_(depth), columns_(columns), block_(block) {}
+  // The best width for the instruction set in use.
+  static int64_t best_block() { return std::max<int64_t>(kLine, gemm_table().f32.nr); }
+
+  // Elements of all blocks.
+  int64_t size() const { return kPositions * depth_ * round_up(columns_, kLine); }
+  int64_t blocks() const { return ceil_div(columns_, block_); }
+  // Columns of a block, and elements of its rows: the same in whole cache lines, filled with zeros.
+  int64_t columns(int64_t block) const { return std::min(block_, columns_ - block * block_); }
+  int64_t width(int64_t block) const { return round_up(columns(block), kLine); }
+  // Elements between positions.
+  int64_t pitch(int64_t block) const { return depth_ * width(block); }
+  int64_t offset(int64_t block) const { return kPositions * depth_ * block_ * block; }
+
+  // From weights [3][3][depth][columns]. On the pool; `out` is 64-byte aligned.
+  void transform(const float* weights, float* out) const;
+  // From [3][3][columns][depth], turned by half a circle.
+  void transform_turned(const float* weights, float* out) const;
+
+ private:
+  int64_t depth_, columns_, block_;
+};
+
+}  // namespace native::conv
