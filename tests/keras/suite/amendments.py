@@ -69,6 +69,14 @@ TEXTS = {
     "keras.src.backend.tests.device_scope_test": [
         _with_native(_JAX_ONLY.format("jax only", "test_invalid_jax_device"))
     ],
+    "keras.src.export.saved_model_test": [
+        _with_native(_NAMES),
+        (
+            '"tensorflow",\n        "jax",\n',
+            '"tensorflow",\n        "native",\n        "jax",\n',
+            1,
+        ),
+    ],
     "keras.src.layers.core.dense_test": [(_TENSORFLOW_STEP, _FLOAT8_STEP, 1)],
     "keras.src.layers.core.einsum_dense_test": [(_TENSORFLOW_STEP, _FLOAT8_STEP, 1)],
     "keras.src.ops.core_test": [_with_native(_NAMES)],
