@@ -54,13 +54,23 @@ _GENERATOR_CLASS = """\
             expected_class = type(x)
 """
 _NAMES = 'backend.backend() not in ("tensorflow", "jax", "torch")'
+_FLASH = ['backend.backend() not in ("jax", "torch")', 'elif backend.backend() == "jax":']
+_STATELESS = """\
+        keras.backend.backend() != "jax",
+        reason="This test requires `jax` as the backend.",
+    )
+    def test_dropout_jax_jit_stateless(self):
+        import jax
+        import jax.numpy as jnp
+"""
 _JAX_ONLY = '@pytest.mark.skipif(backend.backend() != "jax", reason="{}")\n    def {}('
 
 
 def _with_native(text: str) -> tuple[str, str, int]:
     """An amendment of a condition that has JAX's name: this backend's joins it."""
-    if '!= "jax"' in text:
-        return text, text.replace('!= "jax"', 'not in ("jax", "native")'), 1
+    for relation, joined in (('!= "jax"', "not in"), ('== "jax"', "in")):
+        if relation in text:
+            return text, text.replace(relation, f'{joined} ("jax", "native")'), 1
     return text, text.replace('"jax"', '"jax", "native"'), 1
 
 
@@ -77,6 +87,8 @@ TEXTS = {
             1,
         ),
     ],
+    "keras.src.layers.attention.grouped_query_attention_test": [*map(_with_native, _FLASH)],
+    "keras.src.layers.attention.multi_head_attention_test": [*map(_with_native, _FLASH)],
     "keras.src.layers.core.dense_test": [(_TENSORFLOW_STEP, _FLOAT8_STEP, 1)],
     "keras.src.layers.core.einsum_dense_test": [(_TENSORFLOW_STEP, _FLOAT8_STEP, 1)],
     "keras.src.ops.core_test": [_with_native(_NAMES)],
@@ -88,6 +100,15 @@ TEXTS = {
         ('__name__ == "BCOO"', '__name__ in ("BCOO", "SparseTensor")', 1),
     ],
     "keras.src.quantizers.quantizers_test": [_with_native(_NAMES)],
+    "keras.src.random.random_test": [
+        (
+            _STATELESS,
+            _STATELESS.replace('!= "jax"', 'not in ("jax", "native")')
+            .replace("import jax\n", "import as_jax as jax\n")
+            .replace("import jax.numpy as jnp", "from as_jax import numpy as jnp"),
+            1,
+        )
+    ],
     "keras.src.trainers.data_adapters.data_adapter_utils_test": [
         _with_native(
             _JAX_ONLY.format("jax only", "test_class_weight_to_sample_weights_jax_specific")
