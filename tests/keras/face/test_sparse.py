@@ -367,3 +367,23 @@ def test_an_optimizer_takes_sparse_gradients():
                 optimizer.apply([g], [variable])
             results.append(variable.numpy())
         np.testing.assert_allclose(*results, rtol=1e-5, atol=1e-6)
+
+
+def test_sparse_batches_of_a_pipeline_stay_sparse():
+    tf = pytest.importorskip("tensorflow")
+    whole = (RNG.standard_normal((6, 5)) * (RNG.random((6, 5)) < 0.4)).astype("float32")
+    seen = []
+
+    class Watching(keras.layers.Layer):
+        def call(self, x):
+            seen.append(type(x))
+            return ops.matmul(x, np.ones((5, 1), "float32"))
+
+    model = keras.Sequential([keras.Input((5,), sparse=True), Watching()])
+    model.compile(loss="mse")
+    data = tf.data.Dataset.from_tensor_slices((tf.sparse.from_dense(whole), whole[:, :1]))
+    out = model.predict(data.batch(4), verbose=0)
+    np.testing.assert_allclose(out, whole.sum(1, keepdims=True), rtol=1e-5, atol=1e-5)
+    assert seen and set(seen) == {SparseTensor}
+    loss = np.mean((out - whole[:, :1]) ** 2)
+    np.testing.assert_allclose(model.evaluate(data.batch(4), verbose=0), loss, rtol=1e-5)

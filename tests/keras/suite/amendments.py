@@ -37,13 +37,17 @@ _ISTFT_ENDS = """\
             # these backends have different implementation for the boundary of
 """
 
-
 # Trains with sparse data, and has dense gradients, as JAX's backend.
 _DENSE_GRADIENTS = """\
         if backend.backend() != "jax":
             # Verify tensors did not get densified"""
-# The class that `assertIsInstance` wants of batches, and the iterator that this backend's trainer
-# takes them from: TensorFlow's sparse tensors as NumPy arrays, and from generators as they come.
+# Where this backend's trainer takes batches from, and the class that `assertIsInstance` wants: a
+# pipeline's own sparse tensors, and those of generators as they come.
+_PIPELINE = """\
+        elif backend.backend() == "tensorflow":
+            it = adapter.get_tf_dataset()
+            expected_class = tf.SparseTensor
+"""
 _BATCHES = """\
         elif backend.backend() == "jax":
             it = adapter.get_jax_iterator()
@@ -118,12 +122,7 @@ TEXTS = {
         (_BATCHES + "jax_sparse.BCOO\n", _GENERATOR_CLASS + _BATCHES + "jax_sparse.BCOO\n", 1)
     ],
     "keras.src.trainers.data_adapters.tf_dataset_adapter_test": [
-        (
-            'if backend.backend() == "numpy":\n            it = adapter.get_numpy_iterator()',
-            'if backend.backend() in ("numpy", "native"):\n'
-            "            it = adapter.get_numpy_iterator()",
-            1,
-        )
+        (_PIPELINE, _PIPELINE.replace('== "tensorflow"', 'in ("tensorflow", "native")'), 1)
     ],
     "keras.src.trainers.trainer_test": [
         (
