@@ -304,7 +304,7 @@ def scan(f: Callable, init, xs=None, length: int | None = None, reverse: bool = 
             raise ValueError(f"scan: the carry changes from {carry_tree} to {new_tree}")
         return [as_tensor(t) for t in new_leaves], y
 
-    if STATE.trace is None:
+    if STATE.trace is None or STATE.trace.unrolled:
         if length == 0:
             return tree.unflatten(carry_tree, carry), _no_rows(call, carry, x_leaves)
         return _eager_scan(call, carry, x_leaves, carry_tree, length, reverse)

@@ -27,6 +27,7 @@ class Trace:
     scan)."""
 
     outer_tapes = ()  # tapes that see something else than what is recorded here
+    unrolled = False  # whether a scan records every step, instead of a region
 
     def __init__(self, outer: Trace | None = None):
         if outer is not None and outer.graph is None:
@@ -101,7 +102,7 @@ class Trace:
     def record(
         self, primitive: Primitive, inputs: Sequence[Tensor], attrs: dict, specs
     ) -> list[Tensor]:
-        if primitive.pure and _foldable(inputs, specs, attrs):
+        if primitive.pure and foldable(inputs, specs, attrs):
             return primitive.run(inputs, attrs, specs)
         lifted = [self.lift(t).node for t in inputs]
         if any(v is None for v in attrs.values()):
@@ -135,7 +136,7 @@ def _encode(value):
     return value
 
 
-def _foldable(inputs, specs, attrs) -> bool:
+def foldable(inputs, specs, attrs) -> bool:
     """All inputs known now, and outputs small: the primitive can run while tracing."""
     for t in inputs:
         if t.trace is not None:

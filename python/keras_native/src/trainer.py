@@ -11,7 +11,11 @@ from keras.src import optimizers as optimizers_module
 from keras.src import tree
 from keras.src.backend import config
 from keras.src.trainers import trainer as base_trainer
-from keras.src.trainers.data_adapters import array_slicing, data_adapter_utils
+from keras.src.trainers.data_adapters import (
+    array_slicing,
+    data_adapter_utils,
+    tf_dataset_adapter,
+)
 from keras.src.trainers.epoch_iterator import EpochIterator
 from keras.src.utils import traceback_utils
 from keras.src.utils.python_utils import pythonify_logs
@@ -419,7 +423,20 @@ def _joined(results):
 
 
 class BatchIterator(EpochIterator):
-    """Batches as NumPy arrays, in lists of `steps_per_execution`."""
+    """Batches as NumPy arrays, or sparse tensors, in lists of `steps_per_execution`."""
 
     def _get_iterator(self):
+        if isinstance(self.data_adapter, tf_dataset_adapter.TFDatasetAdapter):
+            return _batches(self.data_adapter.get_tf_dataset())
         return self.data_adapter.get_numpy_iterator()
+
+
+def _batches(dataset):
+    """Batches of a `tf.data.Dataset`: Keras's own iterator makes sparse tensors dense."""
+    from keras.src.backend.tensorflow.core import convert_to_numpy
+
+    def convert(x):
+        return x if data_adapter_utils.is_tensorflow_sparse(x) else convert_to_numpy(x)
+
+    for batch in dataset:
+        yield tree.map_structure(convert, batch, none_is_leaf=False)

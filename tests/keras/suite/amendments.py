@@ -37,13 +37,17 @@ _ISTFT_ENDS = """\
             # these backends have different implementation for the boundary of
 """
 
-
 # Trains with sparse data, and has dense gradients, as JAX's backend.
 _DENSE_GRADIENTS = """\
         if backend.backend() != "jax":
             # Verify tensors did not get densified"""
-# The class that `assertIsInstance` wants of batches, and the iterator that this backend's trainer
-# takes them from: TensorFlow's sparse tensors as NumPy arrays, and from generators as they come.
+# Where this backend's trainer takes batches from, and the class that `assertIsInstance` wants: a
+# pipeline's own sparse tensors, and those of generators as they come.
+_PIPELINE = """\
+        elif backend.backend() == "tensorflow":
+            it = adapter.get_tf_dataset()
+            expected_class = tf.SparseTensor
+"""
 _BATCHES = """\
         elif backend.backend() == "jax":
             it = adapter.get_jax_iterator()
@@ -54,13 +58,23 @@ _GENERATOR_CLASS = """\
             expected_class = type(x)
 """
 _NAMES = 'backend.backend() not in ("tensorflow", "jax", "torch")'
+_FLASH = ['backend.backend() not in ("jax", "torch")', 'elif backend.backend() == "jax":']
+_STATELESS = """\
+        keras.backend.backend() != "jax",
+        reason="This test requires `jax` as the backend.",
+    )
+    def test_dropout_jax_jit_stateless(self):
+        import jax
+        import jax.numpy as jnp
+"""
 _JAX_ONLY = '@pytest.mark.skipif(backend.backend() != "jax", reason="{}")\n    def {}('
 
 
 def _with_native(text: str) -> tuple[str, str, int]:
     """An amendment of a condition that has JAX's name: this backend's joins it."""
-    if '!= "jax"' in text:
-        return text, text.replace('!= "jax"', 'not in ("jax", "native")'), 1
+    for relation, joined in (('!= "jax"', "not in"), ('== "jax"', "in")):
+        if relation in text:
+            return text, text.replace(relation, f'{joined} ("jax", "native")'), 1
     return text, text.replace('"jax"', '"jax", "native"'), 1
 
 
@@ -69,6 +83,16 @@ TEXTS = {
     "keras.src.backend.tests.device_scope_test": [
         _with_native(_JAX_ONLY.format("jax only", "test_invalid_jax_device"))
     ],
+    "keras.src.export.saved_model_test": [
+        _with_native(_NAMES),
+        (
+            '"tensorflow",\n        "jax",\n',
+            '"tensorflow",\n        "native",\n        "jax",\n',
+            1,
+        ),
+    ],
+    "keras.src.layers.attention.grouped_query_attention_test": [*map(_with_native, _FLASH)],
+    "keras.src.layers.attention.multi_head_attention_test": [*map(_with_native, _FLASH)],
     "keras.src.layers.core.dense_test": [(_TENSORFLOW_STEP, _FLOAT8_STEP, 1)],
     "keras.src.layers.core.einsum_dense_test": [(_TENSORFLOW_STEP, _FLOAT8_STEP, 1)],
     "keras.src.ops.core_test": [_with_native(_NAMES)],
@@ -80,6 +104,15 @@ TEXTS = {
         ('__name__ == "BCOO"', '__name__ in ("BCOO", "SparseTensor")', 1),
     ],
     "keras.src.quantizers.quantizers_test": [_with_native(_NAMES)],
+    "keras.src.random.random_test": [
+        (
+            _STATELESS,
+            _STATELESS.replace('!= "jax"', 'not in ("jax", "native")')
+            .replace("import jax\n", "import as_jax as jax\n")
+            .replace("import jax.numpy as jnp", "from as_jax import numpy as jnp"),
+            1,
+        )
+    ],
     "keras.src.trainers.data_adapters.data_adapter_utils_test": [
         _with_native(
             _JAX_ONLY.format("jax only", "test_class_weight_to_sample_weights_jax_specific")
@@ -89,12 +122,7 @@ TEXTS = {
         (_BATCHES + "jax_sparse.BCOO\n", _GENERATOR_CLASS + _BATCHES + "jax_sparse.BCOO\n", 1)
     ],
     "keras.src.trainers.data_adapters.tf_dataset_adapter_test": [
-        (
-            'if backend.backend() == "numpy":\n            it = adapter.get_numpy_iterator()',
-            'if backend.backend() in ("numpy", "native"):\n'
-            "            it = adapter.get_numpy_iterator()",
-            1,
-        )
+        (_PIPELINE, _PIPELINE.replace('== "tensorflow"', 'in ("tensorflow", "native")'), 1)
     ],
     "keras.src.trainers.trainer_test": [
         (
