@@ -183,7 +183,7 @@ def _random_program(draw, operands):
     """The statements of a program on these operands, and what is computed, one operation by one."""
     bools, text = [], []
 
-    def record(op, *sources, immediate=None, dtype="float32"):
+    def record(op, *sources, immediate=None, dtype=operands[0].dtype):
         attrs = {} if immediate is None else {"slope": immediate}
         result = harness.primitive(op)(*(t for _, t in sources), **attrs)
         name = len(operands) + len(text)
@@ -219,13 +219,18 @@ def _random_program(draw, operands):
     return text, computed
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.data(), st.sampled_from([1, 16, 63, 64, 65, 500, 513, 1100]))
-def test_random_programs_have_the_bits_of_their_operations(data, size):
+@settings(max_examples=250, deadline=None)
+@given(
+    st.data(),
+    st.sampled_from([1, 16, 63, 64, 65, 500, 513, 1100]),
+    st.sampled_from(["float32", "float32", "bfloat16", "float16", "float64"]),
+)
+def test_random_programs_have_the_bits_of_their_operations(data, size, dtype):
     rng = np.random.default_rng(size)
     _core.set_isa(data.draw(st.sampled_from(harness.isas())))
     shapes = [(3, size), (3, size), (size,), (), (3, 1)]
-    operands = [from_numpy(rng.standard_normal(s).astype("float32")) for s in shapes]
+    kind = elementwise.dtypes.NUMPY[dtype]
+    operands = [from_numpy(rng.standard_normal(s).astype(kind)) for s in shapes]
     text, computed = _random_program(data.draw, operands)
     if not computed:
         return
@@ -233,7 +238,7 @@ def test_random_programs_have_the_bits_of_their_operations(data, size):
     program = "; ".join([*text, "out " + " ".join(f"r{r}" for r, _ in outputs)])
     got = fused_elementwise(*operands, program=program)
     for g, (_, want) in zip(got, outputs, strict=True):
-        g, want = g.numpy(), want.numpy()
+        g, want = (t.numpy().astype("float64") for t in (g, want))
         np.testing.assert_array_equal(g, want, err_msg=program)  # a NaN's own bits are free
         np.testing.assert_array_equal(np.signbit(g) & (g == 0), np.signbit(want) & (want == 0))
 

@@ -3,6 +3,7 @@
 #include "kernels/elementwise/chains.h"
 
 #include "kernels/elementwise/arithmetic.simd.h"
+#include "simd/element.h"
 
 namespace native {
 namespace NATIVE_ISA {
@@ -11,7 +12,7 @@ namespace {
 using V = vf32;  // whatever the class, of 4 bytes: bits
 constexpr int kKept = 4;
 constexpr int kAtOnce = kKept * kLanes<float>;
-static_assert(kTileUnit % kAtOnce == 0 || kVecBytes > 64);
+static_assert(kChainUnit % kAtOnce == 0 || kVecBytes > 64);
 
 // `at`: bytes from the beginning of the tiles.
 #define NATIVE_LINK V v0, V v1, V v2, V v3, const Link *link, char *const *reg, int64_t at
@@ -50,6 +51,10 @@ struct Select {
 };
 struct ToFloat {
   static V apply(V x, V, V, float) { return __builtin_convertvector((vi32)x, vf32); }
+};
+
+struct RoundToBFloat {
+  static V apply(V x, V, V, float) { return widen(narrow(x, BFloat{}), BFloat{}); }
 };
 
 template <class Op, int operands, int kept>
@@ -136,6 +141,7 @@ constexpr Works make_works() {
   set<Binary<int32_t, Or>, 2>(ROW(bools, logical_or));
   set<Binary<int32_t, Xor>, 2>(ROW(bools, logical_xor));
   set<ToFloat, 1>(ROW(bools, to_f32));
+  set<RoundToBFloat, 1>(ROW(floats, round_bf16));
 #undef BINARY
 #undef UNARY
 #undef ROW
