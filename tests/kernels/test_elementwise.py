@@ -34,7 +34,7 @@ def test_kernels_take_every_case():
 
 @pytest.mark.parametrize("isa", harness.isas())
 @pytest.mark.parametrize(
-    "op", ["gelu_tanh", *sorted(set(table.UNARY) - {"erfinv", "lgamma", "digamma"})]
+    "op", ["gelu_tanh", *sorted(set(table.UNARY) - {"erfinv", "lgamma", "digamma", "gelu_slope"})]
 )
 def test_special_values_and_dense_sample(op, isa):
     """Within 2 units in the last place over all float32, infinities, NaN and denormals included."""
@@ -64,6 +64,27 @@ def test_special_values_and_dense_sample(op, isa):
     assert np.all(np.abs(want[edge]) > 3.4e38)
     worst = x[finite][np.argmax(units)]
     assert units.max() <= 2, f"{op}: {units.max()} units at {worst!r}"
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).nmant < 60, reason="nothing wider than float64 here")
+@pytest.mark.parametrize("isa", harness.isas())
+@pytest.mark.parametrize("dtype, units", [("float32", 2), ("float64", 4)])
+def test_gelu_slope(dtype, units, isa):
+    """Within that many units of what it adds up, which cancels at -0.75; right in the tails."""
+    scipy = pytest.importorskip("scipy.special")
+    _core.set_isa(isa)
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.uniform(-12, 12, 50_000), rng.standard_normal(50_000), [0.0, -0.0]])
+    x = np.concatenate([x, [40, -40, 1e30, -1e30, np.inf, -np.inf]]).astype(dtype)
+    wide = x.astype(np.longdouble)
+    bounded = np.clip(wide, -1e9, 1e9)
+    density = np.exp(-bounded * bounded / 2) / np.sqrt(8 * np.arctan(np.longdouble(1)))
+    parts = np.stack([scipy.ndtr(wide.astype(np.float64)).astype(np.longdouble), bounded * density])
+    got, want = elementwise.gelu_slope(from_numpy(x)).numpy(), parts.sum(0)
+    allowed = units * np.finfo(dtype).eps * np.abs(parts).max(0) + np.finfo(dtype).tiny
+    worst = np.argmax(np.abs(got - want) / allowed)
+    assert abs(got[worst] - want[worst]) <= allowed[worst], (x[worst], got[worst], want[worst])
+    assert np.isnan(elementwise.gelu_slope(from_numpy(np.full(3, np.nan, dtype))).numpy()).all()
 
 
 # Functions of float64 and the same in wider numbers.

@@ -46,6 +46,7 @@
   X(silu, 1, kFloats, Same, 8, "")             \
   X(selu, 1, kFloats, Same, 8, "")             \
   X(softsign, 1, kFloats, Same, 3, "")         \
+  X(gelu_slope, 1, kFloats, Same, 12, "")      \
   X(hard_sigmoid, 1, kFloats, Same, 2, "")     \
   X(hard_silu, 1, kFloats, Same, 2, "")        \
   X(floor, 1, kFloats, Same, 1, "")            \
