@@ -67,7 +67,7 @@ template <class Op, int operands, int kept>
   }
   const Operand a = operand(reg, link->a, at & link->mask_a);
   const Operand b = operands == 3 ? operand(reg, link->b, at & link->mask_b) : a;
-  const auto one = [&](V v, int i) [[gnu::always_inline]] {
+  const auto one = [&](V v, int i) __attribute__((always_inline)) {
     if constexpr (kept == 0)
       return Op::apply(v, a[i], b[i], s);
     else if constexpr (kept == 1)

@@ -326,7 +326,10 @@ struct Passed {
     if constexpr (clip == Clip::None) return ct;
     const Vec<W> z = e * a.scale + a.shift;
     const Vec<W> above = z > W(0) ? ct : Vec<W>{};
-    return clip == Clip::Relu || z < W(6) ? above : Vec<W>{};
+    if constexpr (clip == Clip::Relu)
+      return above;
+    else
+      return z < W(6) ? above : Vec<W>{};
   }
   W operator()(W ct, W e, int64_t c) const {
     if constexpr (clip == Clip::None) return ct;
