@@ -8,9 +8,9 @@
 namespace native::recurrent {
 
 struct CellTable {
-  // z: products of the state, replaced by the activated gates i, f, g, o of x + z. c becomes f c + i g and
-  // h gets o tanh(c).
-  void (*lstm)(const float* x, float* z, float* c, float* h, int64_t units, int64_t n);
+  // z: products of the state. gates (which may be z) get the activated gates i, f, g, o of x + z. c becomes
+  // f c + i g and h gets o tanh(c).
+  void (*lstm)(const float* x, const float* z, float* gates, float* c, float* h, int64_t units, int64_t n);
   // From the activated gates, c before the step and the cotangents of h and c: dz, and dc of c before.
   void (*lstm_grad)(const float* gates, const float* c, const float* dh, float* dc, float* dz, int64_t units,
                     int64_t n);

@@ -28,17 +28,17 @@ inline void put(float* p, vf32 v, int lanes) {
 inline vf32 sigmoid_slope(vf32 y) { return y * (1.0f - y); }
 inline vf32 tanh_slope(vf32 y) { return 1.0f - y * y; }
 
-void lstm(const float* x, float* z, float* c, float* h, int64_t units, int64_t n) {
+void lstm(const float* x, const float* z, float* gates, float* c, float* h, int64_t units, int64_t n) {
   each_vector(n, [&](int64_t j, int lanes) {
     const auto sum = [&](int64_t gate) {
       return take(x + gate * units + j, lanes) + take(z + gate * units + j, lanes);
     };
     const vf32 i = vsigmoid(sum(0)), f = vsigmoid(sum(1)), g = vtanh(sum(2)), o = vsigmoid(sum(3));
     const vf32 state = f * take(c + j, lanes) + i * g;
-    put(z + j, i, lanes);
-    put(z + units + j, f, lanes);
-    put(z + 2 * units + j, g, lanes);
-    put(z + 3 * units + j, o, lanes);
+    put(gates + j, i, lanes);
+    put(gates + units + j, f, lanes);
+    put(gates + 2 * units + j, g, lanes);
+    put(gates + 3 * units + j, o, lanes);
     put(c + j, state, lanes);
     put(h + j, o * vtanh(state), lanes);
   });
