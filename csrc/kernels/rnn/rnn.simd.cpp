@@ -59,16 +59,16 @@ void lstm_grad(const float* gates, const float* c, const float* dh, float* dc, f
   });
 }
 
-void gru(const float* x, float* s, const float* h, float* next, int64_t units, int64_t n) {
+void gru(const float* x, const float* s, float* gates, const float* h, float* next, int64_t units, int64_t n) {
   each_vector(n, [&](int64_t j, int lanes) {
     const vf32 z = vsigmoid(take(x + j, lanes) + take(s + j, lanes));
     const vf32 r = vsigmoid(take(x + units + j, lanes) + take(s + units + j, lanes));
     const vf32 state = take(s + 2 * units + j, lanes);
     const vf32 fresh = vtanh(take(x + 2 * units + j, lanes) + r * state);
-    put(s + j, z, lanes);
-    put(s + units + j, r, lanes);
-    put(s + 2 * units + j, fresh, lanes);
-    put(s + 3 * units + j, state, lanes);
+    put(gates + j, z, lanes);
+    put(gates + units + j, r, lanes);
+    put(gates + 2 * units + j, fresh, lanes);
+    put(gates + 3 * units + j, state, lanes);
     put(next + j, z * take(h + j, lanes) + (1.0f - z) * fresh, lanes);
   });
 }
