@@ -24,7 +24,8 @@ UNARY = {
     "relu6": (-9, 9), "silu": (-30, 30), "selu": (-9, 9), "softsign": (-9, 9),
     "hard_sigmoid": (-5, 5), "hard_silu": (-2.9, 5), "floor": (-99, 99), "ceil": (-99, 99),
     "round": (-99, 99), "trunc": (-99, 99), "isnan": (-9, 9), "isinf": (-9, 9),
-    "isfinite": (-9, 9), "gelu": (-5, 5), "elu": (-9, 9), "leaky_relu": (-9, 9),
+    "isfinite": (-9, 9), "gelu": (-5, 5), "gelu_slope": (0, 5), "elu": (-9, 9),
+    "leaky_relu": (-9, 9),
 }  # fmt: skip
 ATTRS = {"gelu": {"approximate": False}, "elu": {"alpha": 0.7}, "leaky_relu": {"slope": 0.2}}
 # Steps have no gradient rule.

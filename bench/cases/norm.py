@@ -116,7 +116,15 @@ def rms(dims, axes=1, dtype="float32", gamma=True, grad=False, **more) -> Case:
 
 
 def batch(
-    dims, dtype="float32", gamma=True, beta=True, grad=False, offset=0.0, clip=None, **more
+    dims,
+    dtype="float32",
+    gamma=True,
+    beta=True,
+    grad=False,
+    offset=0.0,
+    clip=None,
+    add=False,
+    **more,
 ) -> Case:
     channels, rows = dims[-1:], math.prod(dims[:-1])
     kind = _numpy_dtype(dtype)
@@ -125,7 +133,8 @@ def batch(
         x = (rng.standard_normal(dims) + offset).astype(kind)
         scale, shift = (rng.standard_normal(channels).astype(kind) for _ in range(2))
         if not grad:
-            return [x, *[scale] * gamma, *[shift] * beta]
+            residual = [rng.standard_normal(dims).astype(kind)] * add
+            return [x, *[scale] * gamma, *[shift] * beta, *residual]
         axes = tuple(range(len(dims) - 1))
         wide = x.astype(np.float64)
         mean, var = wide.mean(axes).astype(kind), wide.var(axes).astype(kind)
@@ -136,16 +145,21 @@ def batch(
     inputs = (
         [big, big, small, small] + [small] * (gamma + (beta and clip is not None))
         if grad
-        else [big] + [small] * (gamma + beta)
+        else [big] + [small] * (gamma + beta) + [big] * add
     )
     return Case(
         "batch_norm_train_grad" if grad else "batch_norm_train",
         inputs,
-        {"eps": 1e-3, **_flags(gamma, beta), **({"activation": clip} if clip else {})},
+        {
+            "eps": 1e-3,
+            **_flags(gamma, beta),
+            **({"activation": clip} if clip else {}),
+            **({"residual": 1} if add else {}),
+        },
         bytes=math.prod(dims) * 4 * (5 if grad else 3),
         terms=0 if grad else _spread(tuple(range(len(dims) - 1)), 1e-3, gamma, sums=2),
-        # A pass adds the activation when gradients have been taken.
-        grad=not clip,
+        # A pass adds these when gradients have been taken.
+        grad=not (clip or add),
         # In the gradient the given mean's rounding is relative to the offset, and shows relative to
         # the deviation.
         tol=8 + (2 * abs(offset) + 2 * math.sqrt(rows) if grad else 0),
@@ -201,6 +215,8 @@ CASES = [
     *(batch(d, grad=g) for d in ((50, 3), (2, 5, 5, 16), (40, 129)) for g in (0, 1)),
     batch((1, 7)),
     *(batch((50, 37), dtype=t, clip=c) for c in ("relu", "relu6") for t in ("float32", *_HALF)),
+    *(batch((50, 37), dtype=t, add=1, clip="relu") for t in ("float32", *_HALF)),
+    *(batch((51, 37), gamma=a, beta=b, add=1) for a, b in ((1, 1), (0, 1), (0, 0))),
     *(
         batch((50, 37), dtype=t, gamma=a, beta=b, clip=c, grad=1)
         for c in ("relu", "relu6")

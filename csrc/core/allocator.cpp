@@ -161,6 +161,10 @@ void* allocate(size_t bytes) {
       if (size > left) refuse(bytes, left);
     }
     data = acquire(size);
+    if (!data && s.cached_bytes > 0) {
+      shrink_cache(s, 0);
+      data = acquire(size);
+    }
     if (!data) refuse(bytes, available());
   }
   s.in_use += size;

@@ -1,5 +1,6 @@
 // Host memory: 64-byte aligned blocks, recently freed ones kept for reuse by size (a training step asks for
-// the same sizes again and again, and fresh pages cost a fault each). Thread safe.
+// the same sizes again and again, and fresh pages cost a fault each). What is kept and what is in use are together
+// no more than was in use at once in the last 10 to 20 seconds before a large block was freed. Thread safe.
 #pragma once
 
 #include <cstddef>

@@ -109,6 +109,12 @@ CASES = {
         "batch_norm_train",
         ["relu6", "moments"],
     ),
+    "batch_norm with a residual": (
+        lambda r, *args: ew.relu(ew.add(r, spelled_batch_norm(*args))),
+        (tensor(2, 3, 3, 4), tensor(2, 3, 3, 4), tensor(4), tensor(4)),
+        "batch_norm_train",
+        ["add", "relu", "moments", "fused_elementwise"],
+    ),
     "attention": (
         spelled_attention,
         (tensor(2, 6, 2, 4), tensor(2, 6, 2, 4), tensor(2, 6, 2, 4), KEY),
@@ -176,6 +182,47 @@ def test_the_mask_of_relu_goes_into_batch_norm(clip, gamma, beta):
     # A mask that differs by one element would show at the size of w.
     got, want = transforms.jit(grad)(x).numpy(), grad(x).numpy()
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
+
+
+def test_what_batch_norm_adds_may_depend_on_its_statistics():
+    x, gamma, beta = tensor(4, 3, 3, 6), tensor(6), tensor(6)
+
+    def fn(x):
+        y, mean, _ = norm.batch_norm_train(x, gamma, beta)
+        return ew.relu(ew.add(y, ew.mul(x, mean)))
+
+    np.testing.assert_allclose(transforms.jit(fn)(x).numpy(), fn(x).numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_the_mask_of_a_sum_stays_outside_of_batch_norm():
+    x, r, w = tensor(4, 3, 3, 6), tensor(4, 3, 3, 6), tensor(4, 3, 3, 6)
+
+    def loss(x):
+        y = ew.relu(ew.add(norm.batch_norm_train(x)[0], r))
+        return reduce.reduce_sum(ew.mul(y, w), None)
+
+    grad = transforms.grad(loss)
+    np.testing.assert_allclose(
+        transforms.jit(grad)(x).numpy(), grad(x).numpy(), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_bias_in_front_of_batch_norm_has_no_gradient():
+    x, b, gamma, beta, w = tensor(4, 3, 3, 6), tensor(6), tensor(6), tensor(6), tensor(4, 3, 3, 6)
+
+    def loss(b, beta):
+        y = norm.batch_norm_train(ew.add(x, b), gamma, beta)[0]
+        return reduce.reduce_sum(ew.mul(y, w), None)
+
+    grad = transforms.grad(loss, (0, 1))
+    assert not [
+        line
+        for line in final(grad, b, beta).splitlines()
+        if "= reduce_sum" in line and "float32[6]" in line
+    ]
+    (db, _), (want, _) = transforms.jit(grad)(b, beta), grad(b, beta)
+    np.testing.assert_array_equal(db.numpy(), 0)
+    np.testing.assert_allclose(want.numpy(), 0, atol=1e-5)
 
 
 @pytest.mark.parametrize("clip", [ew.relu, ew.relu6])

@@ -154,12 +154,16 @@ def normal(g, x, env, takes=lambda x: x.ndim > 1 and x.dims[-1] > 2):
 def batch_normal(g, x, env, takes=lambda x: x.ndim > 1 and np.prod(x.dims[:-1]) > 4):
     gamma, beta = g.parameter(x.dims[-1:], 4.0), g.parameter(x.dims[-1:], 2.0)
     noise, clip = g.noisy(x), g.one_of((None, ew.relu, ew.relu6))
+    shortcut, bias = g.integer(0, 1), g.integer(0, 1) and g.parameter(x.dims[-1:])
     slot = Slot(g.array(x.dims[-1:]))
     g.slots.append(slot)
 
     def work(v, env):
-        y, mean, _ = norm.batch_norm_train(noise(v), gamma(env), beta(env))
+        v = noise(v)
+        x = ew.add(v, bias(env)) if bias else v
+        y, mean, _ = norm.batch_norm_train(x, gamma(env), beta(env))
         slot.write(ew.add(ew.mul(slot.read(), 0.9), ew.mul(mean, 0.1)))
+        y = ew.add(y, v) if shortcut else y
         return y if clip is None else clip(y)
 
     return work

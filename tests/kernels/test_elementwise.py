@@ -34,7 +34,7 @@ def test_kernels_take_every_case():
 
 @pytest.mark.parametrize("isa", harness.isas())
 @pytest.mark.parametrize(
-    "op", ["gelu_tanh", *sorted(set(table.UNARY) - {"erfinv", "lgamma", "digamma"})]
+    "op", ["gelu_tanh", *sorted(set(table.UNARY) - {"erfinv", "lgamma", "digamma", "gelu_slope"})]
 )
 def test_special_values_and_dense_sample(op, isa):
     """Within 2 units in the last place over all float32, infinities, NaN and denormals included."""
@@ -64,6 +64,27 @@ def test_special_values_and_dense_sample(op, isa):
     assert np.all(np.abs(want[edge]) > 3.4e38)
     worst = x[finite][np.argmax(units)]
     assert units.max() <= 2, f"{op}: {units.max()} units at {worst!r}"
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).nmant < 60, reason="nothing wider than float64 here")
+@pytest.mark.parametrize("isa", harness.isas())
+@pytest.mark.parametrize("dtype, units", [("float32", 2), ("float64", 4)])
+def test_gelu_slope(dtype, units, isa):
+    """Within that many units of what it adds up, which cancels at -0.75; right in the tails."""
+    scipy = pytest.importorskip("scipy.special")
+    _core.set_isa(isa)
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.uniform(-12, 12, 50_000), rng.standard_normal(50_000), [0.0, -0.0]])
+    x = np.concatenate([x, [40, -40, 1e30, -1e30, np.inf, -np.inf]]).astype(dtype)
+    wide = x.astype(np.longdouble)
+    bounded = np.clip(wide, -1e9, 1e9)
+    density = np.exp(-bounded * bounded / 2) / np.sqrt(8 * np.arctan(np.longdouble(1)))
+    parts = np.stack([scipy.ndtr(wide.astype(np.float64)).astype(np.longdouble), bounded * density])
+    got, want = elementwise.gelu_slope(from_numpy(x)).numpy(), parts.sum(0)
+    allowed = units * np.finfo(dtype).eps * np.abs(parts).max(0) + np.finfo(dtype).tiny
+    worst = np.argmax(np.abs(got - want) / allowed)
+    assert abs(got[worst] - want[worst]) <= allowed[worst], (x[worst], got[worst], want[worst])
+    assert np.isnan(elementwise.gelu_slope(from_numpy(np.full(3, np.nan, dtype))).numpy()).all()
 
 
 # Functions of float64 and the same in wider numbers.
@@ -183,7 +204,7 @@ def _random_program(draw, operands):
     """The statements of a program on these operands, and what is computed, one operation by one."""
     bools, text = [], []
 
-    def record(op, *sources, immediate=None, dtype="float32"):
+    def record(op, *sources, immediate=None, dtype=operands[0].dtype):
         attrs = {} if immediate is None else {"slope": immediate}
         result = harness.primitive(op)(*(t for _, t in sources), **attrs)
         name = len(operands) + len(text)
@@ -219,13 +240,18 @@ def _random_program(draw, operands):
     return text, computed
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.data(), st.sampled_from([1, 16, 63, 64, 65, 500, 513, 1100]))
-def test_random_programs_have_the_bits_of_their_operations(data, size):
+@settings(max_examples=250, deadline=None)
+@given(
+    st.data(),
+    st.sampled_from([1, 16, 63, 64, 65, 500, 513, 1100]),
+    st.sampled_from(["float32", "float32", "bfloat16", "float16", "float64"]),
+)
+def test_random_programs_have_the_bits_of_their_operations(data, size, dtype):
     rng = np.random.default_rng(size)
     _core.set_isa(data.draw(st.sampled_from(harness.isas())))
     shapes = [(3, size), (3, size), (size,), (), (3, 1)]
-    operands = [from_numpy(rng.standard_normal(s).astype("float32")) for s in shapes]
+    kind = elementwise.dtypes.NUMPY[dtype]
+    operands = [from_numpy(rng.standard_normal(s).astype(kind)) for s in shapes]
     text, computed = _random_program(data.draw, operands)
     if not computed:
         return
@@ -233,7 +259,7 @@ def test_random_programs_have_the_bits_of_their_operations(data, size):
     program = "; ".join([*text, "out " + " ".join(f"r{r}" for r, _ in outputs)])
     got = fused_elementwise(*operands, program=program)
     for g, (_, want) in zip(got, outputs, strict=True):
-        g, want = g.numpy(), want.numpy()
+        g, want = (t.numpy().astype("float64") for t in (g, want))
         np.testing.assert_array_equal(g, want, err_msg=program)  # a NaN's own bits are free
         np.testing.assert_array_equal(np.signbit(g) & (g == 0), np.signbit(want) & (want == 0))
 

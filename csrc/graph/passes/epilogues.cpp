@@ -1,6 +1,6 @@
-// Bias and activation move into the matmul or convolution before them, to be applied while its tile is in
-// the cache; into a convolution also what is added between the two. Likewise relu into batch norm. Exact to rounding:
-// the sum with the bias is rounded once instead of twice.
+// Bias and activation move into the matmul or convolution before them, to be applied while its tile is in the cache;
+// into a convolution also what is added between the two. Likewise an addition and relu into batch norm. Exact to
+// rounding: the sum with the bias is rounded once instead of twice.
 #include <algorithm>
 #include <array>
 #include <string>
@@ -17,6 +17,8 @@ class Epilogues {
 
   void run() {
     for (size_t n = 0; n < graph_.nodes.size(); ++n) {
+      for (int& v : graph_.nodes[n].in) v = graph_.resolve(v);
+      if (adds_to_batch_norm(graph_.nodes[n])) continue;
       if (!try_bias(n) && !try_bias_behind_reshape(n) && !try_residual(n)) try_activation(n);
     }
     for (Node& node : extra_) graph_.nodes.push_back(std::move(node));
@@ -157,15 +159,42 @@ class Epilogues {
     take(n, std::move(fused), absorbed);
   }
 
-  // relu or relu6 of what batch_norm_train gives, which has other results beside it: its node stays.
+  // The batch_norm_train that makes the value, if nobody else reads it. It has other results beside that, so what it
+  // takes over becomes another name of its own result.
+  Node* norm_for_us(int value) {
+    Node* norm = only_for_us(value);
+    const bool is_norm = norm && norm->op == "batch_norm_train" && norm->out[0] == value;
+    return is_norm && !norm->attrs.has("activation") ? norm : nullptr;
+  }
+  void become(const Node& node, const Node& norm) {
+    uses_[norm.out[0]] = uses_[node.out[0]];
+    graph_.alias(node.out[0], norm.out[0]);
+  }
+
+  // relu or relu6 of a batch normalisation.
   bool clips_batch_norm(const Node& node) {
     if (node.op != "relu" && node.op != "relu6") return false;
-    Node* norm = only_for_us(node.in[0]);
-    if (!norm || norm->op != "batch_norm_train" || norm->out[0] != node.in[0] || norm->attrs.has("activation"))
-      return false;
+    Node* norm = norm_for_us(node.in[0]);
+    if (!norm) return false;
     norm->attrs.set("activation", node.op);
-    graph_.alias(node.out[0], norm->out[0]);
+    become(node, *norm);
     return true;
+  }
+
+  // add(batch normalisation, r), the shortcut of a residual block.
+  bool adds_to_batch_norm(const Node& node) {
+    if (node.op != "add" || node.in.size() != 2) return false;
+    for (int side = 0; side < 2; ++side) {
+      Node* norm = norm_for_us(node.in[side]);
+      const int residual = node.in[1 - side];
+      if (!norm || norm->attrs.has("residual") || !(graph_.spec(residual) == graph_.spec(norm->out[0]))) continue;
+      if (graph_.depends(residual, norm->out)) continue;
+      norm->in.push_back(residual);
+      norm->attrs.set("residual", int64_t{1});
+      become(node, *norm);
+      return true;
+    }
+    return false;
   }
 
   Graph& graph_;

@@ -1,7 +1,9 @@
 // The mask of relu's or relu6's gradient, select(y > 0, ct, 0), costs a pass over memory of its own. It moves
 //  - into the gradient of the batch normalisation that y came from, which knows y from what it reads anyway;
 //  - through the gradient of max pooling over y, where it masks one element a window: the largest is y's own.
-// And what max pooling's gradient sums to over all positions is the sum of its cotangents. Exact, sums to rounding.
+// And sums of gradients over all positions, which bias gradients are, need not read them: that of max pooling's is
+// the sum of its cotangents, that of batch normalisation's is zero, since what is added to all of a channel goes into
+// its mean. Exact but for the rounding of the sums.
 #include <algorithm>
 #include <optional>
 #include <string>
@@ -20,7 +22,7 @@ class ReluGradients {
       const std::string& op = graph_.nodes[n].op;
       if (op == "select") behind_max_pool(n);
       if (op == "batch_norm_train_grad") into_batch_norm(graph_.nodes[n]);
-      if (op == "reduce_sum") sum_of_max_pool(graph_.nodes[n]);
+      if (op == "reduce_sum") simplify_sum(graph_.nodes[n]);
     }
     for (Node& node : extra_) graph_.nodes.push_back(std::move(node));
   }
@@ -59,7 +61,7 @@ class ReluGradients {
     const auto mask = as_mask(maker(grad.in[0]));
     if (!mask || uses_[grad.in[0]] != 1 || grad.attrs.has("activation")) return;
     const Node* norm = maker(mask->y);
-    if (!norm || norm->op != "batch_norm_train" || norm->out[0] != mask->y) return;
+    if (!norm || norm->op != "batch_norm_train" || norm->out[0] != mask->y || norm->attrs.has("residual")) return;
     if (norm->attrs.text("activation", "none") != mask->activation()) return;
     // Narrower results are rounded before they are compared.
     const DType dtype = graph_.spec(mask->y).dtype;
@@ -96,14 +98,39 @@ class ReluGradients {
     return add("select", {inside, ct, mask.zero}, graph_.spec(ct));
   }
 
-  void sum_of_max_pool(Node& sum) {
-    const Node* pool = maker(sum.in[0]);
-    if (!pool || pool->op != "max_pool_grad") return;
+  // The sum over all positions of what a convolution's bias is added to.
+  void simplify_sum(Node& sum) {
+    const Node* grad = maker(sum.in[0]);
+    if (!grad || grad->out[0] != sum.in[0]) return;
     const Ints& axes = sum.attrs.ints("axes");
-    const size_t rank = graph_.spec(sum.in[0]).shape.size();
+    const auto rank = static_cast<int64_t>(graph_.spec(sum.in[0]).shape.size());
     // All axes but the channels', in whatever order.
-    const bool all = axes.size() == rank - 1 && std::find(axes.begin(), axes.end(), int64_t(rank) - 1) == axes.end();
-    if (all) sum.in[0] = pool->in[2];
+    if (static_cast<int64_t>(axes.size()) != rank - 1 || std::find(axes.begin(), axes.end(), rank - 1) != axes.end())
+      return;
+    if (grad->op == "max_pool_grad") sum.in[0] = grad->in[2];
+    if (grad->op == "batch_norm_train_grad" && by_own_statistics(*grad)) become_zero(sum, grad->out.back());
+  }
+
+  // The mean that is given is that of x. (Any variance will do.)
+  bool by_own_statistics(const Node& grad) const {
+    const Node* norm = maker(grad.in[2]);
+    return norm && norm->op == "batch_norm_train" && norm->out[1] == grad.in[2] && norm->in[0] == grad.in[1];
+  }
+
+  // Zero times the gradient of beta (or gamma): NaN where that is.
+  void become_zero(Node& node, int parameter_gradient) {
+    const Spec& spec = graph_.spec(node.out[0]);
+    if (!(graph_.spec(parameter_gradient) == spec)) return;
+    Node zero;
+    zero.op = "full";
+    zero.out = {graph_.value({spec.dtype, {}})};
+    zero.attrs.set("dims", Ints{});
+    zero.attrs.set("value", int64_t{0});
+    zero.attrs.set("dtype", std::string(name_of(spec.dtype)));
+    node.op = "mul";
+    node.in = {parameter_gradient, zero.out[0]};
+    node.attrs = {};
+    extra_.push_back(std::move(zero));
   }
 
   int add(const char* op, std::vector<int> in, const Spec& out) {

@@ -7,8 +7,14 @@ namespace {
 
 class Scheduler {
  public:
-  Scheduler(const std::vector<Step>& steps, const std::vector<bool>& leaves, const std::vector<bool>& repeats)
-      : steps_(steps), repeats_(repeats), waits_(steps.size()), users_(steps.size()), leaves_(steps.size()) {
+  Scheduler(const std::vector<Step>& steps, const std::vector<bool>& leaves, const std::vector<bool>& repeats,
+            bool chain)
+      : steps_(steps),
+        repeats_(repeats),
+        chain_(chain),
+        waits_(steps.size()),
+        users_(steps.size()),
+        leaves_(steps.size()) {
     std::vector<int> writer(leaves.size(), -1);
     for (size_t i = 0; i < steps.size(); ++i) {
       for (int place = 0; place < steps[i].operands; ++place) {
@@ -39,9 +45,9 @@ class Scheduler {
 
  private:
   static int operand(const Step& step, int place) { return place == 0 ? step.a : place == 1 ? step.b : step.c; }
-  static bool chainable(const Step& step) {
+  bool chainable(const Step& step) const {
     Link link{};
-    return chains().bind(&link, step.code, step.type, 0);
+    return chain_ && chains().bind(&link, step.code, step.type, 0);
   }
 
   // The first step that is ready and can, or cannot, be in a chain; -1 if there is none.
@@ -114,6 +120,7 @@ class Scheduler {
 
   const std::vector<Step>& steps_;
   const std::vector<bool>& repeats_;
+  bool chain_;
   std::vector<int> waits_, ready_;  // operands that are not computed; steps that have all of theirs
   std::vector<std::vector<int>> users_;
   std::vector<bool> leaves_;
@@ -126,8 +133,8 @@ class Scheduler {
 }  // namespace
 
 std::vector<Stage> schedule(const std::vector<Step>& steps, const std::vector<bool>& leaves,
-                            const std::vector<bool>& repeats) {
-  return Scheduler(steps, leaves, repeats).run();
+                            const std::vector<bool>& repeats, bool chain) {
+  return Scheduler(steps, leaves, repeats, chain).run();
 }
 
 }  // namespace native

@@ -30,7 +30,7 @@ struct ChainTable {
   // Sets what a link of its kind does; of operations, that on operands of the class whose operand `kept` is kept.
   // False if chains have no such operation.
   bool (*bind)(Link* link, Opcode code, Class operands, int kept);
-  // Runs the links, the last of which is an End, on n elements of the tiles; n is a multiple of kTileUnit.
+  // Runs the links, the last of which is an End, on n elements of the tiles; n is a multiple of kChainUnit.
   void (*run)(const Link* links, char* const* reg, int n);
 };
 NATIVE_ISA_TABLE(ChainTable, chains)
@@ -51,9 +51,9 @@ struct Stage {
   std::vector<Link> links;
 };
 
-// The steps in an order that joins as many of them as possible into chains. `leaves[r]`: register r is read after
-// the program; `repeats[r]`: its tile holds one value throughout.
+// The steps in an order that joins as many of them as possible into chains, if `chain`. `leaves[r]`: register r is read
+// after the program; `repeats[r]`: its tile holds one value throughout.
 std::vector<Stage> schedule(const std::vector<Step>& steps, const std::vector<bool>& leaves,
-                            const std::vector<bool>& repeats);
+                            const std::vector<bool>& repeats, bool chain);
 
 }  // namespace native

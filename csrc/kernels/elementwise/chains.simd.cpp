@@ -3,6 +3,7 @@
 #include "kernels/elementwise/chains.h"
 
 #include "kernels/elementwise/arithmetic.simd.h"
+#include "simd/element.h"
 
 namespace native {
 namespace NATIVE_ISA {
@@ -11,7 +12,7 @@ namespace {
 using V = vf32;  // whatever the class, of 4 bytes: bits
 constexpr int kKept = 4;
 constexpr int kAtOnce = kKept * kLanes<float>;
-static_assert(kTileUnit % kAtOnce == 0 || kVecBytes > 64);
+static_assert(kChainUnit % kAtOnce == 0 || kVecBytes > 64);
 
 // `at`: bytes from the beginning of the tiles.
 #define NATIVE_LINK V v0, V v1, V v2, V v3, const Link *link, char *const *reg, int64_t at
@@ -52,6 +53,10 @@ struct ToFloat {
   static V apply(V x, V, V, float) { return __builtin_convertvector((vi32)x, vf32); }
 };
 
+struct RoundToBFloat {
+  static V apply(V x, V, V, float) { return widen(narrow(x, BFloat{}), BFloat{}); }
+};
+
 template <class Op, int operands, int kept>
 [[gnu::flatten]] void operation(NATIVE_LINK) {
   const float s = link->immediate;
@@ -62,7 +67,7 @@ template <class Op, int operands, int kept>
   }
   const Operand a = operand(reg, link->a, at & link->mask_a);
   const Operand b = operands == 3 ? operand(reg, link->b, at & link->mask_b) : a;
-  const auto one = [&](V v, int i) [[gnu::always_inline]] {
+  const auto one = [&](V v, int i) __attribute__((always_inline)) {
     if constexpr (kept == 0)
       return Op::apply(v, a[i], b[i], s);
     else if constexpr (kept == 1)
@@ -136,6 +141,7 @@ constexpr Works make_works() {
   set<Binary<int32_t, Or>, 2>(ROW(bools, logical_or));
   set<Binary<int32_t, Xor>, 2>(ROW(bools, logical_xor));
   set<ToFloat, 1>(ROW(bools, to_f32));
+  set<RoundToBFloat, 1>(ROW(floats, round_bf16));
 #undef BINARY
 #undef UNARY
 #undef ROW

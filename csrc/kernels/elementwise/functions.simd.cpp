@@ -73,6 +73,7 @@ struct Filler {
     set(Opcode::softplus, map_vector<T, vsoftplus<V>>);
     set(Opcode::silu, map_vector<T, vsilu<V>>);
     set(Opcode::gelu, map_vector<T, vgelu<V>>);
+    set(Opcode::gelu_slope, map_vector<T, vgelu_slope<V>>);
     set(Opcode::gelu_tanh, map_vector<T, vgelu_tanh<V>>);
     set(Opcode::selu, map_vector<T, vselu<V>>);
     set(Opcode::elu, elu<T>);

@@ -46,6 +46,7 @@
   X(silu, 1, kFloats, Same, 8, "")             \
   X(selu, 1, kFloats, Same, 8, "")             \
   X(softsign, 1, kFloats, Same, 3, "")         \
+  X(gelu_slope, 1, kFloats, Same, 12, "")      \
   X(hard_sigmoid, 1, kFloats, Same, 2, "")     \
   X(hard_silu, 1, kFloats, Same, 2, "")        \
   X(floor, 1, kFloats, Same, 1, "")            \
@@ -120,8 +121,9 @@ constexpr int kOpcodeCount = static_cast<int>(Opcode::count_);
 enum class Class : uint8_t { F32, F64, I32, U32, I64, U64, count_ };
 constexpr int kClassCount = static_cast<int>(Class::count_);
 
-constexpr int kTile = 512;     // elements of a register: a dozen registers fit the first-level cache
-constexpr int kTileUnit = 64;  // TileOps and chains work on multiples of it
+constexpr int kTile = 512;      // elements of a register: a dozen registers fit the first-level cache
+constexpr int kTileUnit = 16;   // TileOps work on multiples of it
+constexpr int kChainUnit = 64;  // chains likewise
 
 // One operation on n elements, n a multiple of kTileUnit. `out` may be one of the operands if their
 // elements have the same size.

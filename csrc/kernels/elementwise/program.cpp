@@ -87,11 +87,11 @@ Access access_of(const Walk& walk) {
 }
 
 int log2_of(size_t bytes) { return bytes == 1 ? 0 : bytes == 2 ? 1 : bytes == 4 ? 2 : 3; }
-int round_up(int64_t n) { return static_cast<int>((n + kTileUnit - 1) / kTileUnit * kTileUnit); }
+int round_up(int64_t n, int unit) { return static_cast<int>((n + unit - 1) / unit * unit); }
 
 template <class T>
-void spread(void* block, T value) {
-  std::fill_n(static_cast<T*>(block), kTile, value);
+void spread(void* block, int n, T value) {
+  std::fill_n(static_cast<T*>(block), n, value);
 }
 
 class TileProgram : public Kernel {
@@ -103,6 +103,7 @@ class TileProgram : public Kernel {
   std::vector<Output> outputs;
   std::vector<std::pair<int, size_t>> temporaries;  // register and its block
   int registers = 0;
+  int unit = kTileUnit;    // what tiles are padded to
   size_t block_bytes = 0;  // of all blocks
   int64_t total = 0, chunk = kTile;
 
@@ -119,7 +120,7 @@ class TileProgram : public Kernel {
     prepare_task(in, blocks, reg);
     for (int64_t start = begin; start < end; start += kTile) {
       const int n = static_cast<int>(std::min<int64_t>(kTile, end - start));
-      const int padded = round_up(n);
+      const int padded = round_up(n, unit);
       for (size_t i = 0; i < inputs.size(); ++i) read(inputs[i], in[i], blocks, &reg[i], start, n);
       for (size_t i = 0; i < outputs.size(); ++i)
         if (outputs[i].direct)
@@ -138,43 +139,44 @@ class TileProgram : public Kernel {
   }
 
   void prepare_task(const void* const* in, char* blocks, char** reg) const {
+    const int tile = round_up(std::min<int64_t>(kTile, total), unit);
     for (const auto& [r, block] : temporaries) reg[r] = blocks + block;
     for (const Constant& c : constants) {
       reg[c.reg] = blocks + c.block;
       switch (c.type) {
         case Class::F32:
-          spread(reg[c.reg], static_cast<float>(c.value));
+          spread(reg[c.reg], tile, static_cast<float>(c.value));
           break;
         case Class::F64:
-          spread(reg[c.reg], c.value);
+          spread(reg[c.reg], tile, c.value);
           break;
         case Class::I32:
-          spread(reg[c.reg], static_cast<int32_t>(c.value));
+          spread(reg[c.reg], tile, static_cast<int32_t>(c.value));
           break;
         case Class::U32:
-          spread(reg[c.reg], static_cast<uint32_t>(c.value));
+          spread(reg[c.reg], tile, static_cast<uint32_t>(c.value));
           break;
         case Class::I64:
-          spread(reg[c.reg], static_cast<int64_t>(c.value));
+          spread(reg[c.reg], tile, static_cast<int64_t>(c.value));
           break;
         default:
-          spread(reg[c.reg], static_cast<uint64_t>(c.value));
+          spread(reg[c.reg], tile, static_cast<uint64_t>(c.value));
           break;
       }
-      if (c.round) c.round(reg[c.reg], reg[c.reg], nullptr, nullptr, kTile, nullptr);
+      if (c.round) c.round(reg[c.reg], reg[c.reg], nullptr, nullptr, tile, nullptr);
     }
     for (size_t i = 0; i < inputs.size(); ++i) {
       const Input& input = inputs[i];
       if (input.access != Access::Splat && input.access != Access::Periodic) continue;
       // Both are gathers of the repeating pattern, taken in pieces of a tile.
-      const int64_t length = input.access == Access::Splat ? kTile : input.walk.size[1] + kTile;
+      const int64_t length = input.access == Access::Splat ? tile : input.walk.size[1] + kTile;
       reg[i] = blocks + input.value;
       for (int64_t at = 0; at < length; at += kTile) {
         const int n = static_cast<int>(std::min<int64_t>(kTile, length - at));
         char* value = reg[i] + at * input.reg_bytes;
         char* raw = input.load ? blocks + input.raw : value;
         gather(input, raw, in[i], at, n);
-        if (input.load) input.load(value, raw, nullptr, nullptr, round_up(n), nullptr);
+        if (input.load) input.load(value, raw, nullptr, nullptr, round_up(n, unit), nullptr);
       }
     }
   }
@@ -183,8 +185,8 @@ class TileProgram : public Kernel {
     conversions().gather[log2_of(input.bytes)](raw, in, &input.walk, start, n);
   }
 
-  // Points *reg at the input's elements [start, start + n), padded to a multiple of kTileUnit.
-  static void read(const Input& input, const void* in, char* blocks, char** reg, int64_t start, int n) {
+  // Points *reg at the input's elements [start, start + n), padded to a multiple of `unit`.
+  void read(const Input& input, const void* in, char* blocks, char** reg, int64_t start, int n) const {
     char* raw = blocks + input.raw;
     switch (input.access) {
       case Access::Splat:
@@ -195,29 +197,29 @@ class TileProgram : public Kernel {
       case Access::Direct: {
         // Tiles are only read where the caller asked for the elements to be written.
         char* memory = const_cast<char*>(static_cast<const char*>(in)) + start * input.bytes;
-        if (n % kTileUnit == 0) {
+        if (n % unit == 0) {
           raw = memory;
         } else {
           std::memcpy(raw, memory, n * input.bytes);
-          std::memset(raw + n * input.bytes, 0, (round_up(n) - n) * input.bytes);
+          std::memset(raw + n * input.bytes, 0, (round_up(n, unit) - n) * input.bytes);
         }
         break;
       }
       case Access::Walked:
         gather(input, raw, in, start, n);
-        std::memset(raw + n * input.bytes, 0, (round_up(n) - n) * input.bytes);
+        std::memset(raw + n * input.bytes, 0, (round_up(n, unit) - n) * input.bytes);
     }
     *reg = raw;
     if (!input.load) return;
     *reg = blocks + input.value;
-    input.load(*reg, raw, nullptr, nullptr, round_up(n), nullptr);
+    input.load(*reg, raw, nullptr, nullptr, round_up(n, unit), nullptr);
   }
 
-  static void write(const Output& output, char* out, char* blocks, char* const* reg, int n) {
+  void write(const Output& output, char* out, char* blocks, char* const* reg, int n) const {
     const char* value = reg[output.reg];
     if (output.store) {
-      char* raw = n % kTileUnit == 0 ? out : blocks + output.raw;
-      output.store(raw, value, nullptr, nullptr, round_up(n), nullptr);
+      char* raw = n % unit == 0 ? out : blocks + output.raw;
+      output.store(raw, value, nullptr, nullptr, round_up(n, unit), nullptr);
       value = raw;
     }
     if (value != out) std::memcpy(out, value, n * output.bytes);
@@ -359,8 +361,10 @@ class Compiler {
       leaves.push_back(r.leaves);
       repeats.push_back(r.repeats);
     }
-    kernel_->stages = schedule(steps_, leaves, repeats);
+    // A few elements are not worth padding to what a chain takes at once.
+    kernel_->stages = schedule(steps_, leaves, repeats, out_[0].count() >= kChainUnit);
     for (const Stage& stage : kernel_->stages) {
+      if (!stage.links.empty()) kernel_->unit = kChainUnit;
       if (stage.links.empty()) uses_.push_back({stage.step.dst, {stage.step.a, stage.step.b, stage.step.c}});
       for (const Link& link : stage.links)
         uses_.push_back(link.kind == LinkKind::Store ? Use{link.a} : Use{-1, {link.a, link.b, -1}});

@@ -19,7 +19,7 @@ struct ChannelProblem {
   Elements e;
   int64_t samples, rows, channels, groups;
   double eps;
-  bool has_gamma, has_beta;
+  bool has_gamma, has_beta, has_residual;
   Clip clip;
   RowTasks parts;  // of one sample
 
@@ -32,6 +32,7 @@ struct ChannelProblem {
         eps(p.attrs.real("eps")),
         has_gamma(p.attrs.integer("has_gamma", 0) != 0),
         has_beta(p.attrs.integer("has_beta", 0) != 0),
+        has_residual(p.attrs.integer("residual", 0) != 0),
         clip(clip_of(p.attrs.text("activation", "none"))),
         parts(rows, channels, std::max<int64_t>(1, 64 / samples)) {}
 
@@ -97,6 +98,7 @@ class Forward : public Kernel {
     const ChannelProblem& p = p_;
     const void* gamma = p.e.parameter(p.has_gamma ? in[1] : nullptr, p.channels, 1.0, p.array(scratch, 0));
     const void* beta = p.e.parameter(p.has_beta ? in[1 + p.has_gamma] : nullptr, p.channels, 0.0, p.array(scratch, 1));
+    const void* residual = p.has_residual ? in[1 + p.has_gamma + p.has_beta] : nullptr;
     const auto where = [&](int64_t sample) { return p.array(scratch, 2 + 3 * sample); };
     statistics(p, in[0], p.array(scratch, 2 + 3 * p.samples), where);
     by_type(p.e, [&](auto zero) {
@@ -115,7 +117,9 @@ class Forward : public Kernel {
     pool::parallel_for(p.tasks(), [&](int64_t task) {
       char* mean = where(task / p.parts.count);
       p.e.table->channel_apply(at(in[0], p.element(task), p.e.size), p.size(task), p.channels, mean,
-                               at(mean, 2 * p.channels, p.e.wide), beta, p.clip, at(out[0], p.element(task), p.e.size));
+                               at(mean, 2 * p.channels, p.e.wide), beta,
+                               residual ? at(residual, p.element(task), p.e.size) : nullptr, p.clip,
+                               at(out[0], p.element(task), p.e.size));
     });
   }
 
@@ -142,7 +146,7 @@ class Inference : public Kernel {
     });
     pool::parallel_for(p.tasks(), [&](int64_t task) {
       p.e.table->channel_apply(at(in[0], p.element(task), p.e.size), p.size(task), p.channels, mean, scale, beta,
-                               p.clip, at(out[0], p.element(task), p.e.size));
+                               nullptr, p.clip, at(out[0], p.element(task), p.e.size));
     });
   }
 

@@ -32,9 +32,9 @@ struct NormTable {
   // Merges `parts` pairs (mean, m2), one after the other in memory, of `rows` rows each but the last.
   void (*merge_stats)(const void* pairs, int64_t parts, int64_t rows, int64_t last_rows, int64_t channels, void* mean,
                       void* m2);
-  // y = clip((x - mean) scale + shift).
+  // y = clip((x - mean) scale + shift + residual); residual[rows, channels] or nullptr.
   void (*channel_apply)(const void* x, int64_t rows, int64_t channels, const void* mean, const void* scale,
-                        const void* shift, Clip clip, void* y);
+                        const void* shift, const void* residual, Clip clip, void* y);
   // Sums over the rows of ct and of ct (x - mean), for the ct that passes.
   void (*channel_sums)(const void* ct, const void* x, int64_t rows, int64_t channels, const void* mean,
                        const Passing& passing, void* sum, void* product);

@@ -259,9 +259,20 @@ void merge_stats(const void* pairs, int64_t parts, int64_t rows, int64_t last_ro
   }
 }
 
+// body(first row, count) over the rows: four at once where what belongs to the channels would not stay in the
+// first-level cache from row to row, else one, as a single stream runs faster from memory.
+template <class Body>
+void few_rows(int64_t rows, int64_t channels, const Body& body) {
+  constexpr int64_t kManyChannels = 768;
+  int64_t r = 0;
+  if (channels >= kManyChannels)
+    for (; r + 4 <= rows; r += 4) body(r, Count<4>{});
+  for (; r < rows; ++r) body(r, Count<1>{});
+}
+
 template <class T>
 void channel_apply(const void* x_, int64_t rows, int64_t channels, const void* mean_, const void* scale_,
-                   const void* shift_, Clip clip, void* y_) {
+                   const void* shift_, const void* residual_, Clip clip, void* y_) {
   using W = Wide<T>;
   constexpr int L = kLanes<W>;
   const W *mean = static_cast<const W*>(mean_), *scale = static_cast<const W*>(scale_);
@@ -270,17 +281,28 @@ void channel_apply(const void* x_, int64_t rows, int64_t channels, const void* m
   const W inf = static_cast<W>(__builtin_inf());
   const W low = clip == Clip::None ? -inf : W(0), high = clip == Clip::Relu6 ? W(6) : inf;
   const Vec<W> least = splat(low), most = splat(high);
-  for (int64_t r = 0; r < rows; ++r) {
+  few_rows(rows, channels, [&](int64_t r, auto count) {
     const T* x = static_cast<const T*>(x_) + r * channels;
+    const T* residual = residual_ ? static_cast<const T*>(residual_) + r * channels : nullptr;
     T* y = static_cast<T*>(y_) + r * channels;
     int64_t c = 0;
-    for (; c + L <= channels; c += L)
-      vstore(y + c, vmin(most, vmax(least, (vload(x + c) - load(mean + c)) * load(scale + c) + load(shift + c))));
-    for (; c < channels; ++c) {
-      const W z = (get(x + c) - mean[c]) * scale[c] + shift[c];
-      put(y + c, z < low ? low : z > high ? high : z);
+    for (; c + L <= channels; c += L) {
+      const Vec<W> m = load(mean + c), a = load(scale + c), b = load(shift + c);
+      for (int u = 0; u < count.value; ++u) {
+        const int64_t at = u * channels + c;
+        Vec<W> z = (vload(x + at) - m) * a + b;
+        if (residual) z += vload(residual + at);
+        vstore(y + at, vmin(most, vmax(least, z)));
+      }
     }
-  }
+    for (; c < channels; ++c)
+      for (int u = 0; u < count.value; ++u) {
+        const int64_t at = u * channels + c;
+        W z = (get(x + at) - mean[c]) * scale[c] + shift[c];
+        if (residual) z += get(residual + at);
+        put(y + at, z < low ? low : z > high ? high : z);
+      }
+  });
 }
 
 // What is left of ct, at a distance of e from the mean of channel c (of vectors or one channel).
@@ -288,11 +310,26 @@ template <class W, Clip clip>
 struct Passed {
   const W *scale, *shift;
 
-  Vec<W> operator()(Vec<W> ct, Vec<W> e, int64_t c) const {
+  // For vectors in two steps, of which the first is the same for all rows.
+  struct At {
+    Vec<W> scale, shift;
+  };
+  At at(int64_t c) const {
+    At a{};
+    if constexpr (clip != Clip::None) {
+      a.scale = load(scale + c);
+      a.shift = load(shift + c);
+    }
+    return a;
+  }
+  static Vec<W> pass(const At& a, Vec<W> ct, Vec<W> e) {
     if constexpr (clip == Clip::None) return ct;
-    const Vec<W> z = e * load(scale + c) + load(shift + c);
+    const Vec<W> z = e * a.scale + a.shift;
     const Vec<W> above = z > W(0) ? ct : Vec<W>{};
-    return clip == Clip::Relu || z < W(6) ? above : Vec<W>{};
+    if constexpr (clip == Clip::Relu)
+      return above;
+    else
+      return z < W(6) ? above : Vec<W>{};
   }
   W operator()(W ct, W e, int64_t c) const {
     if constexpr (clip == Clip::None) return ct;
@@ -329,7 +366,7 @@ void channel_sums(const void* ct_, const void* x_, int64_t rows, int64_t channel
           rows - r0 < step ? rows - r0 : step, channels, sum, product,
           [&](int64_t r, int64_t c, Vec<W>& d, Vec<W>& e) {
             e = vload(x + base + r * channels + c) - load(mean + c);
-            d = passed(vload(ct + base + r * channels + c), e, c);
+            d = passed.pass(passed.at(c), vload(ct + base + r * channels + c), e);
           },
           [&](int64_t r, int64_t c, W& d, W& e) {
             e = get(x + base + r * channels + c) - mean[c];
@@ -347,19 +384,26 @@ void channel_grad(const void* ct_, const void* x_, int64_t rows, int64_t channel
   const W *mean = static_cast<const W*>(mean_), *a = static_cast<const W*>(a_);
   const W *b = static_cast<const W*>(b_), *offset = static_cast<const W*>(c_);
   with_passed<W>(passing, [&](const auto& passed) {
-    for (int64_t r = 0; r < rows; ++r) {
+    few_rows(rows, channels, [&](int64_t r, auto count) {
       const T *ct = static_cast<const T*>(ct_) + r * channels, *x = static_cast<const T*>(x_) + r * channels;
       T* dx = static_cast<T*>(dx_) + r * channels;
       int64_t c = 0;
       for (; c + L <= channels; c += L) {
-        const Vec<W> e = vload(x + c) - load(mean + c);
-        vstore(dx + c, passed(vload(ct + c), e, c) * load(a + c) + e * load(b + c) + load(offset + c));
+        const Vec<W> m = load(mean + c), va = load(a + c), vb = load(b + c), vc = load(offset + c);
+        const auto here = passed.at(c);
+        for (int u = 0; u < count.value; ++u) {
+          const int64_t at = u * channels + c;
+          const Vec<W> e = vload(x + at) - m;
+          vstore(dx + at, passed.pass(here, vload(ct + at), e) * va + e * vb + vc);
+        }
       }
-      for (; c < channels; ++c) {
-        const W e = get(x + c) - mean[c];
-        put(dx + c, passed(get(ct + c), e, c) * a[c] + e * b[c] + offset[c]);
-      }
-    }
+      for (; c < channels; ++c)
+        for (int u = 0; u < count.value; ++u) {
+          const int64_t at = u * channels + c;
+          const W e = get(x + at) - mean[c];
+          put(dx + at, passed(get(ct + at), e, c) * a[c] + e * b[c] + offset[c]);
+        }
+    });
   });
 }
 

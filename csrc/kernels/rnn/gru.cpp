@@ -44,15 +44,16 @@ class Gru : public Kernel {
       for (int64_t b = rows.first; b < rows.last; ++b) {
         const float* const x = f32(in[0]) + q_.at(b, t) * 3 * n + cut.first;
         const int64_t own = b * n + cut.first;
-        float* const gates = s + b * 4 * n + cut.first;
+        float* const products = s + b * 4 * n + cut.first;
+        float* const gates = after_ && q_.keep ? f32(out[2]) + q_.at(b, t) * 4 * n + cut.first : products;
         if (phase == 0 && !after_) {
-          cells_.gru_reset(x, gates, h + own, n, cut.size());
+          cells_.gru_reset(x, products, h + own, n, cut.size());
           continue;
         }
         if (!q_.counts(in, b, t))
           copy(h + own, next + own, cut.size());
         else if (after_)
-          cells_.gru(x, gates, h + own, next + own, n, cut.size());
+          cells_.gru(x, products, gates, h + own, next + own, n, cut.size());
         else
           cells_.gru_mix(x, gates, h + own, next + own, n, cut.size());
         write(in, out, b, t, cut, gates, h + own, next + own);
@@ -71,10 +72,10 @@ class Gru : public Kernel {
     if (q_.keep) copy(h, f32(out[3]) + at * n + cut.first, wide);
     for (int64_t k = 0; q_.keep && k < 4; ++k) {
       float* const kept = f32(out[2]) + (at * 4 + k) * n + cut.first;
-      if (counts)
-        copy(gates + k * n, kept, wide);
-      else
+      if (!counts)
         zero(kept, wide);
+      else if (kept != gates + k * n)
+        copy(gates + k * n, kept, wide);
     }
     const int64_t row = q_.output_row(b, t);
     if (row < 0) return;

@@ -42,21 +42,17 @@ class Lstm : public Kernel {
             const float* h, float* next) const {
     const int64_t n = q_.units, at = q_.at(b, s), own = b * n + cut.first, wide = cut.size();
     const bool counts = q_.counts(in, b, s);
-    float* const gates = z + b * 4 * n + cut.first;
+    float* const products = z + b * 4 * n + cut.first;
+    float* const gates = q_.keep ? f32(out[3]) + at * 4 * n + cut.first : products;
     if (q_.keep) {
       copy(h + own, f32(out[4]) + at * n + cut.first, wide);
       copy(c + own, f32(out[5]) + at * n + cut.first, wide);
     }
-    if (counts)
-      cells_.lstm(f32(in[0]) + at * 4 * n + cut.first, gates, c + own, next + own, n, wide);
-    else
+    if (counts) {
+      cells_.lstm(f32(in[0]) + at * 4 * n + cut.first, products, gates, c + own, next + own, n, wide);
+    } else {
       copy(h + own, next + own, wide);
-    for (int64_t k = 0; q_.keep && k < 4; ++k) {
-      float* const kept = f32(out[3]) + (at * 4 + k) * n + cut.first;
-      if (counts)
-        copy(gates + k * n, kept, wide);
-      else
-        zero(kept, wide);
+      for (int64_t k = 0; k < 4; ++k) zero(gates + k * n, wide);
     }
     const int64_t row = q_.output_row(b, s);
     if (row < 0) return;
@@ -95,9 +91,9 @@ class LstmGrad : public Kernel {
         for (int64_t b = rows.first; b < rows.last; ++b) step(in, b, s, cut, dx, dh, dc);
         return;
       }
-      // A step that does not count has dx = 0 and kept dh.
+      // A step that does not count has dx = 0 and kept dh; where all count, dh is only now written.
       product_.run(weights, rows.size(), cut, dx + q_.at(rows.first, s) * 4 * n, q_.steps * 4 * n, dh + rows.first * n,
-                   n, true);
+                   n, q_.mask >= 0);
     });
   }
 
@@ -115,7 +111,7 @@ class LstmGrad : public Kernel {
     }
     cells_.lstm_grad(f32(in[7]) + at * 4 * n + cut.first, f32(in[9]) + at * n + cut.first, dh, dc + b * n + cut.first,
                      dx, n, wide);
-    zero(dh, wide);
+    if (q_.mask >= 0) zero(dh, wide);
   }
 
   Sequence q_;

@@ -28,17 +28,17 @@ inline void put(float* p, vf32 v, int lanes) {
 inline vf32 sigmoid_slope(vf32 y) { return y * (1.0f - y); }
 inline vf32 tanh_slope(vf32 y) { return 1.0f - y * y; }
 
-void lstm(const float* x, float* z, float* c, float* h, int64_t units, int64_t n) {
+void lstm(const float* x, const float* z, float* gates, float* c, float* h, int64_t units, int64_t n) {
   each_vector(n, [&](int64_t j, int lanes) {
     const auto sum = [&](int64_t gate) {
       return take(x + gate * units + j, lanes) + take(z + gate * units + j, lanes);
     };
     const vf32 i = vsigmoid(sum(0)), f = vsigmoid(sum(1)), g = vtanh(sum(2)), o = vsigmoid(sum(3));
     const vf32 state = f * take(c + j, lanes) + i * g;
-    put(z + j, i, lanes);
-    put(z + units + j, f, lanes);
-    put(z + 2 * units + j, g, lanes);
-    put(z + 3 * units + j, o, lanes);
+    put(gates + j, i, lanes);
+    put(gates + units + j, f, lanes);
+    put(gates + 2 * units + j, g, lanes);
+    put(gates + 3 * units + j, o, lanes);
     put(c + j, state, lanes);
     put(h + j, o * vtanh(state), lanes);
   });
@@ -59,16 +59,16 @@ void lstm_grad(const float* gates, const float* c, const float* dh, float* dc, f
   });
 }
 
-void gru(const float* x, float* s, const float* h, float* next, int64_t units, int64_t n) {
+void gru(const float* x, const float* s, float* gates, const float* h, float* next, int64_t units, int64_t n) {
   each_vector(n, [&](int64_t j, int lanes) {
     const vf32 z = vsigmoid(take(x + j, lanes) + take(s + j, lanes));
     const vf32 r = vsigmoid(take(x + units + j, lanes) + take(s + units + j, lanes));
     const vf32 state = take(s + 2 * units + j, lanes);
     const vf32 fresh = vtanh(take(x + 2 * units + j, lanes) + r * state);
-    put(s + j, z, lanes);
-    put(s + units + j, r, lanes);
-    put(s + 2 * units + j, fresh, lanes);
-    put(s + 3 * units + j, state, lanes);
+    put(gates + j, z, lanes);
+    put(gates + units + j, r, lanes);
+    put(gates + 2 * units + j, fresh, lanes);
+    put(gates + 3 * units + j, state, lanes);
     put(next + j, z * take(h + j, lanes) + (1.0f - z) * fresh, lanes);
   });
 }

@@ -233,9 +233,12 @@ def _gelu_gradient(g, y, x, *, approximate):
         left = mul(0.5, add(1.0, t))
         right = mul(mul(mul(0.5, x), sub(1.0, square(t))), slope)
         return mul(g, add(left, right))
-    cdf = mul(0.5, erfc(mul(x, -math.sqrt(0.5))))
-    pdf = mul(1 / math.sqrt(2 * math.pi), exp(mul(-0.5, square(x))))
-    return mul(g, fma(x, pdf, cdf))
+    return mul(g, gelu_slope(x))
+
+
+def _density(x):
+    """Of the standard normal distribution."""
+    return mul(1 / math.sqrt(2 * math.pi), exp(mul(-0.5, square(x))))
 
 
 # References of more than a line.
@@ -246,6 +249,14 @@ def _logistic_weighted(x, argument=lambda wide: wide):
     exp magnifies what rounding does to z."""
     wide = np.asarray(x, np.longdouble)
     return np.where(x == -np.inf, np.nan, wide / (1 + np.exp(-argument(wide)))).astype(x.dtype)
+
+
+def _gelu_slope(x):
+    wide = np.asarray(x, np.float64)
+    below = special.erfc(-wide * math.sqrt(0.5)) / 2
+    with np.errstate(invalid="ignore"):
+        weighted = wide * np.exp(-wide * wide / 2) / math.sqrt(2 * math.pi)
+    return (below + np.where(np.isinf(wide), 0, weighted)).astype(x.dtype)
 
 
 def _gelu(x, *, approximate):
@@ -406,6 +417,12 @@ def _angle_gradient(g, y, x):
 
 
 angle = E("angle", INEXACT, np.angle, _angle_gradient, result=_part)
+
+# The derivative of gelu without `approximate`.
+gelu_slope = E(
+    "gelu_slope", FLOATS, _gelu_slope,
+    lambda g, y, x: mul(g, mul(_density(x), sub(2.0, square(x)))),
+)  # fmt: skip
 
 # One operand and attributes: the primitive, then the public function.
 _gelu_p = E("gelu", FLOATS, _gelu, _gelu_gradient)

@@ -280,23 +280,26 @@ _rms_grad = Primitive(
 # batch norm ------------------------------------------------------------------------------------
 
 
-def _batch_shape(x, *parameters, eps, has_gamma, has_beta, activation="none"):
+def _batch_shape(x, *inputs, eps, has_gamma, has_beta, activation="none", residual=False):
     if x.ndim < 2:
         raise ValueError(f"batch_norm_train needs x[..., channels], got {signature([x])}")
+    parameters = inputs[: has_gamma + has_beta]
     _check_scale("batch_norm_train", x.dims[-1:], x, *parameters)
     statistic = (x.dims[-1:], x.dtype)
     return [(x.dims, x.dtype), statistic, statistic]
 
 
-# A pass sets `activation`, after differentiation: "relu" or "relu6" of y.
+# A pass sets, after differentiation, `residual` (one more input, added to y) and `activation`
+# ("relu" or "relu6" of that).
 _CLIPS = {"none": (-np.inf, np.inf), "relu": (0, np.inf), "relu6": (0, 6)}
 
 
-def _batch_reference(x, *parameters, eps, has_gamma, has_beta, activation="none"):
+def _batch_reference(x, *inputs, eps, has_gamma, has_beta, activation="none", residual=False):
     x, axes = wide(x), tuple(range(x.ndim - 1))
     mean, var = x.mean(axis=axes), x.var(axis=axes)
     normal = (x - mean) / np.sqrt(var + eps)
-    y = _affine_array(normal, *_optional(parameters, has_gamma, has_beta))
+    y = _affine_array(normal, *_optional(inputs, has_gamma, has_beta))
+    y = y + wide(inputs[-1]) if residual else y
     return np.clip(y, *_CLIPS[activation]), mean, var
 
 
