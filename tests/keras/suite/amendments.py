@@ -80,7 +80,7 @@ def _with_native(text: str) -> tuple[str, str, int]:
 
 # Module: triples of a text that stands there, what takes its place, and how many times.
 TEXTS = {
-    "keras.src.backend.tests.device_scope_test": [
+    "device_scope_test": [  # its folder is no package
         _with_native(_JAX_ONLY.format("jax only", "test_invalid_jax_device"))
     ],
     "keras.src.export.saved_model_test": [
