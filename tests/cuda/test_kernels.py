@@ -1,7 +1,9 @@
 """The CPU's tables of cases on the emulated GPU, and what has no kernel there yet."""
 
 import emulated
+import numpy as np
 import pytest
+from ptxkernel import _cuda
 
 from bench import harness
 
@@ -13,7 +15,7 @@ NARROW = {
 MISSING = {
     "elementwise": {"digamma"},
     "reduce": {
-        "argmax", "argmin", "cummax", "cummin", "cumprod", "cumsum", "linear_recurrence", "moments",
+        "cummax", "cummin", "cumprod", "cumsum", "linear_recurrence", "moments",
         "reduce_logsumexp",
     },
     "softmax": set(),
@@ -77,3 +79,30 @@ def test_what_has_no_kernel_yet(family):
     without = {case.op for case in cases if not emulated.has_kernel(case)}
     with_one = {case.op for case in cases if emulated.has_kernel(case)}
     assert without - with_one == MISSING[family] & {case.op for case in cases}
+
+
+SPECIAL = np.array(
+    [
+        [1, np.nan, np.inf, -np.inf, np.nan],
+        [-np.inf] * 5,
+        [np.inf, np.inf, 0, -0.0, 3],
+        [-0.0, 0, -1, -np.inf, 2],
+    ],
+    np.float32,
+)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize(
+    "op", ["reduce_sum", "reduce_max", "reduce_min", "argmax", "argmin", "softmax", "log_softmax"]
+)
+def test_infinities_and_nans(op, axis):
+    """As the CPU's kernels have them."""
+    attrs = {"axes": (axis,)} if op.startswith("reduce") else {"axis": axis}
+    if not op.endswith("softmax"):
+        attrs["keepdims"] = False
+    case = harness.Case(op, ((SPECIAL.shape, "float32"),), attrs)
+    (got,) = emulated.outputs(case, [SPECIAL])
+    (want,) = harness.run(case, [SPECIAL])
+    np.testing.assert_array_equal(got.numpy(), want)
+    assert _cuda.reports() == []
