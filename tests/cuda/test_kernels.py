@@ -20,6 +20,7 @@ MISSING = {
     },
     "softmax": set(),
     "shape": {"iota"},
+    "random": set(),
 }  # fmt: skip
 FLOATS = {"float32", "float16", "bfloat16"}
 # Dtypes of operations whose kernels take some only.
@@ -38,14 +39,16 @@ def taken(family):
     """Cases of a family that a kernel of the GPU must take."""
     cases = []
     for case in harness.test_cases(harness.load_cases(family)):
-        moves = family == "shape" and case.op != "full"  # elements of any dtype
+        # Moved elements may be of any dtype, and so may random integers.
+        moves = (family == "shape" and case.op != "full") or case.op == "randint"
         fits = moves or dtypes_of(case) <= SOME.get(case.op, NARROW)
         if case.op in MISSING[family] or not fits:
             continue
         # Nothing to reduce or to normalise is left to the CPU.
         if family in ("reduce", "softmax") and any(0 in shape for shape, _ in case.inputs):
             continue
-        if case.inputs:
+        # Nor is dropping everything worth a kernel.
+        if case.inputs and case.attrs.get("rate") != 1:
             cases.append(case)
     return cases
 
@@ -68,6 +71,16 @@ def test_softmax(case):
 @pytest.mark.parametrize("case", taken("shape"), ids=str)
 def test_shape(case):
     emulated.check(case)
+
+
+@pytest.mark.parametrize("case", taken("random"), ids=str)
+def test_random(case):
+    """The very bits of the CPU."""
+    arrays = case.arrays()
+    (got,) = emulated.outputs(case, arrays)
+    (want,) = harness.run(case, arrays)
+    assert got.dtype == want.dtype.name and got.numpy().tobytes() == want.tobytes()
+    assert _cuda.reports() == []
 
 
 @pytest.mark.parametrize("family", MISSING)
