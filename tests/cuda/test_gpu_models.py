@@ -1,5 +1,5 @@
-"""Models of tests/models/zoo.py train on the emulated gpu:0 as on the CPU: by kernels of its own, and
-by the CPU's by way of the host."""
+"""Models of tests/models/zoo.py train on the emulated gpu:0 as on the CPU: by kernels of its own,
+and by the CPU's by way of the host."""
 
 import os
 import sys
