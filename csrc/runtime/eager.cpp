@@ -60,13 +60,14 @@ std::optional<std::vector<Array>> run_eager(const Problem& problem, const std::v
     if (array.device() != cpu_device()) device = array.device();
   auto kernel = cached_kernel(problem, device);
   if (!kernel) return std::nullopt;
-  std::vector<Array> operands;
+  std::vector<Array> brought;
   std::vector<Array> outputs;
   std::vector<const void*> in;
   std::vector<void*> out;
   for (const Array& array : inputs) {
-    operands.push_back(array.to(device));
-    in.push_back(device->kernel_address(operands.back().data()));
+    if (array.device() != device) brought.push_back(array.to(device));
+    const Array& here = array.device() == device ? array : brought.back();
+    in.push_back(device->kernel_address(here.data()));
   }
   for (const Spec& spec : problem.out) {
     outputs.push_back(Array::empty(spec, device));

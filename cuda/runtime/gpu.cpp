@@ -2,6 +2,7 @@
 
 #include "core/errors.h"
 #include "runtime/device.h"
+#include "runtime/images.h"
 
 namespace native::cuda {
 namespace {
@@ -50,6 +51,8 @@ void attach(const Companion& core) {
                       std::to_string(kCompanionVersion) + " and " + std::to_string(core.version) +
                       "): install both from one build");
   if (companion) return;
+  if (image_names().empty())
+    throw DeviceError("the GPU part of this build has no kernels: it was made without nvcc. Build it where nvcc is.");
   auto gpu = std::make_shared<Gpu>(0);  // first of all, because it may fail
   for (const KernelEntry& entry : entries()) core.register_kernel(entry);
   core.register_device(gpu);

@@ -16,8 +16,8 @@ struct RegisterCuda {
   RegisterCuda(const char* op, const char* name, int priority, Prepare prepare);
 };
 
-// Registers kernels and device, once. Throws DeviceError when there is no GPU, or the core is of another
-// version.
+// Registers kernels and device, once. Throws DeviceError when there is no GPU, the build has no kernels, or
+// the core is of another version.
 void attach(const Companion& core);
 
 // An elementwise problem as a tile program, "" if it is none; once attached.

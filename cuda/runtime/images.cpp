@@ -20,8 +20,7 @@ std::mutex& mutex() {
 
 const Image& find_image(const std::string& name) {
   auto found = images().find(name);
-  if (found == images().end())
-    throw DeviceError("this build has no kernels '" + name + "': it was made without nvcc. Build it where nvcc is.");
+  if (found == images().end()) throw DeviceError("no image of kernels '" + name + "' in this build");
   return found->second.image;
 }
 

@@ -153,6 +153,7 @@ FAULTS = [
         "step * 8 + i % 2 * 4 + lane % 4, row + i / 2 * 8",
         "tf32_tn",
     ),
+    Planted("place of a word", TENSOR, "outer % 4 * 4", "outer % 2 * 4", "tf32_tn"),
     Planted(
         "words of B",
         TENSOR,

@@ -130,6 +130,7 @@ def train(place, dtype="float32"):
                 keras.Input((20,)),
                 keras.layers.Dense(32, "relu"),
                 keras.layers.Dense(24, "gelu"),
+                keras.layers.Dropout(0.2),
                 keras.layers.Dense(10),
             ]
         )
@@ -153,8 +154,7 @@ def test_an_mlp_trains_there_as_on_the_cpu():
         assert float(a["accuracy"]) == float(b["accuracy"])
     places = {w._slot.core.get().device for w in model.trainable_weights}
     assert places == {"gpu:0"}
-    # What it draws its first weights with, and the metric's argmax.
-    assert set(host) == {"random_uniform", "argmax"}
+    assert host == {}
     assert _cuda.reports() == []
 
 

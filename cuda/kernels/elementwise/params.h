@@ -30,7 +30,8 @@ enum class Op : uint8_t {
 };
 
 // Elements in memory. Registers have words of 32 bits: float32, or an integer.
-enum class Memory : uint8_t { Word, F16, BF16, I8, U8, I16, U16 };
+// int64 is read only, as what it is cast to.
+enum class Memory : uint8_t { Word, F16, BF16, I8, U8, I16, U16, I64AsFloat, I64AsWord };
 
 // A block of 128 threads has 4 elements of each register a thread: 2 KiB. So many registers fit into the
 // 48 KiB that every kernel may have.

@@ -82,15 +82,33 @@ class Compiler {
   bool add_inputs() {
     for (size_t i = 0; i < in_.size(); ++i) {
       Input input{};
-      const auto memory = memory_of(in_[i].dtype);
+      DType dtype = in_[i].dtype;
+      const auto memory = dtype == DType::I64 ? cast_input(static_cast<int>(i), &dtype) : memory_of(dtype);
       if (!memory || !plan_walk(in_[i].shape, &input) || !take(&input.reg)) return false;
       input.memory = *memory;
-      values_[static_cast<int>(i)] = {in_[i].dtype, input.reg};
+      values_[static_cast<int>(i)] = {dtype, input.reg};
       // What is the same for all elements is loaded once, so its register is not given away.
       if (input.dims == 0) kept_.push_back(static_cast<int>(i));
       p_.input[p_.inputs++] = input;
     }
     return true;
+  }
+
+  // int64 (labels, say) has no registers, but may be cast to what has: all its readers must be casts to one
+  // class, whose dtype of 32 bits it then counts as.
+  std::optional<Memory> cast_input(int name, DType* dtype) const {
+    std::optional<Memory> as;
+    for (const Statement& s : text_.statements) {
+      if (std::find(s.sources.begin(), s.sources.end(), name) == s.sources.end()) continue;
+      const auto to = class_of(s.dtype);
+      if (s.op != "cast" || !to || s.dtype == DType::Bool) return {};
+      const Memory wanted = to == Class::Float ? Memory::I64AsFloat : Memory::I64AsWord;
+      if (as && *as != wanted) return {};
+      as = wanted;
+      *dtype = to == Class::Float ? DType::F32 : DType::I32;
+    }
+    const bool written = std::find(text_.outputs.begin(), text_.outputs.end(), name) != text_.outputs.end();
+    return written ? std::nullopt : as;
   }
 
   // The walk over an input broadcast to the outputs, axes merged; false if it has too many or does not fit.

@@ -57,6 +57,10 @@ __device__ inline uint32_t load(const Input& input, uint32_t at) {
       return static_cast<uint32_t>(static_cast<const int16_t*>(input.data)[at]);
     case Memory::U16:
       return static_cast<const uint16_t*>(input.data)[at];
+    case Memory::I64AsFloat:
+      return __float_as_uint(static_cast<float>(static_cast<const int64_t*>(input.data)[at]));
+    case Memory::I64AsWord:
+      return static_cast<uint32_t>(static_cast<const int64_t*>(input.data)[at]);
     default:
       return static_cast<const uint32_t*>(input.data)[at];
   }

@@ -92,6 +92,42 @@ std::unique_ptr<Kernel> prepare_prod(const Problem& p) { return prepare(p, "prod
 std::unique_ptr<Kernel> prepare_max(const Problem& p) { return prepare(p, "max"); }
 std::unique_ptr<Kernel> prepare_min(const Problem& p) { return prepare(p, "min"); }
 
+// argmax and argmin along one axis.
+class Position : public Kernel {
+ public:
+  Position(const Params& params, const std::string& name) : p_(params), function_("reduce/position", name) {}
+  void run(const void* const* in, void* const* out, void*) const override {
+    Params p = p_;
+    p.x = in[0];
+    p.y = out[0];
+    const int64_t blocks = p.inner == 1 ? p.outer : ceil_div(p.outer * p.inner, kThreads);
+    function_.launch({static_cast<unsigned>(blocks)}, kThreads, 0, p);
+  }
+
+ private:
+  const Params p_;
+  const Function function_;
+};
+
+std::unique_ptr<Kernel> position(const Problem& problem, const char* op) {
+  const Spec& x = problem.in[0];
+  const auto axis = static_cast<size_t>(problem.attrs.integer("axis"));
+  Params p{};
+  p.outer = p.inner = 1;
+  p.reduced = x.shape[axis];
+  for (size_t i = 0; i < axis; ++i) p.outer *= x.shape[i];
+  for (size_t i = axis + 1; i < x.shape.size(); ++i) p.inner *= x.shape[i];
+  const bool real = data_type(x.dtype).has_value();
+  if ((!real && !integer_type(x.dtype)) || x.count() == 0 || p.outer * p.inner > INT32_MAX) return nullptr;
+  p.in_type = real ? static_cast<int>(*data_type(x.dtype)) : static_cast<int>(*integer_type(x.dtype));
+  const std::string name = std::string("position_") + (p.inner == 1 ? "rows_" : "columns_");
+  return std::make_unique<Position>(p, name + (real ? "float_" : "int_") + op);
+}
+std::unique_ptr<Kernel> prepare_argmax(const Problem& p) { return position(p, "max"); }
+std::unique_ptr<Kernel> prepare_argmin(const Problem& p) { return position(p, "min"); }
+
+const RegisterCuda argmax{"argmax", "first", 0, prepare_argmax};
+const RegisterCuda argmin{"argmin", "first", 0, prepare_argmin};
 const RegisterCuda sum{"reduce_sum", "pieces", 0, prepare_sum};
 const RegisterCuda mean{"reduce_mean", "pieces", 0, prepare_mean};
 const RegisterCuda prod{"reduce_prod", "pieces", 0, prepare_prod};

@@ -1,4 +1,4 @@
-// Arrays of one value, and of one operand repeated: tile programs without an operation.
+// Arrays of one value: tile programs without an operation.
 #include "kernels/elementwise/compile.h"
 #include "runtime/gpu.h"
 
@@ -10,10 +10,7 @@ std::unique_ptr<Kernel> prepare_full(const Problem& p) {
   return compile_tiles({{value}, {0}}, {}, p.out);
 }
 
-std::unique_ptr<Kernel> prepare_broadcast(const Problem& p) { return compile_tiles({{}, {0}}, p.in, p.out); }
-
 const RegisterCuda full{"full", "tile", 0, prepare_full};
-const RegisterCuda broadcast{"broadcast_to", "tile", 0, prepare_broadcast};
 
 }  // namespace
 }  // namespace native::cuda

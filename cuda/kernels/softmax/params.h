@@ -16,7 +16,8 @@ constexpr int kKept = 12000;
 struct Params {
   const void *a, *b, *c;  // the primitive's operands in their order
   void* out;
-  int64_t rows, n, inner;
+  int64_t rows, inner;
+  int n;
   DataType type;
   int label_bytes;  // of a label
   int label_signed;

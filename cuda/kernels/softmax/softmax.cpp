@@ -11,6 +11,9 @@ namespace {
 
 using namespace cuda::softmax;
 
+// Elements of a row are counted in 32 bits, with room for a block.
+constexpr int64_t kLongestRow = INT32_MAX - kThreads;
+
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Kernels are named after their primitives.
@@ -52,11 +55,11 @@ std::unique_ptr<Kernel> rows(const Problem& problem, const Params& params) {
 std::unique_ptr<Kernel> prepare_axis(const Problem& problem) {
   const Shape& shape = problem.in[0].shape;
   const auto type = data_type(problem.in[0].dtype);
-  if (!type || problem.in[0].count() == 0) return nullptr;
   const auto axis = static_cast<size_t>(problem.attrs.integer("axis"));
+  if (!type || problem.in[0].count() == 0 || shape[axis] > kLongestRow) return nullptr;
   Params p{};
   p.type = *type;
-  p.n = shape[axis];
+  p.n = static_cast<int>(shape[axis]);
   p.rows = problem.in[0].count() / p.n;
   p.inner = 1;
   for (size_t i = axis + 1; i < shape.size(); ++i) p.inner *= shape[i];
@@ -69,10 +72,10 @@ template <bool grad>
 std::unique_ptr<Kernel> prepare_loss(const Problem& problem) {
   const Spec &logits = problem.in[grad], &labels = problem.in[grad + 1];
   const auto type = data_type(logits.dtype);
-  if (!type || logits.count() == 0) return nullptr;
+  if (!type || logits.count() == 0 || logits.shape.back() > kLongestRow) return nullptr;
   Params p{};
   p.type = *type;
-  p.n = logits.shape.back();
+  p.n = static_cast<int>(logits.shape.back());
   p.rows = logits.count() / p.n;
   p.inner = 1;
   p.label_bytes = static_cast<int>(size_of(labels.dtype));

@@ -24,7 +24,7 @@ struct Row {
     kept = shared + kThreads / 32 + threadIdx.x / group * p.n;
   }
 
-  __device__ float load(const void* data, int64_t i) const { return load_element(data, base + i * p.inner, p.type); }
+  __device__ float load(const void* data, int i) const { return load_element(data, base + i * p.inner, p.type); }
   __device__ void store(int64_t i, float value) const {
     if (inside) store_element(p.out, base + i * p.inner, p.type, value);
   }
@@ -34,28 +34,28 @@ struct Row {
 
   template <class F>
   __device__ void each(const F& f) const {
-    for (int64_t i = threadIdx.x % group; i < p.n; i += group) f(i);
+    for (int i = threadIdx.x % group; i < p.n; i += group) f(i);
   }
   template <class Op, class F>
   __device__ float join(const F& f) const {
     float value = Op::template identity<float>();
-    each([&](int64_t i) { value = Op::join(value, f(i)); });
+    each([&](int i) { value = Op::join(value, f(i)); });
     return join_group<Op, group>(value, joints);
   }
 
   // Largest of x and sum of exp(x - largest); afterwards value(x, i) gives x from where it is kept.
   __device__ float2 peak_and_sum(const void* x) const {
-    const float peak = join<Maximum>([&](int64_t i) {
+    const float peak = join<Maximum>([&](int i) {
       const float v = load(x, i);
       if (p.kept) kept[i] = v;
       return v;
     });
-    return {peak, join<Sum>([&](int64_t i) { return expf(value(x, i) - peak); })};
+    return {peak, join<Sum>([&](int i) { return expf(value(x, i) - peak); })};
   }
-  __device__ float value(const void* x, int64_t i) const { return p.kept ? kept[i] : load(x, i); }
+  __device__ float value(const void* x, int i) const { return p.kept ? kept[i] : load(x, i); }
 
   // The row's label; -1 if it is none of the classes.
-  __device__ int64_t label(const void* labels) const {
+  __device__ int label(const void* labels) const {
     int64_t v = 0;
     const bool minus = p.label_signed;
     switch (p.label_bytes) {
@@ -72,7 +72,7 @@ struct Row {
       default:
         v = static_cast<const int64_t*>(labels)[index];  // beyond 2^63 an uint64 is outside all the same
     }
-    return v >= 0 && v < p.n ? v : -1;
+    return v >= 0 && v < p.n ? static_cast<int>(v) : -1;
   }
 };
 
@@ -80,7 +80,7 @@ struct Softmax {
   template <class Row>
   __device__ static void run(const Row& row, const Params& p) {
     const float2 s = row.peak_and_sum(p.a);
-    row.each([&](int64_t i) { row.store(i, expf(row.value(p.a, i) - s.x) / s.y); });
+    row.each([&](int i) { row.store(i, expf(row.value(p.a, i) - s.x) / s.y); });
   }
 };
 struct LogSoftmax {
@@ -88,22 +88,22 @@ struct LogSoftmax {
   __device__ static void run(const Row& row, const Params& p) {
     const float2 s = row.peak_and_sum(p.a);
     const float log_sum = logf(s.y);
-    row.each([&](int64_t i) { row.store(i, row.value(p.a, i) - s.x - log_sum); });
+    row.each([&](int i) { row.store(i, row.value(p.a, i) - s.x - log_sum); });
   }
 };
 // Operands: cotangent, result.
 struct SoftmaxGrad {
   template <class Row>
   __device__ static void run(const Row& row, const Params& p) {
-    const float sum = row.template join<Sum>([&](int64_t i) { return row.load(p.a, i) * row.load(p.b, i); });
-    row.each([&](int64_t i) { row.store(i, row.load(p.b, i) * (row.load(p.a, i) - sum)); });
+    const float sum = row.template join<Sum>([&](int i) { return row.load(p.a, i) * row.load(p.b, i); });
+    row.each([&](int i) { row.store(i, row.load(p.b, i) * (row.load(p.a, i) - sum)); });
   }
 };
 struct LogSoftmaxGrad {
   template <class Row>
   __device__ static void run(const Row& row, const Params& p) {
-    const float sum = row.template join<Sum>([&](int64_t i) { return row.load(p.a, i); });
-    row.each([&](int64_t i) { row.store(i, row.load(p.a, i) - expf(row.load(p.b, i)) * sum); });
+    const float sum = row.template join<Sum>([&](int i) { return row.load(p.a, i); });
+    row.each([&](int i) { row.store(i, row.load(p.a, i) - expf(row.load(p.b, i)) * sum); });
   }
 };
 
@@ -112,7 +112,7 @@ struct LabelLoss {
   template <class Row>
   __device__ static void run(const Row& row, const Params& p) {
     const float2 s = row.peak_and_sum(p.a);
-    const int64_t label = row.label(p.b);
+    const int label = row.label(p.b);
     row.store_result(label < 0 ? 0 : logf(s.y) - (row.load(p.a, label) - s.x));
   }
 };
@@ -121,12 +121,10 @@ struct LabelLossGrad {
   template <class Row>
   __device__ static void run(const Row& row, const Params& p) {
     const float2 s = row.peak_and_sum(p.b);
-    const int64_t label = row.label(p.c);
+    const int label = row.label(p.c);
     const float ct = load_element(p.a, row.index, p.type);
-    row.each([&](int64_t i) {
-      const float hot = i == label;
-      row.store(i, label < 0 ? 0 : ct * (expf(row.value(p.b, i) - s.x) / s.y - hot));
-    });
+    if (label < 0) return row.each([&](int i) { row.store(i, 0); });
+    row.each([&](int i) { row.store(i, ct * (expf(row.value(p.b, i) - s.x) / s.y - (i == label ? 1.0f : 0.0f))); });
   }
 };
 
@@ -137,7 +135,7 @@ struct TargetLoss {
     const float2 s = row.peak_and_sum(p.a);
     const float log_sum = logf(s.y);
     row.store_result(
-        row.template join<Sum>([&](int64_t i) { return row.load(p.b, i) * (log_sum - (row.value(p.a, i) - s.x)); }));
+        row.template join<Sum>([&](int i) { return row.load(p.b, i) * (log_sum - (row.value(p.a, i) - s.x)); }));
   }
 };
 // Operands: cotangent, logits, targets.
@@ -145,9 +143,9 @@ struct TargetLossGrad {
   template <class Row>
   __device__ static void run(const Row& row, const Params& p) {
     const float2 s = row.peak_and_sum(p.b);
-    const float mass = row.template join<Sum>([&](int64_t i) { return row.load(p.c, i); });
+    const float mass = row.template join<Sum>([&](int i) { return row.load(p.c, i); });
     const float ct = load_element(p.a, row.index, p.type);
-    row.each([&](int64_t i) { row.store(i, ct * (expf(row.value(p.b, i) - s.x) / s.y * mass - row.load(p.c, i))); });
+    row.each([&](int i) { row.store(i, ct * (expf(row.value(p.b, i) - s.x) / s.y * mass - row.load(p.c, i))); });
   }
 };
 
@@ -160,8 +158,13 @@ __device__ inline void run(const Params& p) {
 
 }  // namespace
 
-#define KERNEL(Task, name, group) \
-  extern "C" __global__ void __launch_bounds__(kThreads) name(const __grid_constant__ Params p) { run<Task, group>(p); }
+// A multiprocessor holds so many blocks at least: unless told, ptxas spills to make room for one more.
+constexpr int kBlocks = 2;
+
+#define KERNEL(Task, name, group)                                                                          \
+  extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) name(const __grid_constant__ Params p) { \
+    run<Task, group>(p);                                                                                   \
+  }
 #define KERNELS(Task, name)           \
   KERNEL(Task, name##_rows, kThreads) \
   KERNEL(Task, name##_short_rows, 32)

@@ -31,7 +31,7 @@ def collect() -> dict[str, str]:
         "Keras": _version("keras", "keras-nightly"),
         "Python, NumPy": f"{platform.python_version()}, {_version('numpy')}",
         "processor": processor(),
-        "devices": "cpu:0",
+        "devices": f"cpu:0; {_gpu()}",
         "instruction set": f"{_core.isa()} (this build and machine: {', '.join(_core.isas())})",
         "threads": f"{_core.threads()} of {os.cpu_count()} processors",
         "caches": f"{l1} first, {l2} second, {l3} third",
@@ -42,6 +42,16 @@ def collect() -> dict[str, str]:
         if name.startswith("NATIVE_") or name.startswith("KERAS_"):
             facts[name] = value
     return facts
+
+
+def _gpu() -> str:
+    """What can be said of gpu:0 without opening it."""
+    try:
+        from keras_native import _cuda
+    except ImportError:
+        return "no GPU part in this build"
+    images = ", ".join(_cuda.images()) or "none, built without nvcc"
+    return f"gpu:0 on request, experimental: never run on hardware (kernels: {images})"
 
 
 def processor() -> str:

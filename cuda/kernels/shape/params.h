@@ -1,0 +1,30 @@
+// A copy between two strided layouts, as a launch is told. Plain data, for device and host.
+#pragma once
+
+#include <stdint.h>
+
+namespace native::cuda::shape {
+
+constexpr int kThreads = 256, kDims = 6, kWindowDims = 8;
+
+// A block whose start is known on the device alone: start[d] is moved into [0, limit[d]], then counts
+// stride[d] elements.
+struct Window {
+  const void* start;  // int32 or int64, or null
+  int wide, dims;
+  int64_t limit[kWindowDims], stride[kWindowDims];
+};
+
+// Strides are in elements, of either sign; those of the source may be 0.
+struct Params {
+  const void* from;
+  void* to;
+  uint32_t elements;
+  int dims;
+  uint32_t size[kDims];  // slowest first
+  int64_t from_stride[kDims], to_stride[kDims];
+  Window window;  // moves one of both sides
+  int window_to;  // this one
+};
+
+}  // namespace native::cuda::shape

@@ -1,0 +1,128 @@
+"""Writes cuda/RESOURCES.md: what each kernel takes of a multiprocessor, by ptxas, and what its
+machine code is made of, by nvdisasm where that is found (NVDISASM, the path, or the wheel).
+
+    python cuda/resources.py
+
+needs nvcc and an installation with the GPU part. Exits with 1 if a kernel spills.
+"""
+
+from __future__ import annotations
+
+import collections
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from keras_native import _cuda
+
+HERE = Path(__file__).resolve().parent
+# Architecture -> the GPU whose occupancy is shown.
+GPUS = {80: "A100", 90: "H100", 100: "B200", 120: "RTX5090"}
+CODE = ("HMMA", "LDSM", "LDGSTS", "FFMA")
+
+
+def tool(name: str) -> str | None:
+    """A program of CUDA's: by environment, path, or wheel."""
+    if found := os.environ.get(name.upper()) or shutil.which(name):
+        return found
+    wheels = importlib.util.find_spec("nvidia")
+    for folder in wheels.submodule_search_locations if wheels else ():
+        for path in Path(folder).glob(f"cu*/bin/{name}"):
+            return str(path)
+    return None
+
+
+def dynamic_shared(kernel: str) -> int:
+    """Bytes that a launch asks for beside what is declared: the most, where it depends on sizes."""
+    if kernel.startswith("gemm_") and kernel != "gemm_join":
+        _, kind, size, _ = kernel.split("_")
+        name = {"exact": "Exact", "tf32": "Wide"}.get(kind, "Tensor") + size.capitalize()
+        text = (HERE / "kernels/gemm/tiles.h").read_text()
+        tile = re.search(rf"constexpr Tile k{name}\{{([^}}]*)\}}", text)[1]
+        m, n, depth, stages, *_ = map(int, tile.split(","))
+        return stages * (m + n) * depth * (2 if kind in ("bf16", "f16") else 4)
+    if kernel == "tile_program" or kernel.endswith("_rows") and not kernel.startswith("reduce"):
+        return 48 << 10
+    return 0
+
+
+def compiled(source: Path, architecture: int, folder: Path) -> dict[str, dict]:
+    """By kernel: registers, spilled bytes, declared shared memory, threads, instructions."""
+    cubin = folder / f"{source.stem}.{architecture}.cubin"
+    command = [tool("nvcc"), "-cubin", f"-arch=sm_{architecture}", "-std=c++20", f"-I{HERE}"]
+    command += ["-Xptxas", "-v", str(source), "-o", str(cubin)]
+    log = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    kernels: dict[str, dict] = {}
+    for line in log.splitlines():
+        if found := re.search(r"Compiling entry function '(\w+)'", line):
+            row = kernels[found[1]] = {"shared": 0}
+        elif found := re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", line):
+            row["spilled"] = int(found[1]) + int(found[2])
+        elif found := re.search(r"Used (\d+) registers", line):
+            row["registers"] = int(found[1])
+            if shared := re.search(r"(\d+) bytes smem", line):
+                row["shared"] = int(shared[1])
+    if nvdisasm := tool("nvdisasm"):
+        text = subprocess.run([nvdisasm, str(cubin)], capture_output=True, text=True, check=True)
+        for part in re.split(r"^\.text\.", text.stdout, flags=re.MULTILINE)[1:]:
+            name = part[: part.index(":")]
+            opcodes = re.findall(r"^\s*/\*[0-9a-f]{4,}\*/\s+(?:@\S+\s+)?([A-Z0-9_]+)", part, re.M)
+            kernels[name]["code"] = collections.Counter(opcodes)
+    return kernels
+
+
+def threads(source: Path, folder: Path) -> dict[str, int]:
+    """Threads of a block, by kernel."""
+    ptx = folder / f"{source.stem}.ptx"
+    command = [tool("nvcc"), "-ptx", "-arch=sm_80", "-std=c++20", f"-I{HERE}", str(source)]
+    subprocess.run([*command, "-o", str(ptx)], check=True)
+    found = re.findall(r"\.entry (\w+)\((?:.|\n)*?\.maxntid (\d+)", ptx.read_text())
+    return {name: int(count) for name, count in found}
+
+
+def table(folder: Path) -> tuple[str, int]:
+    """The page, and how many kernels spill."""
+    heads = [f"sm_{a} regs" for a in GPUS] + ["spills", "shared", *GPUS.values(), *CODE]
+    lines = [
+        "# What kernels take",
+        "",
+        "Written by `cuda/resources.py` from `ptxas -v`: registers a thread by architecture, bytes "
+        "spilled on any of them, the most shared memory of a block in bytes, and which part of a "
+        "multiprocessor's warps it leaves room for. Then instructions in the machine code for "
+        "sm_80, the whole kernel's. Estimates by the rules of the programming guide: nothing here "
+        "was measured on hardware.",
+        "",
+        "| kernel | threads | " + " | ".join(heads) + " |",
+        "|---|" + "---:|" * (len(heads) + 1),
+    ]
+    spilling = 0
+    for source in sorted((HERE / "kernels").glob("*/*.cu")):
+        blocks = threads(source, folder)
+        by = {a: compiled(source, a, folder) for a in GPUS}
+        for name in sorted(blocks):
+            rows = [by[a][name] for a in GPUS]
+            spilled = max(row["spilled"] for row in rows)
+            spilling += spilled > 0
+            shared = max(row["shared"] for row in rows) + dynamic_shared(name)
+            fractions = [
+                _cuda.occupancy(gpu, blocks[name], row["registers"], shared)["fraction"]
+                for gpu, row in zip(GPUS.values(), rows)
+            ]
+            code = by[80][name].get("code")
+            cells = [name, blocks[name], *(row["registers"] for row in rows), spilled, shared]
+            cells += [f"{fraction:.0%}" for fraction in fractions]
+            cells += [code[opcode] if code else "" for opcode in CODE]
+            lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines) + "\n", spilling
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        text, spilling = table(Path(folder))
+    (HERE / "RESOURCES.md").write_text(text)
+    sys.exit(1 if spilling else 0)
