@@ -21,6 +21,7 @@ from pathlib import Path
 from keras_native import _cuda
 
 HERE = Path(__file__).resolve().parent
+INCLUDES = [f"-I{folder}" for folder in (HERE, HERE.parent / "csrc")]
 # Architecture -> the GPU whose occupancy is shown.
 GPUS = {80: "A100", 90: "H100", 100: "B200", 120: "RTX5090"}
 CODE = ("HMMA", "LDSM", "LDGSTS", "FFMA")
@@ -54,7 +55,7 @@ def dynamic_shared(kernel: str) -> int:
 def compiled(source: Path, architecture: int, folder: Path) -> dict[str, dict]:
     """By kernel: registers, spilled bytes, declared shared memory, threads, instructions."""
     cubin = folder / f"{source.stem}.{architecture}.cubin"
-    command = [tool("nvcc"), "-cubin", f"-arch=sm_{architecture}", "-std=c++20", f"-I{HERE}"]
+    command = [tool("nvcc"), "-cubin", f"-arch=sm_{architecture}", "-std=c++20", *INCLUDES]
     command += ["-Xptxas", "-v", str(source), "-o", str(cubin)]
     log = subprocess.run(command, capture_output=True, text=True, check=True).stderr
     kernels: dict[str, dict] = {}
@@ -79,7 +80,7 @@ def compiled(source: Path, architecture: int, folder: Path) -> dict[str, dict]:
 def threads(source: Path, folder: Path) -> dict[str, int]:
     """Threads of a block, by kernel."""
     ptx = folder / f"{source.stem}.ptx"
-    command = [tool("nvcc"), "-ptx", "-arch=sm_80", "-std=c++20", f"-I{HERE}", str(source)]
+    command = [tool("nvcc"), "-ptx", "-arch=sm_80", "-std=c++20", *INCLUDES, str(source)]
     subprocess.run([*command, "-o", str(ptx)], check=True)
     found = re.findall(r"\.entry (\w+)\((?:.|\n)*?\.maxntid (\d+)", ptx.read_text())
     return {name: int(count) for name, count in found}

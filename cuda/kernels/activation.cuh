@@ -18,6 +18,14 @@ __device__ inline float gelu(float x) {
   // The derivative of erfc is -2 / sqrt(pi) exp(-u^2).
   return 0.5f * x * (fabsf(u) < 9 ? tail - rest * 1.12837917f * expf(-u * u) : tail);
 }
+// The normal distribution function and x times its density; only their sum's tail needs care, as above: there
+// exp(-x^2 / 2) takes the square in two parts.
+__device__ inline float gelu_slope(float x) {
+  const float bounded = fminf(fmaxf(x, -20), 20), square = bounded * bounded;
+  const float density = expf(-0.5f * square) * (1 - 0.5f * fmaf(bounded, bounded, -square)) * 0.398942280401432678f;
+  const float sum = 0.5f * erfcf(bounded * -0.70710678118654752f) + bounded * density;
+  return x != x ? x : sum;
+}
 // 0.5 x (1 + tanh(v)) is x times the logistic function of 2 v, and that is x (a + b x^2).
 __device__ inline float gelu_tanh(float x) {
   constexpr float kA = 1.59576912160573071f, kALow = -4.534068e-8f, kB = 0.0713548162726f, kBLow = 2.3988325e-9f;

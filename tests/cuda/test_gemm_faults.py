@@ -15,6 +15,7 @@ KERNELS = Path(__file__).resolve().parents[2] / "cuda" / "kernels"
 # In an order in which each needs those before it alone.
 FILES = [
     "types.h",
+    "../../csrc/kernels/activation.h",
     "device.cuh",
     "activation.cuh",
     "gemm/params.h",

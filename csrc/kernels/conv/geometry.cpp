@@ -1,6 +1,7 @@
 #include "kernels/conv/geometry.h"
 
 #include "core/errors.h"
+#include "kernels/activation_named.h"
 
 namespace native::conv {
 namespace {

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "kernels/activation_named.h"
+
 namespace native::gemm {
 namespace {
 

@@ -50,6 +50,7 @@
   X(hard_sigmoid, 1, relu6(x + 3) / 6)                         \
   X(hard_silu, 1, x*(relu6(x + 3) / 6))                        \
   X(gelu, 1, gelu(x))                                          \
+  X(gelu_slope, 1, gelu_slope(x))                              \
   X(gelu_tanh, 1, gelu_tanh(x))                                \
   X(elu, 1, x > 0 ? x : s * expm1f(x))                         \
   X(leaky_relu, 1, x >= 0 ? x : x * s)                         \

@@ -11,6 +11,8 @@ __device__ inline float activate(float x, Activation activation) {
   switch (activation) {
     case Activation::Relu:
       return relu(x);
+    case Activation::Relu6:
+      return relu6(x);
     case Activation::Gelu:
       return gelu(x);
     case Activation::GeluTanh:

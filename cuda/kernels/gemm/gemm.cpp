@@ -171,7 +171,7 @@ std::unique_ptr<Kernel> prepare_matmul(const Problem& problem) {
 std::unique_ptr<Kernel> prepare_linear(const Problem& problem) {
   const auto activation = native::gemm::activation_of(problem);
   if (!activation) return nullptr;
-  return prepare(problem, native::gemm::linear_matrices(problem), static_cast<Activation>(*activation));
+  return prepare(problem, native::gemm::linear_matrices(problem), *activation);
 }
 
 const RegisterCuda r_matmul{"matmul", "gemm", 10, prepare_matmul};

@@ -1,12 +1,10 @@
 // What a launch of a product is told. Plain data, for device and host.
 #pragma once
 
+#include "kernels/activation.h"
 #include "kernels/types.h"
 
 namespace native::cuda::gemm {
-
-// As csrc/kernels/gemm/gemm.h numbers them.
-enum class Activation : int { None, Relu, Gelu, GeluTanh, Silu, Sigmoid, Tanh };
 
 // A row-major matrix without gaps, or many.
 struct Operand {
