@@ -95,6 +95,7 @@ TEXTS = {
     "keras.src.layers.attention.multi_head_attention_test": [*map(_with_native, _FLASH)],
     "keras.src.layers.core.dense_test": [(_TENSORFLOW_STEP, _FLOAT8_STEP, 1)],
     "keras.src.layers.core.einsum_dense_test": [(_TENSORFLOW_STEP, _FLOAT8_STEP, 1)],
+    "keras.src.models.model_test": [_with_native(_NAMES)],
     "keras.src.ops.core_test": [_with_native(_NAMES)],
     "keras.src.ops.math_test": [
         (_ISTFT_ENDS, _ISTFT_ENDS.replace('"numpy"', '"native", "numpy"'), 2)
