@@ -7,7 +7,7 @@ namespace {
 
 class Scheduler {
  public:
-  Scheduler(const std::vector<Step>& steps, const std::vector<bool>& leaves, const std::vector<bool>& repeats,
+  Scheduler(const std::vector<TileStep>& steps, const std::vector<bool>& leaves, const std::vector<bool>& repeats,
             bool chain)
       : steps_(steps),
         repeats_(repeats),
@@ -31,7 +31,7 @@ class Scheduler {
       if (waits_[i] == 0) ready_.push_back(static_cast<int>(i));
   }
 
-  std::vector<Stage> run() {
+  std::vector<TileStage> run() {
     while (!ready_.empty()) {
       for (int i = next(true); i >= 0; i = next(true)) chain_from(i);
       close_chain();
@@ -44,8 +44,8 @@ class Scheduler {
   }
 
  private:
-  static int operand(const Step& step, int place) { return place == 0 ? step.a : place == 1 ? step.b : step.c; }
-  bool chainable(const Step& step) const {
+  static int operand(const TileStep& step, int place) { return place == 0 ? step.a : place == 1 ? step.b : step.c; }
+  bool chainable(const TileStep& step) const {
     Link link{};
     return chain_ && chains().bind(&link, step.code, step.type, 0);
   }
@@ -64,7 +64,7 @@ class Scheduler {
       if (--waits_[u] == 0) ready_.push_back(u);
   }
 
-  // Step i and, as long as a result's next reader can follow it at once, that reader.
+  // TileStep i and, as long as a result's next reader can follow it at once, that reader.
   void chain_from(int i) {
     move(LinkKind::Load, steps_[i].a);
     for (int kept = 0; i >= 0;) {
@@ -87,14 +87,14 @@ class Scheduler {
       if (waits_[u] == 0 && chainable(steps_[u]) && first < 0) first = u;
     return first;
   }
-  static int reads(const Step& step, int r) {
+  static int reads(const TileStep& step, int r) {
     int count = 0;
     for (int place = 0; place < step.operands; ++place) count += operand(step, place) == r;
     return count;
   }
-  static int place_of(const Step& step, int r) { return step.a == r ? 0 : step.b == r ? 1 : 2; }
+  static int place_of(const TileStep& step, int r) { return step.a == r ? 0 : step.b == r ? 1 : 2; }
 
-  void append(const Step& step, int kept) {
+  void append(const TileStep& step, int kept) {
     int others[2] = {-1, -1}, count = 0;
     for (int place = 0; place < step.operands; ++place)
       if (place != kept) others[count++] = operand(step, place);
@@ -118,7 +118,7 @@ class Scheduler {
     operations_ = 0;
   }
 
-  const std::vector<Step>& steps_;
+  const std::vector<TileStep>& steps_;
   const std::vector<bool>& repeats_;
   bool chain_;
   std::vector<int> waits_, ready_;  // operands that are not computed; steps that have all of theirs
@@ -126,14 +126,14 @@ class Scheduler {
   std::vector<bool> leaves_;
   std::vector<Link> links_;
   int operations_ = 0;
-  Step last_{};
-  std::vector<Stage> stages_;
+  TileStep last_{};
+  std::vector<TileStage> stages_;
 };
 
 }  // namespace
 
-std::vector<Stage> schedule(const std::vector<Step>& steps, const std::vector<bool>& leaves,
-                            const std::vector<bool>& repeats, bool chain) {
+std::vector<TileStage> schedule(const std::vector<TileStep>& steps, const std::vector<bool>& leaves,
+                                const std::vector<bool>& repeats, bool chain) {
   return Scheduler(steps, leaves, repeats, chain).run();
 }
 

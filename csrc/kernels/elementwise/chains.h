@@ -36,7 +36,7 @@ struct ChainTable {
 NATIVE_ISA_TABLE(ChainTable, chains)
 
 // An operation of a tile program: reg[dst] = op(reg[a], reg[b], reg[c]).
-struct Step {
+struct TileStep {
   TileOp op;
   Opcode code;
   Class type;  // of the operands
@@ -46,14 +46,14 @@ struct Step {
 };
 
 // What runs on a tile at once: a chain, or the one step if there are no links.
-struct Stage {
-  Step step;
+struct TileStage {
+  TileStep step;
   std::vector<Link> links;
 };
 
 // The steps in an order that joins as many of them as possible into chains, if `chain`. `leaves[r]`: register r is read
 // after the program; `repeats[r]`: its tile holds one value throughout.
-std::vector<Stage> schedule(const std::vector<Step>& steps, const std::vector<bool>& leaves,
-                            const std::vector<bool>& repeats, bool chain);
+std::vector<TileStage> schedule(const std::vector<TileStep>& steps, const std::vector<bool>& leaves,
+                                const std::vector<bool>& repeats, bool chain);
 
 }  // namespace native

@@ -98,7 +98,7 @@ class TileProgram : public Kernel {
  public:
   std::vector<Input> inputs;
   std::vector<Constant> constants;
-  std::vector<Stage> stages;
+  std::vector<TileStage> stages;
   decltype(ChainTable::run) run_chain = chains().run;
   std::vector<Output> outputs;
   std::vector<std::pair<int, size_t>> temporaries;  // register and its block
@@ -126,8 +126,8 @@ class TileProgram : public Kernel {
         if (outputs[i].direct)
           reg[outputs[i].reg] =
               padded == n ? static_cast<char*>(out[i]) + start * outputs[i].bytes : blocks + outputs[i].raw;
-      for (const Stage& stage : stages) {
-        const Step& s = stage.step;
+      for (const TileStage& stage : stages) {
+        const TileStep& s = stage.step;
         if (stage.links.empty())
           s.op(reg[s.dst], reg[s.a], reg[s.b], reg[s.c], padded, s.immediates);
         else
@@ -324,7 +324,7 @@ class Compiler {
       bool first = true;
       const auto lowered = lower(*info, dtypes, s.dtype, immediate);
       for (const LoweredOp& op : lowered) {
-        Step step{op.op, op.code, op.operands, 1, dst, dst, dst, dst, {immediate, 0}};
+        TileStep step{op.op, op.code, op.operands, 1, dst, dst, dst, dst, {immediate, 0}};
         if (first) {
           step.operands = info->operands;
           step.a = sources[0];
@@ -363,7 +363,7 @@ class Compiler {
     }
     // A few elements are not worth padding to what a chain takes at once.
     kernel_->stages = schedule(steps_, leaves, repeats, out_[0].count() >= kChainUnit);
-    for (const Stage& stage : kernel_->stages) {
+    for (const TileStage& stage : kernel_->stages) {
       if (!stage.links.empty()) kernel_->unit = kChainUnit;
       if (stage.links.empty()) uses_.push_back({stage.step.dst, {stage.step.a, stage.step.b, stage.step.c}});
       for (const Link& link : stage.links)
@@ -417,7 +417,7 @@ class Compiler {
   std::unique_ptr<TileProgram> kernel_;
   std::vector<Register> regs_;
   std::vector<int> names_;
-  std::vector<Step> steps_;
+  std::vector<TileStep> steps_;
   std::vector<Use> uses_;
   int64_t work_ = 0;
 };
