@@ -1,5 +1,6 @@
 #include "core/shape.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "core/errors.h"
@@ -30,6 +31,25 @@ Shape row_major_strides(const Shape& shape) {
     step *= shape[i];
   }
   return strides;
+}
+
+std::optional<std::vector<WalkAxis>> broadcast_walk(const Shape& in, const Shape& out) {
+  if (in.size() > out.size()) return {};
+  std::vector<WalkAxis> axes;  // innermost first
+  int64_t stride = 1;
+  for (size_t i = 1; i <= out.size(); ++i) {
+    const int64_t size = out[out.size() - i], have = i <= in.size() ? in[in.size() - i] : 1;
+    if (have != size && have != 1) return {};
+    const int64_t step = have == 1 ? 0 : stride;
+    stride *= have;
+    if (size == 1) continue;
+    if (!axes.empty() && step == axes.back().size * axes.back().stride)
+      axes.back().size *= size;
+    else
+      axes.push_back({size, step});
+  }
+  std::reverse(axes.begin(), axes.end());
+  return axes;
 }
 
 std::string to_string(const Shape& shape) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,13 @@ using Shape = std::vector<int64_t>;
 int64_t element_count(const Shape& shape);
 // Row-major strides in elements.
 Shape row_major_strides(const Shape& shape);
+
+struct WalkAxis {
+  int64_t size, stride;  // the stride in elements
+};
+// The walk over a row-major array of shape `in` broadcast to `out`, outermost axis first: axes that continue each
+// other are one, those of size 1 are left out. Nothing if it does not broadcast.
+std::optional<std::vector<WalkAxis>> broadcast_walk(const Shape& in, const Shape& out);
 // "(2, 3)".
 std::string to_string(const Shape& shape);
 

@@ -50,30 +50,16 @@ struct Output {
   size_t raw;    // block for the last tile
 };
 
-// The walk over an input of shape `in` broadcast to `out`, with axes merged; nothing if it does not broadcast.
+// The walk over an input of shape `in` broadcast to `out`; nothing if it does not broadcast or has too many axes.
 std::optional<Walk> plan_walk(const Shape& in, const Shape& out) {
-  if (in.size() > out.size()) return {};
+  auto axes = broadcast_walk(in, out);
+  if (!axes || axes->size() > kMaxDims) return {};
+  if (axes->empty()) axes->push_back({1, 0});
   Walk walk{};
-  int64_t stride = 1;
-  std::vector<std::pair<int64_t, int64_t>> axes;  // innermost first
-  for (size_t i = 0; i < out.size(); ++i) {
-    const int64_t size = out[out.size() - 1 - i];
-    const int64_t have = i < in.size() ? in[in.size() - 1 - i] : 1;
-    if (have != size && have != 1) return {};
-    const int64_t step = have == 1 ? 0 : stride;
-    stride *= have;
-    if (size == 1) continue;
-    if (!axes.empty() && step == axes.back().first * axes.back().second)
-      axes.back().first *= size;
-    else
-      axes.emplace_back(size, step);
-  }
-  if (axes.empty()) axes.emplace_back(1, 0);
-  if (axes.size() > kMaxDims) return {};
-  walk.dims = static_cast<int>(axes.size());
-  for (size_t i = 0; i < axes.size(); ++i) {
-    walk.size[i] = axes[axes.size() - 1 - i].first;
-    walk.stride[i] = axes[axes.size() - 1 - i].second;
+  walk.dims = static_cast<int>(axes->size());
+  for (size_t i = 0; i < axes->size(); ++i) {
+    walk.size[i] = (*axes)[i].size;
+    walk.stride[i] = (*axes)[i].stride;
   }
   return walk;
 }

@@ -111,29 +111,15 @@ class Compiler {
     return written ? std::nullopt : as;
   }
 
-  // The walk over an input broadcast to the outputs, axes merged; false if it has too many or does not fit.
+  // The walk over an input broadcast to the outputs; false if it has too many axes or does not fit.
   bool plan_walk(const Shape& in, Input* input) const {
-    const Shape& out = out_[0].shape;
-    if (in.size() > out.size()) return false;
-    std::vector<std::pair<int64_t, int64_t>> axes;  // size and stride, innermost first
-    int64_t stride = 1;
-    for (size_t i = 1; i <= out.size(); ++i) {
-      const int64_t size = out[out.size() - i], have = i <= in.size() ? in[in.size() - i] : 1;
-      if (have != size && have != 1) return false;
-      const int64_t step = have == 1 ? 0 : stride;
-      stride *= have;
-      if (size == 1) continue;
-      if (!axes.empty() && step == axes.back().first * axes.back().second)
-        axes.back().first *= size;
-      else
-        axes.emplace_back(size, step);
-    }
-    if (axes.size() > kWalkDims) return false;
-    if (axes.size() <= 1 && (axes.empty() || axes[0].second == 0)) return true;
-    input->dims = static_cast<uint8_t>(axes.size());
-    for (size_t d = 0; d < axes.size(); ++d) {
-      input->size[d] = static_cast<uint32_t>(axes[axes.size() - 1 - d].first);
-      input->stride[d] = static_cast<uint32_t>(axes[axes.size() - 1 - d].second);
+    const auto axes = broadcast_walk(in, out_[0].shape);
+    if (!axes || axes->size() > kWalkDims) return false;
+    if (axes->empty() || (axes->size() == 1 && axes->front().stride == 0)) return true;
+    input->dims = static_cast<uint8_t>(axes->size());
+    for (size_t d = 0; d < axes->size(); ++d) {
+      input->size[d] = static_cast<uint32_t>((*axes)[d].size);
+      input->stride[d] = static_cast<uint32_t>((*axes)[d].stride);
     }
     return true;
   }
