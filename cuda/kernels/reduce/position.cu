@@ -1,18 +1,9 @@
 // Where the largest or smallest element of each row or column is: the first of equals, and the first NaN if
 // there is one.
-#include "kernels/elements.cuh"
-#include "kernels/reduce/params.h"
+#include "kernels/reduce/element.cuh"
 
 namespace native::cuda::reduce {
 namespace {
-
-template <class T>
-__device__ inline T load(const Params& p, int64_t i) {
-  if constexpr (std::is_same_v<T, float>)
-    return load_element(p.x, i, static_cast<DataType>(p.in_type));
-  else
-    return load_integer(p.x, i, static_cast<IntegerType>(p.in_type));
-}
 
 template <class T>
 struct Best {

@@ -1,17 +1,9 @@
 // Sums, products and extremes of rows and of columns. The order of every sum follows from the problem alone.
-#include "kernels/elements.cuh"
-#include "kernels/reduce/params.h"
+#include "kernels/reduce/element.cuh"
 
 namespace native::cuda::reduce {
 namespace {
 
-template <class T>
-__device__ inline T load(const Params& p, int64_t i) {
-  if constexpr (std::is_same_v<T, float>)
-    return load_element(p.x, i, static_cast<DataType>(p.in_type));
-  else
-    return load_integer(p.x, i, static_cast<IntegerType>(p.in_type));
-}
 template <class T>
 __device__ inline void store(const Params& p, int64_t i, T value) {
   if constexpr (std::is_same_v<T, float>)
