@@ -28,7 +28,8 @@ static inline Pair<V> normal_tail_ratio(V a) {
   using T = ElementOf<V>;
   using C = Constants<T>;
   constexpr long double factor = erfc ? kRoot2 : 1, slope = erfc ? kRootPi : kRoot2 * kRootPi;
-  static constexpr auto p = rescaled<T>(C::kMillsP, factor, slope), q = rescaled<T>(C::kMillsQ, factor, factor);
+  static constexpr auto p = rescaled<T>(C::kMillsP, factor, slope);
+  static constexpr auto q = rescaled<T>(C::kMillsQ, factor, factor);
   const Pair<V> above = precise_sum(a, polynomial(a, q.c), T(1));
   const V rest = polynomial(a, p.c), sum = above.high * T(slope) + rest;
   V sum_low = fused(above.high, splat(T(slope)), -sum) + rest;
