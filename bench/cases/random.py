@@ -71,6 +71,48 @@ def dropout(shape, rate, dtype="float32", **options):
     )
 
 
+def gamma(shape, alphas, dtype="float32", stream=0, **options):
+    """Shape parameters between two, evenly by their logarithm."""
+
+    def run(torch, key, alpha):
+        return torch._standard_gamma(torch.from_numpy(alpha))
+
+    def make(rng):
+        low, high = np.log(alphas)
+        return [_key(rng), np.exp(rng.uniform(low, high, shape)).astype(dtype)]
+
+    return Case(
+        "random_gamma",
+        (((2,), "uint32"), (shape, dtype)),
+        {"stream": stream},
+        make=make,
+        relative=True,
+        grad=False,
+        peer=_torch(run),
+        **options,
+    )
+
+
+def binomial(shape, most, dtype="float32", **options):
+    """Up to `most` trials, of any probability."""
+
+    def run(torch, key, counts, probabilities):
+        return torch.binomial(torch.from_numpy(counts), torch.from_numpy(probabilities))
+
+    def make(rng):
+        counts = np.floor(np.exp(rng.uniform(0, np.log(most), shape))).astype(dtype)
+        return [_key(rng), counts, rng.uniform(0, 1, shape).astype(dtype)]
+
+    return Case(
+        "random_binomial",
+        (((2,), "uint32"), (shape, dtype), (shape, dtype)),
+        make=make,
+        grad=False,
+        peer=_torch(run),
+        **options,
+    )
+
+
 _SIZES = ((), (0, 3), (63,), (64,), (65,), (7, 31), (300, 1001))
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 
@@ -87,10 +129,18 @@ CASES = [
     *(dropout((7, 31), r) for r in (0.0, 0.1, 0.5, 1.0)),
     *(dropout((300, 1001), 0.3, d) for d in _FLOATS),
     dropout((0, 3), 0.3),
+    # 1 / alpha is the power of what shrinks, and so of its last bits.
+    *(gamma((33, 101), (0.01, 1000.0), d, tol=200) for d in ("float32", "float64")),
+    gamma((7, 31), (0.5, 2.0), stream=1, tol=16),
+    gamma((0, 3), (0.5, 2.0)),
+    *(binomial((33, 101), 10**5, d) for d in ("float32", "float64")),
+    binomial((), 40),
     filled("random_bits", (4 << 20,), "uint32", speed=True),
     filled("random_uniform", (4 << 20,), speed=True),
     filled("random_normal", (4 << 20,), speed=True),
     filled("random_truncated_normal", (4 << 20,), speed=True),
     dropout((4096, 1024), 0.1, speed=True),
     dropout((4096, 1024), 0.1, "bfloat16", speed=True),
+    gamma((1 << 18,), (0.1, 10.0), speed=True),
+    binomial((1 << 18,), 1000, speed=True),
 ]

@@ -74,6 +74,39 @@ def test_host_reads_are_errors(read):
     assert STATE.trace is None
 
 
+def test_slices_of_known_length_begin_where_a_tensor_says():
+    def fn(x, i, n):
+        j = i + 2
+        return (
+            x[:, i : i + 3],
+            x[j : j + 1, None, ::2],
+            x[..., i - 1 : i - 1 + n.dims[0]],
+            x[i : 1 + i],
+        )
+
+    x, i, n = np.arange(30.0).reshape(5, 6), 2, 4
+    expected = x[:, 2:5], x[4:5, None, ::2], x[..., 1:5], x[2:3]
+    compiled = transforms.jit(fn)
+    for result, array in zip(compiled(tensor(x), tensor(i, "int32"), tensor([0] * n)), expected):
+        np.testing.assert_array_equal(result.numpy(), array)
+    # As slices of jax.lax: moved inside.
+    last = transforms.jit(lambda x, i: x[i : i + 3])(tensor(x), tensor(4, "int32"))
+    np.testing.assert_array_equal(last.numpy(), x[2:])
+    loss = transforms.grad(lambda x, i: reduce.reduce_sum(x[i : i + 2, 1:2]))
+    slope = transforms.jit(loss)(tensor(x), tensor(1, "int32")).numpy()
+    assert np.argwhere(slope).tolist() == [[1, 1], [2, 1]]
+
+
+@pytest.mark.parametrize(
+    "key", ["x[:i]", "x[i:]", "x[i : i + i]", "x[i : i + 4 : 2]", "x[i : j + 1]"]
+)
+def test_slices_of_unknown_length_are_errors(key):
+    with pytest.raises(TraceError, match="no value yet"):
+        transforms.jit(lambda x, i, j: eval(key))(
+            tensor(rows(5)), tensor(1, "int32"), tensor(1, "int32")
+        )
+
+
 def test_tensors_can_be_pickled_and_traced_ones_cannot():
     for dtype in ("float32", "bfloat16", "bool", "int64"):
         again = pickle.loads(pickle.dumps(tensor([[1, 0, 2]], dtype)))

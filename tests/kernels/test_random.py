@@ -1,5 +1,7 @@
 """Random numbers: equal bits everywhere, known answers, distributions."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from bench import harness
 from bench.cases import random as table
 from keras_native import _core
 from keras_native.engine.primitives import random as ops
+from keras_native.engine.primitives import random_rejection as rejection
 from keras_native.engine.tensor import from_numpy
 
 CASES = harness.test_cases(table.CASES)
@@ -43,7 +46,7 @@ def test_kernels_take_every_case():
 
 def test_known_answers():
     """The vectors published with Philox4x32-10 whose upper counters are 0."""
-    zero = ops.philox(np.zeros(2, np.uint32), 1)[0]
+    zero = ops.philox(np.zeros(2, np.uint32), np.arange(1))[0]
     assert [hex(w) for w in zero] == ["0x6627e8d5", "0xe169c58d", "0xbc57ac4c", "0x9b00dbd8"]
     bits = ops.random_bits(from_numpy(np.zeros(2, np.uint32)), (64,)).numpy()
     assert bits[::16].tolist() == zero.tolist()
@@ -85,6 +88,46 @@ def test_randint_covers_its_range():
     values, counts = np.unique(ops.randint(KEY, (N,), low, high).numpy(), return_counts=True)
     assert values.tolist() == list(range(-3, 4))
     assert abs(counts - N / 7).max() < 5 * (N / 7) ** 0.5
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.9, 1.0, 2.5, 300.0])
+def test_gamma_has_its_moments(alpha):
+    x = rejection.random_gamma(KEY, from_numpy(np.full(N, alpha))).numpy()
+    assert x.min() >= 0
+    assert abs(x.mean() - alpha) < 5 * (alpha / N) ** 0.5
+    # The fourth central moment is 3 alpha (alpha + 2).
+    assert abs(x.var() - alpha) < 5 * ((2 * alpha * alpha + 6 * alpha) / N) ** 0.5
+    other = rejection.random_gamma(KEY, from_numpy(np.full(N, alpha)), stream=1).numpy()
+    assert abs(np.corrcoef(x, other)[0, 1]) < 5 / N**0.5
+    neighbours = np.corrcoef(x[:-1], x[1:])[0, 1]
+    assert abs(neighbours) < 5 / N**0.5
+
+
+@pytest.mark.parametrize("n, p", [(7, 0.3), (1000, 0.002), (40, 0.5), (10**6, 0.31), (60, 0.93)])
+def test_binomial_has_its_probabilities(n, p):
+    parameters = [from_numpy(np.full(N, float(v))) for v in (n, p)]
+    x = rejection.random_binomial(KEY, *parameters).numpy()
+    assert x.min() >= 0 and x.max() <= n and (x == np.floor(x)).all()
+    assert abs(x.mean() - n * p) < 5 * (n * p * (1 - p) / N) ** 0.5
+    middle = int(n * p)
+    for k in (middle - 2, middle, middle + 1, middle + 3):
+        log = [math.lgamma(v + 1) for v in (n, k, n - k)] if 0 <= k <= n else None
+        expected = log and math.exp(
+            log[0] - log[1] - log[2] + k * math.log(p) + (n - k) * math.log1p(-p)
+        )
+        found = (x == k).mean()
+        assert abs(found - (expected or 0)) < 5 * ((expected or 0) / N) ** 0.5 + 1e-12
+
+
+def test_parameters_at_the_edges_of_distributions():
+    alphas = np.array([0, -1, np.nan, np.inf, 1e-30, 1e30])
+    x = rejection.random_gamma(KEY, from_numpy(alphas)).numpy()
+    np.testing.assert_array_equal(x[:5], [0, np.nan, np.nan, np.inf, 0])
+    np.testing.assert_allclose(x[5], 1e30)
+    counts = from_numpy(np.array([5.0, 5, 5, 5, -1, np.nan, 0, 2.9]))
+    probabilities = from_numpy(np.array([0, 1, -0.1, np.nan, 0.5, 0.5, 0.5, 1]))
+    x = rejection.random_binomial(KEY, counts, probabilities).numpy()
+    np.testing.assert_array_equal(x, [0, 5, np.nan, np.nan, np.nan, np.nan, 0, 2])
 
 
 BAD = from_numpy(np.zeros(3, np.uint32))

@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import pytest
 
+import keras_native
+
 COUNT, BATCH = 70, 16  # the last batch is short
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((COUNT, 4)).astype("float32")
@@ -168,6 +170,58 @@ def test_a_source_of_data_trains_as_arrays_do(source, expected, tmp_path):
     assert history == expected[0] and history["loss"][-1] < history["loss"][0]
     assert logs == expected[1]
     np.testing.assert_array_equal(predictions, expected[2])
+
+
+def _sparse(library):
+    scipy = pytest.importorskip("scipy.sparse", reason="scipy is not installed")
+    matrix = scipy.csr_matrix(np.where(X > 0.5, X, 0))
+    if library == "scipy":
+        return matrix
+    indices = np.stack(matrix.nonzero(), 1)
+    return keras_native.SparseTensor(indices, matrix[tuple(indices.T)].A1, matrix.shape)
+
+
+@pytest.mark.parametrize("library", ["scipy", "native"])
+def test_a_sparse_matrix_comes_in_sparse_batches(library):
+    seen = []
+
+    class Spy(keras.layers.Layer):
+        def call(self, x):
+            seen.append(type(x))
+            return x
+
+    def model():
+        keras.utils.set_random_seed(0)
+        made = keras.Sequential([keras.layers.Input((4,), sparse=True), Spy()])
+        made.add(keras.layers.Dense(1))
+        made.compile(keras.optimizers.Adam(0.05), "mse")
+        return made
+
+    found, expected = model(), model()
+    data, dense = _sparse(library), np.where(X > 0.5, X, 0)
+    options = {"batch_size": BATCH, "epochs": 3, "shuffle": False, "verbose": 0}
+    options["validation_split"] = 0.2
+    # Keras builds with dense tensors, before training begins.
+    begin = keras.callbacks.LambdaCallback(on_train_begin=lambda logs: seen.clear())
+    history = found.fit(data, Y, callbacks=[begin], **options).history
+    assert set(seen) == {keras_native.SparseTensor}
+    # One for each number of rows, and one where as many entries as rows came.
+    assert found.train_function.step.traces <= 3
+    for name, values in expected.fit(dense, Y, **options).history.items():
+        np.testing.assert_allclose(history[name], values, rtol=1e-5)
+    np.testing.assert_allclose(
+        found.evaluate(data, Y, verbose=0), expected.evaluate(dense, Y, verbose=0), rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        found.predict(data, verbose=0), expected.predict(dense, verbose=0), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_rows_of_a_sparse_tensor_of_rank_3_are_refused():
+    data = keras_native.SparseTensor([[0, 1, 2]], np.ones(1, "float32"), (4, 3, 3))
+    model = keras.Sequential([keras.layers.Input((3, 3), sparse=True), keras.layers.Flatten()])
+    with pytest.raises(ValueError, match=r"sparse matrices only.*shape=\(4, 3, 3\).*generator"):
+        model.predict(data, verbose=0)
 
 
 def test_dictionaries_of_columns_feed_inputs_by_name():

@@ -1,5 +1,6 @@
 """NumPy's indexing of a tensor: integers, slices, None and Ellipsis by slicing and reshaping, index
-arrays by gathering. Sizes may be symbolic; boolean masks need values, so they work eagerly only."""
+arrays by gathering. Sizes may be symbolic; boolean masks need values, so they work eagerly only,
+and so do slices by tensors unless their length is known: `x[i : i + 3]`."""
 
 from __future__ import annotations
 
@@ -21,10 +22,12 @@ def getitem(x: Tensor, key) -> Tensor:
     """`x[key]` with NumPy's meaning.
 
     Index arrays wrap negative indices and are clipped to the axis; static integers are checked.
+    Under trace a slice `i : i + n` by a tensor keeps its length: it is moved inside if it sticks
+    out.
 
     Raises:
         IndexError: too many indices, or a static integer out of range.
-        TraceError: a boolean mask that is being traced.
+        TraceError: a boolean mask, or a slice of unknown length, that is being traced.
     """
     if type(key) is int and x.dims:
         return _take(x, key)
@@ -33,6 +36,7 @@ def getitem(x: Tensor, key) -> Tensor:
     if arrays:
         # Beside index arrays an integer is an index array of shape ().
         entries = [from_numpy(np.asarray(e, np.int32)) if type(e) is int else e for e in entries]
+    x, entries = _windows(x, entries)
     x, dims, places = _basic(x, entries)
     x = sh.reshape(x, dims)
     return _advanced(x, places) if arrays else x
@@ -125,6 +129,32 @@ def _mask(mask: np.ndarray) -> list:
     if mask.ndim == 0:
         raise IndexError("a boolean scalar is no index of a tensor")
     return [from_numpy(i.astype(np.int32)) for i in np.nonzero(mask)]
+
+
+def _windows(x: Tensor, entries: list) -> tuple[Tensor, list]:
+    """Applies the slices that begin at a traced scalar and whose length is known."""
+    axes = [entry for entry in entries if entry is not _NEW]
+    lengths = [_known_length(entry) for entry in axes]
+    if all(length is None for length in lengths):
+        return x, entries
+    starts, sizes, whole = [], [], {}
+    for entry, length, size in zip(axes, lengths, x.dims):
+        starts.append(from_numpy(np.int32(0)) if length is None else _as(entry.start, "int32"))
+        sizes.append(size if length is None else length)
+        whole[id(entry)] = entry if length is None else _ALL
+    x = sh.dynamic_slice(x, sh.stack(starts), sizes)
+    return x, [entry if entry is _NEW else whole[id(entry)] for entry in entries]
+
+
+def _known_length(entry) -> int | None:
+    if not isinstance(entry, slice) or entry.step not in (None, 1):
+        return None
+    start, stop = entry.start, entry.stop
+    if not isinstance(start, Tensor) or not isinstance(stop, Tensor) or start.trace is None:
+        return None
+    if start.dims or stop.trace is not start.trace:
+        return None
+    return start.trace.offset(start, stop)
 
 
 def _basic(x: Tensor, entries: list) -> tuple[Tensor, tuple, list]:

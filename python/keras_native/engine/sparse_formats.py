@@ -22,6 +22,23 @@ def from_other(x) -> SparseTensor | None:
     return SparseTensor(indices, values, dims)
 
 
+def to_scipy(x: SparseTensor):
+    """A matrix as one of SciPy, whose rows can be chosen.
+
+    Raises:
+        ValueError: it is no matrix, or some of its axes are stored whole.
+    """
+    if x.ndim != 2 or x.n_dense:
+        raise ValueError(
+            f"rows can be chosen of sparse matrices only, got {x!r} with {x.n_sparse} sparse axes; "
+            "give the batches themselves, by a generator or a keras.utils.PyDataset"
+        )
+    from scipy import sparse
+
+    rows, columns = x.indices.numpy().T
+    return sparse.csr_matrix((x.values.numpy(), (rows, columns)), x.dims)
+
+
 def _from_scipy(x):
     if not hasattr(x, "tocoo"):
         return None

@@ -44,7 +44,8 @@ class Trace:
         self.written: dict[int, Slot] = {}
         self.captured: list[Tensor] = []  # of a region: outer tensors that are inputs
         self.captured_inputs: dict[int, Tensor] = {}
-        self._constants: dict[int, tuple] = {}  # id(array) -> (value, array)
+        self._constants: dict[int, tuple] = {}  # id(array) -> (tensor, array)
+        self._sums: dict[int, list] = {}  # value of a scalar that was added up -> its two terms
 
     # Inputs.
 
@@ -77,6 +78,15 @@ class Trace:
             self.captured.append(tensor)
             self.captured_inputs[key] = self.input(tensor.dims, tensor.dtype)
         return self.captured_inputs[key]
+
+    def offset(self, start: Tensor, stop: Tensor) -> int | None:
+        """stop - start of two scalars, if `stop` was written as `start` plus a number known now."""
+        terms = self._sums.get(stop.node, ())
+        for term, other in zip(terms, reversed(terms)):
+            for constant, array in self._constants.values():
+                if term == start.node and constant.node == other:
+                    return int(array.numpy())
+        return None
 
     # Variables.
 
@@ -114,6 +124,8 @@ class Trace:
         outputs = [(dtype, [symbolic.code_of(d) for d in dims]) for dims, dtype in specs]
         attrs = {name: _encode(value) for name, value in attrs.items()}
         outs = self.graph.add(op, values, attrs, outputs, pure, list(regions), host)
+        if op == "add" and not outputs[0][1]:
+            self._sums[outs[0]] = values
         return [self.tensor(v, dims, dtype) for v, (dims, dtype) in zip(outs, specs)]
 
     def __enter__(self):

@@ -8,7 +8,7 @@ from keras.src.random.seed_generator import SeedGenerator, draw_seed, make_defau
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import gather as ga
 from keras_native.engine.primitives import random as rn
-from keras_native.engine.primitives import random_host as rh
+from keras_native.engine.primitives import random_rejection as rj
 from keras_native.engine.primitives import reduce as rd
 from keras_native.engine.primitives import shape as sh
 from keras_native.engine.tensor import Tensor
@@ -124,7 +124,7 @@ def _parameter(value, shape, dtype: str) -> Tensor:
 def gamma(shape, alpha, dtype=None, seed=None):
     """Gamma variates of shape parameter `alpha` and scale 1."""
     dtype = _float(dtype)
-    sample = rh.random_gamma(seed_key(seed), _parameter(alpha, shape, _wide(dtype)))
+    sample = rj.random_gamma(seed_key(seed), _parameter(alpha, shape, _wide(dtype)))
     return ew.cast(sample, dtype)
 
 
@@ -132,13 +132,13 @@ def binomial(shape, counts, probabilities, dtype=None, seed=None):
     """Numbers of successes in `counts` trials of the given probabilities."""
     dtype = _float(dtype)
     counts, probabilities = (_parameter(p, shape, _wide(dtype)) for p in (counts, probabilities))
-    return ew.cast(rh.random_binomial(seed_key(seed), counts, probabilities), dtype)
+    return ew.cast(rj.random_binomial(seed_key(seed), counts, probabilities), dtype)
 
 
 def beta(shape, alpha, beta, dtype=None, seed=None):
     """Beta variates: a / (a + b) of two gamma variates."""
     dtype = _float(dtype)
     key = seed_key(seed)
-    a = rh.random_gamma(key, _parameter(alpha, shape, _wide(dtype)), stream=0)
-    b = rh.random_gamma(key, _parameter(beta, shape, _wide(dtype)), stream=1)
+    a = rj.random_gamma(key, _parameter(alpha, shape, _wide(dtype)), stream=0)
+    b = rj.random_gamma(key, _parameter(beta, shape, _wide(dtype)), stream=1)
     return ew.cast(ew.div(a, ew.add(a, b)), dtype)

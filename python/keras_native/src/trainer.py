@@ -11,17 +11,14 @@ from keras.src import optimizers as optimizers_module
 from keras.src import tree
 from keras.src.backend import config
 from keras.src.trainers import trainer as base_trainer
-from keras.src.trainers.data_adapters import (
-    array_slicing,
-    data_adapter_utils,
-    tf_dataset_adapter,
-)
-from keras.src.trainers.epoch_iterator import EpochIterator
+from keras.src.trainers.data_adapters import data_adapter_utils
+from keras.src.trainers.data_adapters.array_slicing import train_validation_split
 from keras.src.utils import traceback_utils
 from keras.src.utils.python_utils import pythonify_logs
 
 from keras_native.engine.primitives import shape
 from keras_native.engine.tape import Tape, backward, full_like
+from keras_native.src.batches import BatchIterator, sliceable
 from keras_native.src.ops.core import convert_to_numpy
 from keras_native.src.ops.numpy import concatenate
 from keras_native.src.steps import StepFunction, append_outputs
@@ -204,8 +201,8 @@ class Trainer(_Base):
 
         self._eval_epoch_iterator = None
         if validation_split and validation_data is None:
-            (x, y, sample_weight), validation_data = array_slicing.train_validation_split(
-                (x, y, sample_weight), validation_split=validation_split
+            (x, y, sample_weight), validation_data = train_validation_split(
+                (sliceable(x), sliceable(y), sample_weight), validation_split=validation_split
             )
         if validation_data is not None:
             val_x, val_y, val_weight = data_adapter_utils.unpack_x_y_sample_weight(validation_data)
@@ -420,23 +417,3 @@ def _joined(results):
     if len(results) == 1:
         return results[0]
     return tree.map_structure(lambda *parts: concatenate(parts), *results)
-
-
-class BatchIterator(EpochIterator):
-    """Batches as NumPy arrays, or sparse tensors, in lists of `steps_per_execution`."""
-
-    def _get_iterator(self):
-        if isinstance(self.data_adapter, tf_dataset_adapter.TFDatasetAdapter):
-            return _batches(self.data_adapter.get_tf_dataset())
-        return self.data_adapter.get_numpy_iterator()
-
-
-def _batches(dataset):
-    """Batches of a `tf.data.Dataset`: Keras's own iterator makes sparse tensors dense."""
-    from keras.src.backend.tensorflow.core import convert_to_numpy
-
-    def convert(x):
-        return x if data_adapter_utils.is_tensorflow_sparse(x) else convert_to_numpy(x)
-
-    for batch in dataset:
-        yield tree.map_structure(convert, batch, none_is_leaf=False)

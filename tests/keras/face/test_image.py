@@ -50,7 +50,19 @@ def test_identity_transformations():
     np.testing.assert_allclose(same, x, rtol=1e-6)
     corners = np.array([[0, 0], [5, 0], [0, 4], [5, 4]], "float32")
     same = image.perspective_transform(x, np.stack([corners] * 2), np.stack([corners] * 2))
-    np.testing.assert_allclose(same.numpy(), x, atol=1e-4)
+    np.testing.assert_allclose(same.numpy(), x, atol=1e-6)
+
+
+def test_homography_takes_four_points_to_four():
+    corners = 40 * np.array([[0, 0], [1, 0], [0, 1], [1, 1]])
+    start, end = ((corners + RNG.uniform(-9, 9, (5, 4, 2))).astype("float32") for _ in range(2))
+    found = image.compute_homography_matrix(start, end).numpy()
+    matrix = np.append(found.astype("float64"), np.ones((5, 1)), 1).reshape(5, 3, 3)
+    projected = np.append(end, np.ones((5, 4, 1)), -1) @ matrix.transpose(0, 2, 1)
+    np.testing.assert_allclose(projected[..., :2] / projected[..., 2:], start, atol=1e-5)
+    check_gradients(
+        image.compute_homography_matrix, *(p[:1].astype("float64") for p in (start, end))
+    )
 
 
 def test_colours_go_there_and_back():

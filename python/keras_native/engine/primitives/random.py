@@ -21,13 +21,18 @@ from keras_native.engine.tensor import Tensor
 _UNIFORM_BITS = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}
 
 
-def philox(key: np.ndarray, blocks: int) -> np.ndarray:
-    """The words of the first `blocks` counters: uint32 [blocks, 4]."""
+def philox(key: np.ndarray, index: np.ndarray, third: int = 0, fourth: int = 0) -> np.ndarray:
+    """The words of blocks of given counters: uint32 [blocks, 4].
+
+    Args:
+        index: the first two words of each counter, as one number of 64 bits.
+        third, fourth: its other words.
+    """
     low = np.uint64(0xFFFFFFFF)
     shift = np.uint64(32)
-    index = np.arange(blocks, dtype=np.uint64)
+    index = index.astype(np.uint64)
     c0, c1 = index & low, index >> shift
-    c2 = c3 = np.zeros(blocks, np.uint64)
+    c2, c3 = (np.full(index.shape, word, np.uint64) for word in (third, fourth))
     k0, k1 = int(key[0]), int(key[1])
     for _ in range(10):
         p0, p1 = c0 * np.uint64(0xD2511F53), c2 * np.uint64(0xCD9E8D57)
@@ -43,7 +48,7 @@ def philox(key: np.ndarray, blocks: int) -> np.ndarray:
 
 def _groups(key, groups):
     """Words of whole groups: uint32 [groups, 4, 16]."""
-    return philox(key, 16 * groups).reshape(groups, 16, 4).transpose(0, 2, 1)
+    return philox(key, np.arange(16 * groups)).reshape(groups, 16, 4).transpose(0, 2, 1)
 
 
 def _wide_groups(key, groups):

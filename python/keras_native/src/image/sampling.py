@@ -14,6 +14,7 @@ from keras_native.engine.primitives import shape as sh
 from keras_native.engine.tensor import Tensor
 from keras_native.src.image.color import check_rank
 from keras_native.src.image.filters import gaussian_blur
+from keras_native.src.image.projection import compute_homography_matrix
 from keras_native.src.nn.activations import as_float
 from keras_native.src.nn.layout import channels_last, restore
 from keras_native.src.ops.convert import convert_to_numpy, convert_to_tensor, seed_key
@@ -254,30 +255,6 @@ def perspective_transform(
     y_in = sh.broadcast_to(ew.div(_linear(t[3], x, t[4], y, t[5]), depth), dims)
     out = _sample_images(batch, y_in, x_in, order, "constant", fill_value)
     return _unbatched(out, images, data_format)
-
-
-def compute_homography_matrix(start_points, end_points):
-    """The eight coefficients [batch, 8] of the projection that takes end to start points."""
-    from keras_native.engine.primitives.linalg import solve
-
-    start, end = (as_float(p) for p in (start_points, end_points))
-
-    def column(points, i):
-        return sh.reshape(sh.slice(points, (0, 0, i), (None, None, i + 1)), points.dims[:2])
-
-    start_x, start_y = column(start, 0), column(start, 1)
-    end_x, end_y = column(end, 0), column(end, 1)
-    zero = sh.zeros(end_x.dims, end_x.dtype)
-    one = sh.ones(end_x.dims, end_x.dtype)
-
-    def products(s):
-        return [ew.neg(ew.mul(s, end_x)), ew.neg(ew.mul(s, end_y))]
-
-    x_rows = sh.stack([end_x, end_y, one, zero, zero, zero, *products(start_x)], -1)
-    y_rows = sh.stack([zero, zero, zero, end_x, end_y, one, *products(start_y)], -1)
-    target = sh.expand_dims(sh.concat([start_x, start_y], -1), -1)
-    solution = solve(sh.concat([x_rows, y_rows], 1), target)
-    return sh.reshape(solution, solution.dims[:-1])
 
 
 def elastic_transform(
