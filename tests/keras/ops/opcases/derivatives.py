@@ -1,7 +1,7 @@
 """Directional derivatives of an operation by its gradient rules and by finite differences.
 
-The gradient of a real function of z = x + iy is df/dx - i df/dy, as JAX has it: the derivative along
-v is the real part of the sum of gradient times v.
+The gradient of a real function of z = x + iy is df/dx - i df/dy, as JAX has it: the derivative
+along v is the real part of the sum of gradient times v.
 """
 
 from __future__ import annotations

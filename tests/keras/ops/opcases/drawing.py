@@ -214,10 +214,11 @@ class Draw:
         return (a + 8 * np.eye(a.shape[-1])).astype(a.dtype)
 
     def positive(self, n=None) -> np.ndarray:
-        """Symmetric positive definite matrices."""
-        a = self.matrix(n).astype("float64")
-        a = a @ a.swapaxes(-1, -2) + 4 * np.eye(a.shape[-1])
-        return a.astype("float64" if self.smooth else numpy_dtype(self.dtype))
+        """Hermitian positive definite matrices."""
+        a = self.matrix(n)
+        wide = a.astype("complex128" if a.dtype.kind == "c" else "float64")
+        wide = wide @ wide.conj().swapaxes(-1, -2) + 4 * np.eye(a.shape[-1])
+        return wide.astype(a.dtype)
 
 
 def call(*args, **kwargs):
