@@ -44,7 +44,8 @@ and looks at what ran; `tests/keras/ops` checks results, dtypes and gradients ov
 
 - **dtypes**: those taken by the first operand. `int` are all eight integer dtypes, `float` is
   float16, bfloat16, float32 and float64, `complex` complex64 and complex128, `float8` both float8.
-- **gradient**: `any order` is checked by finite differences to second order, in float64; `none`:
+- **gradient**: `any order` is checked by finite differences to second order, in float64 and, where
+  complex numbers are taken, complex128 (by z = x + iy it is df/dx - i df/dy, as in JAX); `none`:
   constant almost everywhere, of integers, or of functions whose own gradient is what counts.
 - **path**: `kernel`: one primitive, on a kernel of this project (conversions and new shapes are not
   counted); `composed`: several primitives, all on our kernels; `host`: at least one primitive is

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from keras_native.engine import control, transforms
+from keras_native.engine.primitive import STATE
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import matmul, reduce, shape
 from keras_native.engine.slot import Slot
@@ -20,6 +21,34 @@ def rows(n, width=3):
 
 def total(x):
     return reduce.reduce_sum(x, tuple(range(x.ndim)))
+
+
+def stepwise(f):
+    """Eager loops call their body for each step."""
+
+    def call(*args):
+        STATE.python_loops = True
+        try:
+            return f(*args)
+        finally:
+            STATE.python_loops = False
+
+    return call
+
+
+def at_once(f):
+    """Eager loops are compiled, however short, and a body that cannot be traced is an error."""
+
+    def call(*args):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(control, "_FEW", 0)
+            patch.setattr(control, "_at_once", lambda traced, stepwise: traced())
+            return f(*args)
+
+    return call
+
+
+each_way = pytest.mark.parametrize("wrap", [stepwise, at_once, transforms.jit])
 
 
 def test_cond_assigns_in_the_branch_that_runs():
@@ -66,11 +95,12 @@ def test_scan_equals_the_python_loop_in_value_and_gradient(reverse):
 
     xs = tensor(np.random.default_rng(5).standard_normal((6, 2, 3)))
     both = transforms.value_and_grad(loss, (0, 1))
-    value, grads = both(w, xs)
-    compiled_value, compiled_grads = transforms.jit(both)(w, xs)
-    np.testing.assert_allclose(compiled_value.numpy(), value.numpy(), rtol=1e-6)
-    for a, b in zip(grads, compiled_grads):
-        np.testing.assert_allclose(b.numpy(), a.numpy(), rtol=1e-5, atol=1e-6)
+    value, grads = stepwise(both)(w, xs)
+    for wrap in (at_once, transforms.jit):
+        compiled_value, compiled_grads = wrap(both)(w, xs)
+        np.testing.assert_allclose(compiled_value.numpy(), value.numpy(), rtol=1e-6)
+        for a, b in zip(grads, compiled_grads):
+            np.testing.assert_allclose(b.numpy(), a.numpy(), rtol=1e-5, atol=1e-6)
 
 
 def test_scan_carries_assigned_variables():
@@ -174,7 +204,9 @@ def test_two_derivatives_in_the_graph_and_eagerly(function):
     second = transforms.grad(lambda x: total(ew.mul(first(x), first(x))))
     x = from_numpy(X)
     for f in (function, first, second):
-        np.testing.assert_allclose(transforms.jit(f)(x).numpy(), f(x).numpy(), rtol=1e-9)
+        expected = stepwise(f)(x).numpy()
+        for wrap in (at_once, transforms.jit):
+            np.testing.assert_allclose(wrap(f)(x).numpy(), expected, rtol=1e-9)
     for f, derivative in ((function, first), (lambda x: total(ew.mul(first(x), first(x))), second)):
         direction = np.array([1.0, -2.0, 0.5])
         ends = [float(f(from_numpy(X + step * direction)).numpy()) for step in (1e-6, -1e-6)]
@@ -182,7 +214,7 @@ def test_two_derivatives_in_the_graph_and_eagerly(function):
         np.testing.assert_allclose(slope, (ends[0] - ends[1]) / 2e-6, rtol=1e-6)
 
 
-@pytest.mark.parametrize("wrap", [lambda f: f, transforms.jit])
+@each_way
 def test_scan_of_no_steps(wrap):
     def loop(x):
         def step(c, row):
@@ -195,7 +227,7 @@ def test_scan_of_no_steps(wrap):
     assert (a.dims, b.dims, a.dtype) == ((0, 3), (0, 3, 1), "float32")
 
 
-@pytest.mark.parametrize("wrap", [lambda f: f, transforms.jit])
+@each_way
 def test_loops_assign_variables_each_time_round(wrap):
     slot, count = Slot(tensor(1.0)), Slot(tensor(0.0))
 
@@ -235,8 +267,10 @@ def test_variables_that_bodies_read_have_gradients():
 
     both = transforms.grad(loss, argnums=(0, 1))
     x = tensor([0.3, 0.9, 1.4])
-    for a, b in zip(both(Variable(), x), transforms.jit(lambda x: both(Variable(), x))(x)):
-        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-5)
+    expected = stepwise(both)(Variable(), x)
+    for wrap in (at_once, transforms.jit):
+        for a, b in zip(expected, wrap(lambda x: both(Variable(), x))(x)):
+            np.testing.assert_allclose(b.numpy(), a.numpy(), rtol=1e-5)
 
 
 def test_while_loop_stops_at_its_limit():
@@ -248,13 +282,13 @@ def test_while_loop_stops_at_its_limit():
             maximum_iterations=5,
         )
 
-    for f in (run, transforms.jit(run)):
+    for f in (stepwise(run), at_once(run), run, transforms.jit(run)):
         i, v = f(tensor([1.0, 3.0]))
         assert int(i.numpy()) == 5
         np.testing.assert_array_equal(v["v"].numpy(), [32, 96])
 
 
-@pytest.mark.parametrize("wrap", [lambda f: f, transforms.jit])
+@each_way
 def test_wrong_bodies_are_named(wrap):
     def grows(x):
         return control.scan(lambda c, row: (shape.concat([c, c], 0), row), x, x)
@@ -274,3 +308,106 @@ def test_wrong_bodies_are_named(wrap):
         wrap(uneven)(x)
     with pytest.raises(ValueError, match="length must be given"):
         wrap(lambda x: control.scan(lambda c, _: (c, None), x))(x)
+
+
+@each_way
+def test_derivatives_by_what_a_body_closes_over(wrap):
+    """Of tensors and of functions of them that the body computes; numbers are constants."""
+    w, scale = tensor([0.2, 0.5, -0.3], "float64"), tensor(0.7, "float64")
+
+    def loss(w, scale):
+        def body(c, x):
+            weighted = ew.mul(ew.add(ew.sin(w), 0.5), ew.mul(x, scale))
+            return ew.tanh(ew.add(c, weighted)), total(weighted)
+
+        last, ys = control.scan(body, ew.mul(w, w), tensor(np.linspace(0.1, 1, 9), "float64"))
+        return ew.add(total(last), total(ew.mul(ys, ys)))
+
+    def plain(w, scale):
+        c, ys = w * w, 0.0
+        for x in np.linspace(0.1, 1, 9):
+            weighted = (np.sin(w) + 0.5) * x * scale
+            c, ys = np.tanh(c + weighted), ys + weighted.sum() ** 2
+        return c.sum() + ys
+
+    def slope(w, scale):
+        first, second = transforms.grad(loss, argnums=(0, 1))(w, scale)
+        return ew.add(total(ew.mul(first, w)), second)
+
+    found = wrap(transforms.grad(loss, argnums=(0, 1)))(w, scale)
+    a, b, step = w.numpy(), scale.numpy(), 1e-6
+    for i in range(3):
+        move = np.eye(3)[i] * step
+        expected = (plain(a + move, b) - plain(a - move, b)) / (2 * step)
+        np.testing.assert_allclose(found[0].numpy()[i], expected, rtol=1e-7)
+    expected = (plain(a, b + step) - plain(a, b - step)) / (2 * step)
+    np.testing.assert_allclose(found[1].numpy(), expected, rtol=1e-7)
+
+    second = wrap(transforms.grad(slope, argnums=(0, 1)))(w, scale)
+    for found, expected in zip(second, stepwise(transforms.grad(slope, (0, 1)))(w, scale)):
+        np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-9)
+
+
+def test_a_long_eager_loop_traces_its_body_once():
+    calls = []
+
+    def body(c, x):
+        calls.append(c)
+        return ew.add(c, x), c
+
+    last, ys = control.scan(body, tensor(0.0), tensor(np.arange(100.0)))
+    assert (len(calls), float(last.numpy()), ys.dims) == (1, 4950, (100,))
+    calls.clear()
+
+    def double(i, x):
+        calls.append(i)
+        return ew.add(i, 1), ew.add(x, x)
+
+    start = (tensor(0, "int32"), tensor(1.0))
+    i, x = control.while_loop(lambda i, _: ew.lt(i, 50), double, start)
+    assert (int(i.numpy()), float(x.numpy())) == (50, 2.0**50)
+    assert len(calls) <= control._FEW + 1
+    calls.clear()
+    stepwise(control.scan)(body, tensor(0.0), tensor(np.arange(100.0)))
+    assert len(calls) == 100
+
+
+def test_a_body_that_cannot_be_traced_is_called_for_each_step():
+    def looks(c, x):
+        return (ew.add(c, x) if float(x.numpy()) > 0.5 else c), x
+
+    xs = np.linspace(0, 1, 20)
+    last, ys = control.scan(looks, tensor(0.0, "float64"), tensor(xs, "float64"))
+    np.testing.assert_allclose(last.numpy(), xs[xs > 0.5].sum())
+    np.testing.assert_array_equal(ys.numpy(), xs)
+
+    def grows(x):
+        return (shape.concat([x, x], 0),)
+
+    (out,) = control.while_loop(lambda x: ew.lt(tensor(x.dims[0]), 5000), grows, (tensor([1.0]),))
+    assert out.dims == (8192,)
+
+    def fails(c, x):
+        raise KeyError("of the body")
+
+    with pytest.raises(KeyError, match="of the body"):
+        control.scan(fails, tensor(0.0), tensor(xs))
+
+
+def test_an_eager_derivative_by_way_of_an_assigned_variable():
+    """Compiled code has none, so that the steps are taken one by one."""
+    slot = Slot(tensor(1.0))
+
+    def loss(x):
+        slot.write(tensor(1.0))
+
+        def body(c, row):
+            slot.write(ew.mul(slot.read(), row))
+            return c, None
+
+        control.scan(body, (), x)
+        return slot.read()
+
+    x = np.linspace(0.5, 1.5, 9)
+    found = transforms.grad(loss)(tensor(x)).numpy()
+    np.testing.assert_allclose(found, np.prod(x) / x, rtol=1e-5)

@@ -1,8 +1,8 @@
-"""Control flow: Python's when run eagerly, regions of the graph under a trace.
+"""Control flow: regions of the graph under a trace, and eagerly too for loops of many steps.
 
-A region is a traced body. What it uses from outside is captured as extra inputs; variables that it
-assigns become extra results, so that one branch of a cond runs and a loop carries what it updates.
-Gradients recompute the body inside the region of the backward pass.
+A loop that is called eagerly traces its body once and runs it in compiled code; a body that cannot
+be traced (it looks at values, or changes sizes) is called for each step. Gradients recompute the
+body inside the region of the backward pass.
 """
 
 from __future__ import annotations
@@ -13,116 +13,34 @@ from keras_native.engine import dtype as dtypes
 from keras_native.engine import tree
 from keras_native.engine.primitive import STATE
 from keras_native.engine.primitives import elementwise, shape
-from keras_native.engine.tape import Tape, as_tensor, backward, full_like, paused, record_custom
+from keras_native.engine.region import (
+    CarriedRegion,
+    Region,
+    check_same,
+    differentiable,
+    gradients,
+    region_node,
+    specs_of,
+    surrounding_trace,
+    values_before,
+)
+from keras_native.engine.tape import as_tensor, full_like, paused, record_custom
 from keras_native.engine.tensor import Tensor
-from keras_native.engine.trace import Trace, abstract_eval
+from keras_native.engine.trace import abstract_eval
+
+# An eager loop of fewer steps is over before its body would be traced.
+_FEW = 8
 
 
-class _Region:
-    """One traced body.
+def _at_once(traced: Callable, stepwise: Callable):
+    """A loop called eagerly: in compiled code, or step by step if its body cannot be traced.
 
-    Args:
-        fn: called with tensors; returns a structure of tensors (None allowed).
-        arguments: tensors whose sizes and dtypes the arguments have.
-        slots: variables that are arguments too (after the others) and results (after the others).
-        snapshot: id(slot) -> outer tensor, values of variables at an earlier time.
-        discard: assignments inside have no effect outside (the body is a recomputation).
+    Whatever is wrong with the body is found again by the steps, and said there.
     """
-
-    def __init__(self, fn: Callable, arguments, slots=(), snapshot=None, discard=False):
-        outer = STATE.trace
-        self.trace = trace = Trace(outer=outer)
-        with trace:
-            inputs = [trace.input(t.dims, t.dtype) for t in arguments]
-            for slot in slots:
-                trace.slots[id(slot)] = trace.input(slot.dims, slot.dtype)
-            for key, tensor in (snapshot or {}).items():
-                trace.slots[key] = trace.lift(tensor)
-            leaves, self.structure = tree.flatten(fn(*inputs))
-            self.nones = tuple(i for i, leaf in enumerate(leaves) if leaf is None)
-            self.results = [trace.lift(as_tensor(leaf)) for leaf in leaves if leaf is not None]
-        self.written = [] if discard else list(trace.written.values())
-
-    @property
-    def captured(self) -> list[Tensor]:
-        return self.trace.captured
-
-    def slot_values(self, slots) -> list[Tensor]:
-        """Values of variables at the end of the body."""
-        return [self.trace.lift(self.trace.read(slot)) for slot in slots]
-
-    def finish(self, outputs, captured=None):
-        """Fixes the graph's outputs, and its captured inputs to a given list."""
-        self.trace.graph.set_outputs([t.node for t in outputs])
-        if captured is not None:
-            self.trace.graph.set_inputs([self.trace.lift(t).node for t in captured])
-        return self.trace.graph
-
-    def unflatten(self, tensors):
-        tensors = iter(tensors)
-        leaves = [
-            None if i in self.nones else next(tensors) for i in range(self.structure.num_leaves)
-        ]
-        return tree.unflatten(self.structure, leaves)
-
-
-def _specs(tensors):
-    return [(t.dims, t.dtype) for t in tensors]
-
-
-def _check_same(op, what, first, second):
-    if _specs(first) != _specs(second):
-
-        def text(ts):
-            return ", ".join(f"{t.dtype}{t.shape}" for t in ts)
-
-        raise ValueError(f"{op}: {what}: ({text(first)}) and ({text(second)})")
-
-
-def _node(op, values, attrs, results, regions):
-    trace = STATE.trace
-    nodes = [trace.lift(t).node for t in values]
-    return trace.node(op, nodes, attrs, _specs(results), True, regions)
-
-
-def _snapshot(*regions):
-    """What the variables that the regions read were before them, as outer tensors."""
-    outer = STATE.trace
-    return {
-        key: outer.slots[key]
-        for region in regions
-        for key in region.trace.slots
-        if key in outer.slots
-    }
-
-
-def _gradients(run, cts, sources):
-    """Inside a region: cotangents of `sources` through `run()`, zeros where there is none.
-
-    `sources` may be outer tensors: a body uses them as they are or lifted (variables).
-    """
-    with Tape() as tape:
-        results = [as_tensor(t) for t in tree.flatten(run())[0] if t is not None]
-    lifted = [STATE.trace.lift(t) for t in sources]
-    pairs = [(t, ct) for t, ct in zip(results, cts) if ct is not None]
-    targets, seeds = [t for t, _ in pairs], [ct for _, ct in pairs]
-    found = backward(tape.records, targets, seeds, [*sources, *lifted])
-    grads = []
-    for k, t in enumerate(sources):
-        direct, through = found[k], found[k + len(sources)]
-        if lifted[k] is t:
-            through = None
-        if direct is None and through is None:
-            grads.append(full_like(t, 0))
-        elif direct is None or through is None:
-            grads.append(through if direct is None else direct)
-        else:
-            grads.append(elementwise.add(direct, through))
-    return grads
-
-
-def _floats(tensors):
-    return [t for t in tensors if dtypes.is_differentiable(t.dtype)]
+    try:
+        return traced()
+    except Exception:
+        return stepwise()
 
 
 def cond(pred: Tensor, true_fn: Callable, false_fn: Callable):
@@ -146,7 +64,7 @@ def cond(pred: Tensor, true_fn: Callable, false_fn: Callable):
 def _cond(pred, true_fn, false_fn, snapshot):
     with paused():
         branches = [
-            _Region(fn, (), snapshot=snapshot, discard=snapshot is not None)
+            Region(fn, (), snapshot=snapshot, discard=snapshot is not None)
             for fn in (true_fn, false_fn)
         ]
         first, second = branches
@@ -155,7 +73,7 @@ def _cond(pred, true_fn, false_fn, snapshot):
                 "cond: the branches return different structures: "
                 f"{first.structure} and {second.structure}"
             )
-        _check_same("cond", "the branches' results differ", first.results, second.results)
+        check_same("cond", "the branches' results differ", first.results, second.results)
         slots = list({id(s): s for branch in branches for s in branch.written}.values())
         finals = [branch.slot_values(slots) for branch in branches]
         captured = list({id(t): t for branch in branches for t in branch.captured}.values())
@@ -163,13 +81,13 @@ def _cond(pred, true_fn, false_fn, snapshot):
             branch.finish(branch.results + final, captured)
             for branch, final in zip(branches, finals)
         ]
-        before = _snapshot(*branches)
-        outs = _node("cond", [pred, *captured], {}, first.results + finals[0], graphs)
+        before = values_before(*branches)
+        outs = region_node("cond", [pred, *captured], {}, first.results + finals[0], graphs)
         results = outs[: len(first.results)]
         for slot, value in zip(slots, outs[len(results) :]):
             STATE.trace.write(slot, value)
 
-    sources = _floats(captured)
+    sources = differentiable(captured)
 
     def vjp(cts, _, *ins):
         present = [ct for ct in cts if ct is not None]
@@ -178,7 +96,7 @@ def _cond(pred, true_fn, false_fn, snapshot):
             def run():
                 given = iter(present)
                 local = [None if ct is None else next(given) for ct in cts]
-                return _gradients(fn, local, sources)
+                return gradients(fn, local, sources)
 
             return run
 
@@ -194,15 +112,42 @@ def while_loop(cond: Callable, body: Callable, loop_vars, maximum_iterations: in
     """Calls `loop_vars = body(*loop_vars)` while `cond(*loop_vars)`; returns the last ones.
 
     Under a trace it is one node; its number of steps is not known, so that it has no reverse-mode
-    derivative (an error says so when one is asked for).
+    derivative (an error says so when one is asked for). Under an eager tape Python takes the steps.
 
     Raises:
         ValueError: the body changes the number, sizes or dtypes of the loop variables.
     """
-    leaves, structure = tree.flatten(tuple(loop_vars))
+    loop_vars = tuple(loop_vars)
+    if STATE.trace is not None:
+        return _traced_while(cond, body, loop_vars, maximum_iterations)
+    if STATE.tapes or STATE.python_loops:  # unlike compiled code, steps can be differentiated
+        return _stepwise_while(cond, body, loop_vars, maximum_iterations)[0]
+    few = _FEW if maximum_iterations is None else min(_FEW, maximum_iterations)
+    loop_vars, going = _stepwise_while(cond, body, loop_vars, few)
+    if not going or few == maximum_iterations:
+        return loop_vars
+    rest = None if maximum_iterations is None else maximum_iterations - few
+    return _at_once(
+        lambda: _traced_while(cond, body, loop_vars, rest),
+        lambda: _stepwise_while(cond, body, loop_vars, rest)[0],
+    )
+
+
+def _stepwise_while(cond, body, loop_vars, limit):
+    """At most `limit` steps in Python; the variables, and whether the limit was what ended it."""
+    count = 0
+    while limit is None or count < limit:
+        if not bool(as_tensor(cond(*loop_vars)).numpy()):
+            return loop_vars, False
+        result = body(*loop_vars)
+        loop_vars = tuple(result) if isinstance(result, (list, tuple)) else (result,)
+        count += 1
+    return loop_vars, True
+
+
+def _traced_while(cond, body, loop_vars, limit):
+    leaves, structure = tree.flatten(loop_vars)
     start = [as_tensor(leaf) for leaf in leaves]
-    if STATE.trace is None:
-        return _eager_while(cond, body, tuple(loop_vars), maximum_iterations)
 
     def flat(fn):
         def call(*tensors):
@@ -210,10 +155,10 @@ def while_loop(cond: Callable, body: Callable, loop_vars, maximum_iterations: in
 
         return call
 
-    with paused():
+    with surrounding_trace(), paused():
         body_region, slots = _loop_region(flat(body), start)
-        _check_same("while_loop", "the body changes its variables", start, body_region.results)
-        test = _Region(flat(cond), start, slots)
+        check_same("while_loop", "the body changes its variables", start, body_region.results)
+        test = Region(flat(cond), start, slots)
         (verdict,) = test.results
         if verdict.dims != () or verdict.dtype != "bool":
             raise ValueError(
@@ -224,14 +169,14 @@ def while_loop(cond: Callable, body: Callable, loop_vars, maximum_iterations: in
         attrs = {
             "carried": len(carried),
             "test_captured": len(test.captured),
-            "limit": -1 if maximum_iterations is None else int(maximum_iterations),
+            "limit": -1 if limit is None else int(limit),
         }
         graphs = [
             test.finish(test.results),
             body_region.finish(body_region.results + body_region.slot_values(slots)),
         ]
         values = [*carried, *test.captured, *body_region.captured]
-        outs = _node("while_loop", values, attrs, carried, graphs)
+        outs = region_node("while_loop", values, attrs, carried, graphs)
         for slot, value in zip(slots, outs[len(start) :]):
             STATE.trace.write(slot, value)
         results = outs[: len(start)]
@@ -246,21 +191,12 @@ def while_loop(cond: Callable, body: Callable, loop_vars, maximum_iterations: in
     return tree.unflatten(structure, results)
 
 
-def _eager_while(cond, body, loop_vars, limit):
-    count = 0
-    while (limit is None or count < limit) and bool(as_tensor(cond(*loop_vars)).numpy()):
-        result = body(*loop_vars)
-        loop_vars = tuple(result) if isinstance(result, (list, tuple)) else (result,)
-        count += 1
-    return loop_vars
-
-
 def _loop_region(fn, arguments):
     """The region of a loop's body; variables that it assigns are carried from step to step."""
-    region = _Region(fn, arguments)
+    region = Region(fn, arguments)
     slots = region.written
     if slots:
-        region = _Region(fn, arguments, slots)
+        region = Region(fn, arguments, slots)
     return region, slots
 
 
@@ -274,7 +210,7 @@ def scan(f: Callable, init, xs=None, length: int | None = None, reverse: bool = 
     """`carry, y = f(carry, x)` for each leading slice `x` of `xs`: the last carry, and the ys
     stacked.
 
-    One node under a trace, with a derivative (a scan backwards that recomputes each step).
+    One node, with a derivative (a scan backwards that recomputes each step).
 
     Raises:
         ValueError: leading sizes differ, nothing gives the length, or `f` changes the carry's sizes
@@ -307,13 +243,18 @@ def scan(f: Callable, init, xs=None, length: int | None = None, reverse: bool = 
     if STATE.trace is None or STATE.trace.unrolled:
         if length == 0:
             return tree.unflatten(carry_tree, carry), _no_rows(call, carry, x_leaves)
-        return _eager_scan(call, carry, x_leaves, carry_tree, length, reverse)
+        if STATE.trace is not None or STATE.python_loops or length < _FEW:
+            return _stepwise_scan(call, carry, x_leaves, carry_tree, length, reverse)
+        return _at_once(
+            lambda: _traced_scan(call, carry, x_leaves, carry_tree, length, reverse),
+            lambda: _stepwise_scan(call, carry, x_leaves, carry_tree, length, reverse),
+        )
     return _traced_scan(call, carry, x_leaves, carry_tree, length, reverse)
 
 
 def _no_rows(call, carry, xs):
     """What a scan without steps stacks: the body is traced for sizes and dtypes alone."""
-    specs = [*_specs(carry), *((x.dims[1:], x.dtype) for x in xs)]
+    specs = [*specs_of(carry), *((x.dims[1:], x.dtype) for x in xs)]
     n = len(carry)
     y = abstract_eval(lambda *ts: call(list(ts[:n]), list(ts[n:]))[1], specs)
     leaves, structure = tree.flatten(y)
@@ -322,12 +263,12 @@ def _no_rows(call, carry, xs):
     return tree.unflatten(structure, rows)
 
 
-def _eager_scan(call, carry, xs, carry_tree, length, reverse):
+def _stepwise_scan(call, carry, xs, carry_tree, length, reverse):
     rows, structure = [], None
     order = range(length - 1, -1, -1) if reverse else range(length)
     for i in order:
         new, y = call(carry, [_slice(x, i) for x in xs])
-        _check_same("scan", "the carry changes", carry, new)
+        check_same("scan", "the carry changes", carry, new)
         carry = new
         leaves, structure = tree.flatten(y)
         rows.append(leaves)
@@ -353,13 +294,13 @@ def _traced_scan(call, carry, xs, carry_tree, length, reverse, discard=False, sn
         outer_structure["count"] = len(ys)
         return [*new, *ys, *(tensors[:n] if keep else ())]
 
-    slices = [Tensor(dims=x.dims[1:], dtype=x.dtype, trace=STATE.trace) for x in xs]
-    with paused():
-        region = _Region(body, carry + slices, snapshot=snapshot, discard=discard)
+    with surrounding_trace(), paused():
+        slices = [Tensor(dims=x.dims[1:], dtype=x.dtype, trace=STATE.trace) for x in xs]
+        region = Region(body, carry + slices, snapshot=snapshot, discard=discard)
         slots = region.written
         if slots:
-            region = _CarriedRegion(body, carry, slices, slots)
-        _check_same("scan", "the carry changes", carry, region.results[:n])
+            region = CarriedRegion(body, carry, slices, slots)
+        check_same("scan", "the carry changes", carry, region.results[:n])
         carried = carry + [STATE.trace.read(s) for s in slots]
         finals = region.slot_values(slots)
         rows = region.results[n:]
@@ -371,14 +312,14 @@ def _traced_scan(call, carry, xs, carry_tree, length, reverse, discard=False, sn
             "length": length,
             "reverse": bool(reverse),
         }
-        before = _snapshot(region)
+        before = values_before(region)
         values = [*carried, *xs, *region.captured]
-        outs = _node("scan", values, attrs, carried + stacked, [graph])
+        outs = region_node("scan", values, attrs, carried + stacked, [graph])
         for slot, value in zip(slots, outs[n : n + len(slots)]):
             STATE.trace.write(slot, value)
         last, rows = outs[:n], outs[n + len(slots) :]
 
-    captured = _floats(region.captured)
+    captured = differentiable(region.captured)
     if keep:
 
         def vjp(cts, outs, *ins):
@@ -393,21 +334,6 @@ def _traced_scan(call, carry, xs, carry_tree, length, reverse, discard=False, sn
         outer_structure["y"], [None if i in nones else next(leaves) for i in range(total)]
     )
     return tree.unflatten(carry_tree, last), y
-
-
-class _CarriedRegion(_Region):
-    """A scan's body in which assigned variables are arguments between the carry and the slices."""
-
-    def __init__(self, body, carry, slices, slots):
-        n, k = len(carry), len(slots)
-        like = [Tensor(dims=s.dims, dtype=s.dtype, trace=STATE.trace) for s in slots]
-
-        def fn(*tensors):
-            for slot, value in zip(slots, tensors[n : n + k]):
-                STATE.trace.slots[id(slot)] = value
-            return body(*tensors[:n], *tensors[n + k :])
-
-        super().__init__(fn, [*carry, *like, *slices])
 
 
 def _scan_vjp(call, carry, xs, captured, rows, cts, length, reverse, snapshot):
@@ -438,7 +364,7 @@ def _scan_vjp(call, carry, xs, captured, rows, cts, length, reverse, snapshot):
             return [*new, *[t for t in tree.flatten(y)[0] if t is not None], *before]
 
         sources = [before[i] for i in diff_carry] + [x[i] for i in diff_x] + captured
-        grads = _gradients(run, local, sources)
+        grads = gradients(run, local, sources)
         a, b = len(diff_carry), len(diff_carry) + len(diff_x)
         added = [elementwise.add(s, g) for s, g in zip(total, grads[b:])]
         return [*grads[:a], *added], grads[a:b]

@@ -36,6 +36,7 @@ class State(threading.local):
         self.tapes = []
         self.calls = 0  # primitive calls from Python
         self.slots = 0  # variables made
+        self.python_loops = False  # whether loops that are called eagerly run their body each time
         self.host_calls: dict[str, int] = {}  # of them, how many ran the reference on the host
 
 

@@ -26,8 +26,10 @@ class Slot:
 
     def read(self) -> Tensor:
         """The current value; the same object until the next write, so that tapes can watch it."""
-        if STATE.trace is not None:
-            return STATE.trace.read(self)
+        return self.current() if STATE.trace is None else STATE.trace.read(self)
+
+    def current(self) -> Tensor:
+        """The value that is stored, whatever is being traced."""
         # A compiled step may have replaced the array behind our back.
         if self._version != self.core.version:
             self._tensor = Tensor(self.core.get())
@@ -48,9 +50,13 @@ class Slot:
         if STATE.trace is not None:
             STATE.trace.write(self, tensor)
         else:
-            self.core.set(_concrete(tensor))
-            self._tensor = tensor
-            self._version = self.core.version
+            self.store(tensor)
+
+    def store(self, tensor: Tensor) -> None:
+        """Replaces what is stored, whatever is being traced."""
+        self.core.set(_concrete(tensor))
+        self._tensor = tensor
+        self._version = self.core.version
 
 
 def _concrete(tensor: Tensor):

@@ -65,7 +65,7 @@ class Trace:
         """The tensor as a value of this trace: itself, a constant, or a captured outer value."""
         if tensor.trace is self:
             return tensor
-        if tensor.trace is None:
+        if tensor.trace is None and not self.root.watches(tensor):
             key = id(tensor.array)
             if key not in self._constants:
                 value = self.graph.constant(tensor.array.to(device.CPU))  # passes look at it
@@ -87,6 +87,14 @@ class Trace:
                 if term == start.node and constant.node == other:
                     return int(array.numpy())
         return None
+
+    def watches(self, tensor: Tensor) -> bool:
+        """Of a root: whether an eager tensor is an input of the regions and not a constant."""
+        return False
+
+    def folded(self, tensors: list[Tensor]) -> list[Tensor]:
+        """Of a root: told of constants that were computed while tracing."""
+        return tensors
 
     # Variables.
 
@@ -112,8 +120,9 @@ class Trace:
     def record(
         self, primitive: Primitive, inputs: Sequence[Tensor], attrs: dict, specs
     ) -> list[Tensor]:
-        if primitive.pure and foldable(inputs, specs, attrs):
-            return primitive.run(inputs, attrs, specs)
+        known = primitive.pure and foldable(inputs, specs, attrs)
+        if known and not any(map(self.root.watches, inputs)):
+            return self.root.folded(primitive.run(inputs, attrs, specs))
         lifted = [self.lift(t).node for t in inputs]
         if any(v is None for v in attrs.values()):
             attrs = {k: v for k, v in attrs.items() if v is not None}

@@ -15,6 +15,7 @@ import keras_native
 from keras_native.engine import tree
 from keras_native.engine.dispatch import Dispatcher
 from keras_native.engine.errors import TraceError
+from keras_native.engine.primitive import STATE
 from keras_native.engine.sparse import SparseTensor
 from keras_native.engine.tensor import Tensor, from_numpy
 from keras_native.src.ops.core import convert_to_tensor
@@ -27,7 +28,7 @@ class StepFunction:
         step: takes the batch as a structure of tensors (None where something is missing).
         flags: a function giving what else the trace depends on (hashable).
         mode: "jit" (a value needed while tracing is an error), "auto" (then it warns once and runs
-            eagerly from there on) or "eager".
+            eagerly from there on) or "eager" (nothing is traced, the bodies of loops neither).
 
     Attributes:
         traces: how often the step was traced.
@@ -37,6 +38,7 @@ class StepFunction:
         self.step = step
         self.flags = flags
         self.mode = mode
+        self.traces_nothing = mode == "eager"
         self.dispatcher = Dispatcher(
             self._traced, leading=True, name=getattr(step, "__name__", "step")
         )
@@ -77,7 +79,11 @@ class StepFunction:
                     f"It happened at {_user_line(error)}.",
                     stacklevel=4,
                 )
-        return self.step(tree.unflatten(structure, tensors))
+        python_loops, STATE.python_loops = STATE.python_loops, self.traces_nothing
+        try:
+            return self.step(tree.unflatten(structure, tensors))
+        finally:
+            STATE.python_loops = python_loops
 
     def compiled(self, data):
         """The compiled code for a batch with its arrays and sizes, for profilers and tests."""

@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 import keras_native
+from keras_native.engine.primitive import STATE
 
 X = np.array([0.3, 0.9, 1.4], "float32")
 both = pytest.mark.parametrize("wrap", [lambda f: f, keras_native.jit])
@@ -55,8 +56,9 @@ def test_maps_of_loops_assignments_and_branches(function, wrap):
 
 
 def test_functions_that_look_at_values_are_called_one_by_one():
-    found = ops.vectorized_map(lambda a: a * 2 if float(a) > 0.5 else -a, tensor(X))
-    np.testing.assert_allclose(found.numpy(), [-0.3, 1.8, 2.8])
+    for function in (ops.map, ops.vectorized_map):
+        found = function(lambda a: a * 2 if float(a) > 0.5 else -a, tensor(X))
+        np.testing.assert_allclose(found.numpy(), [-0.3, 1.8, 2.8])
 
 
 @both
@@ -114,3 +116,44 @@ def test_the_pieces_that_have_gradients_of_their_own(wrap):
     gradient = keras_native.grad(lambda x: ops.sum(recomputed(x)) + clipped(x[0]) * 5)
     expected = np.exp(X) * (np.sin(X) + np.cos(X)) + [1, 0, 0]
     np.testing.assert_allclose(wrap(gradient)(tensor(X)).numpy(), expected, rtol=1e-5)
+
+
+def test_compiled_eager_loops_draw_the_same_random_numbers():
+    def walk(length):
+        seed = keras.random.SeedGenerator(7)
+        draw = lambda c, _: (c + keras.random.normal((2,), seed=seed), None)  # noqa: E731
+        return ops.scan(draw, ops.zeros(2), length=length)[0].numpy(), seed.state.numpy()
+
+    found, state = walk(40)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(STATE, "python_loops", True)
+        expected, expected_state = walk(40)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_array_equal(state, expected_state)
+
+
+@pytest.mark.parametrize("run_eagerly", [False, True])
+def test_run_eagerly_calls_the_bodies_of_loops_for_each_step(run_eagerly):
+    calls = []
+
+    class Summed(keras.layers.Layer):
+        def call(self, x):
+            def body(c, row):
+                calls.append(c)
+                return c + row, None
+
+            return ops.scan(body, ops.zeros_like(x[:, 0]), ops.transpose(x))[0]
+
+    model = keras.Sequential([keras.Input((20,)), Summed()])
+    model.compile(loss="mse", run_eagerly=run_eagerly)
+    calls.clear()
+    found = model.predict(np.ones((2, 20), "float32"), verbose=0)
+    np.testing.assert_array_equal(found, [20, 20])
+    assert (len(calls) == 20) == run_eagerly
+
+
+@both
+@pytest.mark.parametrize("bounds", [(0, 3), (np.int64(0), np.int32(3)), (np.array(0), 3)])
+def test_loops_between_numbers_have_derivatives(wrap, bounds):
+    gradient = keras_native.grad(lambda x: ops.fori_loop(*bounds, lambda i, v: v * x, x))
+    assert float(wrap(gradient)(tensor(np.float32(2))).numpy()) == 32

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import linalg as la
 from keras_native.engine.tensor import from_numpy
 from keras_native.engine.transforms import grad
@@ -91,6 +92,77 @@ def test_gradient(name):
                 values.append(float(loss(*map(from_numpy, moved))))
             expected[at] = (values[0] - values[1]) / 2e-6
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+def complex_general(*dims):
+    return general(*dims) + 1j * general(*dims)
+
+
+def hermitian(function):
+    return lambda a: function(knp.add(a, knp.conj(knp.swapaxes(a, -1, -2))))
+
+
+def polar(u, _, vh):
+    return knp.matmul(u, vh)
+
+
+def signed(sign, logarithm):
+    return knp.multiply(sign, ew.cast(logarithm, "complex128"))
+
+
+# Functions of vectors that are the same whatever the phases; others are in tests/keras/ops.
+COMPLEX_GRADIENTS = {
+    "eigh vectors": (hermitian(lambda a: knp.absolute(linalg.eigh(a)[1])), (2, 3, 3)),
+    "eig vectors": (lambda a: knp.absolute(linalg.eig(a)[1]), (3, 3)),
+    "svd square": (lambda a: polar(*linalg.svd(a)), (2, 3, 3)),
+    "svd tall": (lambda a: polar(*linalg.svd(a, full_matrices=False)), (4, 3)),
+    "svd wide": (lambda a: polar(*linalg.svd(a, full_matrices=False)), (3, 4)),
+    "qr q": (lambda a: linalg.qr(a)[0], (4, 3)),
+    "qr r": (lambda a: linalg.qr(a)[1], (2, 3, 3)),
+    "qr wide": (lambda a: knp.matmul(*linalg.qr(a)), (2, 4)),
+    "qr wide r": (lambda a: linalg.qr(a)[1], (2, 4)),
+    "cholesky": (lambda a: linalg.cholesky(knp.matmul(a, knp.conj(knp.transpose(a)))), (3, 3)),
+    "cholesky upper": (
+        lambda a: linalg.cholesky(knp.matmul(a, knp.conj(knp.transpose(a))), upper=True),
+        (3, 3),
+    ),
+    "slogdet": (lambda a: signed(*knp.slogdet(a)), (2, 3, 3)),
+}
+
+
+@pytest.mark.parametrize("name", COMPLEX_GRADIENTS)
+def test_complex_gradient(name):
+    """df/dx - i df/dy of a real function, as JAX has it."""
+    function, dims = COMPLEX_GRADIENTS[name]
+    x = complex_general(*dims)
+    out = function(from_numpy(x))
+    weights = (complex_general if out.dtype == "complex128" else general)(*out.dims)
+
+    def loss(a):
+        return knp.real(knp.sum(knp.multiply(function(a), from_numpy(weights))))
+
+    got = grad(loss)(from_numpy(x)).numpy()
+    expected = np.zeros_like(x)
+    for at in np.ndindex(*dims):
+        for direction, factor in ((1, 1), (1j, -1j)):
+            values = []
+            for step in (1e-6, -1e-6):
+                moved = x.copy()
+                moved[at] += step * direction
+                values.append(float(loss(from_numpy(moved))))
+            expected[at] += factor * (values[0] - values[1]) / 2e-6
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_complex_cholesky_factors_and_inverses():
+    a = complex_general(3, 3)
+    a = a @ a.conj().T + np.eye(3)
+    for upper in (False, True):
+        factor = linalg.cholesky(from_numpy(a), upper=upper)
+        f = factor.numpy()
+        np.testing.assert_allclose(f.conj().T @ f if upper else f @ f.conj().T, a, rtol=1e-12)
+        inverse = linalg.cholesky_inverse(factor, upper=upper).numpy()
+        np.testing.assert_allclose(inverse, np.linalg.inv(a), rtol=1e-10, atol=1e-13)
 
 
 @pytest.mark.parametrize("dims", [(3, 3), (2, 4, 3), (3, 5), (0, 3, 3)])

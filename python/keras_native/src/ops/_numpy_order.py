@@ -118,10 +118,10 @@ def nanmedian(x, axis=None, keepdims=False):
 
 
 def _fraction(q, whole: int):
-    """q / whole: in float64 on the host where q is known (and nobody differentiates), else a
+    """q / whole in float64: on the host where q is known (and nobody differentiates), else a
     tensor."""
     if isinstance(q, Tensor) and (q.array is None or STATE.tapes):
-        return ew.div(as_float(q), float(whole))
+        return ew.div(ew.cast(q, "float64"), float(whole))
     return host(q).astype(np.float64) / whole if not isinstance(q, float) else np.float64(q) / whole
 
 
@@ -163,17 +163,19 @@ def _pick(x: Tensor, q, count, method: str, skip_nan: bool) -> Tensor:
         below, above = ga.gather(x, low, 1), ga.gather(x, high, 1)
         empty = ew.isnan(x[:, -1:])
     else:
-        q = ew.cast(q, x.dtype) if isinstance(q, Tensor) else constant(q, x.dtype)
+        # Positions in float64, as on the host: rounding must not choose another element.
+        q = q if isinstance(q, Tensor) else constant(q, "float64")
         q = sh.reshape(q, (1, -1) if q.ndim else (1, 1))
         if skip_nan:
-            valid = ew.cast(ew.logical_not(ew.isnan(x)), x.dtype)
+            valid = ew.cast(ew.logical_not(ew.isnan(x)), "float64")
             number = rd.reduce_sum(valid, 1, True)
             empty = ew.eq(number, 0)
         else:
-            number = promotion.as_dtype(count, x.dtype)
+            number = promotion.as_dtype(count, "float64")
             empty = ew.isnan(x[:, -1:])
         place = ew.mul(q, ew.sub(number, 1))
         low, high, weight = _places(place, method, ew)
+        weight = ew.cast(weight, x.dtype)
         limits = (rows, q.dims[1])
         below, above = (
             ga.take_along_axis(x, ew.cast(ew.maximum(sh.broadcast_to(p, limits), 0), "int32"), 1)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import builtins
-import contextlib
+import operator
 
 from keras.src import tree
+from keras.src.backend.common import KerasVariable
 
-from keras_native.engine import batching, control, transforms
+from keras_native.engine import batching, control
 from keras_native.engine.errors import TraceError
-from keras_native.engine.primitive import STATE
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import shape as sh
 from keras_native.engine.tensor import Tensor
-from keras_native.src.ops.convert import convert_to_tensor
+from keras_native.src.ops.convert import convert_to_tensor, is_tensor
 
 
 def cond(pred, true_fn, false_fn):
@@ -99,16 +99,7 @@ def scan(f, init, xs=None, length=None, reverse=False, unroll=1):
 
 def map(f, xs):
     """`f` on each element along the leading axis, the results stacked."""
-
-    def loop(xs):
-        return scan(lambda carry, x: (carry, f(x)), (), xs)[1]
-
-    xs = tree.map_structure(convert_to_tensor, xs)
-    if STATE.trace is None and not STATE.tapes:
-        # A function that looks at values can still be called element by element.
-        with contextlib.suppress(TraceError):
-            return transforms.jit(loop)(xs)
-    return loop(xs)
+    return scan(lambda carry, x: (carry, f(x)), (), xs)[1]
 
 
 def vectorized_map(function, elements):
@@ -128,8 +119,9 @@ def vectorized_map(function, elements):
 
 def fori_loop(lower, upper, body_fun, init_val):
     """`val = body_fun(i, val)` for i from `lower` to `upper` - 1."""
-    if isinstance(lower, int) and isinstance(upper, int):
+    if not any(is_tensor(x) or isinstance(x, KerasVariable) for x in (lower, upper)):
         # A known number of steps is a scan: unlike a while loop it can be differentiated.
+        lower, upper = operator.index(lower), operator.index(upper)
         if upper <= lower:
             return init_val
 

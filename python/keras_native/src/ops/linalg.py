@@ -12,6 +12,7 @@ from keras_native.engine import dtype as dtypes
 from keras_native.engine import transforms
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import linalg as la
+from keras_native.engine.primitives import linalg_spectral as ls
 from keras_native.engine.primitives import reduce as rd
 from keras_native.engine.primitives import shape as sh
 from keras_native.engine.primitives.matmul import matmul
@@ -39,18 +40,20 @@ __all__ = [
 ]
 
 
-def _transposed(x: Tensor) -> Tensor:
-    return sh.transpose(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
+def _adjoint(x: Tensor) -> Tensor:
+    """Transposed and conjugated."""
+    x = sh.transpose(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
+    return ew.conj(x) if x.dtype in dtypes.COMPLEX else x
 
 
 def cholesky(a, upper=False):
-    """L with L L^T = a, or U with U^T U = a.
+    """L with L L^H = a, or U with U^H U = a.
 
     Raises:
         ValueError: a matrix is not positive definite.
     """
     low = la.cholesky(as_float(a))
-    return _transposed(low) if upper else low
+    return _adjoint(low) if upper else low
 
 
 def cholesky_inverse(a, upper=False):
@@ -59,9 +62,8 @@ def cholesky_inverse(a, upper=False):
     n = a.dims[-1]
     identity = sh.broadcast_to(constant(np.eye(n), a.dtype), a.dims)
     inverse = la.triangular_solve(a, identity, not upper)
-    if upper:
-        return matmul(inverse, inverse, transpose_b=True)
-    return matmul(inverse, inverse, transpose_a=True)
+    adjoint = _adjoint(inverse)
+    return matmul(inverse, adjoint) if upper else matmul(adjoint, inverse)
 
 
 def det(a):
@@ -71,12 +73,12 @@ def det(a):
 
 def eig(x):
     """Complex eigenvalues and eigenvectors (columns)."""
-    return la.eig(as_float(x))
+    return ls.eig(as_float(x))
 
 
 def eigh(x):
     """Eigenvalues in ascending order and eigenvectors (columns) of Hermitian matrices."""
-    return la.eigh(as_float(x))
+    return ls.eigh(as_float(x))
 
 
 def inv(a):
@@ -124,15 +126,15 @@ def qr(x, mode="reduced"):
             "`mode` argument value not supported. Expected one of {'reduced', 'complete'}. "
             f"Received: mode={mode}"
         )
-    return la.qr(as_float(x), mode == "complete")
+    return ls.qr(as_float(x), mode == "complete")
 
 
 def svd(x, full_matrices=True, compute_uv=True):
     """u, s, v^H of the singular value decomposition, or s alone."""
     x = as_float(x)
     if compute_uv:
-        return la.svd(x, full_matrices)
-    return la.svd(x, False)[1]
+        return ls.svd(x, full_matrices)
+    return ls.svd(x, False)[1]
 
 
 def _batched(op: str, a, b) -> tuple[Tensor, Tensor, bool]:
@@ -175,7 +177,7 @@ def lstsq(a, b, rcond=None):
     a, b, vector = _batched("lstsq", a, b)
     if rcond is None:
         rcond = _epsilon(a.dtype) * max(a.dims[-2:])
-    x = la.lstsq(a, b, float(rcond))
+    x = ls.lstsq(a, b, float(rcond))
     return sh.squeeze(x, -1) if vector else x
 
 
@@ -196,7 +198,7 @@ def pinv(x, rcond=None):
         rcond = 10 * max(x.dims[-2:]) * _epsilon(x.dtype)
     elif not isinstance(rcond, (int, float)):
         rcond = sh.expand_dims(tensors(rcond, dtype=x.dtype)[0], -1)
-    return la.pinv(x, rcond)
+    return ls.pinv(x, rcond)
 
 
 def matrix_rank(x, tol=None):
@@ -207,7 +209,7 @@ def matrix_rank(x, tol=None):
     """
     x = as_float(x)
     _check_matrix(x)
-    s = la.svd(x, False)[1]
+    s = ls.svd(x, False)[1]
     if tol is None:
         bound = ew.mul(rd.reduce_max(s, -1, True), max(x.dims[-2:]) * _epsilon(x.dtype))
     else:
@@ -277,7 +279,7 @@ def _matrix_norm(x: Tensor, ord, axes, keepdims) -> Tensor:
         out = extreme(sums, over, True)
     elif ord in (2, -2, "nuc"):
         rest = [a for a in range(x.ndim) if a not in axes]
-        s = la.svd(sh.transpose(x, [*rest, rows, columns]), False)[1]
+        s = ls.svd(sh.transpose(x, [*rest, rows, columns]), False)[1]
         reduce = {2: rd.reduce_max, -2: rd.reduce_min, "nuc": rd.reduce_sum}[ord]
         dims = [1 if a in axes else d for a, d in enumerate(x.dims)]
         out = sh.reshape(reduce(s, -1), dims)

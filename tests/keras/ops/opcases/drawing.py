@@ -58,6 +58,7 @@ class Op:
         special: whether NaN, infinities and extreme integers are drawn.
         compiled: whether jit traces it and KerasTensors are taken.
         symbolic: a reason for not comparing what Keras infers for KerasTensors; "" compares.
+        unsymbolic: `unsymbolic(*args)`, whether it holds for a call; None: for all calls.
         numpy, jax: a reason for not comparing with this peer; "" compares.
         numpy_dtype: a reason for not comparing dtypes with the NumPy backend's.
         values: False compares dtypes and shapes alone (signs, phases or order are free).
@@ -78,6 +79,7 @@ class Op:
     special: bool = True
     compiled: bool = True
     symbolic: str = ""
+    unsymbolic: Callable | None = None
     numpy: str = ""
     numpy_dtype: str = ""
     jax: str = ""
@@ -97,7 +99,7 @@ class Draw:
         dtype: of the first operand; the others mostly have it, too.
         dtypes: for the others.
         special: draw NaN, infinities, extreme integers.
-        smooth: draw for derivatives: float64, no special values, nothing empty.
+        smooth: draw for derivatives: in 64 bits, no special values, nothing empty.
         plain: draw one dtype only, and nothing empty.
     """
 
@@ -131,8 +133,8 @@ class Draw:
         """Values in [low, high], and beside them (if special) NaN, infinities and extremes."""
         dtype = dtype or self.dtype
         shape = self.shape() if shape is None else shape
-        if self.smooth and dtype in FLOAT:
-            dtype = "float64"
+        if self.smooth and dtype in INEXACT:
+            dtype = "float64" if dtype in FLOAT else "complex128"
         wanted = numpy_dtype(dtype)
         special = (self.special if special is None else special) and not self.smooth
         if dtype == "bool":
@@ -212,15 +214,21 @@ class Draw:
         return (a + 8 * np.eye(a.shape[-1])).astype(a.dtype)
 
     def positive(self, n=None) -> np.ndarray:
-        """Symmetric positive definite matrices."""
-        a = self.matrix(n).astype("float64")
-        a = a @ a.swapaxes(-1, -2) + 4 * np.eye(a.shape[-1])
-        return a.astype("float64" if self.smooth else numpy_dtype(self.dtype))
+        """Hermitian positive definite matrices."""
+        a = self.matrix(n)
+        wide = a.astype("complex128" if a.dtype.kind == "c" else "float64")
+        wide = wide @ wide.conj().swapaxes(-1, -2) + 4 * np.eye(a.shape[-1])
+        return wide.astype(a.dtype)
 
 
 def call(*args, **kwargs):
     """Arguments of a call."""
     return args, kwargs
+
+
+def first_of(*dtypes):
+    """Whether the first operand is of one of these dtypes, as a function of the arguments."""
+    return lambda x, *_: x.dtype.name in dtypes
 
 
 # Arguments by class of operation. Each gives a function of a Draw.

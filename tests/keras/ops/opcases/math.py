@@ -10,10 +10,12 @@ from opcases.drawing import (
     NUMBER,
     Op,
     call,
+    first_of,
     reduction,
 )
 
 _HOST = ("float32", "float64")
+_MATRICES = _HOST + COMPLEX
 
 
 def _sequence(d, **more):
@@ -68,7 +70,7 @@ def _norm(d):
 
 
 def _matrix(**options):
-    return Op(lambda d: call(d.invertible()), _HOST, ANY_ORDER, bound=256, level=1, **options)
+    return Op(lambda d: call(d.invertible()), _MATRICES, ANY_ORDER, bound=256, level=1, **options)
 
 
 def _lstsq(d):
@@ -92,7 +94,12 @@ def _tall(d):
 
 def _linear(make, **options):
     options = {"bound": 256, "level": 1, "special": False} | options
-    return Op(make, _HOST, ANY_ORDER, **options)
+    return Op(make, _MATRICES, ANY_ORDER, **options)
+
+
+def _spectral(make, **options):
+    """Of pairs of real arrays."""
+    return Op(make, _HOST, ANY_ORDER, bound=32, level=1, special=False, **options)
 
 
 def _cholesky(d):
@@ -107,8 +114,8 @@ def _factor(d):
     return call(np.ascontiguousarray(a.swapaxes(-1, -2)) if upper else a, upper)
 
 
-def _symmetric(x):
-    return ops.multiply(ops.add(x, ops.swapaxes(x, -1, -2)), 0.5)
+def _hermitian(x):
+    return ops.multiply(ops.add(x, ops.conj(ops.swapaxes(x, -1, -2))), 0.5)
 
 
 def _square(x):
@@ -118,6 +125,8 @@ def _square(x):
 _KERAS = "Keras's symbolic rule differs from its backends"
 _EMPTY = "it gives float64, and zero for segments without elements"
 _FREE = "signs, phases and order are free"
+_UNCONJUGATED = "it does not conjugate complex factors"
+_COMPLEX = {"symbolic": _KERAS, "unsymbolic": first_of(*COMPLEX)}
 
 OPS = {
     "cdist": Op(
@@ -127,8 +136,8 @@ OPS = {
         bound=64,
         level=1,
     ),
-    "cholesky": _linear(_cholesky, via=_symmetric),
-    "cholesky_inverse": _linear(_factor, bound=1024),
+    "cholesky": _linear(_cholesky, via=_hermitian),
+    "cholesky_inverse": _linear(_factor, bound=1024, numpy=_UNCONJUGATED, jax=_UNCONJUGATED),
     "det": _matrix(),
     "eig": _linear(
         lambda d: call(d.invertible()),
@@ -139,25 +148,30 @@ OPS = {
         reason=_FREE,
     ),
     "eigh": _linear(
-        lambda d: call(d.positive()), values=False, result=0, via=_symmetric, reason=_FREE
+        lambda d: call(d.positive()),
+        values=False,
+        result=0,
+        via=_hermitian,
+        reason=_FREE,
+        **_COMPLEX,
     ),
     "extract_sequences": Op(
         lambda d: call(_sequence(d), d.pick(2, 3), d.pick(1, 2)), FLOAT, ANY_ORDER
     ),
-    "fft": _linear(_spectrum(1), bound=32),
-    "fft2": _linear(_spectrum(2), bound=32),
-    "ifft2": _linear(_spectrum(2), bound=32),
+    "fft": _spectral(_spectrum(1)),
+    "fft2": _spectral(_spectrum(2)),
+    "ifft2": _spectral(_spectrum(2)),
     "in_top_k": Op(_in_top_k, FLOAT, special=False),
     "inv": _matrix(),
-    "irfft": _linear(_irfft, bound=32),
-    "istft": _linear(_istft, bound=512),
+    "irfft": _spectral(_irfft),
+    "istft": Op(_istft, _HOST, ANY_ORDER, bound=512, level=1, special=False),
     "jvp": Op(
         lambda d: call(_square, (x := d.array(special=False),), (d.array(x.shape, special=False),)),
         ("float32", "float64"),
         compiled=False,
         numpy="the NumPy backend has no derivatives",
     ),
-    "logdet": _linear(lambda d: call(d.positive())),
+    "logdet": _linear(lambda d: call(d.positive()), **_COMPLEX),
     "logsumexp": Op(
         reduction(empty=False),
         FLOAT,
@@ -169,23 +183,32 @@ OPS = {
     ),
     "lstsq": _linear(_lstsq, bound=2048),
     "lu_factor": _matrix(symbolic=_KERAS),
-    "matrix_rank": Op(lambda d: call(d.matrix()), _HOST, special=False),
-    "norm": Op(_norm, FLOAT, ANY_ORDER, bound=32, level=1),
+    "matrix_rank": Op(lambda d: call(d.matrix()), _MATRICES, special=False),
+    "norm": Op(
+        _norm,
+        FLOAT + COMPLEX,
+        ANY_ORDER,
+        bound=32,
+        level=1,
+        numpy_dtype="complex where the operand is",
+        **_COMPLEX,
+    ),
     "pinv": _linear(_tall, bound=1024),
     "qr": _linear(_tall),
-    "rfft": _linear(lambda d: call(_sequence(d), d.pick(None, 4, 10)), bound=32),
+    "rfft": _spectral(lambda d: call(_sequence(d), d.pick(None, 4, 10))),
     "segment_max": _segments(numpy=_EMPTY),
     "segment_min": _segments(numpy=_EMPTY),
     "segment_prod": _segments(),
     "segment_sum": _segments(),
     "solve": _linear(_solve()),
     "solve_triangular": _linear(_solve(triangular=True)),
-    "stft": _linear(_stft, bound=32),
+    "stft": _spectral(_stft),
     "svd": _linear(
         lambda d: call(*_tall(d)[0], full_matrices=not d.smooth),
         values=False,
         result=1,
         reason=_FREE,
+        **_COMPLEX,
     ),
     "view_as_complex": Op(
         lambda d: call(d.array((*d.shape(0, 2), 2))), ("float32", "float64"), ANY_ORDER

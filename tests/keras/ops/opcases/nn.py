@@ -185,7 +185,12 @@ OPS = {
     "binary_crossentropy": _sums(_crossentropy("binary"), numpy_dtype=_WIDER),
     "categorical_crossentropy": _sums(_crossentropy("categorical"), numpy_dtype=_WIDER),
     "celu": _activation(alpha=(1.0, 0.5)),
-    "conv": _sums(_conv(), numpy=_NEEDS_JAX),
+    "conv": _sums(
+        _conv(),
+        numpy=_NEEDS_JAX,
+        symbolic="Keras's symbolic rule knows no groups",
+        unsymbolic=lambda x, kernel: x.shape[-1] != kernel.shape[-2],
+    ),
     "conv_transpose": _sums(_conv_transpose, numpy=_NEEDS_JAX),
     "ctc_decode": Op(_ctc_decode, ("float32",), bound=64, level=1),
     "ctc_loss": Op(_ctc_loss, ("float32",), ANY_ORDER, bound=64, level=1),

@@ -14,11 +14,13 @@ from opcases.drawing import (
     binary,
     call,
     elementwise,
+    first_of,
 )
 
 _KERAS = "Keras's symbolic rule differs from its backends"
 _NUMBERS = "Python numbers are not weak there"
 _BY_ZERO = "integers divided by zero are what the processor makes of them"
+_UINT64 = "it leaves uint64 as it is"
 _HALF = "it computes 8-bit integers in float16"
 
 
@@ -43,6 +45,15 @@ def _pair(low=-4.0, high=4.0, dtypes=REAL, scalars=True, **options):
     return Op(binary(low, high, scalars=scalars), dtypes, **options)
 
 
+def _remainder():
+    """Peers compute uint64 with a number in floats, where zero is no divisor either."""
+
+    def make(d):
+        return call(*d.operands(scalars=d.dtype != "uint64"))
+
+    return Op(make, NUMBER, level=1, numpy_dtype=_NUMBERS, jax=_BY_ZERO)
+
+
 def _bits(shift=False):
     def make(d):
         x, y = d.operands(2, scalars=False)
@@ -50,7 +61,7 @@ def _bits(shift=False):
             y = d.array(y.shape, low=0, high=7, special=False)
         return call(x, y)
 
-    return Op(make, INTEGER if shift else DISCRETE)
+    return Op(make, INTEGER if shift else DISCRETE, symbolic=_KERAS)
 
 
 def _spread(d):
@@ -86,10 +97,10 @@ def _power(d):
 
 
 OPS = {
-    "abs": _smooth(dtypes=ALL),
-    "absolute": _smooth(dtypes=ALL),
+    "abs": _smooth(dtypes=ALL, symbolic=_KERAS, unsymbolic=first_of(*COMPLEX)),
+    "absolute": _smooth(dtypes=ALL, symbolic=_KERAS, unsymbolic=first_of(*COMPLEX)),
     "add": _pair(dtypes=ALL, gradient=ANY_ORDER),
-    "angle": _smooth(),
+    "angle": _smooth(symbolic=_KERAS, unsymbolic=first_of(*COMPLEX)),
     "arccos": _real(-0.9, 0.9),
     "arccosh": _real(1.1, 5),
     "arcsin": _real(-0.9, 0.9),
@@ -104,7 +115,9 @@ OPS = {
     "bitwise_or": _bits(),
     "bitwise_right_shift": _bits(shift=True),
     "bitwise_xor": _bits(),
-    "cbrt": _real(0.5, 4, dtypes=REAL, numpy="it leaves uint64 as it is"),
+    "cbrt": _real(
+        0.5, 4, dtypes=REAL, numpy=_UINT64, symbolic=_UINT64, unsymbolic=first_of("uint64")
+    ),
     "ceil": _flat(),
     "clip": Op(_spread, NUMBER, ANY_ORDER),
     "conj": _smooth(dtypes=NUMBER + COMPLEX),
@@ -124,14 +137,14 @@ OPS = {
     "floor_divide": _pair(dtypes=NUMBER, jax=_BY_ZERO),
     "fmax": _pair(gradient=ANY_ORDER),
     "fmin": _pair(gradient=ANY_ORDER),
-    "fmod": _pair(dtypes=NUMBER, level=1, numpy_dtype=_NUMBERS, jax=_BY_ZERO),
+    "fmod": _remainder(),
     "gcd": _pair(dtypes=INTEGER, symbolic=_KERAS, numpy_dtype=_NUMBERS),
     "greater": _pair(),
     "greater_equal": _pair(),
     "heaviside": _pair(dtypes=NUMBER, numpy_dtype=_NUMBERS, symbolic=_KERAS),
     "hypot": _pair(dtypes=FLOAT, gradient=ANY_ORDER, numpy_dtype=_NUMBERS, symbolic=_KERAS),
     "i0": _real(dtypes=REAL, numpy_dtype="it gives float64"),
-    "imag": _smooth(),
+    "imag": _smooth(symbolic=_KERAS, unsymbolic=first_of(*COMPLEX)),
     "isclose": _pair(dtypes=ALL),
     "isfinite": _flat(ALL),
     "isinf": _flat(ALL),
@@ -160,7 +173,7 @@ OPS = {
     "logical_xor": _pair(),
     "maximum": _pair(gradient=ANY_ORDER),
     "minimum": _pair(gradient=ANY_ORDER),
-    "mod": _pair(dtypes=NUMBER, level=1, numpy_dtype=_NUMBERS, jax=_BY_ZERO),
+    "mod": _remainder(),
     "multiply": _pair(dtypes=ALL, gradient=ANY_ORDER),
     "nan_to_num": Op(
         lambda d: call(d.array(), d.pick(0.0, 1.0), d.pick(None, 5.0), d.pick(None, -5.0)),
@@ -173,7 +186,7 @@ OPS = {
     "not_equal": _pair(dtypes=ALL),
     "power": Op(_power, NUMBER, ANY_ORDER, bound=32),
     "rad2deg": _real(dtypes=NUMBER, numpy=_HALF),
-    "real": _smooth(),
+    "real": _smooth(symbolic=_KERAS, unsymbolic=first_of(*COMPLEX)),
     "reciprocal": _real(0.5, 4, dtypes=INEXACT, symbolic=_KERAS),
     "right_shift": _bits(shift=True),
     "round": Op(

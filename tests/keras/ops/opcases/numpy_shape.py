@@ -3,6 +3,7 @@
 from opcases.drawing import (
     ALL,
     ANY_ORDER,
+    COMPLEX,
     EVERY,
     INEXACT,
     NUMBER,
@@ -10,6 +11,7 @@ from opcases.drawing import (
     Op,
     call,
     elementwise,
+    first_of,
     kind,
     pieces,
 )
@@ -288,6 +290,8 @@ OPS = {
     "correlate": _product(
         lambda d: call(_vector(d), _vector(d), mode=d.pick("valid", "same", "full")),
         numpy="it drops imaginary parts",
+        symbolic=_KERAS,
+        unsymbolic=first_of(*COMPLEX),
     ),
     "cross": Op(_same_vectors, NUMBER, ANY_ORDER, bound=16, level=1, special=False),
     "diag": _move(_diagonal_of),
@@ -320,7 +324,9 @@ OPS = {
     "full": _new(_sizes, lambda d: d.pick(0, 1, 2)),
     "full_like": Op(lambda d: call(d.array(), d.pick(0, 2), d.pick(None, d.dtype)), ALL),
     "geomspace": Op(_spaced(1, 4), ("float32",), bound=64),
-    "get_item": _move(_item),
+    "get_item": _move(
+        _item, symbolic=_KERAS, unsymbolic=lambda x, key: not isinstance(key, (int, tuple))
+    ),
     "hamming": _window(),
     "hanning": _window(),
     "hsplit": _move(_halves(1, 1)),
