@@ -5,8 +5,7 @@
 #include <cstring>
 
 #include "kernels/conv/geometry.h"
-#include "kernels/gemm/gemm.h"
-#include "kernels/gemm/words.h"
+#include "kernels/conv/product.h"
 #include "kernels/grid.h"
 #include "runtime/pool.h"
 
@@ -15,15 +14,7 @@ namespace {
 
 enum class Kind { Forward, InputGrad, WeightGrad };
 
-struct BFloat16 {
-  uint16_t bits;
-};
-
-struct Sizes {
-  int64_t m, n, k;
-  bool transpose_a, transpose_b;
-};
-Sizes sizes_of(const Geometry& g, Kind kind) {
+ProductSizes sizes_of(const Geometry& g, Kind kind) {
   const int64_t pixels = g.out_pixels();
   switch (kind) {
     case Kind::Forward:
@@ -35,48 +26,11 @@ Sizes sizes_of(const Geometry& g, Kind kind) {
   }
 }
 
-// C = activation(A * B + bias + added) of elements T, in one form for plans of floating-point numbers and of words.
-template <class T>
-class Product {
- public:
-  Product(const Sizes& s, Activation activation)
-      : activation_(activation), plan_(gemm::kernels_of<T>(), s.m, s.n, s.k, s.transpose_a, s.transpose_b) {}
-  size_t scratch_bytes() const { return sizeof(T) * static_cast<size_t>(plan_.scratch_size()); }
-  void run(const T* a, const T* b, T* c, const T* bias, const T* added, void* scratch) const {
-    plan_.run(a, b, c, {.bias = bias, .activation = activation_, .added = added}, static_cast<T*>(scratch));
-  }
-
- private:
-  const Activation activation_;
-  const gemm::Plan<T> plan_;
-};
-template <>
-class Product<BFloat16> {
- public:
-  Product(const Sizes& s, Activation activation)
-      : plan_(words_table().bf16,
-              {s.m, s.n, s.k, s.transpose_a, s.transpose_b, 1, nullptr, nullptr, activation, true}) {}
-  size_t scratch_bytes() const { return plan_.scratch_size(); }
-  void run(const BFloat16* a, const BFloat16* b, BFloat16* c, const BFloat16* bias, const BFloat16* added,
-           void* scratch) const {
-    plan_.run(a, b, c,
-              {.bias = reinterpret_cast<const uint16_t*>(bias), .added = reinterpret_cast<const uint16_t*>(added)},
-              scratch);
-  }
-
- private:
-  const gemm::WordPlan plan_;
-};
-
 template <class T>
 class Pointwise final : public Kernel {
  public:
   Pointwise(const Geometry& g, Kind kind, Activation activation, size_t operands)
-      : g_(g),
-        kind_(kind),
-        operands_(operands),
-        picks_(g.in != g.out),
-        product_(sizes_of(g, kind), activation) {}
+      : g_(g), kind_(kind), operands_(operands), picks_(g.in != g.out), product_(sizes_of(g, kind), activation) {}
 
   size_t scratch_bytes() const override { return picked_bytes() + product_.scratch_bytes(); }
 
@@ -157,7 +111,7 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
   const size_t operands = problem.in.size();
   switch (dtype) {
     case DType::BF16:
-      if (!words_table().bf16.block || g->empty() || g->out_pixels() == 0) return nullptr;
+      if (!has_word_products() || g->empty() || g->out_pixels() == 0) return nullptr;
       return std::make_unique<Pointwise<BFloat16>>(*g, kind, activation, operands);
     case DType::F32:
       return std::make_unique<Pointwise<float>>(*g, kind, activation, operands);

@@ -96,8 +96,7 @@ class Winograd final : public Kernel {
   void run_block(int64_t first, int64_t count, int64_t begin, int64_t end, const Operands& operands) const {
     const size_t value_bytes = whole_lines(kPositions * count * row_ * sizeof(float));
     const size_t product_bytes = whole_lines(kPositions * count * weights_.width(0) * sizeof(float));
-    char* const memory =
-        static_cast<char*>(pool::thread_scratch(value_bytes + product_bytes + 4 * count * sizeof(T*)));
+    char* const memory = static_cast<char*>(pool::thread_scratch(value_bytes + product_bytes + 4 * count * sizeof(T*)));
     float* const values = reinterpret_cast<float*>(memory);
     float* const products = reinterpret_cast<float*>(memory + value_bytes);
     T** const results = reinterpret_cast<T**>(memory + value_bytes + product_bytes);
@@ -182,7 +181,8 @@ class Winograd final : public Kernel {
 std::unique_ptr<Kernel> make(const Problem& problem, const Geometry& g, Kind kind, int64_t block) {
   const Activation activation = activation_of(problem);
   const size_t operands = problem.in.size();
-  if (problem.out[0].dtype == DType::F32) return std::make_unique<Winograd<float>>(g, kind, activation, operands, block);
+  if (problem.out[0].dtype == DType::F32)
+    return std::make_unique<Winograd<float>>(g, kind, activation, operands, block);
   // Longer activations are applied to finished results, which bfloat16 has rounded then.
   if (activation > Activation::Relu6) return nullptr;
   return std::make_unique<Winograd<uint16_t>>(g, kind, activation, operands, block);

@@ -100,8 +100,7 @@ class WinogradWeightGrad final : public Kernel {
     }
   }
 
-  void take_input(const Square& q, const T* x, const T* zeros, int64_t channel, int64_t channels,
-                  float* value) const {
+  void take_input(const Square& q, const T* x, const T* zeros, int64_t channel, int64_t channels, float* value) const {
     const T* patch[16];
     for (int64_t i = 0; i < 16; ++i) {
       const int64_t row = q.h - g_.low[1] + i / 4, column = q.w - g_.low[2] + i % 4;
