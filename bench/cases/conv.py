@@ -197,6 +197,10 @@ CASES: list[Case] = [
     *cases(2, (6, 5), 8, 8, 3, pad=1, groups=8, dtype="float64"),
     *cases(2, (6, 5), 5, 9, 3, pad=1, dtype="float16"),
     *cases(2, (6, 5), 5, 9, 3, pad=1, dtype="bfloat16"),
+    *cases(3, (17, 19), 64, 71, 3, pad=1, dtype="bfloat16"),
+    *cases(5, (16, 16), 32, 48, 3, pad=(-1, 2, 3, 0), dtype="bfloat16"),
+    *cases(2, (17, 13), 40, 70, 1, dtype="bfloat16"),
+    *cases(2, (7, 9), 12, 17, 1, strides=(2, 3), pad=(0, -1, 0, -2), dtype="bfloat16"),
     *(fused(2, (6, 5), 5, 20, 3, a, pad=1) for a in ("none", "relu", "relu6", "sigmoid", "tanh")),
     *(fused(2, (6, 5), 5, 20, 3, a) for a in ("silu", "gelu", "gelu_tanh")),
     *(fused(2, (6, 5), 16, 16, 3, a, pad=1, groups=16) for a in ("relu", "silu", "tanh")),
@@ -209,6 +213,18 @@ CASES: list[Case] = [
     fused(2, (6, 5), 5, 9, 3, "relu", strides=2, dtype="float64", residual=True),
     fused(2, (6, 5), 5, 9, 3, "none", pad=1, dtype="float16", residual=True),
     fused(2, (6, 5), 5, 9, 3, "none", pad=1, dtype="bfloat16", residual=True),
+    *(
+        fused(9, (9, 13), 33, 67, 3, a, pad=1, dtype="bfloat16", residual=True)
+        for a in ("none", "relu6", "gelu")
+    ),
+    *(
+        fused(3, (9, 13), 33, 67, 1, a, dtype="bfloat16", residual=True)
+        for a in ("none", "relu", "relu6", "gelu")
+    ),
+    fused(3, (4, 4), 1700, 37, 1, "relu", dtype="bfloat16", residual=True),
+    fused(3, (4, 4), 9000, 37, 1, "silu", dtype="bfloat16", residual=True),
+    fused(2, (6, 5), 11, 1, 1, "relu", strides=2, dtype="bfloat16", residual=True),
+    fused(1, (1, 1), 40, 33, 1, "relu", dtype="bfloat16", residual=True),
     special(np.inf),
     special(np.nan),
 ]

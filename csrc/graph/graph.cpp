@@ -4,6 +4,7 @@
 
 #include "core/errors.h"
 #include "core/symbols.h"
+#include "kernels/shape/scalar.h"
 
 namespace native {
 namespace {
@@ -103,8 +104,18 @@ std::optional<double> Graph::number(int value, const std::vector<int>& producer)
   }
   const Array* array = constant_of(value);
   if (!array || !array->spec.shape.empty() || !array->device()->host_visible()) return {};
-  if (dtype == DType::F64) return *static_cast<const double*>(array->data());
-  return dtype == DType::F32 ? std::optional<double>(*static_cast<const float*>(array->data())) : std::nullopt;
+  switch (dtype) {
+    case DType::F64:
+      return *static_cast<const double*>(array->data());
+    case DType::F32:
+      return *static_cast<const float*>(array->data());
+    case DType::F16:
+      return static_cast<float>(*static_cast<const F16*>(array->data()));
+    case DType::BF16:
+      return static_cast<float>(*static_cast<const Bf16*>(array->data()));
+    default:
+      return {};
+  }
 }
 
 int Graph::as_vector(int value, int64_t n, const std::vector<int>& producer) const {

@@ -63,9 +63,6 @@ class ReluGradients {
     const Node* norm = maker(mask->y);
     if (!norm || norm->op != "batch_norm_train" || norm->out[0] != mask->y || norm->attrs.has("residual")) return;
     if (norm->attrs.text("activation", "none") != mask->activation()) return;
-    // Narrower results are rounded before they are compared.
-    const DType dtype = graph_.spec(mask->y).dtype;
-    if (dtype != DType::F32 && dtype != DType::F64) return;
     const bool has_gamma = norm->attrs.integer("has_gamma"), has_beta = norm->attrs.integer("has_beta");
     const bool same = grad.in[1] == norm->in[0] && grad.in[2] == norm->out[1] && grad.in[3] == norm->out[2] &&
                       grad.attrs.integer("has_gamma") == has_gamma && grad.attrs.integer("has_beta") == has_beta &&
@@ -119,8 +116,9 @@ class ReluGradients {
 
   // Zero times the gradient of beta (or gamma): NaN where that is.
   void become_zero(Node& node, int parameter_gradient) {
-    const Spec& spec = graph_.spec(node.out[0]);
-    if (!(graph_.spec(parameter_gradient) == spec)) return;
+    const Spec spec = graph_.spec(node.out[0]);
+    if (graph_.spec(parameter_gradient).shape != spec.shape) return;
+    if (graph_.spec(parameter_gradient).dtype != spec.dtype) parameter_gradient = cast(parameter_gradient, spec);
     Node zero;
     zero.op = "full";
     zero.out = {graph_.value({spec.dtype, {}})};
@@ -131,6 +129,12 @@ class ReluGradients {
     node.in = {parameter_gradient, zero.out[0]};
     node.attrs = {};
     extra_.push_back(std::move(zero));
+  }
+
+  int cast(int value, const Spec& to) {
+    const int result = add("cast", {value}, to);
+    extra_.back().attrs.set("dtype", std::string(name_of(to.dtype)));
+    return result;
   }
 
   int add(const char* op, std::vector<int> in, const Spec& out) {

@@ -35,7 +35,7 @@ std::optional<Geometry> geometry_of(const Problem& problem);
 // The attribute `activation`, None without one.
 Activation activation_of(const Problem& problem);
 
-// 3x3, stride 1, two-dimensional, float32, and large enough for Winograd to be faster than the direct loop.
+// 3x3, stride 1, two-dimensional, float32 or bfloat16, and large enough for Winograd to be faster than the direct loop.
 bool winograd_fits(const Problem& problem, const Geometry& g);
 
 }  // namespace native::conv

@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "kernels/conv/geometry.h"
-#include "kernels/gemm/gemm.h"
+#include "kernels/conv/product.h"
 #include "kernels/grid.h"
 #include "runtime/pool.h"
 
@@ -14,16 +14,15 @@ namespace {
 
 enum class Kind { Forward, InputGrad, WeightGrad };
 
-template <class T>
-gemm::Plan<T> plan_of(const Geometry& g, Kind kind) {
+ProductSizes sizes_of(const Geometry& g, Kind kind) {
   const int64_t pixels = g.out_pixels();
   switch (kind) {
     case Kind::Forward:
-      return {gemm::kernels_of<T>(), pixels, g.cout, g.cin, false, false};
+      return {pixels, g.cout, g.cin, false, false};
     case Kind::InputGrad:
-      return {gemm::kernels_of<T>(), pixels, g.cin, g.cout, false, true};
+      return {pixels, g.cin, g.cout, false, true};
     default:
-      return {gemm::kernels_of<T>(), g.cin, g.cout, pixels, true, false};
+      return {g.cin, g.cout, pixels, true, false};
   }
 }
 
@@ -31,24 +30,17 @@ template <class T>
 class Pointwise final : public Kernel {
  public:
   Pointwise(const Geometry& g, Kind kind, Activation activation, size_t operands)
-      : g_(g),
-        kind_(kind),
-        activation_(activation),
-        operands_(operands),
-        picks_(g.in != g.out),
-        plan_(plan_of<T>(g, kind)) {}
+      : g_(g), kind_(kind), operands_(operands), picks_(g.in != g.out), product_(sizes_of(g, kind), activation) {}
 
-  size_t scratch_bytes() const override {
-    return picked_bytes() + sizeof(T) * static_cast<size_t>(plan_.scratch_size());
-  }
+  size_t scratch_bytes() const override { return picked_bytes() + product_.scratch_bytes(); }
 
   void run(const void* const* in, void* const* out, void* scratch) const override {
     const T *a = static_cast<const T*>(in[0]), *b = static_cast<const T*>(in[1]);
     T* const c = static_cast<T*>(out[0]);
     T* const picked = static_cast<T*>(scratch);
-    T* const rest = reinterpret_cast<T*>(static_cast<char*>(scratch) + picked_bytes());
+    void* const rest = static_cast<char*>(scratch) + picked_bytes();
     if (kind_ == Kind::InputGrad) {
-      plan_.run(a, b, picks_ ? picked : c, {}, rest);
+      product_.run(a, b, picks_ ? picked : c, nullptr, nullptr, rest);
       if (picks_) spread(picked, c);
       return;
     }
@@ -56,10 +48,8 @@ class Pointwise final : public Kernel {
       gather(a, picked);
       a = picked;
     }
-    const gemm::Epilogue<T> epilogue{.bias = operands_ > 2 ? static_cast<const T*>(in[2]) : nullptr,
-                                     .activation = activation_,
-                                     .added = operands_ > 3 ? static_cast<const T*>(in[3]) : nullptr};
-    plan_.run(a, b, c, epilogue, rest);
+    product_.run(a, b, c, operands_ > 2 ? static_cast<const T*>(in[2]) : nullptr,
+                 operands_ > 3 ? static_cast<const T*>(in[3]) : nullptr, rest);
   }
 
  private:
@@ -85,7 +75,7 @@ class Pointwise final : public Kernel {
       const int64_t h = row % g_.in[1], d = row / g_.in[1] % g_.in[0], n = row / g_.in[1] / g_.in[0];
       const int64_t to_h = h / g_.stride[1], to_d = d / g_.stride[0];
       T* to = x + row * line;
-      std::fill_n(to, line, T(0));
+      std::fill_n(to, line, T{});
       if (h % g_.stride[1] || d % g_.stride[0] || to_h >= g_.out[1] || to_d >= g_.out[0]) return;
       const T* from = together + ((n * g_.out[0] + to_d) * g_.out[1] + to_h) * g_.out[2] * g_.cin;
       for (int64_t w = 0; w < g_.out[2]; ++w, from += g_.cin, to += step)
@@ -95,10 +85,9 @@ class Pointwise final : public Kernel {
 
   const Geometry g_;
   const Kind kind_;
-  const Activation activation_;
   const size_t operands_;
   const bool picks_;  // not every pixel of x takes part
-  const gemm::Plan<T> plan_;
+  const Product<T> product_;
 };
 
 bool fits(const Geometry& g) {
@@ -113,11 +102,17 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
   const Kind kind = problem.op == "conv_input_grad"    ? Kind::InputGrad
                     : problem.op == "conv_weight_grad" ? Kind::WeightGrad
                                                        : Kind::Forward;
-  // The direct loop reads pixels where they lie but copies the weights.
-  if (kind == Kind::Forward && g->in != g->out && g->out_pixels() > g->cout) return nullptr;
+  const DType dtype = problem.out[0].dtype;
+  for (const Spec& spec : problem.in)
+    if (spec.dtype != dtype) return nullptr;
+  // The direct loop, which bfloat16 has not, reads pixels where they lie but copies the weights.
+  if (kind == Kind::Forward && dtype != DType::BF16 && g->in != g->out && g->out_pixels() > g->cout) return nullptr;
   const Activation activation = activation_of(problem);
   const size_t operands = problem.in.size();
-  switch (problem.out[0].dtype) {
+  switch (dtype) {
+    case DType::BF16:
+      if (!has_word_products() || g->empty() || g->out_pixels() == 0) return nullptr;
+      return std::make_unique<Pointwise<BFloat16>>(*g, kind, activation, operands);
     case DType::F32:
       return std::make_unique<Pointwise<float>>(*g, kind, activation, operands);
     case DType::F64:

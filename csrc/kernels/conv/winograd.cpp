@@ -34,13 +34,14 @@ enum class Kind {
   Prepared,  // forward, the weights transformed already
 };
 
+template <class T>
 class Winograd final : public Kernel {
  public:
   Winograd(const Geometry& g, Kind kind, Activation activation, size_t operands, int64_t block)
       : kind_(kind),
         operands_(operands),
         activation_(activation),
-        transform_(winograd_table()),
+        transform_(winograd_transforms<T>()),
         product_(gemm_table().f32),
         source_(kind == Kind::InputGrad ? Plane{g.out[1], g.out[2], g.cout} : Plane{g.in[1], g.in[2], g.cin}),
         result_(kind == Kind::InputGrad ? Plane{g.in[1], g.in[2], g.cin} : Plane{g.out[1], g.out[2], g.cout}),
@@ -59,21 +60,20 @@ class Winograd final : public Kernel {
     ranges_ = std::clamp<int64_t>(kTasks / std::max<int64_t>(1, ceil_div(squares_, block_)), 1, weights_.blocks());
   }
 
-  size_t scratch_bytes() const override { return weight_bytes() + whole_lines(source_.channels * sizeof(float)); }
+  size_t scratch_bytes() const override { return weight_bytes() + whole_lines(source_.channels * sizeof(T)); }
 
   void run(const void* const* in, void* const* out, void* scratch) const override {
     float* const own = static_cast<float*>(scratch);
-    const float* const given = static_cast<const float*>(in[1]);
-    if (kind_ == Kind::Forward) weights_.transform(given, own);
-    if (kind_ == Kind::InputGrad) weights_.transform_turned(given, own);
-    float* const zeros = reinterpret_cast<float*>(static_cast<char*>(scratch) + weight_bytes());
-    std::memset(zeros, 0, source_.channels * sizeof(float));
-    const Operands operands{.source = static_cast<const float*>(in[0]),
-                            .weights = kind_ == Kind::Prepared ? given : own,
-                            .bias = operands_ > 2 ? static_cast<const float*>(in[2]) : nullptr,
-                            .residual = operands_ > 3 ? static_cast<const float*>(in[3]) : nullptr,
+    if (kind_ == Kind::Forward) weights_.transform(static_cast<const T*>(in[1]), own);
+    if (kind_ == Kind::InputGrad) weights_.transform_turned(static_cast<const T*>(in[1]), own);
+    T* const zeros = reinterpret_cast<T*>(static_cast<char*>(scratch) + weight_bytes());
+    std::memset(zeros, 0, source_.channels * sizeof(T));
+    const Operands operands{.weights = kind_ == Kind::Prepared ? static_cast<const float*>(in[1]) : own,
+                            .source = static_cast<const T*>(in[0]),
+                            .bias = operands_ > 2 ? static_cast<const T*>(in[2]) : nullptr,
+                            .residual = operands_ > 3 ? static_cast<const T*>(in[3]) : nullptr,
                             .zeros = zeros,
-                            .result = static_cast<float*>(out[0])};
+                            .result = static_cast<T*>(out[0])};
     pool::parallel_for(ceil_div(squares_, block_) * ranges_, [&](int64_t task) {
       const int64_t first = task / ranges_ * block_, range = task % ranges_;
       run_block(first, std::min(block_, squares_ - first), weights_.blocks() * range / ranges_,
@@ -83,8 +83,9 @@ class Winograd final : public Kernel {
 
  private:
   struct Operands {
-    const float *source, *weights, *bias, *residual, *zeros;
-    float* result;
+    const float* weights;
+    const T *source, *bias, *residual, *zeros;
+    T* result;
   };
 
   size_t weight_bytes() const {
@@ -95,11 +96,10 @@ class Winograd final : public Kernel {
   void run_block(int64_t first, int64_t count, int64_t begin, int64_t end, const Operands& operands) const {
     const size_t value_bytes = whole_lines(kPositions * count * row_ * sizeof(float));
     const size_t product_bytes = whole_lines(kPositions * count * weights_.width(0) * sizeof(float));
-    char* const memory =
-        static_cast<char*>(pool::thread_scratch(value_bytes + product_bytes + 4 * count * sizeof(float*)));
+    char* const memory = static_cast<char*>(pool::thread_scratch(value_bytes + product_bytes + 4 * count * sizeof(T*)));
     float* const values = reinterpret_cast<float*>(memory);
     float* const products = reinterpret_cast<float*>(memory + value_bytes);
-    float** const results = reinterpret_cast<float**>(memory + value_bytes + product_bytes);
+    T** const results = reinterpret_cast<T**>(memory + value_bytes + product_bytes);
     for (int64_t s = 0; s < count; ++s)
       take_square(first + s, operands, values + s * row_, count * row_, results + 4 * s);
     for (int64_t block = begin; block < end; ++block) {
@@ -127,27 +127,28 @@ class Winograd final : public Kernel {
   }
 
   void write_squares(int64_t block, int64_t count, const Operands& operands, const float* products,
-                     float* const* results) const {
+                     T* const* results) const {
     const int64_t first = block * weights_.width(0), columns = weights_.columns(block), width = weights_.width(block);
     for (int64_t s = 0; s < count; ++s) {
-      float* square[4];
-      const float* added[4];
+      T* square[4];
+      const T* added[4];
       for (int i = 0; i < 4; ++i) {
         square[i] = results[4 * s + i] ? results[4 * s + i] + first : nullptr;
         added[i] = square[i] && operands.residual ? operands.residual + (square[i] - operands.result) : nullptr;
       }
       transform_.output(products + s * width, count * width, columns, operands.bias ? operands.bias + first : nullptr,
                         operands.residual ? added : nullptr, inner_activation(activation_), square);
-      for (float* pixel : square)
-        if (pixel) finish(activation_, 1, columns, pixel, columns);
+      if constexpr (sizeof(T) == sizeof(float))
+        for (T* pixel : square)
+          if (pixel) finish(activation_, 1, columns, pixel, columns);
     }
   }
 
   // Transforms the source of a square, and finds where its four results go.
-  void take_square(int64_t square, const Operands& operands, float* value, int64_t pitch, float** results) const {
+  void take_square(int64_t square, const Operands& operands, float* value, int64_t pitch, T** results) const {
     const int64_t w = square % squares_wide_ * 2, h = square / squares_wide_ % squares_high_ * 2,
                   n = square / squares_wide_ / squares_high_;
-    const float* patch[16];
+    const T* patch[16];
     for (int64_t i = 0; i < 16; ++i) {
       const int64_t row = h - low_[0] + i / 4, column = w - low_[1] + i % 4;
       const bool inside = row >= 0 && row < source_.height && column >= 0 && column < source_.width;
@@ -166,7 +167,7 @@ class Winograd final : public Kernel {
   const Kind kind_;
   const size_t operands_;
   const Activation activation_;
-  const WinogradTable transform_;
+  const WinogradTransforms<T>& transform_;
   const gemm::Kernels<float>& product_;
   const Plane source_, result_;
   const WinogradWeights weights_;
@@ -177,11 +178,21 @@ class Winograd final : public Kernel {
   int64_t ranges_;  // of output channels
 };
 
+std::unique_ptr<Kernel> make(const Problem& problem, const Geometry& g, Kind kind, int64_t block) {
+  const Activation activation = activation_of(problem);
+  const size_t operands = problem.in.size();
+  if (problem.out[0].dtype == DType::F32)
+    return std::make_unique<Winograd<float>>(g, kind, activation, operands, block);
+  // Longer activations are applied to finished results, which bfloat16 has rounded then.
+  if (activation > Activation::Relu6) return nullptr;
+  return std::make_unique<Winograd<uint16_t>>(g, kind, activation, operands, block);
+}
+
 std::unique_ptr<Kernel> prepare(const Problem& problem) {
   const auto g = geometry_of(problem);
   if (!g || !winograd_fits(problem, *g)) return nullptr;
   const Kind kind = problem.op == "conv_input_grad" ? Kind::InputGrad : Kind::Forward;
-  return std::make_unique<Winograd>(*g, kind, activation_of(problem), problem.in.size(), WinogradWeights::best_block());
+  return make(problem, *g, kind, WinogradWeights::best_block());
 }
 
 // `winograd_conv` is conv_bias_act (or conv, of two operands) with what `winograd_weights` made of its weights.
@@ -195,8 +206,7 @@ std::unique_ptr<Kernel> prepare_prepared(const Problem& problem) {
   g.low = {0, padding[0], padding[2]};
   g.cin = x[3];
   g.cout = y[3];
-  return std::make_unique<Winograd>(g, Kind::Prepared, activation_of(problem), problem.in.size(),
-                                    problem.attrs.integer("block"));
+  return make(problem, g, Kind::Prepared, problem.attrs.integer("block"));
 }
 
 const Register forward{"conv", "winograd", 30, prepare};
@@ -207,7 +217,11 @@ const Register input_gradient{"conv_input_grad", "winograd", 30, prepare};
 }  // namespace
 
 bool winograd_fits(const Problem& problem, const Geometry& g) {
-  if (problem.out[0].dtype != DType::F32 || g.groups != 1 || g.in[0] != 1 || g.out[0] != 1) return false;
+  const DType dtype = problem.out[0].dtype;
+  for (const Spec& spec : problem.in)
+    if (spec.dtype != dtype) return false;
+  if (dtype != DType::F32 && dtype != DType::BF16) return false;
+  if (g.groups != 1 || g.in[0] != 1 || g.out[0] != 1) return false;
   if (g.kernel != Triple{1, 3, 3} || g.stride != Triple{1, 1, 1} || g.dilation != Triple{1, 1, 1}) return false;
   // Fewer channels do not pay for the transforms of the pixels, fewer squares not for those of the weights: the
   // gradient by the weights transforms a sum for each task.

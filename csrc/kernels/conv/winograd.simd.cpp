@@ -1,24 +1,35 @@
 #include "kernels/conv/winograd.h"
 
-#include "simd/vec.h"
+#include "simd/element.h"
 
 namespace native::conv {
 namespace NATIVE_ISA {
 namespace {
 
 // One lane or a vector of them, so that the last channels take the same formulas.
-template <class V>
-inline V read(const float* p) {
-  if constexpr (sizeof(V) == sizeof(float))
-    return *p;
-  else
-    return load(p);
-}
-inline void write(float* p, float v) { *p = v; }
-inline void write(float* p, vf32 v) { store(p, v); }
+inline const float* elements(const float* p) { return p; }
+inline float* elements(float* p) { return p; }
+inline const BFloat* elements(const uint16_t* p) { return reinterpret_cast<const BFloat*>(p); }
+inline BFloat* elements(uint16_t* p) { return reinterpret_cast<BFloat*>(p); }
 
-template <class V>
-inline void input_lanes(const float* const* source, int64_t c, float* value, int64_t pitch) {
+template <class V, class T>
+inline V read(const T* p) {
+  if constexpr (sizeof(V) == sizeof(float))
+    return get(elements(p));
+  else
+    return vload(elements(p));
+}
+template <class T>
+inline void write(T* p, float v) {
+  put(elements(p), v);
+}
+template <class T>
+inline void write(T* p, vf32 v) {
+  vstore(elements(p), v);
+}
+
+template <class V, class T>
+inline void input_lanes(const T* const* source, int64_t c, float* value, int64_t pitch) {
   V t[4][4];
 #pragma GCC unroll 4
   for (int j = 0; j < 4; ++j) {
@@ -39,14 +50,15 @@ inline void input_lanes(const float* const* source, int64_t c, float* value, int
   }
 }
 
-void input(const float* const* source, int64_t channels, float* value, int64_t pitch) {
+template <class T>
+void input(const T* const* source, int64_t channels, float* value, int64_t pitch) {
   int64_t c = 0;
   for (; c + kLanes<float> <= channels; c += kLanes<float>) input_lanes<vf32>(source, c, value, pitch);
   for (; c < channels; ++c) input_lanes<float>(source, c, value, pitch);
 }
 
-template <class V>
-inline void weight_lanes(const float* w, int64_t tap_pitch, int64_t c, float* value, int64_t pitch) {
+template <class V, class T>
+inline void weight_lanes(const T* w, int64_t tap_pitch, int64_t c, float* value, int64_t pitch) {
   V t[4][3];
 #pragma GCC unroll 3
   for (int j = 0; j < 3; ++j) {
@@ -68,7 +80,8 @@ inline void weight_lanes(const float* w, int64_t tap_pitch, int64_t c, float* va
   }
 }
 
-void weight(const float* w, int64_t tap_pitch, int64_t channels, float* value, int64_t pitch) {
+template <class T>
+void weight(const T* w, int64_t tap_pitch, int64_t channels, float* value, int64_t pitch) {
   int64_t c = 0;
   for (; c + kLanes<float> <= channels; c += kLanes<float>) weight_lanes<vf32>(w, tap_pitch, c, value, pitch);
   for (; c < channels; ++c) weight_lanes<float>(w, tap_pitch, c, value, pitch);
@@ -83,9 +96,9 @@ inline V activated(V x, int activation) {
   return x;
 }
 
-template <class V>
-inline void output_lanes(const float* value, int64_t pitch, int64_t c, const float* bias, const float* const* residual,
-                         int activation, float* const* result) {
+template <class V, class T>
+inline void output_lanes(const float* value, int64_t pitch, int64_t c, const T* bias, const T* const* residual,
+                         int activation, T* const* result) {
   V t[2][4];
 #pragma GCC unroll 4
   for (int j = 0; j < 4; ++j) {
@@ -109,16 +122,17 @@ inline void output_lanes(const float* value, int64_t pitch, int64_t c, const flo
   }
 }
 
-void output(const float* value, int64_t pitch, int64_t channels, const float* bias, const float* const* residual,
-            int activation, float* const* result) {
+template <class T>
+void output(const float* value, int64_t pitch, int64_t channels, const T* bias, const T* const* residual,
+            int activation, T* const* result) {
   int64_t c = 0;
   for (; c + kLanes<float> <= channels; c += kLanes<float>)
     output_lanes<vf32>(value, pitch, c, bias, residual, activation, result);
   for (; c < channels; ++c) output_lanes<float>(value, pitch, c, bias, residual, activation, result);
 }
 
-template <class V>
-inline void cotangent_lanes(const float* const* ct, int64_t c, float* value, int64_t pitch) {
+template <class V, class T>
+inline void cotangent_lanes(const T* const* ct, int64_t c, float* value, int64_t pitch) {
   V t[4][2];
 #pragma GCC unroll 2
   for (int j = 0; j < 2; ++j) {
@@ -138,14 +152,15 @@ inline void cotangent_lanes(const float* const* ct, int64_t c, float* value, int
   }
 }
 
-void cotangent(const float* const* ct, int64_t channels, float* value, int64_t pitch) {
+template <class T>
+void cotangent(const T* const* ct, int64_t channels, float* value, int64_t pitch) {
   int64_t c = 0;
   for (; c + kLanes<float> <= channels; c += kLanes<float>) cotangent_lanes<vf32>(ct, c, value, pitch);
   for (; c < channels; ++c) cotangent_lanes<float>(ct, c, value, pitch);
 }
 
-template <class V>
-inline void weight_back_lanes(const float* value, int64_t parts, int64_t part_pitch, int64_t pitch, int64_t c, float* w,
+template <class V, class T>
+inline void weight_back_lanes(const float* value, int64_t parts, int64_t part_pitch, int64_t pitch, int64_t c, T* w,
                               int64_t tap_pitch) {
   V t[3][4];
 #pragma GCC unroll 4
@@ -163,14 +178,15 @@ inline void weight_back_lanes(const float* value, int64_t parts, int64_t part_pi
   }
 #pragma GCC unroll 3
   for (int i = 0; i < 3; ++i) {
-    float* to = w + 3 * i * tap_pitch + c;
+    T* to = w + 3 * i * tap_pitch + c;
     write(to, t[i][0] + 0.5f * (t[i][1] + t[i][2]));
     write(to + tap_pitch, 0.5f * (t[i][1] - t[i][2]));
     write(to + 2 * tap_pitch, 0.5f * (t[i][1] + t[i][2]) + t[i][3]);
   }
 }
 
-void weight_back(const float* value, int64_t parts, int64_t part_pitch, int64_t pitch, int64_t channels, float* w,
+template <class T>
+void weight_back(const float* value, int64_t parts, int64_t part_pitch, int64_t pitch, int64_t channels, T* w,
                  int64_t tap_pitch) {
   int64_t c = 0;
   for (; c + kLanes<float> <= channels; c += kLanes<float>)
@@ -181,7 +197,10 @@ void weight_back(const float* value, int64_t parts, int64_t part_pitch, int64_t 
 }  // namespace
 
 extern const WinogradTable winograd_table;
-const WinogradTable winograd_table = {&input, &weight, &output, &cotangent, &weight_back};
+const WinogradTable winograd_table = {
+    {&input<float>, &weight<float>, &output<float>, &cotangent<float>, &weight_back<float>},
+    {&input<uint16_t>, &weight<uint16_t>, &output<uint16_t>, &cotangent<uint16_t>, &weight_back<uint16_t>},
+};
 
 }  // namespace NATIVE_ISA
 }  // namespace native::conv

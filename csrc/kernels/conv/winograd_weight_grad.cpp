@@ -18,10 +18,11 @@ namespace {
 constexpr int64_t kPositions = WinogradWeights::kPositions;
 constexpr int64_t kSquares = 64;  // of a block: enough for a tile's sums to outweigh loading and storing them
 
+template <class T>
 class WinogradWeightGrad final : public Kernel {
  public:
   explicit WinogradWeightGrad(const Geometry& g)
-      : g_(g), transform_(winograd_table()), product_(gemm_table().f32), panel_(WinogradWeights::best_block()) {
+      : g_(g), transform_(winograd_transforms<T>()), product_(gemm_table().f32), panel_(WinogradWeights::best_block()) {
     high_ = ceil_div(g.out[1], 2);
     wide_ = ceil_div(g.out[2], 2);
     squares_ = g.batch * high_ * wide_;
@@ -38,21 +39,21 @@ class WinogradWeightGrad final : public Kernel {
   }
 
   size_t scratch_bytes() const override {
-    return splits_ * part() * sizeof(float) + whole_lines(std::max(g_.cin, g_.cout) * sizeof(float));
+    return splits_ * part() * sizeof(float) + whole_lines(std::max(g_.cin, g_.cout) * sizeof(T));
   }
 
   void run(const void* const* in, void* const* out, void* scratch) const override {
     float* sums = static_cast<float*>(scratch);
-    float* zeros = sums + splits_ * part();
-    std::memset(zeros, 0, std::max(g_.cin, g_.cout) * sizeof(float));
-    const float* x = static_cast<const float*>(in[0]);
-    const float* ct = static_cast<const float*>(in[1]);
+    T* zeros = reinterpret_cast<T*>(sums + splits_ * part());
+    std::memset(zeros, 0, std::max(g_.cin, g_.cout) * sizeof(T));
+    const T* x = static_cast<const T*>(in[0]);
+    const T* ct = static_cast<const T*>(in[1]);
     pool::parallel_for(splits_ * slabs_, [&](int64_t task) {
       const int64_t split = task / slabs_, first = task % slabs_ * slab_;
       add_squares(x, ct, zeros, squares_ * split / splits_, squares_ * (split + 1) / splits_, first,
                   std::min(slab_, g_.cin - first), sums + split * part());
     });
-    float* result = static_cast<float*>(out[0]);
+    T* result = static_cast<T*>(out[0]);
     const int64_t chunk = std::max<int64_t>(1, 4096 / g_.cout);
     pool::parallel_for(ceil_div(g_.cin, chunk), [&](int64_t task) {
       for (int64_t c = task * chunk; c < std::min(g_.cin, (task + 1) * chunk); ++c)
@@ -71,14 +72,14 @@ class WinogradWeightGrad final : public Kernel {
     return {index / wide_ / high_, index / wide_ % high_ * 2, index % wide_ * 2};
   }
 
-  void add_squares(const float* x, const float* ct, const float* zeros, int64_t begin, int64_t end, int64_t channel,
+  void add_squares(const T* x, const T* ct, const T* zeros, int64_t begin, int64_t end, int64_t channel,
                    int64_t channels, float* sums) const {
     const size_t value_bytes = whole_lines(kPositions * value_pitch_ * sizeof(float));
     const size_t cotangent_bytes = whole_lines(kPositions * cotangent_pitch_ * sizeof(float));
     char* memory = static_cast<char*>(pool::thread_scratch(value_bytes + cotangent_bytes));
     float* values = reinterpret_cast<float*>(memory);
     float* cotangents = reinterpret_cast<float*>(memory + value_bytes);
-    const float* squares[4 * kSquares];
+    const T* squares[4 * kSquares];
     for (int64_t first = begin; first < end; first += kSquares) {
       const int64_t count = std::min(kSquares, end - first);
       for (int64_t s = 0; s < count; ++s) {
@@ -90,7 +91,7 @@ class WinogradWeightGrad final : public Kernel {
         const int64_t width = std::min(panel_, g_.cout - column);
         if (width < panel_) std::memset(cotangents, 0, cotangent_bytes);
         for (int64_t s = 0; s < count; ++s) {
-          const float* square[4];
+          const T* square[4];
           for (int i = 0; i < 4; ++i) square[i] = squares[4 * s + i] + column;
           transform_.cotangent(square, width, cotangents + s * panel_, cotangent_pitch_);
         }
@@ -99,9 +100,8 @@ class WinogradWeightGrad final : public Kernel {
     }
   }
 
-  void take_input(const Square& q, const float* x, const float* zeros, int64_t channel, int64_t channels,
-                  float* value) const {
-    const float* patch[16];
+  void take_input(const Square& q, const T* x, const T* zeros, int64_t channel, int64_t channels, float* value) const {
+    const T* patch[16];
     for (int64_t i = 0; i < 16; ++i) {
       const int64_t row = q.h - g_.low[1] + i / 4, column = q.w - g_.low[2] + i % 4;
       const bool inside = row >= 0 && row < g_.in[1] && column >= 0 && column < g_.in[2];
@@ -110,7 +110,7 @@ class WinogradWeightGrad final : public Kernel {
     transform_.input(patch, channels, value, value_pitch_);
   }
 
-  void find_cotangent(const Square& q, const float* ct, const float* zeros, const float** square) const {
+  void find_cotangent(const Square& q, const T* ct, const T* zeros, const T** square) const {
     for (int64_t i = 0; i < 4; ++i) {
       const int64_t row = q.h + i / 2, column = q.w + i % 2;
       const bool inside = row < g_.out[1] && column < g_.out[2];
@@ -137,7 +137,7 @@ class WinogradWeightGrad final : public Kernel {
   }
 
   const Geometry g_;
-  const WinogradTable transform_;
+  const WinogradTransforms<T>& transform_;
   const gemm::Kernels<float>& product_;
   const int64_t panel_;            // output channels of a product
   int64_t high_, wide_, squares_;  // 2x2 squares of results
@@ -148,7 +148,8 @@ class WinogradWeightGrad final : public Kernel {
 std::unique_ptr<Kernel> prepare(const Problem& problem) {
   const auto g = geometry_of(problem);
   if (!g || !winograd_fits(problem, *g)) return nullptr;
-  return std::make_unique<WinogradWeightGrad>(*g);
+  if (problem.out[0].dtype == DType::BF16) return std::make_unique<WinogradWeightGrad<uint16_t>>(*g);
+  return std::make_unique<WinogradWeightGrad<float>>(*g);
 }
 
 const Register weight_gradient{"conv_weight_grad", "winograd", 30, prepare};

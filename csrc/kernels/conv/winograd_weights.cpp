@@ -12,11 +12,12 @@ namespace {
 constexpr int64_t kDepth = 64;  // of a task
 
 // `winograd_weights`: of weights that do not change, once for many convolutions.
+template <class T>
 class Transform final : public Kernel {
  public:
   Transform(const Shape& weights, int64_t block) : weights_(weights[2], weights[3], block) {}
   void run(const void* const* in, void* const* out, void*) const override {
-    weights_.transform(static_cast<const float*>(in[0]), static_cast<float*>(out[0]));
+    weights_.transform(static_cast<const T*>(in[0]), static_cast<float*>(out[0]));
   }
 
  private:
@@ -24,19 +25,23 @@ class Transform final : public Kernel {
 };
 
 std::unique_ptr<Kernel> prepare(const Problem& problem) {
-  return std::make_unique<Transform>(problem.in[0].shape, problem.attrs.integer("block"));
+  const Spec& weights = problem.in[0];
+  const int64_t block = problem.attrs.integer("block");
+  if (weights.dtype == DType::BF16) return std::make_unique<Transform<uint16_t>>(weights.shape, block);
+  return std::make_unique<Transform<float>>(weights.shape, block);
 }
 
 const Register weights{"winograd_weights", "winograd", 10, prepare};
 
 }  // namespace
 
-void WinogradWeights::transform(const float* weights, float* out) const {
-  const WinogradTable& table = winograd_table();
+template <class T>
+void WinogradWeights::transform(const T* weights, float* out) const {
+  const WinogradTransforms<T>& table = winograd_transforms<T>();
   const int64_t cuts = ceil_div(depth_, kDepth);
   pool::parallel_for(blocks() * cuts, [&](int64_t task) {
     const int64_t block = task / cuts, first = task % cuts * kDepth, count = columns(block), row = width(block);
-    const float* from = weights + block * block_;
+    const T* from = weights + block * block_;
     float* to = out + offset(block);
     for (int64_t k = first; k < std::min(depth_, first + kDepth); ++k) {
       if (count < row)
@@ -48,8 +53,9 @@ void WinogradWeights::transform(const float* weights, float* out) const {
 }
 
 // A range of the depth is transformed along memory, a column at a time, and then transposed.
-void WinogradWeights::transform_turned(const float* weights, float* out) const {
-  const WinogradTable& table = winograd_table();
+template <class T>
+void WinogradWeights::transform_turned(const T* weights, float* out) const {
+  const WinogradTransforms<T>& table = winograd_transforms<T>();
   const auto transpose = gemm_table().f32.transpose;
   const int64_t cuts = ceil_div(depth_, kDepth);
   pool::parallel_for(blocks() * cuts, [&](int64_t task) {
@@ -67,5 +73,10 @@ void WinogradWeights::transform_turned(const float* weights, float* out) const {
                 row);
   });
 }
+
+template void WinogradWeights::transform(const float*, float*) const;
+template void WinogradWeights::transform(const uint16_t*, float*) const;
+template void WinogradWeights::transform_turned(const float*, float*) const;
+template void WinogradWeights::transform_turned(const uint16_t*, float*) const;
 
 }  // namespace native::conv

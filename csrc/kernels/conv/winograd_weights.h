@@ -31,10 +31,12 @@ class WinogradWeights {
   int64_t pitch(int64_t block) const { return depth_ * width(block); }
   int64_t offset(int64_t block) const { return kPositions * depth_ * block_ * block; }
 
-  // From weights [3][3][depth][columns]. On the pool; `out` is 64-byte aligned.
-  void transform(const float* weights, float* out) const;
+  // From weights [3][3][depth][columns], T float32 or bfloat16 as uint16_t. On the pool; `out` is 64-byte aligned.
+  template <class T>
+  void transform(const T* weights, float* out) const;
   // From [3][3][columns][depth], turned by half a circle.
-  void transform_turned(const float* weights, float* out) const;
+  template <class T>
+  void transform_turned(const T* weights, float* out) const;
 
  private:
   int64_t depth_, columns_, block_;

@@ -48,7 +48,7 @@ struct WordPlan::Memory {
   char* a;
   int32_t* start;
   char* sums;
-  float* bias;
+  float* room;  // two rows of floats
   size_t bytes;
 };
 
@@ -71,7 +71,7 @@ WordPlan::WordPlan(const WordKernels& kernels, const Problem& problem) : kernels
   // Six rows of A leave room in a cache set for the panel that streams by; eight beside columns of B do not.
   const bool scattered = few_ && p_.m > 2 && p_.k * element_ % kPage == 0 && task_n_ > 2 * kernels.nr;
   copies_a_ = p_.transpose_a || scattered || (p_.k % kernels.terms != 0 && !(few_ && p_.transpose_b));
-  defers_ = few_ || splits_ > 1 || (p_.activation != Activation::None && p_.activation != Activation::Relu);
+  defers_ = few_ || splits_ > 1 || p_.activation > Activation::Relu6;
   sums_ = p_.out_bf16 && splits_ == 1 && (defers_ || p_.k > depth_);
   shares_a_ = copies_a_ && p_.batch == 1 && task_n_ < p_.n;
   shares_b_ = p_.transpose_b && !few_ && p_.batch == 1 && task_m_ < p_.m;
@@ -130,7 +130,7 @@ void WordPlan::choose_grid() {
 
 // A's words for all tasks, panels of B for all tasks, partial sums, bias.
 size_t WordPlan::scratch_size() const {
-  const int64_t sums = splits_ > 1 ? 4 * (splits_ * p_.m * p_.n + p_.n) : 0;
+  const int64_t sums = splits_ > 1 ? 4 * splits_ * p_.m * p_.n : 0;
   return static_cast<size_t>(shared_a_bytes() + shared_b_bytes() + sums);
 }
 int64_t WordPlan::shared_a_bytes() const { return shares_a_ ? round_up(ceil_div(p_.m, task_m_) * a_bytes_, 64) : 0; }
@@ -162,13 +162,13 @@ WordPlan::Memory WordPlan::memory(char* base) const {
   if (kernels_.row_start) memory.start = reinterpret_cast<int32_t*>(take(4 * task_m_));
   if (copies_a_ && !shares_a_) memory.a = take(a_bytes_);
   if (sums_) memory.sums = take(4 * task_m_ * task_n_);
-  if (defers_) memory.bias = reinterpret_cast<float*>(take(4 * task_n_));
+  if (defers_) memory.room = reinterpret_cast<float*>(take(8 * task_n_));
   return memory;
 }
 
-void WordPlan::run(const void* a, const void* b, void* c, const uint16_t* bias, void* scratch) const {
+void WordPlan::run(const void* a, const void* b, void* c, const Epilogue<uint16_t>& epilogue, void* scratch) const {
   if (swaps_) std::swap(a, b);
-  const Operands operands{static_cast<const char*>(a), static_cast<const char*>(b), static_cast<char*>(c), bias,
+  const Operands operands{static_cast<const char*>(a), static_cast<const char*>(b), static_cast<char*>(c), epilogue,
                           static_cast<char*>(scratch)};
   if (shares_a_) share_a(operands);
   if (shares_b_) share_b(operands);
@@ -225,7 +225,9 @@ void WordPlan::run_tile(const Tile& t, Operands operands) const {
   operands.b += (p_.index_b ? p_.index_b[t.product] : t.product) * p_.k * p_.n * element_;
   const int64_t at = t.row * p_.n + t.column;
   char* const c = operands.c + (t.product * p_.m * p_.n + at) * out_element_;
-  const uint16_t* const bias = operands.bias && !swaps_ ? operands.bias + t.column : operands.bias;
+  Epilogue<uint16_t> epilogue = operands.epilogue.from(t.product * p_.m + t.row, t.column, p_.n);
+  epilogue.activation = p_.activation;
+  if (swaps_) epilogue.bias = operands.epilogue.bias;
   const Memory memory = this->memory(static_cast<char*>(pool::thread_scratch(task_bytes_)));
   char* sum = sums_ ? memory.sums : c;
   if (splits_ > 1) sum = partial_sums(operands) + 4 * (t.split * p_.m * p_.n + at);
@@ -236,16 +238,14 @@ void WordPlan::run_tile(const Tile& t, Operands operands) const {
     block.out = c;
     block.out_row = p_.n;
     block.out_bf16 = p_.out_bf16;
-    block.relu = p_.activation == Activation::Relu;
-    block.bias = bias;
+    block.epilogue = epilogue;
   }
   if (few_)
     run_rows(t, operands, memory, block);
   else
     run_blocks(t, operands, memory, block);
   if (!defers_ || splits_ > 1) return;
-  if (bias) vectors_.widen_bf16(bias, memory.bias, swaps_ ? 1 : t.columns);
-  finish(t.rows, t.columns, sum, block.sum_row, c, bias ? memory.bias : nullptr);
+  finish(t.rows, t.columns, sum, block.sum_row, c, epilogue, memory.room);
 }
 
 // The words of A for a range of k that begins at `first`: where they lie, or copied now.
@@ -305,7 +305,7 @@ void WordPlan::run_blocks(const Tile& t, const Operands& operands, const Memory&
       block.sum = static_cast<char*>(whole.sum) + 4 * j;
       // Until the last range there are sums and no result.
       block.out = whole.out && done + depth_ >= t.terms ? static_cast<char*>(whole.out) + j * out_element_ : nullptr;
-      block.bias = whole.bias ? whole.bias + j : nullptr;
+      block.epilogue = whole.epilogue.from(0, j, 0);
       kernels_.block(block);
     }
   }
@@ -319,8 +319,6 @@ char* WordPlan::partial_sums(const Operands& operands) const {
 void WordPlan::add_splits(const Operands& operands) const {
   const int64_t rows = std::max<int64_t>(1, 32768 / (p_.n * splits_)), size = p_.m * p_.n;
   char* const partial = partial_sums(operands);
-  float* const bias = operands.bias ? reinterpret_cast<float*>(partial + 4 * splits_ * size) : nullptr;
-  if (bias) vectors_.widen_bf16(operands.bias, bias, p_.n);
   pool::parallel_for(ceil_div(p_.m, rows), [&](int64_t task) {
     const int64_t row = task * rows, count = std::min(rows, p_.m - row), total = count * p_.n;
     char* const first = partial + 4 * row * p_.n;
@@ -333,18 +331,32 @@ void WordPlan::add_splits(const Operands& operands) const {
       add(reinterpret_cast<uint32_t*>(first));
     else
       add(reinterpret_cast<float*>(first));
-    finish(count, p_.n, first, p_.n, operands.c + row * p_.n * out_element_, bias);
+    Epilogue<uint16_t> epilogue = operands.epilogue.from(row, 0, p_.n);
+    epilogue.activation = p_.activation;
+    finish(count, p_.n, first, p_.n, operands.c + row * p_.n * out_element_, epilogue,
+           static_cast<float*>(pool::thread_scratch(static_cast<size_t>(8 * p_.n))));
   });
 }
 
-// Bias and activation over sums, in place, then their way into C.
-void WordPlan::finish(int64_t rows, int64_t columns, char* sum, int64_t sum_row, char* c, const float* bias) const {
-  if (bias || p_.activation != Activation::None) {
-    const Epilogue<float> epilogue{bias, p_.activation};
+// The epilogue over sums, in place, then their way into C. `room`: two rows of floats.
+void WordPlan::finish(int64_t rows, int64_t columns, char* sum, int64_t sum_row, char* c,
+                      const Epilogue<uint16_t>& epilogue, float* room) const {
+  Epilogue<float> wide{.activation = epilogue.activation};
+  if (epilogue.bias) {
+    vectors_.widen_bf16(epilogue.bias, room, swaps_ ? 1 : columns);
+    wide.bias = room;
+  }
+  const bool nothing = !wide.bias && !epilogue.added && wide.activation == Activation::None;
+  for (int64_t i = 0; i < rows && !nothing; ++i) {
+    float* const row = reinterpret_cast<float*>(sum) + i * sum_row;
+    if (epilogue.added) {
+      vectors_.widen_bf16(epilogue.added + i * p_.n, room + columns, columns);
+      wide.added = room + columns;
+    }
     if (swaps_)
-      floats_.finish(columns, 1, reinterpret_cast<float*>(sum), 1, epilogue);
+      floats_.finish(columns, 1, row, 1, wide);
     else
-      floats_.finish(rows, columns, reinterpret_cast<float*>(sum), sum_row, epilogue);
+      floats_.finish(1, columns, row, sum_row, wide);
   }
   if (sum == c) return;
   for (int64_t i = 0; i < rows; ++i, sum += 4 * sum_row, c += p_.n * out_element_)

@@ -32,12 +32,11 @@ struct WordBlock {
   void* sum;             // float32 or int32, sum_row elements between rows
   int64_t sum_row;
   bool accumulate;  // add to what `sum` holds
-  // Null: `sum` gets the sums. Otherwise `out` gets the result, with bias (or null) and ReLU, as bfloat16 or in
-  // the type of the sums; it may be `sum`.
+  // Null: `sum` gets the sums. Otherwise `out` gets the result as bfloat16 or in the type of the sums; it may be `sum`.
   void* out;
   int64_t out_row;  // elements
-  bool out_bf16, relu;
-  const uint16_t* bias;  // bfloat16
+  bool out_bf16;
+  Epilogue<uint16_t> epilogue;  // of bfloat16 sums: bfloat16, ReLU and ReLU6 alone; `added` has rows like `out`
 };
 
 struct WordKernels {
@@ -78,8 +77,8 @@ class WordPlan {
   WordPlan(const WordKernels& kernels, const Problem& problem);
   // Bytes of scratch that run() needs; 64-byte aligned.
   size_t scratch_size() const;
-  // `bias` (bfloat16) has n entries, or is null.
-  void run(const void* a, const void* b, void* c, const uint16_t* bias, void* scratch) const;
+  // Bias and what is added are bfloat16; the epilogue's activation is the problem's.
+  void run(const void* a, const void* b, void* c, const Epilogue<uint16_t>& epilogue, void* scratch) const;
 
  private:
   struct Tile {
@@ -89,7 +88,7 @@ class WordPlan {
   struct Operands {
     const char *a, *b;
     char* c;
-    const uint16_t* bias;
+    Epilogue<uint16_t> epilogue;
     char* scratch;
   };
   struct Memory;
@@ -110,7 +109,8 @@ class WordPlan {
   void run_rows(const Tile& tile, const Operands& operands, const Memory& memory, WordBlock block) const;
   void run_blocks(const Tile& tile, const Operands& operands, const Memory& memory, WordBlock block) const;
   void add_splits(const Operands& operands) const;
-  void finish(int64_t rows, int64_t columns, char* sum, int64_t sum_row, char* c, const float* bias) const;
+  void finish(int64_t rows, int64_t columns, char* sum, int64_t sum_row, char* c, const Epilogue<uint16_t>& epilogue,
+              float* room) const;
 
   const WordKernels& kernels_;
   const Kernels<float>& floats_ = gemm_table().f32;

@@ -40,17 +40,25 @@ inline void each(Vector (*sum)[V], const Lanes<V>& lanes, const Body& body) {
     for (int i = 0; i < R; ++i) body(sum[i][v], i, v * kLanes32, lanes.masks[v]);
 }
 
-// Bias, ReLU (NaN stays NaN) and rounding.
+inline __m512 widen(__m256i bits) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16)); }
+
+// Bias, what is added, ReLU (NaN stays NaN) and rounding.
 template <int R, int V>
 inline void write_result(const WordBlock& block, int64_t row, const Lanes<V>& lanes, __m512 (*sum)[V]) {
   const int64_t at = row * block.out_row, step = block.out_row;
-  if (block.bias)
+  const gemm::Epilogue<uint16_t>& epilogue = block.epilogue;
+  if (epilogue.bias)
     each<R, V>(sum, lanes, [&](__m512& x, int, int column, __mmask16 mask) {
-      const __m512i bits = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, block.bias + column));
-      x = _mm512_add_ps(x, _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16)));
+      x = _mm512_add_ps(x, widen(_mm256_maskz_loadu_epi16(mask, epilogue.bias + column)));
     });
-  if (block.relu)
+  if (epilogue.added)
+    each<R, V>(sum, lanes, [&](__m512& x, int i, int column, __mmask16 mask) {
+      x = _mm512_add_ps(x, widen(_mm256_maskz_loadu_epi16(mask, epilogue.added + at + i * step + column)));
+    });
+  if (epilogue.activation != Activation::None)
     each<R, V>(sum, lanes, [](__m512& x, int, int, __mmask16) { x = _mm512_max_ps(_mm512_setzero_ps(), x); });
+  if (epilogue.activation == Activation::Relu6)
+    each<R, V>(sum, lanes, [](__m512& x, int, int, __mmask16) { x = _mm512_min_ps(_mm512_set1_ps(6), x); });
   if (block.out_bf16)
     each<R, V>(sum, lanes, [&](__m512 x, int i, int column, __mmask16 mask) {
       _mm256_mask_storeu_epi16(static_cast<uint16_t*>(block.out) + at + i * step + column, mask,

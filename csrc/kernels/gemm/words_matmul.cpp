@@ -19,7 +19,7 @@ class WordMatmul final : public Kernel {
 
   size_t scratch_bytes() const override { return plan_.scratch_size(); }
   void run(const void* const* in, void* const* out, void* scratch) const override {
-    plan_.run(in[0], in[1], out[0], bias_ ? static_cast<const uint16_t*>(in[2]) : nullptr, scratch);
+    plan_.run(in[0], in[1], out[0], {.bias = bias_ ? static_cast<const uint16_t*>(in[2]) : nullptr}, scratch);
   }
 
  private:

@@ -23,8 +23,8 @@ struct ChannelProblem {
   Clip clip;
   RowTasks parts;  // of one sample
 
-  ChannelProblem(const Problem& p, const Spec& x, bool by_group)
-      : e(x.dtype),
+  ChannelProblem(const Problem& p, const Spec& x, DType parameters, bool by_group)
+      : e(x.dtype, parameters),
         samples(by_group ? x.shape.front() : 1),
         rows(x.count() / x.shape.back() / samples),
         channels(x.shape.back()),
@@ -111,8 +111,8 @@ class Forward : public Kernel {
       }
     });
     if (gives_statistics_) {
-      p.e.table->narrow(where(0), out[1], p.channels);
-      p.e.table->narrow(at(where(0), p.channels, p.e.wide), out[2], p.channels);
+      p.e.give(where(0), p.channels, out[1]);
+      p.e.give(at(where(0), p.channels, p.e.wide), p.channels, out[2]);
     }
     pool::parallel_for(p.tasks(), [&](int64_t task) {
       char* mean = where(task / p.parts.count);
@@ -176,8 +176,8 @@ class Backward : public Kernel {
     char* parts = p.array(scratch, 3 + 6 * p.samples);
     char* room = p.array(scratch, 3 + 6 * p.samples + 2 * p.tasks());
     if (given_statistics_) {
-      p.e.table->widen(in[2], where(0), p.channels);
-      p.e.table->widen(in[3], at(where(0), p.channels, p.e.wide), p.channels);
+      p.e.take(in[2], p.channels, where(0));
+      p.e.take(in[3], p.channels, at(where(0), p.channels, p.e.wide));
     } else {
       statistics(p, x, parts, where);
     }
@@ -213,8 +213,8 @@ class Backward : public Kernel {
                               at(out[0], p.element(task), p.e.size));
     });
     p.e.table->sum_parts(at(where(0), 4 * p.channels, p.e.wide), p.samples, 6 * p.channels, 2 * p.channels, room);
-    if (p.has_gamma) p.e.table->narrow(at(room, p.channels, p.e.wide), out[1], p.channels);
-    if (p.has_beta) p.e.table->narrow(room, out[1 + p.has_gamma], p.channels);
+    if (p.has_gamma) p.e.give(at(room, p.channels, p.e.wide), p.channels, out[1]);
+    if (p.has_beta) p.e.give(room, p.channels, out[1 + p.has_gamma]);
   }
 
  private:
@@ -251,17 +251,22 @@ bool ours(const Spec& x) { return norm_table(x.dtype) != nullptr && x.count() !=
 
 template <bool by_group>
 std::unique_ptr<Kernel> prepare_forward(const Problem& problem) {
-  if (!ours(problem.in[0])) return nullptr;
-  return std::make_unique<Forward>(ChannelProblem(problem, problem.in[0], by_group), !by_group);
+  const Spec& x = problem.in[0];
+  if (!ours(x)) return nullptr;
+  const DType parameters = by_group ? x.dtype : problem.out[1].dtype;
+  return std::make_unique<Forward>(ChannelProblem(problem, x, parameters, by_group), !by_group);
 }
 template <bool by_group>
 std::unique_ptr<Kernel> prepare_backward(const Problem& problem) {
-  if (!ours(problem.in[1])) return nullptr;
-  return std::make_unique<Backward>(ChannelProblem(problem, problem.in[1], by_group), !by_group);
+  const Spec& x = problem.in[1];
+  if (!ours(x)) return nullptr;
+  const DType parameters = by_group ? x.dtype : problem.in[2].dtype;
+  return std::make_unique<Backward>(ChannelProblem(problem, x, parameters, by_group), !by_group);
 }
 std::unique_ptr<Kernel> prepare_inference(const Problem& problem) {
-  if (!ours(problem.in[0])) return nullptr;
-  return std::make_unique<Inference>(ChannelProblem(problem, problem.in[0], false));
+  const Spec& x = problem.in[0];
+  if (!ours(x)) return nullptr;
+  return std::make_unique<Inference>(ChannelProblem(problem, x, problem.in[1].dtype, false));
 }
 
 const Register batch{"batch_norm_train", "channels", 10, prepare_forward<false>};

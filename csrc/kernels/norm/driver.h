@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstring>
 
 #include "kernels/floating.h"
 #include "kernels/norm/norm.h"
@@ -24,14 +25,19 @@ struct RowTasks {
   int64_t size(int64_t task) const { return std::min(rows_each, rows - begin(task)); }
 };
 
-// Elements of a dtype and of the type W that it is computed in.
+// Elements of a dtype and of the type W that it is computed in. Parameters and statistics are of a dtype of their own:
+// the same, or W.
 struct Elements {
   const NormTable* table;
   DType dtype;
   size_t size, wide;
-  explicit Elements(DType dtype)
-      : table(norm_table(dtype)), dtype(dtype), size(size_of(dtype)), wide(dtype == DType::F64 ? 8 : 4) {}
-  bool is_wide() const { return size == wide; }
+  bool wide_parameters;
+  Elements(DType dtype, DType parameters)
+      : table(norm_table(dtype)),
+        dtype(dtype),
+        size(size_of(dtype)),
+        wide(dtype == DType::F64 ? 8 : 4),
+        wide_parameters(size_of(parameters) == wide) {}
 
   // A parameter as [n] of W: where it stands if it is there in W, else in `room`; `otherwise` if null.
   const void* parameter(const void* given, int64_t n, double otherwise, void* room) const {
@@ -42,9 +48,22 @@ struct Elements {
         std::fill_n(static_cast<float*>(room), n, static_cast<float>(otherwise));
       return room;
     }
-    if (is_wide()) return given;
+    if (wide_parameters) return given;
     table->widen(given, room, n);
     return room;
+  }
+  // The same, always in `room`; and back.
+  void take(const void* given, int64_t n, void* room) const {
+    if (wide_parameters)
+      std::memcpy(room, given, static_cast<size_t>(n) * wide);
+    else
+      table->widen(given, room, n);
+  }
+  void give(const void* computed, int64_t n, void* out) const {
+    if (wide_parameters)
+      std::memcpy(out, computed, static_cast<size_t>(n) * wide);
+    else
+      table->narrow(computed, out, n);
   }
 };
 

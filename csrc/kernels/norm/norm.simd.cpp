@@ -305,9 +305,25 @@ void channel_apply(const void* x_, int64_t rows, int64_t channels, const void* m
   });
 }
 
+// Results that are strictly inside (0, 6) once rounded to T lie between these: half of the least subnormal number and
+// the middle between 6 and what comes before it round away, to even.
+template <class T>
+constexpr Wide<T> kAboveZero = 0;
+template <>
+constexpr float kAboveZero<BFloat> = 0x1p-134f;
+template <>
+constexpr float kAboveZero<Half> = 0x1p-25f;
+template <class T>
+constexpr Wide<T> kBelowSix = 6;
+template <>
+constexpr float kBelowSix<BFloat> = 6 - 0x1p-6f;
+template <>
+constexpr float kBelowSix<Half> = 6 - 0x1p-9f;
+
 // What is left of ct, at a distance of e from the mean of channel c (of vectors or one channel).
-template <class W, Clip clip>
+template <class T, Clip clip>
 struct Passed {
+  using W = Wide<T>;
   const W *scale, *shift;
 
   // For vectors in two steps, of which the first is the same for all rows.
@@ -325,28 +341,29 @@ struct Passed {
   static Vec<W> pass(const At& a, Vec<W> ct, Vec<W> e) {
     if constexpr (clip == Clip::None) return ct;
     const Vec<W> z = e * a.scale + a.shift;
-    const Vec<W> above = z > W(0) ? ct : Vec<W>{};
+    const Vec<W> above = z > kAboveZero<T> ? ct : Vec<W>{};
     if constexpr (clip == Clip::Relu)
       return above;
     else
-      return z < W(6) ? above : Vec<W>{};
+      return z < kBelowSix<T> ? above : Vec<W>{};
   }
   W operator()(W ct, W e, int64_t c) const {
     if constexpr (clip == Clip::None) return ct;
     const W z = e * scale[c] + shift[c];
-    return z > 0 && (clip == Clip::Relu || z < 6) ? ct : W(0);
+    return z > kAboveZero<T> && (clip == Clip::Relu || z < kBelowSix<T>) ? ct : W(0);
   }
 };
-template <class W, class Body>
+template <class T, class Body>
 void with_passed(const Passing& passing, const Body& body) {
+  using W = Wide<T>;
   const W *scale = static_cast<const W*>(passing.scale), *shift = static_cast<const W*>(passing.shift);
   switch (passing.clip) {
     case Clip::None:
-      return body(Passed<W, Clip::None>{scale, shift});
+      return body(Passed<T, Clip::None>{scale, shift});
     case Clip::Relu:
-      return body(Passed<W, Clip::Relu>{scale, shift});
+      return body(Passed<T, Clip::Relu>{scale, shift});
     case Clip::Relu6:
-      return body(Passed<W, Clip::Relu6>{scale, shift});
+      return body(Passed<T, Clip::Relu6>{scale, shift});
   }
 }
 
@@ -359,7 +376,7 @@ void channel_sums(const void* ct_, const void* x_, int64_t rows, int64_t channel
   W *sum = static_cast<W*>(sum_), *product = static_cast<W*>(product_);
   for (int64_t c = 0; c < channels; ++c) sum[c] = product[c] = 0;
   const int64_t step = block_rows<T>(channels);
-  with_passed<W>(passing, [&](const auto& passed) {
+  with_passed<T>(passing, [&](const auto& passed) {
     for (int64_t r0 = 0; r0 < rows; r0 += step) {
       const int64_t base = r0 * channels;
       two_sums<W>(
@@ -383,7 +400,7 @@ void channel_grad(const void* ct_, const void* x_, int64_t rows, int64_t channel
   constexpr int L = kLanes<W>;
   const W *mean = static_cast<const W*>(mean_), *a = static_cast<const W*>(a_);
   const W *b = static_cast<const W*>(b_), *offset = static_cast<const W*>(c_);
-  with_passed<W>(passing, [&](const auto& passed) {
+  with_passed<T>(passing, [&](const auto& passed) {
     few_rows(rows, channels, [&](int64_t r, auto count) {
       const T *ct = static_cast<const T*>(ct_) + r * channels, *x = static_cast<const T*>(x_) + r * channels;
       T* dx = static_cast<T*>(dx_) + r * channels;

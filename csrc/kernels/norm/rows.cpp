@@ -13,8 +13,8 @@ struct RowProblem {
   bool centred, has_gamma, has_beta;
   RowTasks tasks;
 
-  RowProblem(const Problem& p, const Spec& x, bool centred)
-      : e(x.dtype),
+  RowProblem(const Problem& p, const Spec& x, DType parameters, bool centred)
+      : e(x.dtype, parameters),
         n(element_count({x.shape.end() - p.attrs.integer("axes"), x.shape.end()})),
         rows(x.count() / std::max<int64_t>(n, 1)),
         eps(p.attrs.real("eps")),
@@ -66,17 +66,20 @@ class Backward : public Kernel {
 
  private:
   void finish(const void* parts, void* room, void* out) const {
-    p_.e.table->sum_parts(parts, p_.tasks.count, 2 * p_.n, p_.n, p_.e.is_wide() ? out : room);
-    if (!p_.e.is_wide()) p_.e.table->narrow(room, out, p_.n);
+    p_.e.table->sum_parts(parts, p_.tasks.count, 2 * p_.n, p_.n, room);
+    p_.e.give(room, p_.n, out);
   }
   RowProblem p_;
 };
 
 template <class K, bool centred>
 std::unique_ptr<Kernel> prepare_rows(const Problem& problem) {
-  const Spec& x = problem.in[std::is_same_v<K, Backward> ? 1 : 0];
+  constexpr bool backward = std::is_same_v<K, Backward>;
+  const Spec& x = problem.in[backward ? 1 : 0];
   if (norm_table(x.dtype) == nullptr || x.count() == 0) return nullptr;
-  return std::make_unique<K>(RowProblem(problem, x, centred));
+  const std::vector<Spec>& with_parameters = backward ? problem.out : problem.in;
+  const DType parameters = with_parameters.size() > 1 ? with_parameters[1].dtype : x.dtype;
+  return std::make_unique<K>(RowProblem(problem, x, parameters, centred));
 }
 
 const Register layer{"layer_norm", "rows", 10, prepare_rows<Forward, true>};
