@@ -94,6 +94,11 @@ void bind_runtime(py::module_& m) {
         return names;
       },
       "Instruction sets that this build has and this machine runs.");
+#if defined(__clang__)
+  m.attr("compiler") = "Clang " __clang_version__;
+#else
+  m.attr("compiler") = "GCC " __VERSION__;
+#endif
   m.def("threads", &pool::threads);
   m.def("set_threads", &pool::set_threads, py::call_guard<gil::Release>());
   m.def(
