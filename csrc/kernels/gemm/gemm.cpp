@@ -91,8 +91,9 @@ template <class T>
 void block(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, const Operand<T>& a, const Operand<T>& b, T* c,
            int64_t c_row, bool accumulate, const Epilogue<T>& epilogue, T* scratch) {
   if (k == 0) return no_terms(kernels, m, n, c, c_row, accumulate, epilogue);
-  // Whole panels of a row-major B are read in place when few rows would use the copy.
-  const int64_t direct = b.column == 1 && m <= kernels.direct_rows ? n / kernels.nr * kernels.nr : 0;
+  // A row-major B is read in place when few rows would use the copy.
+  const int64_t direct =
+      b.column == 1 && m <= kernels.direct_rows ? n / kernels.direct_columns * kernels.direct_columns : 0;
   if (direct > 0)
     block_packed(kernels, m, direct, k, a, {b.data, b.row, kernels.nr}, c, c_row, accumulate, epilogue, scratch);
   if (direct == n) return;
@@ -157,8 +158,9 @@ Plan<T>::Plan(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, bool t
     const bool deep = wanted >= 2 * tasks && k >= 4 * kernels.kc;
     if (path ? path_ != Path::SplitK : !deep) return;
     path_ = Path::SplitK;
-const int64_t most_splits = path ? k / 8 : k / (2 * kernels.kc);
-    splits_ = std::clamp<int64_t>(static_cast<int64_t>(wanted / tasks), path ? 2 : 1, std::min<int64_t>(most_splits, 16));
+    const int64_t most_splits = path ? k / 8 : k / (2 * kernels.kc);
+    splits_ =
+        std::clamp<int64_t>(static_cast<int64_t>(wanted / tasks), path ? 2 : 1, std::min<int64_t>(most_splits, 16));
   }
 }
 

@@ -71,6 +71,8 @@ struct Kernels {
   bool reads_columns;
   // Up to so many rows of A whole panels of row-major B are read where they lie.
   int direct_rows;
+  // And such multiples of columns.
+  int direct_columns;
   void (*block)(const Block<T>&);
   // Packs k rows and n columns of B into panels `panel` elements apart.
   void (*pack_b)(const Operand<T>& b, int64_t k, int64_t n, T* out, int64_t panel);
