@@ -45,6 +45,7 @@ class Case:
         peer: name of a library -> `build(arrays)`, which gives a callable that does the same work
             and returns when it is done.
         label: shown instead of the shapes.
+        spell: what the family's `parse` makes this case of, shown in its stead.
     """
 
     op: str
@@ -61,6 +62,12 @@ class Case:
     complete: Callable | None = None
     peer: dict | None = None
     label: str = ""
+    spell: str = ""
+
+    @property
+    def name(self) -> str:
+        """What the bench tool shows and takes on its command line."""
+        return self.spell or str(self)
 
     def __str__(self) -> str:
         shapes = self.label or " ".join(f"{d}{list(s)}" for s, d in self.inputs).replace(", ", "x")
@@ -100,6 +107,11 @@ def _numpy_dtype(name: str) -> np.dtype:
 
         return np.dtype(getattr(ml_dtypes, name))
     return np.dtype(name)
+
+
+def load_lists(family: str) -> dict[str, Callable[[int], list[Case]]]:
+    """The family's named lists of speed cases: of a batch size, where it has such lists."""
+    return getattr(importlib.import_module(f"bench.cases.{family}"), "LISTS", {})
 
 
 def load_cases(family: str) -> list[Case]:
@@ -328,49 +340,131 @@ def check_gradient(case: Case, seed: int = 0, tol: float = 2e-6) -> None:
         )
 
 
-def time_callable(call: Callable[[], object], seconds: float = 0.4, least: int = 3) -> float:
-    """Seconds of one call: the minimum over repetitions for about `seconds`, short calls timed in
-    batches. The minimum, because other work on the machine only ever adds."""
+# What time is: the wall's, or that of this process alone, which on a busy machine says more about
+# one thread and nothing about several.
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+
+
+def sample(
+    call: Callable[[], object], seconds: float = 0.4, least: int = 3, clock: str = "wall"
+) -> list[float]:
+    """Seconds of one call, again and again for about `seconds`; short calls in batches."""
+    now = CLOCKS[clock]
     call()
-    start = time.perf_counter()
+    start = now()
     call()
-    once = max(time.perf_counter() - start, 1e-7)
+    once = max(now() - start, 1e-7)
     batch = max(1, math.ceil(1e-4 / once))
-    best, spent, rounds = math.inf, 0.0, 0
-    while rounds < least or spent < seconds:
-        start = time.perf_counter()
+    found, spent = [], 0.0
+    while len(found) < least or spent < seconds:
+        start = now()
         for _ in range(batch):
             call()
-        took = time.perf_counter() - start
-        best, spent, rounds = min(best, took / batch), spent + took, rounds + 1
-    return best
+        took = now() - start
+        found.append(took / batch)
+        spent += took
+    return found
 
 
-def time_case(case: Case, seconds: float = 0.4) -> float:
-    """Seconds of one run of the case's kernel, the Python of the engine left out.
+def time_callable(call: Callable[[], object], seconds: float = 0.4, least: int = 3) -> float:
+    """The minimum of `sample`, because other work on the machine only ever adds."""
+    return min(sample(call, seconds, least))
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A case with its operands as `_core` takes them: what runs, without the engine's Python."""
+
+    op: str
+    arrays: list
+    attrs: dict
+    outputs: list
+
+    def run(self):
+        """One run of the kernel; None where none takes the problem."""
+        from keras_native import _core
+
+        return _core.run(self.op, self.arrays, self.attrs, self.outputs)
+
+
+def problem_of(case: Case) -> tuple:
+    """Primitive, operands, results and attributes, as the questions of `_core` take them.
+
+    Raises:
+        ValueError, TypeError: the shape rule refuses the case.
+    """
+    from keras_native.engine.tensor import Tensor
+
+    inputs = [Tensor(dims=tuple(dims), dtype=dtype) for dims, dtype in case.inputs]
+    specs = primitive(case.op).shape(*inputs, **case.attrs)
+    outputs = [(dtype, dims) for dims, dtype in (specs if type(specs) is list else [specs])]
+    return case.op, [(t.dtype, t.dims) for t in inputs], outputs, case.attrs
+
+
+def bind(case: Case) -> Bound:
+    """Makes the operands, and asks the shape rule for the results."""
+    from keras_native.engine.tensor import from_numpy
+
+    inputs = [from_numpy(a) for a in case.arrays()]
+    return Bound(case.op, [t.array for t in inputs], case.attrs, problem_of(case)[2])
+
+
+def sample_case(case: Case, seconds: float = 0.4, clock: str = "wall") -> list[float]:
+    """`sample` of the case's kernel.
 
     Raises:
         LookupError: no kernel takes the problem.
     """
-    from keras_native import _core
-    from keras_native.engine.tensor import from_numpy
+    bound = bind(case)
+    if bound.run() is None:
+        raise LookupError(f"no kernel takes {case.name}")
+    return sample(bound.run, seconds, clock=clock)
 
-    prim = primitive(case.op)
-    inputs = [from_numpy(a) for a in case.arrays()]
-    specs = prim.shape(*inputs, **case.attrs)
-    specs = [(dtype, dims) for dims, dtype in (specs if type(specs) is list else [specs])]
-    arrays = [t.array for t in inputs]
-    if _core.run(case.op, arrays, case.attrs, specs) is None:
-        raise LookupError(f"no kernel takes {case}")
-    return time_callable(lambda: _core.run(case.op, arrays, case.attrs, specs), seconds)
+
+def time_case(case: Case, seconds: float = 0.4) -> float:
+    """Seconds of one run of the case's kernel: the minimum of `sample_case`.
+
+    Raises:
+        LookupError: no kernel takes the problem.
+    """
+    return min(sample_case(case, seconds))
 
 
 def kernel_of(case: Case) -> str | None:
     """Name of the kernel that takes the case, None for the host reference."""
     from keras_native import _core
-    from keras_native.engine.tensor import from_numpy
 
-    inputs = [from_numpy(a) for a in case.arrays()]
-    specs = primitive(case.op).shape(*inputs, **case.attrs)
-    specs = [(dtype, dims) for dims, dtype in (specs if type(specs) is list else [specs])]
-    return _core.chosen_kernel(case.op, [(t.dtype, t.dims) for t in inputs], specs, case.attrs)
+    return _core.chosen_kernel(*problem_of(case))
+
+
+def traffic(case: Case) -> float:
+    """Bytes that one run must read and write: what the case says, or operands and results."""
+    if case.bytes:
+        return case.bytes
+    _, inputs, outputs, _ = problem_of(case)
+    specs = [*inputs, *outputs]
+    return float(sum(math.prod(dims) * _numpy_dtype(dtype).itemsize for dtype, dims in specs))
+
+
+def set_up(threads: int | None, isa: str | None) -> None:
+    """Threads and instruction set of this process, where given."""
+    from keras_native import _core
+
+    if isa:
+        _core.set_isa(isa)
+    if threads:
+        _core.set_threads(threads)
+
+
+@contextlib.contextmanager
+def forced(op: str, kernel: str | None):
+    """Lets only that kernel serve the primitive, where one is given."""
+    from keras_native import _core
+
+    if kernel:
+        _core.force_kernel(op, kernel)
+    try:
+        yield
+    finally:
+        if kernel:
+            _core.force_kernel(op, "")

@@ -1,7 +1,9 @@
-"""`python -m bench.peers FAMILY LIBRARY`: times one library on a family's cases, by itself.
+"""`python -m bench.peers LIBRARY`: times one library, ours included, in a process of its own.
 
-Prints one line of JSON: {"library", "version", "seconds": {case: seconds}}. Imports nothing of ours
-but the table of cases, so it runs in any interpreter that has the library.
+Reads lines of JSON, {"family", "text", "batch", "seconds", "clock"}, `text` being what bench.choose
+reads; answers each with a line {case: seconds of one run after the other}. Its first line says
+{"library", "version"}, or {"library", "missing"}. For another library nothing of ours is imported
+but the tables of cases, so it runs in any interpreter that has it.
 """
 
 from __future__ import annotations
@@ -17,37 +19,75 @@ def limit_threads(count: int) -> None:
     """To be called before the library is imported: XLA counts the processors it may use."""
     for name in ("OMP", "OPENBLAS", "MKL"):
         os.environ[f"{name}_NUM_THREADS"] = str(count)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if hasattr(os, "sched_setaffinity"):
         processors = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, processors[:count])
 
 
+def torch_tensor(array):
+    """An array as PyTorch's tensor of the same memory."""
+    import numpy as np
+    import torch
+
+    if array.dtype == "bfloat16":  # a dtype of NumPy's that PyTorch does not know
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
+
+
+def load(name: str, threads: int) -> str:
+    """Imports a library for that many threads; returns its version.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    library = importlib.import_module(name)
+    if name == "torch":
+        library.set_num_threads(threads)
+    if name == "tensorflow":
+        library.config.threading.set_intra_op_parallelism_threads(threads)
+        library.config.threading.set_inter_op_parallelism_threads(1)
+    return getattr(library, "__version__", "?")
+
+
 def main(arguments: list[str]) -> int:
-    """Times every case that knows the library; returns the exit status."""
+    """Answers until its input ends; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench.peers", description=__doc__)
-    parser.add_argument("family")
     parser.add_argument("library")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--filter", default="")
-    parser.add_argument("--seconds", type=float, default=0.4)
+    parser.add_argument("--isa", help="of ours")
+    parser.add_argument("--kernel", help="of ours")
     options = parser.parse_args(arguments)
     limit_threads(options.threads)
-    try:
-        library = importlib.import_module(options.library)
-    except ImportError as error:
-        print(json.dumps({"library": options.library, "missing": str(error)}))
-        return 0
-    if options.library == "torch":
-        library.set_num_threads(options.threads)
-    from bench.harness import load_cases, time_callable
+    # What a library prints must not stand between the answers.
+    answers, sys.stdout = sys.stdout, sys.stderr
+    own = options.library == "keras_native"
 
-    seconds = {}
-    for case in load_cases(options.family):
-        if case.speed and options.filter in str(case) and options.library in (case.peer or {}):
-            call = case.peer[options.library](case.given())
-            seconds[str(case)] = time_callable(call, options.seconds)
-    version = getattr(library, "__version__", "?")
-    print(json.dumps({"library": options.library, "version": version, "seconds": seconds}))
+    def answer(value: dict) -> None:
+        print(json.dumps(value), file=answers, flush=True)
+
+    try:
+        version = load(options.library, options.threads)
+    except ImportError as error:
+        answer({"library": options.library, "missing": str(error)})
+        return 0
+    answer({"library": options.library, "version": version})
+    from bench import choose, harness
+
+    if own:
+        harness.set_up(options.threads, options.isa)
+    for line in sys.stdin:
+        request = json.loads(line)
+        seconds, clock = request["seconds"], request["clock"]
+        found = {}
+        for case in choose.cases(request["family"], [request["text"]], request["batch"]):
+            if own:
+                with harness.forced(case.op, options.kernel):
+                    found[case.name] = harness.sample_case(case, seconds, clock)
+            elif options.library in (case.peer or {}):
+                call = case.peer[options.library](case.given())
+                found[case.name] = harness.sample(call, seconds, clock=clock)
+        answer(found)
     return 0
 
 

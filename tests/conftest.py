@@ -12,6 +12,9 @@ hypothesis.settings.register_profile("judged", derandomize=True)
 if os.environ.get("CI"):
     hypothesis.settings.load_profile("judged")
 
+# What the user tuned on this machine is not what is tested.
+os.environ["NATIVE_TUNED"] = "0"
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 

@@ -11,30 +11,34 @@ such stages more.
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 
 from bench.harness import Case, _numpy_dtype
+from bench.peers import torch_tensor
 
 
-def _torch(causal, scale, grad):
+def _torch(causal, scale, grad, masked=False, grouped=False):
     def build(arrays):
         import torch
+
+        mask = torch.from_numpy(arrays[3]) if masked else None
 
         def attend(q, k, v):
             q, k, v = (t.transpose(1, 2) for t in (q, k, v))
             return torch.nn.functional.scaled_dot_product_attention(
-                q, k, v, is_causal=causal, scale=scale
+                q, k, v, mask, is_causal=causal, scale=scale, enable_gqa=grouped
             ).transpose(1, 2)
 
-        q, k, v = (torch.from_numpy(a) for a in arrays[:3])
+        q, k, v = (torch_tensor(a) for a in arrays[:3])
         if not grad:
             return lambda: attend(q, k, v)
         inputs = [t.requires_grad_() for t in (q, k, v)]
-        out, ct = attend(*inputs), torch.from_numpy(arrays[-1])
+        out, ct = attend(*inputs), torch_tensor(arrays[-1])
         return lambda: torch.autograd.grad(out, inputs, ct, retain_graph=True)
 
-    return {"torch": build}
+    return build
 
 
 def _weights(q, k, optional, attrs):
@@ -147,7 +151,10 @@ def attention(
         terms=_gradient_terms(attrs, scores, lse_ct) if grad else _forward_terms(attrs),
         make=make,
         complete=complete if grad else None,
-        peer=_torch(causal, attrs["scale"], grad) if more.get("speed") else None,
+        peer={"torch": _torch(causal, attrs["scale"], grad, mask is not None, key_heads < heads)}
+        if more.get("speed") and bias is None
+        else None,
+        bytes=kind.itemsize * sum(map(math.prod, (q, k, v, out))) * (2 if grad else 1),
         label=f"{dtype} B{batch} Sq{queries} Sk{keys} H{heads}/{key_heads} D{size}/{value_size}"
         + (f" bias{list(bias)}" if bias is not None else "")
         + (f" mask{list(mask)}" if mask is not None else "")
@@ -190,3 +197,46 @@ CASES = [
     *(attention(**a) for a in _SPEED),
     *(attention(**a, grad=True) for a in _SPEED),
 ]
+
+SYNTAX = (
+    "B4xS512xH8xD64:K1024:G2:mask:causal:grad:float32: batch, length, heads, width; keys where "
+    "their number differs, key heads; a mask of booleans, causal; the gradient; dtype"
+)
+_PROBLEM = re.compile(
+    r"B(?P<batch>\d+)xS(?P<queries>\d+)xH(?P<heads>\d+)xD(?P<size>\d+)(:K(?P<keys>\d+))?"
+    r"(:G(?P<key_heads>\d+))?(?P<mask>:mask)?(?P<causal>:causal)?(?P<grad>:grad)?"
+    r"(:(?P<dtype>b?float\d+))?"
+)
+
+
+def parse(text: str) -> list[Case] | None:
+    """The case spelled as in SYNTAX, or None where it is none."""
+    match = _PROBLEM.fullmatch(text)
+    if match is None:
+        return None
+    given = {k: int(v) for k, v in match.groupdict().items() if v and v.isdigit()}
+    if match["mask"]:
+        given["mask"] = (given["batch"], 1, given["queries"], given.get("keys", given["queries"]))
+    flags = {name: bool(match[name]) for name in ("causal", "grad")}
+    return [attention(**given, **flags, dtype=match["dtype"] or "float32", speed=True, spell=text)]
+
+
+def _listed(*texts: str):
+    return lambda _: [case for text in texts for case in parse(text)]
+
+
+def _lengths(size: int, more: str = "") -> list[str]:
+    """Lengths 128 to 8192 at about the same work; heads as many as fit a width of 512."""
+    return [f"B{max(1, 4096 // (n * max(1, n // 1024)))}xS{n}xH{max(1, 512 // size)}xD{size}{more}"
+            for n in (128, 512, 2048, 8192)]  # fmt: skip
+
+
+LISTS = {
+    **{f"d{size}": _listed(*_lengths(size)) for size in (32, 64, 80, 128)},
+    "causal": _listed(*_lengths(64, ":causal")),
+    "masked": _listed("B8xS128xH8xD64:mask", "B2xS512xH8xD64:mask", "B1xS2048xH8xD64:mask"),
+    "grouped": _listed("B2xS512xH16xD64:G4", "B1xS2048xH16xD64:G4:causal"),
+    "gradient": _listed(*(t for more in (":grad", ":causal:grad") for t in _lengths(64, more)[:3])),
+    "bert": lambda batch: [c for more in ("", ":grad")
+                           for c in parse(f"B{batch}xS128xH12xD64{more}")],
+}  # fmt: skip

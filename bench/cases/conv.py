@@ -8,11 +8,15 @@ activation bounds them, the sqrt(k) of the sum's usual size stands in its place.
 
 from __future__ import annotations
 
+import functools
 import math
+import re
 
 import numpy as np
 
-from bench.harness import Case
+from bench.harness import EPS, Case
+from bench.networks import CONVOLUTIONS
+from bench.peers_conv import peers
 
 
 def geometry(n, sizes, cin, cout, kernel, strides=1, pad=0, dilation=1, groups=1):
@@ -32,45 +36,9 @@ def geometry(n, sizes, cin, cout, kernel, strides=1, pad=0, dilation=1, groups=1
     return attrs, (n, *sizes, cin), (*kernel, cin // groups, cout), (n, *out, cout)
 
 
-def _torch(op, attrs, rank):
-    """The same work in PyTorch, channels last; symmetric padding only."""
-    padding = attrs["padding"]
-    if padding[::2] != padding[1::2] or rank != 2:
-        return {}
-
-    def build(arrays):
-        import torch
-
-        def nchw(a):
-            return torch.from_numpy(a).permute(0, 3, 1, 2)
-
-        def oihw(a):
-            a = torch.from_numpy(a).permute(3, 2, 0, 1)
-            return a.contiguous(memory_format=torch.channels_last)
-
-        common = ([*attrs["strides"]], [*padding[::2]], [*attrs["dilation"]])
-        if op in ("conv", "conv_bias_act"):
-            x, w = nchw(arrays[0]), oihw(arrays[1])
-            bias = torch.from_numpy(arrays[2]) if len(arrays) > 2 else None
-            after = torch.relu if attrs.get("activation") == "relu" else lambda y: y
-            return lambda: after(torch.conv2d(x, w, bias, *common, attrs["groups"]))
-        if op == "conv_input_grad":
-            ct, w = nchw(arrays[0]), oihw(arrays[1])
-            x = torch.empty(ct.shape[0], w.shape[1] * attrs["groups"], *attrs["input_dims"])
-            x = x.contiguous(memory_format=torch.channels_last)
-        else:
-            x, ct = nchw(arrays[0]), nchw(arrays[1])
-            w = torch.empty(ct.shape[1], x.shape[1] // attrs["groups"], *attrs["kernel_dims"])
-            w = w.contiguous(memory_format=torch.channels_last)
-        mask = [op == "conv_input_grad", op == "conv_weight_grad", False]
-        return lambda: torch.ops.aten.convolution_backward(
-            ct, x, w, None, *common, False, [0, 0], attrs["groups"], mask
-        )
-
-    return {"torch": build}
-
-
-def cases(n, sizes, cin, cout, kernel, dtype="float32", ops="fdw", label="", **more) -> list[Case]:
+def cases(
+    n, sizes, cin, cout, kernel, dtype="float32", ops="fdw", label="", spell="", **more
+) -> list[Case]:  # fmt: skip
     """Forward (f), gradient by the input (d) and by the weights (w) of one convolution."""
     speed = more.pop("speed", False)
     attrs, x, w, y = geometry(n, sizes, cin, cout, kernel, **more)
@@ -97,8 +65,9 @@ def cases(n, sizes, cin, cout, kernel, dtype="float32", ops="fdw", label="", **m
                 tol=max(4.0, math.sqrt(terms)),
                 terms=math.sqrt(terms),
                 speed=speed,
-                peer=_torch(op, op_attrs, len(sizes)),
+                peer=peers(op, op_attrs, len(sizes), groups == cin == cout),
                 label=label and f"{label} {kind}",
+                spell=spell and f"{spell}:{kind}",
             )
         )
     return result
@@ -120,7 +89,7 @@ def fused(n, sizes, cin, cout, kernel, activation, dtype="float32", **more) -> C
         # A kink of the activation within a difference's step would spoil it.
         grad=activation not in ("relu", "relu6"),
         speed=speed,
-        peer=None if residual else _torch("conv_bias_act", attrs, len(sizes)),
+        peer=None if residual else peers("conv_bias_act", attrs, len(sizes), False),
     )
 
 
@@ -251,3 +220,85 @@ SPEED: list[Case] = [
     *cases(8, (7, 7), 960, 960, 3, pad=1, groups=960, label="depthwise 7x7x960"),
 ]
 CASES += [Case(**{**vars(case), "speed": True}) for case in SPEED]
+
+
+_LAYER = re.compile(
+    r"(?P<sizes>\d+(x\d+)+)-(?P<cout>\d+):(?P<kernel>\d+(x\d+)*)(/(?P<strides>\d+))?"
+    r"(:p(?P<pad>\d+))?(:d(?P<dilation>\d+))?(:g(?P<groups>\d+))?(:(?P<dtype>b?float\d+))?"
+    r"(:(?P<ops>[fdw]+))?"
+)
+SYNTAX = (
+    "8x56x56x64-128:3x3/2:p1:d1:g1:float32:fdw: batch, sizes and channels, then output channels; "
+    "window and strides; zeros on each side, (window - 1) / 2 if not given; dilation, groups, "
+    "dtype; forward, gradient by the input, by the weights"
+)
+
+
+def parse(text: str) -> list[Case] | None:
+    """The cases of a convolution spelled as in SYNTAX, or None where it is none."""
+    match = _LAYER.fullmatch(text)
+    if match is None:
+        return None
+    n, *sizes, cin = map(int, match["sizes"].split("x"))
+    kernel = tuple(map(int, match["kernel"].split("x")))
+    kernel = kernel * len(sizes) if len(kernel) == 1 else kernel
+    if not sizes or len(kernel) != len(sizes) or (match["dtype"] or "float32") not in EPS:
+        return None
+    return layer(
+        n,
+        tuple(sizes),
+        cin,
+        int(match["cout"]),
+        kernel,
+        strides=int(match["strides"] or 1),
+        pad=None if match["pad"] is None else int(match["pad"]),
+        dilation=int(match["dilation"] or 1),
+        groups=int(match["groups"] or 1),
+        dtype=match["dtype"] or "float32",
+        ops=match["ops"] or "fdw",
+    )
+
+
+def layer(
+    n, sizes, cin, cout, kernel, strides=1, pad=None, dilation=1, groups=1, dtype="float32",
+    ops="fdw",
+) -> list[Case]:  # fmt: skip
+    """Speed cases of one layer, which `parse` can read back."""
+    same = tuple((k - 1) // 2 * dilation if k % 2 else 0 for k in kernel)
+    spell = f"{'x'.join(map(str, (n, *sizes, cin)))}-{cout}:{'x'.join(map(str, kernel))}"
+    spell += f"/{strides}" * (strides > 1)
+    spell += "" if pad is None else f":p{pad}"
+    spell += f":d{dilation}" * (dilation > 1) + f":g{groups}" * (groups > 1)
+    spell += f":{dtype}" * (dtype != "float32")
+    zeros = tuple(z for low in (same if pad is None else (pad,) * len(sizes)) for z in (low, low))
+    return cases(
+        n, sizes, cin, cout, kernel, dtype, ops, spell=spell, strides=strides, pad=zeros,
+        dilation=dilation, groups=groups, speed=True,
+    )  # fmt: skip
+
+
+def network(name: str, batch: int) -> list[Case]:
+    """Every layer of a network of bench.networks, forward and gradients; a shape stands once."""
+    found = {}
+    for row in CONVOLUTIONS[name]:
+        ops = "d" if row.transposed else "fw" if row.cin == 3 else "fdw"
+        sizes, kernel = (row.size,) * 2, (row.kernel,) * 2
+        for case in layer(
+            batch, sizes, row.cin, row.cout, kernel, row.strides, groups=row.groups, ops=ops
+        ):
+            found[case.name] = case
+    return list(found.values())
+
+
+def _others(batch: int) -> list[Case]:
+    """Dilated, grouped, one- and three-dimensional ones."""
+    texts = ("28x28x128-128:3x3:d2", "28x28x128-128:3x3:g4", "14x14x256-256:3x3:g32",
+             "256x128-128:5", "1024x64-64:9:d4", "1000x64-64:3/2", "16x28x28x32-64:3x3x3",
+             "8x14x14x128-128:3x3x3", "8x56x56x64-64:1x3x3/2")  # fmt: skip
+    return [case for text in texts for case in parse(f"{batch}x{text}")]
+
+
+LISTS = {
+    **{name: functools.partial(network, name) for name in CONVOLUTIONS},
+    "others": _others,
+}

@@ -10,10 +10,13 @@ half a unit.
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 
 from bench.harness import EPS, Case, _numpy_dtype, random
+from bench.networks import CONVOLUTIONS, transformer
+from bench.peers import torch_tensor
 
 
 def _tolerance(roundings: float, dtype: str) -> float:
@@ -33,22 +36,27 @@ def _numpy_matmul(transpose_a=False, transpose_b=False):
     return build
 
 
-def _torch_tensor(array):
-    import torch
-
-    if array.dtype == "bfloat16":  # a dtype of NumPy's that PyTorch does not know
-        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
-    return torch.from_numpy(array)
-
-
 def _torch_matmul(transpose_a=False, transpose_b=False):
     def build(arrays):
         import torch
 
-        a, b = (_torch_tensor(x) for x in arrays)
+        a, b = (torch_tensor(x) for x in arrays)
         a = a.transpose(-1, -2) if transpose_a else a
         b = b.transpose(-1, -2) if transpose_b else b
-        return lambda: torch.matmul(a, b)
+        # int8 into int32
+        product = torch._int_mm if a.dtype == torch.int8 else torch.matmul
+        return lambda: product(a, b)
+
+    return build
+
+
+def _tensorflow_matmul(transpose_a=False, transpose_b=False):
+    def build(arrays):
+        import tensorflow as tf
+
+        a, b = (tf.constant(x) for x in arrays)
+        product = tf.function(lambda a, b: tf.linalg.matmul(a, b, transpose_a, transpose_b))
+        return lambda: product(a, b)
 
     return build
 
@@ -78,9 +86,9 @@ def matmul(m, k, n, dtype="float32", batch_a=(), batch_b=None, ta=False, tb=Fals
     batch = math.prod(np.broadcast_shapes(batch_a, batch_b))
     attrs = {"transpose_a": ta, "transpose_b": tb, **more.pop("attrs", {})}
     out = attrs.get("out_dtype", dtype)
-    peers = {"jax": _jax_matmul(ta, tb, out)}
+    peers = {"jax": _jax_matmul(ta, tb, out), "torch": _torch_matmul(ta, tb)}
     if dtype != "int8":  # the others do not multiply int8 into int32
-        peers |= {"numpy": _numpy_matmul(ta, tb), "torch": _torch_matmul(ta, tb)}
+        peers |= {"numpy": _numpy_matmul(ta, tb), "tensorflow": _tensorflow_matmul(ta, tb)}
     label = f"{dtype}:{'x'.join(map(str, (*batch_a, m, k, n)))}"
     label += (":Ta" if ta else "") + (":Tb" if tb else "")
     if batch_b != batch_a:
@@ -96,6 +104,7 @@ def matmul(m, k, n, dtype="float32", batch_a=(), batch_b=None, ta=False, tb=Fals
         terms=math.sqrt(k),  # the usual size of a result; one of few elements may cancel
         peer=peers,
         label=label,
+        spell=label if batch_a == batch_b and batch_a != (0,) else "",
         **more,
     )
 
@@ -247,3 +256,78 @@ CASES = [
         ]
     ),
 ]
+
+
+SYNTAX = "float32:16x128x64x128:Ta:Tb: batch, m, k, n; float32 and the batch may be left out"
+_PRODUCT = re.compile(r"((?P<dtype>[a-z]+\d+):)?(?P<sizes>\d+(x\d+){2,})(?P<ta>:Ta)?(?P<tb>:Tb)?")
+
+
+def parse(text: str) -> list[Case] | None:
+    """The case of a product spelled as in SYNTAX, or None where it is none. int8 gives int32."""
+    match = _PRODUCT.fullmatch(text)
+    dtype = match and match["dtype"] or "float32"
+    if match is None or dtype not in (*EPS, "int8"):
+        return None
+    *batch, m, k, n = map(int, match["sizes"].split("x"))
+    attrs = {"out_dtype": "int32"} if dtype == "int8" else {}
+    ta, tb = bool(match["ta"]), bool(match["tb"])
+    return [matmul(m, k, n, dtype, tuple(batch), ta=ta, tb=tb, attrs=attrs, speed=True)]
+
+
+def _typed(dtype: str, rows) -> list[Case]:
+    """Products (m, k, n, batch, transpose_b) of one dtype."""
+    attrs = {"out_dtype": "int32"} if dtype == "int8" else {}
+    return [
+        matmul(m, k, n, dtype, batch, tb=tb, attrs=attrs, speed=True) for m, k, n, batch, tb in rows
+    ]
+
+
+def _layers(_) -> list[Case]:
+    return [
+        matmul(m, k, n, ta=ta, tb=tb, speed=True)
+        for m, k, n in _LAYERS + _GRADIENTS
+        for ta, tb in _TRANSPOSES
+    ]
+
+
+def _gradients(_) -> list[Case]:
+    """What the gradients of the layers' products are: dA = dC B^T, dB = A^T dC."""
+    return [
+        case
+        for m, k, n in _LAYERS
+        for case in (matmul(m, n, k, tb=True, speed=True), matmul(k, m, n, ta=True, speed=True))
+    ]
+
+
+def _odd(_) -> list[Case]:
+    """Widths and depths that are multiples of nothing."""
+    sizes = [(127, 65, 129), (257, 511, 255), (1000, 333, 777), (61, 1021, 509), (509, 127, 1021)]
+    return [matmul(m, k, n, ta=ta, tb=tb, speed=True) for m, k, n in sizes
+            for ta, tb in _TRANSPOSES]  # fmt: skip
+
+
+def _pointwise(batch: int) -> list[tuple]:
+    """The 1x1 convolutions of ResNet-50 as products."""
+    rows = [c for c in CONVOLUTIONS["resnet50"] if c.kernel == 1 and c.strides == 1]
+    return [(batch * c.size**2, c.cin, c.cout, (), False) for c in rows]
+
+
+_SQUARES = [(n, n, n, (), False) for n in (512, 1024, 2048, 4096)]
+_CURVE = [(n, n, n, (), False) for n in (*range(64, 513, 64), *range(640, 1025, 128), 1536, 2048)]
+_SMALL = [(n, n, n, (2 * 1024 // n,), False) for n in (32, 48, 64, 96, 128)]
+
+LISTS = {
+    "square": lambda _: _typed("float32", _SQUARES),
+    "curve": lambda _: _typed("float32", _CURVE),
+    "layers": _layers,
+    "gradients": _gradients,
+    "odd": _odd,
+    "batched": lambda _: _typed("float32", _SMALL),
+    **{f"bert{suffix}": lambda batch, t=dtype: _typed(t, transformer(batch, 128, 768, 12))
+       for suffix, dtype in (("", "float32"), ("_bfloat16", "bfloat16"))},
+    **{f"resnet50{suffix}": lambda batch, t=dtype: _typed(t, _pointwise(batch))
+       for suffix, dtype in (("", "float32"), ("_bfloat16", "bfloat16"), ("_int8", "int8"))},
+    "bert_int8": lambda batch: _typed("int8", transformer(batch, 128, 768, 12)[:3]),
+    "square_bfloat16": lambda _: _typed("bfloat16", _SQUARES[:3]),
+    "square_int8": lambda _: _typed("int8", _SQUARES[:3]),
+}  # fmt: skip

@@ -3,6 +3,7 @@
 #include "core/allocator.h"
 #include "core/errors.h"
 #include "kernels/elementwise/ops.h"
+#include "runtime/choices.h"
 #include "runtime/companion.h"
 #include "runtime/cpu.h"
 #include "runtime/eager.h"
@@ -93,6 +94,11 @@ void bind_runtime(py::module_& m) {
         return names;
       },
       "Instruction sets that this build has and this machine runs.");
+#if defined(__clang__)
+  m.attr("compiler") = "Clang " __clang_version__;
+#else
+  m.attr("compiler") = "GCC " __VERSION__;
+#endif
   m.def("threads", &pool::threads);
   m.def("set_threads", &pool::set_threads, py::call_guard<gil::Release>());
   m.def(
@@ -102,8 +108,16 @@ void bind_runtime(py::module_& m) {
         return py::make_tuple(sizes.l1d, sizes.l2, sizes.l3);
       },
       "Bytes of the first, second and third cache.");
-  m.def("measure_peak", &measure_peak, py::call_guard<gil::Release>(),
-        "float32 operations a second of all threads together, measured by a loop of multiply-adds.");
+  m.def(
+      "measure_peak",
+      [](const std::string& dtype) {
+        gil::Release released;
+        return measure_peak(dtype_from_name(dtype));
+      },
+      py::arg("dtype") = "float32",
+      "Operations a second of all threads together on operands of that dtype, measured by a loop of multiply-adds.");
+  m.def("measure_stream", &measure_stream, py::call_guard<gil::Release>(),
+        "Bytes a second that all threads together read and write out of cache, measured by a sum of two arrays.");
   m.def("register_test_device", &register_test_device);
   m.def("trim_memory", &allocator::trim);
   m.def(
@@ -111,11 +125,47 @@ void bind_runtime(py::module_& m) {
       [](const std::string& device) {
         py::list rows;
         for (const KernelEntry& entry : registered_kernels(device))
-          rows.append(py::make_tuple(entry.op, entry.name, entry.priority));
+          rows.append(py::make_tuple(entry.op, entry.name, entry.priority, entry.problems));
         return rows;
       },
       py::arg("device") = "cpu",
-      "Registered kernels as (primitive, name, priority), in the order in which they are asked.");
+      "Registered kernels as (primitive, name, priority, problems), in the order in which they are asked.");
+  m.def(
+      "accepting_kernels",
+      [](const std::string& op, const py::list& in, const py::list& out, const py::dict& attrs) {
+        const Problem problem{op, specs_from(in), specs_from(out), attrs_from(attrs)};
+        std::vector<bool> accepts;
+        for (const KernelEntry& entry : registered_kernels())
+          if (entry.op == op) accepts.push_back(entry.prepare(problem) != nullptr);
+        return accepts;
+      },
+      py::arg("op"), py::arg("inputs"), py::arg("outputs"), py::arg("attrs"),
+      "For each of the primitive's kernels on the CPU, in their order, whether it takes the problem.");
+  m.def(
+      "force_kernel",
+      [](const std::string& op, const std::string& name) {
+        force_kernel(op, name);
+        clear_kernel_cache();
+      },
+      py::arg("op"), py::arg("name"),
+      "Lets only kernels of that name serve the primitive; an empty name ends it. Compiled steps stay as they are.");
+  m.def(
+      "choose_kernel",
+      [](const std::string& op, const py::list& in, const py::list& out, const py::dict& attrs, const std::string& isa,
+         const std::string& name) {
+        choose_kernel({op, specs_from(in), specs_from(out), attrs_from(attrs)}, isa, name);
+        clear_kernel_cache();
+      },
+      py::arg("op"), py::arg("inputs"), py::arg("outputs"), py::arg("attrs"), py::arg("isa"), py::arg("name"),
+      "On that instruction set the problem asks this kernel first; an empty name ends it.");
+  m.def(
+      "choice_of",
+      [](const std::string& op, const py::list& in, const py::list& out, const py::dict& attrs) {
+        const Choice choice = choice_of({op, specs_from(in), specs_from(out), attrs_from(attrs)});
+        return py::make_tuple(choice.name, choice.forced);
+      },
+      py::arg("op"), py::arg("inputs"), py::arg("outputs"), py::arg("attrs"),
+      "The kernel chosen for the problem before the registry's order, or an empty name; whether it is forced.");
   m.def("runs_through_host", &runs_through_host,
         "How often each primitive ran on the CPU because its device has no kernel for it.");
   m.attr("companion") = py::capsule(&companion, kCompanionName);
@@ -129,6 +179,14 @@ void bind_runtime(py::module_& m) {
       },
       py::arg("op"), py::arg("inputs"), py::arg("outputs"), py::arg("attrs"), py::arg("device") = "cpu",
       "Name of the kernel that takes the problem, or None.");
+  m.def(
+      "task_seconds",
+      [](const std::string& op, const std::vector<Array>& inputs, const py::dict& attrs, const py::list& outputs) {
+        const Problem problem = problem_from(op, inputs, attrs, outputs);
+        gil::Release released;
+        return pool::record([&] { run_eager(problem, inputs); });
+      },
+      "Runs a primitive on this thread alone; for each grid of tasks, the seconds that each task took.");
   m.def(
       "run",
       [](const std::string& op, const std::vector<Array>& inputs, const py::dict& attrs,

@@ -10,19 +10,6 @@
 namespace native {
 namespace {
 
-struct HashProblem {
-  size_t operator()(const Problem& p) const {
-    size_t h = std::hash<std::string>{}(p.op) ^ p.attrs.hash();
-    auto mix = [&h](size_t v) { h = (h ^ v) * 1099511628211ull; };
-    for (const auto* specs : {&p.in, &p.out})
-      for (const Spec& spec : *specs) {
-        mix(static_cast<size_t>(spec.dtype) + 1000);
-        for (int64_t d : spec.shape) mix(static_cast<size_t>(d));
-      }
-    return h;
-  }
-};
-
 constexpr size_t kMostKernels = 4096;
 
 using Kernels = std::unordered_map<Problem, std::shared_ptr<const Kernel>, HashProblem>;

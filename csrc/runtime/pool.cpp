@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
@@ -44,17 +45,36 @@ struct Job {
   std::exception_ptr error;  // written once, by the thread that set `failed`
 
   void work() {
-    for (int64_t i = next.fetch_add(1); i < tasks; i = next.fetch_add(1)) {
-      try {
-        task(context, i);
-      } catch (...) {
-        if (!failed.exchange(true)) error = std::current_exception();
-      }
+    for (int64_t i = next.fetch_add(1); i < tasks; i = next.fetch_add(1)) attempt(i);
+  }
+
+  void attempt(int64_t i) {
+    try {
+      task(context, i);
+    } catch (...) {
+      if (!failed.exchange(true)) error = std::current_exception();
     }
   }
 };
 
 thread_local bool t_inside = false;
+thread_local std::vector<std::vector<double>>* t_recorded = nullptr;  // where record() of this thread writes
+
+// Runs the tasks one after the other and notes how long each took.
+void work_recorded(Job& job) {
+  using Clock = std::chrono::steady_clock;
+  std::vector<double> seconds;
+  t_inside = true;
+  auto before = Clock::now();
+  for (int64_t i = 0; i < job.tasks; ++i) {
+    job.attempt(i);
+    const auto now = Clock::now();
+    seconds.push_back(std::chrono::duration<double>(now - before).count());
+    before = now;
+  }
+  t_inside = false;
+  t_recorded->push_back(std::move(seconds));
+}
 
 class Workers {
  public:
@@ -196,6 +216,11 @@ void set_threads(int count) {
 void run(int64_t tasks, void (*task)(void*, int64_t), void* context) {
   if (tasks <= 0) return;
   Job job{task, context, tasks, {}, {}, {}};
+  if (t_recorded && !t_inside) {
+    work_recorded(job);
+    if (job.failed) std::rethrow_exception(job.error);
+    return;
+  }
   State& s = state();
   std::unique_lock lock(s.mutex, std::defer_lock);
   if (t_inside || tasks == 1 || s.threads == 1 || !lock.try_lock()) {
@@ -205,6 +230,16 @@ void run(int64_t tasks, void (*task)(void*, int64_t), void* context) {
     s.workers->run(job);
   }
   if (job.failed) std::rethrow_exception(job.error);
+}
+
+std::vector<std::vector<double>> record(const std::function<void()>& body) {
+  std::vector<std::vector<double>> seconds;
+  struct Recording {
+    explicit Recording(std::vector<std::vector<double>>* to) { t_recorded = to; }
+    ~Recording() { t_recorded = nullptr; }
+  } recording(&seconds);
+  body();
+  return seconds;
 }
 
 void* thread_scratch(size_t bytes) {

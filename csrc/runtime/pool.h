@@ -4,6 +4,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <vector>
 
 namespace native::pool {
 
@@ -30,6 +32,10 @@ void parallel_for(int64_t tasks, const F& body) {
       tasks, [](void* context, int64_t index) { (*static_cast<const F*>(context))(index); },
       const_cast<void*>(static_cast<const void*>(&body)));
 }
+
+// Runs `body`, and every run() of more than one task in it serially on the calling thread; returns for each of them the
+// seconds that its tasks took, in order. What other numbers of threads would make of them can be told from that.
+std::vector<std::vector<double>> record(const std::function<void()>& body);
 
 // Memory of the calling thread, at least `bytes`, 64-byte aligned, uninitialised, valid until the next
 // call on the same thread. Grows and is kept; throws std::bad_alloc.

@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "core/fork_mutex.h"
+#include "runtime/choices.h"
 
 namespace native {
 namespace {
@@ -28,7 +29,31 @@ const std::map<std::string, Entries>& entries_of(const std::string& device) {
   return table().entries[device];
 }
 
+// The first that accepts, of those with that name if one is given.
+std::unique_ptr<Kernel> first_of(const Entries& entries, const Problem& problem, std::string* chosen,
+                                 const std::string& name = "") {
+  for (const KernelEntry& entry : entries) {
+    if (name.empty() ? entry.priority == kOnlyByChoice : entry.name != name) continue;
+    if (auto kernel = entry.prepare(problem)) {
+      if (chosen) *chosen = entry.name;
+      return kernel;
+    }
+  }
+  return nullptr;
+}
+
 }  // namespace
+
+size_t HashProblem::operator()(const Problem& p) const {
+  size_t h = std::hash<std::string>{}(p.op) ^ p.attrs.hash();
+  auto mix = [&h](size_t v) { h = (h ^ v) * 1099511628211ull; };
+  for (const auto* specs : {&p.in, &p.out})
+    for (const Spec& spec : *specs) {
+      mix(static_cast<size_t>(spec.dtype) + 1000);
+      for (int64_t d : spec.shape) mix(static_cast<size_t>(d));
+    }
+  return h;
+}
 
 void register_kernel(const KernelEntry& entry) {
   std::lock_guard lock(table().mutex);
@@ -40,21 +65,19 @@ void register_kernel(const KernelEntry& entry) {
   entries.insert(std::upper_bound(entries.begin(), entries.end(), entry, before), entry);
 }
 
-Register::Register(const char* op, const char* name, int priority, Prepare prepare) {
-  register_kernel({op, name, priority, prepare});
+Register::Register(const char* op, const char* name, int priority, Prepare prepare, const char* problems) {
+  register_kernel({op, name, priority, prepare, "cpu", problems});
 }
 
 std::unique_ptr<Kernel> prepare(const Problem& problem, std::string* chosen, const std::string& device) {
   const auto& of_device = entries_of(device);
   auto found = of_device.find(problem.op);
   if (found == of_device.end()) return nullptr;
-  for (const KernelEntry& entry : found->second) {
-    if (auto kernel = entry.prepare(problem)) {
-      if (chosen) *chosen = entry.name;
-      return kernel;
-    }
+  if (const Choice choice = device == "cpu" ? choice_of(problem) : Choice{}; !choice.name.empty()) {
+    auto kernel = first_of(found->second, problem, chosen, choice.name);
+    if (kernel || choice.forced) return kernel;
   }
-  return nullptr;
+  return first_of(found->second, problem, chosen);
 }
 
 std::vector<KernelEntry> registered_kernels(const std::string& device) {

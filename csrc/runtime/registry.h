@@ -1,7 +1,9 @@
 // The registry of kernels. A kernel registers itself with the primitive's name, its own name, the
 // instruction set it needs and a `prepare` function that looks at a concrete problem (all shapes known)
 // and returns either a ready-to-run kernel or nullptr ("not mine"). The list of a primitive is ordered by
-// priority, highest first; the first that accepts wins; a portable reference always accepts.
+// priority, highest first; the first that accepts wins, unless another was chosen by name (choices.h).
+// A kernel may stand in a list twice: where it is the best, and with kOnlyByChoice where it is merely able to, so
+// that a race can find what the rule of its first entry misses.
 //
 // Registration happens in static initialisers of driver units (never in *.simd.cpp units).
 #pragma once
@@ -26,6 +28,10 @@ struct Problem {
 // "matmul(float32(2, 3), float32(3, 4)) -> float32(2, 4)": for error messages.
 std::string to_string(const Problem& problem);
 
+struct HashProblem {
+  size_t operator()(const Problem& problem) const;
+};
+
 // A kernel bound to one problem: immutable, so several threads may run it at once.
 // Operands are contiguous row-major in memory of the kernel's device, 64-byte aligned unless a slice of a larger buffer
 // (then aligned to the element); outputs never overlap inputs; the caller owns all memory. `scratch` has
@@ -40,22 +46,27 @@ class Kernel {
 
 using Prepare = std::unique_ptr<Kernel> (*)(const Problem&);
 
+// The priority of entries that only a choice by name finds.
+inline constexpr int kOnlyByChoice = -1;
+
 struct KernelEntry {
   std::string op;
   std::string name;
   int priority;
   Prepare prepare;
   std::string device = "cpu";  // what the device calls its kernels
+  std::string problems = "";   // which it accepts, in words; nothing to say where it is the only one
 };
 
 // Put `static const Register r{"softmax", "rowwise", 10, prepare_softmax};` in a driver unit.
 struct Register {
-  Register(const char* op, const char* name, int priority, Prepare prepare);
+  Register(const char* op, const char* name, int priority, Prepare prepare, const char* problems = "");
 };
 // The same for other devices, when their module is loaded.
 void register_kernel(const KernelEntry& entry);
 
-// A kernel for the problem, or nullptr when no entry accepts; `chosen`, if given, receives its name.
+// A kernel for the problem, or nullptr when no entry accepts; `chosen`, if given, receives its name. Choices hold on
+// the CPU alone.
 std::unique_ptr<Kernel> prepare(const Problem& problem, std::string* chosen = nullptr,
                                 const std::string& device = "cpu");
 // Everything registered for a device, ordered by primitive and priority.

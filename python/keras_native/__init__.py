@@ -15,6 +15,10 @@ __version__ = "0.1.0"
 
 _keras_native_hook.install(prefer=True)
 
+from keras_native import tuned as _tuned  # noqa: E402 (needs __version__)
+
+_tuned.load()
+
 _PUBLIC = {
     "GradientTape": "keras_native.engine.tape",
     "SparseTensor": "keras_native.engine.sparse",

@@ -264,10 +264,11 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
   }
 }
 
-const Register forward{"conv", "depthwise", 20, prepare};
-const Register fused{"conv_bias_act", "depthwise", 20, prepare};
-const Register input_gradient{"conv_input_grad", "depthwise", 20, prepare};
-const Register weight_gradient{"conv_weight_grad", "depthwise", 20, prepare};
+constexpr char kProblems[] = "a group for each channel, float32 and float64, no residual";
+const Register forward{"conv", "depthwise", 20, prepare, kProblems};
+const Register fused{"conv_bias_act", "depthwise", 20, prepare, kProblems};
+const Register input_gradient{"conv_input_grad", "depthwise", 20, prepare, kProblems};
+const Register weight_gradient{"conv_weight_grad", "depthwise", 20, prepare, kProblems};
 
 }  // namespace
 }  // namespace native::conv

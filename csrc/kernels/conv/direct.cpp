@@ -393,9 +393,9 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
   }
 }
 
-const Register forward{"conv", "direct", 10, prepare};
-const Register fused{"conv_bias_act", "direct", 10, prepare};
-const Register input_gradient{"conv_input_grad", "direct", 10, prepare};
+const Register forward{"conv", "direct", 10, prepare, "any in float32 and float64"};
+const Register fused{"conv_bias_act", "direct", 10, prepare, "any in float32 and float64"};
+const Register input_gradient{"conv_input_grad", "direct", 10, prepare, "any in float32 and float64"};
 
 }  // namespace
 }  // namespace native::conv

@@ -35,7 +35,9 @@ std::optional<Geometry> geometry_of(const Problem& problem);
 // The attribute `activation`, None without one.
 Activation activation_of(const Problem& problem);
 
-// 3x3, stride 1, two-dimensional, float32 or bfloat16, and large enough for Winograd to be faster than the direct loop.
+// 3x3, stride 1, two-dimensional, float32 or bfloat16: what Winograd can compute.
 bool winograd_fits(const Problem& problem, const Geometry& g);
+// Whether there is enough of it for the transforms to be worth it.
+bool winograd_pays(const Problem& problem, const Geometry& g);
 
 }  // namespace native::conv

@@ -96,6 +96,8 @@ bool fits(const Geometry& g) {
   return g.groups == 1;
 }
 
+// `best`: where no other kernel is faster, or wherever this one is able to.
+template <bool best>
 std::unique_ptr<Kernel> prepare(const Problem& problem) {
   const auto g = geometry_of(problem);
   if (!g || !fits(*g) || problem.in.size() > 4) return nullptr;
@@ -106,7 +108,8 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
   for (const Spec& spec : problem.in)
     if (spec.dtype != dtype) return nullptr;
   // The direct loop, which bfloat16 has not, reads pixels where they lie but copies the weights.
-  if (kind == Kind::Forward && dtype != DType::BF16 && g->in != g->out && g->out_pixels() > g->cout) return nullptr;
+  const bool direct = best && dtype != DType::BF16;
+  if (direct && kind == Kind::Forward && g->in != g->out && g->out_pixels() > g->cout) return nullptr;
   const Activation activation = activation_of(problem);
   const size_t operands = problem.in.size();
   switch (dtype) {
@@ -124,10 +127,16 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
   }
 }
 
-const Register forward{"conv", "pointwise", 15, prepare};
-const Register fused{"conv_bias_act", "pointwise", 15, prepare};
-const Register input_gradient{"conv_input_grad", "pointwise", 15, prepare};
-const Register weight_gradient{"conv_weight_grad", "pointwise", 15, prepare};
+constexpr char kProblems[] = "1x1, no groups or padding; forward with strides from as many channels as pixels on";
+const Register forward{"conv", "pointwise", 15, prepare<true>, kProblems};
+const Register fused{"conv_bias_act", "pointwise", 15, prepare<true>, kProblems};
+const Register input_gradient{"conv_input_grad", "pointwise", 15, prepare<true>, kProblems};
+const Register weight_gradient{"conv_weight_grad", "pointwise", 15, prepare<true>, kProblems};
+constexpr char kAble[] = "1x1 with any strides";
+const Register strided[] = {
+    {"conv", "pointwise", kOnlyByChoice, prepare<false>, kAble},
+    {"conv_bias_act", "pointwise", kOnlyByChoice, prepare<false>, kAble},
+};
 
 }  // namespace
 }  // namespace native::conv

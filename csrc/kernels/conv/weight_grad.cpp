@@ -316,7 +316,7 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
   }
 }
 
-const Register weight_gradient{"conv_weight_grad", "direct", 10, prepare};
+const Register weight_gradient{"conv_weight_grad", "direct", 10, prepare, "any in float32 and float64"};
 
 }  // namespace
 }  // namespace native::conv

@@ -85,16 +85,17 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
   return std::make_unique<Widen>(std::move(inner), std::move(inputs), std::move(result));
 }
 
+constexpr char kProblems[] = "float16 and bfloat16, by the kernels of float32";
 const Register entries[] = {
-    {"conv", "widen", 0, prepare},
-    {"conv_bias_act", "widen", 0, prepare},
-    {"conv_input_grad", "widen", 0, prepare},
-    {"conv_weight_grad", "widen", 0, prepare},
-    {"max_pool", "widen", 0, prepare},
-    {"max_pool_grad", "widen", 0, prepare},
-    {"max_pool_select", "widen", 0, prepare},
-    {"avg_pool", "widen", 0, prepare},
-    {"avg_pool_grad", "widen", 0, prepare},
+    {"conv", "widen", 0, prepare, kProblems},
+    {"conv_bias_act", "widen", 0, prepare, kProblems},
+    {"conv_input_grad", "widen", 0, prepare, kProblems},
+    {"conv_weight_grad", "widen", 0, prepare, kProblems},
+    {"max_pool", "widen", 0, prepare, kProblems},
+    {"max_pool_grad", "widen", 0, prepare, kProblems},
+    {"max_pool_select", "widen", 0, prepare, kProblems},
+    {"avg_pool", "widen", 0, prepare, kProblems},
+    {"avg_pool_grad", "widen", 0, prepare, kProblems},
 };
 
 }  // namespace

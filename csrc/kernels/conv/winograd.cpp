@@ -188,9 +188,10 @@ std::unique_ptr<Kernel> make(const Problem& problem, const Geometry& g, Kind kin
   return std::make_unique<Winograd<uint16_t>>(g, kind, activation, operands, block);
 }
 
+template <bool best>
 std::unique_ptr<Kernel> prepare(const Problem& problem) {
   const auto g = geometry_of(problem);
-  if (!g || !winograd_fits(problem, *g)) return nullptr;
+  if (!g || !winograd_fits(problem, *g) || (best && !winograd_pays(problem, *g))) return nullptr;
   const Kind kind = problem.op == "conv_input_grad" ? Kind::InputGrad : Kind::Forward;
   return make(problem, *g, kind, WinogradWeights::best_block());
 }
@@ -209,10 +210,18 @@ std::unique_ptr<Kernel> prepare_prepared(const Problem& problem) {
   return make(problem, g, Kind::Prepared, problem.attrs.integer("block"));
 }
 
-const Register forward{"conv", "winograd", 30, prepare};
-const Register fused{"conv_bias_act", "winograd", 30, prepare};
+constexpr char kProblems[] =
+    "float32 or bfloat16, 3x3 of stride 1, from 32 channels on both sides and 16 squares of 2x2 results on";
+constexpr char kAble[] = "float32 or bfloat16, 3x3 of stride 1";
+const Register forward{"conv", "winograd", 30, prepare<true>, kProblems};
+const Register fused{"conv_bias_act", "winograd", 30, prepare<true>, kProblems};
 const Register prepared{"winograd_conv", "winograd", 30, prepare_prepared};
-const Register input_gradient{"conv_input_grad", "winograd", 30, prepare};
+const Register input_gradient{"conv_input_grad", "winograd", 30, prepare<true>, kProblems};
+const Register able[] = {
+    {"conv", "winograd", kOnlyByChoice, prepare<false>, kAble},
+    {"conv_bias_act", "winograd", kOnlyByChoice, prepare<false>, kAble},
+    {"conv_input_grad", "winograd", kOnlyByChoice, prepare<false>, kAble},
+};
 
 }  // namespace
 
@@ -222,7 +231,10 @@ bool winograd_fits(const Problem& problem, const Geometry& g) {
     if (spec.dtype != dtype) return false;
   if (dtype != DType::F32 && dtype != DType::BF16) return false;
   if (g.groups != 1 || g.in[0] != 1 || g.out[0] != 1) return false;
-  if (g.kernel != Triple{1, 3, 3} || g.stride != Triple{1, 1, 1} || g.dilation != Triple{1, 1, 1}) return false;
+  return g.kernel == Triple{1, 3, 3} && g.stride == Triple{1, 1, 1} && g.dilation == Triple{1, 1, 1};
+}
+
+bool winograd_pays(const Problem& problem, const Geometry& g) {
   // Fewer channels do not pay for the transforms of the pixels, fewer squares not for those of the weights: the
   // gradient by the weights transforms a sum for each task.
   constexpr int64_t kChannels = 32;

@@ -145,14 +145,19 @@ class WinogradWeightGrad final : public Kernel {
   int64_t value_pitch_, cotangent_pitch_;
 };
 
+template <bool best>
 std::unique_ptr<Kernel> prepare(const Problem& problem) {
   const auto g = geometry_of(problem);
-  if (!g || !winograd_fits(problem, *g)) return nullptr;
+  if (!g || !winograd_fits(problem, *g) || (best && !winograd_pays(problem, *g))) return nullptr;
   if (problem.out[0].dtype == DType::BF16) return std::make_unique<WinogradWeightGrad<uint16_t>>(*g);
   return std::make_unique<WinogradWeightGrad<float>>(*g);
 }
 
-const Register weight_gradient{"conv_weight_grad", "winograd", 30, prepare};
+const Register weight_gradient{
+    "conv_weight_grad", "winograd", 30, prepare<true>,
+    "float32 or bfloat16, 3x3 of stride 1, from 32 channels on both sides and 100 squares of 2x2 results on"};
+const Register able{"conv_weight_grad", "winograd", kOnlyByChoice, prepare<false>,
+                    "float32 or bfloat16, 3x3 of stride 1"};
 
 }  // namespace
 }  // namespace native::conv

@@ -91,8 +91,9 @@ template <class T>
 void block(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, const Operand<T>& a, const Operand<T>& b, T* c,
            int64_t c_row, bool accumulate, const Epilogue<T>& epilogue, T* scratch) {
   if (k == 0) return no_terms(kernels, m, n, c, c_row, accumulate, epilogue);
-  // Whole panels of a row-major B are read in place when few rows would use the copy.
-  const int64_t direct = b.column == 1 && m <= kernels.direct_rows ? n / kernels.nr * kernels.nr : 0;
+  // A row-major B is read in place when few rows would use the copy.
+  const int64_t direct =
+      b.column == 1 && m <= kernels.direct_rows ? n / kernels.direct_columns * kernels.direct_columns : 0;
   if (direct > 0)
     block_packed(kernels, m, direct, k, a, {b.data, b.row, kernels.nr}, c, c_row, accumulate, epilogue, scratch);
   if (direct == n) return;
@@ -113,50 +114,77 @@ void block(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, const Ope
   activate(kernels, m, columns, c, c_row, epilogue.activation);
 }
 
+bool takes_path(Path path, int64_t m, int64_t n, int64_t k, bool transpose_a, bool transpose_b) {
+  switch (path) {
+    case Path::Vector:
+      return m == 1 || n == 1;
+    case Path::Dots:
+      return transpose_b && !transpose_a && m <= kDotRows;
+    case Path::SplitK:
+      return k >= 16;
+    default:
+      return true;
+  }
+}
+
 template <class T>
-Plan<T>::Plan(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, bool transpose_a, bool transpose_b)
+Path Plan<T>::suitable_path() const {
+  if (m_ == 1 || n_ == 1) return Path::Vector;
+  if (k_ >= 16 && takes_path(Path::Dots, m_, n_, k_, transpose_a_, transpose_b_)) return Path::Dots;
+  return m_ <= kColumnRows ? Path::Columns : Path::Tiles;
+}
+
+template <class T>
+Plan<T>::Plan(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, bool transpose_a, bool transpose_b,
+              std::optional<Path> path)
     : kernels_(kernels), m_(m), n_(n), k_(k), transpose_a_(transpose_a), transpose_b_(transpose_b) {
   const double work = static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
-  const double wanted = std::clamp(work / kLargeTaskWork, std::clamp(work / kTaskWork, 1.0, kFewTasks), kMostTasks);
   task_m_ = m;
   task_n_ = n;
   if (work == 0) return;
-  if (m == 1 || n == 1) {
-    path_ = Path::Vector;
+  path_ = path.value_or(suitable_path());
+  const double most = std::clamp(work / kTaskWork, 1.0, kMostTasks);
+  if (path_ == Path::Vector) {
     // Memory-bound: a task is a matter of bytes, 128 K elements or more.
     const int64_t length = std::max(m, n), tasks = std::clamp<int64_t>(static_cast<int64_t>(work / 131072), 1, 32);
     const bool dots = m == 1 ? transpose_b : !transpose_a;
     task_n_ = std::min(length, std::max(round_up(ceil_div(length, tasks), 32), dots ? 1 : kStreamColumns));
-    return;
+  } else if (path_ == Path::Dots) {
+    task_n_ = std::min(n, round_up(ceil_div(n, static_cast<int64_t>(most)), 12));
+  } else {
+    const double wanted = std::clamp(work / kLargeTaskWork, std::min(most, kFewTasks), kMostTasks);
+    const double tasks = cut(wanted);
+    // Few tiles and many terms.
+    const bool deep = wanted >= 2 * tasks && k >= 4 * kernels.kc;
+    if (path ? path_ != Path::SplitK : !deep) return;
+    path_ = Path::SplitK;
+    const int64_t most_splits = path ? k / 8 : k / (2 * kernels.kc);
+    splits_ =
+        std::clamp<int64_t>(static_cast<int64_t>(wanted / tasks), path ? 2 : 1, std::min<int64_t>(most_splits, 16));
   }
-  if (transpose_b && !transpose_a && m <= kDotRows && k >= 16) {
-    path_ = Path::Dots;
-    const double tasks = std::clamp(work / kTaskWork, 1.0, kMostTasks);
-    task_n_ = std::min(n, round_up(ceil_div(n, static_cast<int64_t>(tasks)), 12));
-    return;
-  }
-  path_ = m <= kColumnRows ? Path::Columns : Path::Tiles;
-  if (path_ == Path::Tiles) task_m_ = even_share(m, kernels.mc, kernels.mr);
-  const bool packs = packs_a(kernels, at_a(nullptr, 0, 0));
-  task_n_ = even_share(n, packs ? kPackedColumns : kColumns, kernels.nr);
-  auto tasks = [&] { return static_cast<double>(ceil_div(m, task_m_) * ceil_div(n, task_n_)); };
-  const bool streams = path_ == Path::Columns && !transpose_b && m <= kStreamRows;
-  const int64_t narrow = streams ? kStreamColumns / 2 : (packs ? 8 : 4) * kernels.nr;
-  const int64_t low = path_ == Path::Columns ? m : (packs ? 16 : 4) * kernels.mr;
+}
+
+// Sets the size of tasks so that there are about `wanted` of them; returns how many there are.
+template <class T>
+double Plan<T>::cut(double wanted) {
+  if (path_ != Path::Columns) task_m_ = even_share(m_, kernels_.mc, kernels_.mr);
+  const bool packs = packs_a(kernels_, at_a(nullptr, 0, 0));
+  task_n_ = even_share(n_, packs ? kPackedColumns : kColumns, kernels_.nr);
+  auto tasks = [&] { return static_cast<double>(ceil_div(m_, task_m_) * ceil_div(n_, task_n_)); };
+  const bool streams = path_ == Path::Columns && !transpose_b_ && m_ <= kStreamRows;
+  const int64_t narrow = streams ? kStreamColumns / 2 : (packs ? 8 : 4) * kernels_.nr;
+  const int64_t low = path_ == Path::Columns ? m_ : (packs ? 16 : 4) * kernels_.mr;
   while (tasks() < 0.75 * wanted && (task_n_ > narrow || task_m_ > low)) {
     // The longer side is cut, as a square tile needs the least of A and B; but rows where A is packed.
     if (task_n_ > narrow && (task_m_ <= low || (!packs && task_n_ >= task_m_)))
-      task_n_ = round_up(task_n_ / 2, kernels.nr);
+      task_n_ = round_up(task_n_ / 2, kernels_.nr);
     else
-      task_m_ = round_up(task_m_ / 2, kernels.mr);
+      task_m_ = round_up(task_m_ / 2, kernels_.mr);
   }
   // Narrow tasks copy A more often than a wide one, which is still better than a thread without work.
-  while (path_ == Path::Columns && tasks() < std::min(wanted, kFewTasks) && task_n_ > kernels.nr)
-    task_n_ = round_up(task_n_ / 2, kernels.nr);
-  if (wanted >= 2 * tasks() && k >= 4 * kernels.kc) {
-    path_ = Path::SplitK;
-    splits_ = std::min<int64_t>({static_cast<int64_t>(wanted / tasks()), k / (2 * kernels.kc), 16});
-  }
+  while (path_ == Path::Columns && tasks() < std::min(wanted, kFewTasks) && task_n_ > kernels_.nr)
+    task_n_ = round_up(task_n_ / 2, kernels_.nr);
+  return tasks();
 }
 
 template <class T>

@@ -11,6 +11,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 #include "kernels/activation.h"
 #include "runtime/cpu.h"
@@ -70,6 +71,8 @@ struct Kernels {
   bool reads_columns;
   // Up to so many rows of A whole panels of row-major B are read where they lie.
   int direct_rows;
+  // And such multiples of columns.
+  int direct_columns;
   void (*block)(const Block<T>&);
   // Packs k rows and n columns of B into panels `panel` elements apart.
   void (*pack_b)(const Operand<T>& b, int64_t k, int64_t n, T* out, int64_t panel);
@@ -143,17 +146,30 @@ template <class T>
 void block_packed(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, const Operand<T>& a, const Panels<T>& b,
                   T* c, int64_t c_row, bool accumulate, const Epilogue<T>& epilogue, T* scratch);
 
+// How a product is cut. Vector and Dots have conditions of their own: see takes_path().
+enum class Path {
+  Vector,   // one row or column: bound by the matrix's bytes
+  Dots,     // few rows of A times contiguous rows of B^T
+  Columns,  // a task has all rows and packs its own columns of B
+  Tiles,    // B is packed once for all tasks
+  SplitK,   // few tiles and many terms: partial sums of ranges of k
+};
+bool takes_path(Path path, int64_t m, int64_t n, int64_t k, bool transpose_a, bool transpose_b);
+
 // A product over the thread pool, of row-major operands without gaps. Immutable.
 template <class T>
 class Plan {
  public:
-  Plan(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, bool transpose_a, bool transpose_b);
+  // By the path given, or by the one that suits the shape.
+  Plan(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, bool transpose_a, bool transpose_b,
+       std::optional<Path> path = {});
   // Elements of scratch that run() needs; 64-byte aligned.
   int64_t scratch_size() const;
   void run(const T* a, const T* b, T* c, const Epilogue<T>& epilogue, T* scratch) const;
 
  private:
-  enum class Path { Vector, Dots, Columns, Tiles, SplitK };
+  Path suitable_path() const;
+  double cut(double wanted);
 
   // A from row i and term p, B from term p and column j.
   Operand<T> at_a(const T* a, int64_t i, int64_t p) const;

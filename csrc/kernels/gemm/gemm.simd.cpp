@@ -20,6 +20,8 @@ using gemm::Epilogue;
 using gemm::Operand;
 
 constexpr int kRows = 6;
+// Lanes beyond B's last column are not read: it need not be packed for their sake.
+constexpr bool kMasked = NATIVE_MASKS;
 constexpr int kVectors = NATIVE_VEC_BYTES == 64 ? 4 : 2;
 // Steps before its end at which a tile begins to fetch its C: some 750 cycles, as memory is far.
 constexpr int64_t kSteps = 32;
@@ -39,12 +41,19 @@ inline void tile(const Block<T>& block, const T* a, const T* b, T* c, const T* b
   // The same row of the next panel, to the second-level cache, a whole pass before its use: packed panels
   // come from the third level, and panels read in place have one line on each row, which no prefetcher follows.
   const T* next = b + block.b.panel;
+  // Where A passes but once, its next rows, which lie together if it is row-major: each is too short a stream for a
+  // prefetcher to follow. Else A is in the second-level cache, and what is fetched are the rows at hand.
+  const bool once = block.n <= kVectors * L && a_row != 1;
+  const T* ahead = once ? a + block.sliver : a;
+  const int64_t ahead_step = once ? R : a_step;
   auto step = [&]() __attribute__((always_inline)) {
+    __builtin_prefetch(ahead);
+    ahead += ahead_step;
 #pragma GCC unroll 4
     for (int v = 0; v < V; v += 64 / NATIVE_VEC_BYTES) __builtin_prefetch(next + v * L, 0, 2);
     Vec<T> bv[V];
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) bv[v] = load(b + v * L);
+    for (int v = 0; v < V; ++v) bv[v] = Partial && kMasked && v == V - 1 ? load_part(b + v * L, tail) : load(b + v * L);
 #pragma GCC unroll 8
     for (int i = 0; i < R; ++i) {
       const Vec<T> x = splat(i < 3 ? a[i * a_row] : low[(i - 3) * a_row]);
@@ -252,6 +261,7 @@ constexpr gemm::Kernels<T> kernels() {
           .mc = 192,
           .reads_columns = wide,
           .direct_rows = wide ? 256 : 48,
+          .direct_columns = kMasked ? 1 : kVectors * kLanes<T>,
           .block = block<T>,
           .pack_b = pack_b<T>,
           .transpose = transpose<T>,

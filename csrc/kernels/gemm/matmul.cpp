@@ -20,10 +20,10 @@ constexpr int64_t kManyProducts = 16;
 template <class T>
 class Matmul : public Kernel {
  public:
-  Matmul(const Matrices& matrices, Activation activation, bool bias)
+  Matmul(const Matrices& matrices, Activation activation, bool bias, std::optional<gemm::Path> path = {})
       : p_(matrices),
         kernels_(gemm::kernels_of<T>()),
-        plan_(kernels_, p_.m, p_.n, p_.k, p_.transpose_a, p_.transpose_b),
+        plan_(kernels_, p_.m, p_.n, p_.k, p_.transpose_a, p_.transpose_b, path),
         activation_(activation),
         bias_(bias) {
     work_ = static_cast<double>(p_.m) * static_cast<double>(p_.n) * static_cast<double>(p_.k);
@@ -195,9 +195,32 @@ std::unique_ptr<Kernel> prepare_linear(const Problem& problem) {
   return prepare_float(problem, gemm::linear_matrices(problem), *activation);
 }
 
-const Register r_matmul{"matmul", "gemm", 10, prepare_matmul};
-const Register r_integer{"matmul", "integer", 5, prepare_integer};
-const Register r_linear{"linear", "gemm", 10, prepare_linear};
+// A single float32 product by one path.
+template <gemm::Path path>
+std::unique_ptr<Kernel> prepare_path(const Problem& problem) {
+  const bool linear = problem.op == "linear";
+  const auto activation = linear ? gemm::activation_of(problem) : Activation::None;
+  const Matrices p = linear ? gemm::linear_matrices(problem) : gemm::matmul_matrices(problem);
+  for (const auto* specs : {&problem.in, &problem.out})
+    for (const Spec& spec : *specs)
+      if (spec.dtype != DType::F32) return nullptr;
+  if (!activation || p.batch != 1 || !gemm::takes_path(path, p.m, p.n, p.k, p.transpose_a, p.transpose_b))
+    return nullptr;
+  return std::make_unique<Matmul<float>>(p, *activation, problem.in.size() == 3, path);
+}
+
+constexpr char kFloats[] = "any in float32 and float64, float16 and bfloat16 by way of float32";
+const Register r_matmul{"matmul", "gemm", 10, prepare_matmul, kFloats};
+const Register r_integer{"matmul", "integer", 5, prepare_integer, "integers, into their own type or into 32 bits"};
+const Register r_linear{"linear", "gemm", 10, prepare_linear, kFloats};
+const Register paths[] = {
+    {"matmul", "gemm-columns", kOnlyByChoice, prepare_path<gemm::Path::Columns>, "float32, B packed by each task"},
+    {"linear", "gemm-columns", kOnlyByChoice, prepare_path<gemm::Path::Columns>, "float32, B packed by each task"},
+    {"matmul", "gemm-tiles", kOnlyByChoice, prepare_path<gemm::Path::Tiles>, "float32, B packed once for all tasks"},
+    {"linear", "gemm-tiles", kOnlyByChoice, prepare_path<gemm::Path::Tiles>, "float32, B packed once for all tasks"},
+    {"matmul", "gemm-split", kOnlyByChoice, prepare_path<gemm::Path::SplitK>, "float32, partial sums of ranges of k"},
+    {"linear", "gemm-split", kOnlyByChoice, prepare_path<gemm::Path::SplitK>, "float32, partial sums of ranges of k"},
+};
 
 }  // namespace
 }  // namespace native

@@ -80,9 +80,9 @@ std::unique_ptr<Kernel> prepare_int8(const Problem& problem) {
 }
 
 const Register entries[] = {
-    {"matmul", "vdpbf16ps", 20, prepare_bf16},
-    {"linear", "vdpbf16ps", 20, prepare_linear},
-    {"matmul", "vpdpbusd", 20, prepare_int8},
+    {"matmul", "vdpbf16ps", 20, prepare_bf16, "bfloat16 where the processor has its dot product"},
+    {"linear", "vdpbf16ps", 20, prepare_linear, "bfloat16 where the processor has its dot product"},
+    {"matmul", "vpdpbusd", 20, prepare_int8, "int8 into int32 where the processor has VNNI"},
 };
 
 }  // namespace

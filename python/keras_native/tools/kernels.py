@@ -14,10 +14,13 @@ from keras_native.engine.tensor import Tensor
 EXAMPLES = """\
 examples:
   kernels         every primitive with its kernels, the first choice first
-  kernels conv    those of one primitive
+  kernels conv    those of one primitive, and which problems they take
   kernels matmul 'float32(64, 784)' 'float32(784, 512)' transpose_b=False
-                  the kernel that takes this problem
+                  the kernel that takes this problem, and why it and no other does
 """
+
+# The priority of entries that only a choice by name finds.
+ONLY_BY_CHOICE = -1
 
 
 def main(arguments: list[str]) -> int:
@@ -43,14 +46,32 @@ def main(arguments: list[str]) -> int:
             print(error)
             return 1
         return 0
-    table = {name: [] for name in ([options.primitive] if options.primitive else known)}
-    for op, name, priority in _core.kernels():
-        if op in table or options.primitive is None:
+    if options.primitive:
+        print(details(options.primitive))
+        return 0
+    table = {name: [] for name in known}
+    for op, name, priority, _ in _core.kernels():
+        if priority != ONLY_BY_CHOICE:
             table.setdefault(op, []).append(f"{name} ({priority})")
     width = max(map(len, table))
     for name, kernels in table.items():
         print(f"{name:{width}}  {', '.join(kernels) or '- (NumPy reference on the host)'}")
     return 0
+
+
+def details(primitive: str) -> str:
+    """A line for each kernel of a primitive, in the order in which they are asked."""
+    rows = [entry[1:] for entry in _core.kernels() if entry[0] == primitive]
+    if not rows:
+        return f"{primitive}: no kernel; the NumPy reference on the host"
+    return "\n".join(
+        f"{name} ({_rank(priority)}): {problems or 'whatever the primitive is defined for here'}"
+        for name, priority, problems in rows
+    )
+
+
+def _rank(priority: int) -> str:
+    return "by choice only" if priority == ONLY_BY_CHOICE else str(priority)
 
 
 def import_primitives() -> list[str]:
@@ -61,7 +82,7 @@ def import_primitives() -> list[str]:
 
 
 def chosen(name: str, problem: list[str]) -> str:
-    """What runs a problem: the kernel's name, or that no kernel takes it.
+    """What runs a problem and why: each kernel's answer in the order in which they are asked.
 
     Args:
         name: the primitive.
@@ -69,6 +90,55 @@ def chosen(name: str, problem: list[str]) -> str:
 
     Raises:
         ValueError: an operand or attribute cannot be read, or the shape rule refuses the problem.
+    """
+    operands, attrs = read_problem(problem)
+    specs = REGISTRY[name].shape(*operands, **attrs)
+    specs = specs if isinstance(specs, list) else [specs]
+    asked = (
+        name,
+        [(t.dtype, t.dims) for t in operands],
+        [(dtype, dims) for dims, dtype in specs],
+        attrs,
+    )
+    kernel = _core.chosen_kernel(*asked)
+    results = ", ".join(f"{dtype}{dims}" for dims, dtype in specs)
+    lines = [
+        f"{name} -> {results}: {kernel or 'no kernel takes it; the NumPy reference on the host'}"
+    ]
+    return "\n".join([*lines, *(f"  {line}" for line in answers(asked, kernel))])
+
+
+def answers(asked: tuple, kernel: str | None) -> list[str]:
+    """Why a kernel serves a problem: the choice made by name, if any, then what each one answers.
+
+    Args:
+        asked: primitive, operands, results and attributes, as the questions of `_core` take them.
+        kernel: the one that serves it.
+    """
+    choice, forced = _core.choice_of(*asked)
+    lines = []
+    if choice:
+        how = "forced" if forced else "the winner of a race on this machine (the tool tune)"
+        lines.append(f"{choice} was chosen by name: {how}")
+    entries = [entry[1:] for entry in _core.kernels() if entry[0] == asked[0]]
+    taken = False
+    for (name, priority, problems), takes in zip(entries, _core.accepting_kernels(*asked)):
+        usual = takes and not taken and priority != ONLY_BY_CHOICE
+        taken = taken or usual
+        serves = (usual or bool(choice)) and name == kernel
+        says = "takes it" if takes else "declines"
+        if takes and not serves:
+            says = "could take it"
+        scope = f": {problems}" if problems else ""
+        lines.append(f"{name} ({_rank(priority)}) {says}{scope}")
+    return lines
+
+
+def read_problem(problem: list[str]) -> tuple[list[Tensor], dict]:
+    """Operands without values, and attributes.
+
+    Raises:
+        ValueError: a part is neither.
     """
     operands, attrs = [], {}
     for text in problem:
@@ -85,13 +155,4 @@ def chosen(name: str, problem: list[str]) -> str:
                 attrs[attribute[1]] = attribute[2]
         else:
             raise ValueError(f"'{text}' is neither an operand as dtype(sizes) nor name=value")
-    specs = REGISTRY[name].shape(*operands, **attrs)
-    specs = specs if isinstance(specs, list) else [specs]
-    kernel = _core.chosen_kernel(
-        name,
-        [(t.dtype, t.dims) for t in operands],
-        [(dtype, dims) for dims, dtype in specs],
-        attrs,
-    )
-    results = ", ".join(f"{dtype}{dims}" for dims, dtype in specs)
-    return f"{name} -> {results}: {kernel or 'no kernel takes it; the NumPy reference on the host'}"
+    return operands, attrs
