@@ -7,6 +7,7 @@
 
 #include <type_traits>
 
+#include "kernels/divisor.h"
 #include "kernels/types.h"
 
 namespace native::cuda {
@@ -63,6 +64,13 @@ __device__ inline uint32_t to_tf32(uint32_t bits) {
   uint32_t r;
   asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(r) : "f"(__uint_as_float(bits)));
   return r;
+}
+
+// The quotient; the remainder takes the numerator's place.
+__device__ inline int divide(int& n, const Divisor& d) {
+  const int quotient = static_cast<int>(static_cast<uint64_t>(static_cast<uint32_t>(n)) * d.multiplier >> d.shift);
+  n -= quotient * static_cast<int>(d.value);
+  return quotient;
 }
 
 __device__ inline float load_element(const void* data, int64_t i, DataType type) {

@@ -1,30 +1,14 @@
 """Faults planted in the products, each by one edit of one source."""
 
-import dataclasses
-
-
-@dataclasses.dataclass(frozen=True)
-class Planted:
-    """`old`, which stands once in kernels/`file`, becomes `new`. `kernel` is the kind and the
-    transposes of the kernel that it is planted in; `reported`: the emulator must say so itself,
-    whatever the results are; `k`: terms of the product, more steps than stages."""
-
-    id: str
-    file: str
-    old: str
-    new: str
-    kernel: str = "bf16_nn"
-    reported: bool = False
-    k: int = 200
-
+from fault_units import Planted
 
 PIPELINE, OPERAND = "gemm/pipeline.cuh", "gemm/operand.cuh"
 EXACT, TENSOR, DEVICE = "gemm/exact.cuh", "gemm/tensor.cuh", "device.cuh"
-EPILOGUE = "gemm/epilogue.cuh"
+EPILOGUE, PRODUCT = "gemm/epilogue.cuh", "gemm/product.cuh"
 LOOP_BARRIER = "    __syncthreads();  // this stage"
-SLAB = """    __syncthreads();
-    Rows::write(p, w, slab, [&](int r) { return r / 16 * warp_m + i * 16 + r % 16; });
-    __syncthreads();
+SLAB = """      __syncthreads();
+      Rows::write(sink, w, slab, [&](int r) { return r / 16 * warp_m + i * 16 + r % 16; });
+      __syncthreads();
 """
 
 FAULTS = [
@@ -67,14 +51,14 @@ FAULTS = [
         "no barrier in the slab",
         TENSOR,
         SLAB,
-        SLAB.replace("    __syncthreads();\n", "", 1),
+        SLAB.replace("      __syncthreads();\n", "", 1),
         reported=True,
     ),
     Planted(
         "no barrier after the slab",
         TENSOR,
         SLAB,
-        SLAB[::-1].replace("    __syncthreads();\n"[::-1], "", 1)[::-1],
+        SLAB[::-1].replace("      __syncthreads();\n"[::-1], "", 1)[::-1],
         reported=True,
     ),
     Planted(
@@ -97,22 +81,25 @@ FAULTS = [
         "(w.k_end - w.k_begin + tile.depth - 1) / tile.depth",
         "(w.k_end - w.k_begin) / tile.depth",
     ),
-    Planted("terms beyond k", PIPELINE, "min(w.k_begin + p.depth, p.k)", "w.k_begin + p.depth"),
-    Planted("tile of B at A's row", PIPELINE, "p.b, w.b, w.column", "p.b, w.b, w.row"),
+    Planted("terms beyond k", PIPELINE, "min(w.k_begin + depth, k)", "w.k_begin + depth"),
+    Planted("tile of B at A's row", PIPELINE, "A::kBytes, b, w.column", "A::kBytes, b, w.row"),
     Planted("A's place for B's", PIPELINE, "B::fetch(stage + A::kBytes", "B::fetch(stage"),
     # Guards.
-    Planted("one row too many", OPERAND, "row < rows ?", "row <= rows ?", "bf16_tn"),
+    Planted("one row too many", OPERAND, "r < rows}", "r <= rows}", "bf16_tn"),
+    Planted("one element too many", OPERAND, "c < columns}", "c <= columns}"),
+    Planted("half of a word again", OPERAND, "first + 2 * j + 1", "first + 2 * j"),
+    Planted("no guard of words", OPERAND, "e.inside ? 4 : 0", "4", "tf32_nn", True),
+    Planted("no guard of halves", OPERAND, "return e.inside ?", "return true ?", reported=True),
+    Planted("guard of columns alone", OPERAND, "r.inside && c.inside", "c.inside", reported=True),
     Planted(
-        "one element too many", OPERAND, "max(columns - column, 0)", "max(columns - column + 1, 0)"
+        "chunk of another row", OPERAND, "row(row0 + r), column)", "row(row0 + r + 1), column)"
     ),
-    Planted("half of a word too many", OPERAND, "2 * j + 1 < valid", "2 * j < valid"),
-    Planted("one word too many", OPERAND, "j < valid ? 4 : 0", "j <= valid ? 4 : 0", "tf32_nn"),
-    Planted("turned, one row too many", EXACT, "o < outers - o0", "o <= outers - o0", "exact_nn"),
+    Planted("turned, no guard", EXACT, "e.inside ? 4 : 0", "4", "exact_nn", True),
     Planted(
-        "turned, one term too many", EXACT, "k < k_end - k0 ?", "k <= k_end - k0 ?", "exact_nn"
+        "turned, terms of another warp", EXACT, "warp % (depth / 8) * 8", "warp * 8", "exact_nn"
     ),
-    Planted("no guard of rows", PIPELINE, "row < p.m && column", "column", reported=True),
-    Planted("no guard of columns", PIPELINE, " && column < p.n)", ")"),
+    Planted("no guard of rows", PIPELINE, "row < sink.rows && column", "column", reported=True),
+    Planted("no guard of columns", PIPELINE, " && column < sink.columns)", ")"),
     # Fragments.
     Planted("rows of A", TENSOR, "row + lane % 16, step", "row + lane % 8 * 2, step"),
     Planted("chunks of A", TENSOR, "step * 2 + lane / 16)", "step * 2 + lane / 8 % 2)"),
@@ -178,21 +165,21 @@ FAULTS = [
     # Strides and places.
     Planted(
         "stride of C",
-        PIPELINE,
-        "static_cast<int64_t>(row) * p.n + column, column",
-        "static_cast<int64_t>(row) * p.m + column, column",
+        PRODUCT,
+        "static_cast<int64_t>(row) * columns",
+        "static_cast<int64_t>(row) * rows",
     ),
     Planted(
         "stride of an operand",
         OPERAND,
-        "row * static_cast<int>(x.row)",
-        "row * (static_cast<int>(x.row) + 1)",
+        "row_bytes(x.row * bytes)",
+        "row_bytes(x.row * bytes + bytes)",
     ),
     Planted("rows of a warp", TENSOR, "warp / kWarpsAcross * warp_m", "warp % kWarpsDown * warp_m"),
     Planted("rows of the slab", TENSOR, "warp_m + i * 16 + r % 16", "warp_m + r % 16"),
     Planted("tiles in a group", PIPELINE, "w.column = t / rows", "w.column = t / kGroup"),
     # The epilogue.
-    Planted("bias of the row", PIPELINE, "+ column, column, slab", "+ column, row, slab"),
+    Planted("bias of the row", PRODUCT, "+ column, column, value", "+ column, row, value"),
     Planted(
         "bias after activation",
         EPILOGUE,

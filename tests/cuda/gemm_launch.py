@@ -13,7 +13,9 @@ BATCH = np.dtype(
     align=True,
 )
 EPILOGUE = np.dtype(
-    [("bias", "u8"), ("bias_type", "i4"), ("out_type", "i4"), ("activation", "i4")], align=True
+    [("bias", "u8"), ("residual", "u8")]
+    + [("bias_type", "i4"), ("out_type", "i4"), ("activation", "i4")],
+    align=True,
 )
 PARAMS = np.dtype(
     [("a", OPERAND), ("b", OPERAND), ("c", "u8")]
@@ -62,7 +64,7 @@ def launch(module, kind, size, transposes, a, b, bias=None, activation=0, *, nam
         p[field] = there.memory.address, x.shape[1], aligned
     p["c"], p["m"], p["n"], p["k"], p["products"] = out.memory.address, m, n, k, 1
     p["depth"] = -(-k // 32) * 32
-    p["epilogue"] = on_bias.memory.address if on_bias else 0, TYPES[kind][1], 0, activation
+    p["epilogue"] = on_bias.memory.address if on_bias else 0, 0, TYPES[kind][1], 0, activation
     kernel = module.kernel(name or f"gemm_{kind}_{size}_{transposes}")
     tiles = -(-m // side) * -(-n // side)
     kernel.launch([tiles], [threads], [p.tobytes()], shared=shared)

@@ -1,4 +1,4 @@
-// Bias, activation and the write to memory.
+// Bias, residual, activation and the write to memory.
 #pragma once
 
 #include "kernels/activation.cuh"
@@ -30,6 +30,7 @@ __device__ inline float activate(float x, Activation activation) {
 
 __device__ inline void finish(const Epilogue& e, void* c, int64_t at, int column, float value) {
   if (e.bias) value += load_element(e.bias, column, e.bias_type);
+  if (e.residual) value += load_element(e.residual, at, e.out_type);
   store_element(c, at, e.out_type, activate(value, e.activation));
 }
 

@@ -1,11 +1,12 @@
 #include "kernels/gemm/exact.cuh"
+#include "kernels/gemm/product.cuh"
 
 using namespace native::cuda::gemm;
 
 #define KERNEL(tile, columns, suffix, a_turned, b_turned)                 \
   extern "C" __global__ void __launch_bounds__(tile.threads, tile.blocks) \
       gemm_exact_##suffix(const __grid_constant__ Params p) {             \
-    exact<tile, 8, columns, a_turned, b_turned>(p);                       \
+    product<ExactLoop<tile, 8, columns, a_turned, b_turned>>(p);          \
   }
 #define TRANSPOSES(tile, columns, size)          \
   KERNEL(tile, columns, size##_nn, false, false) \

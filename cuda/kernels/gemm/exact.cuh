@@ -12,14 +12,18 @@ struct TurnedTile {
   using Layout = OperandTile<outer, depth, 4, false, Swizzle::Rows, threads>;
   static constexpr int kBytes = Layout::kBytes;
 
-  __device__ static void fetch(char* tile, const Operand& x, int64_t base, int o0, int k0, int outers, int k_end) {
-    const float* origin = static_cast<const float*>(x.data) + base + o0 * x.row + k0;
+  // A thread copies one term of some rows.
+  template <class Source>
+  __device__ static void fetch(char* tile, const Source& source, int o0, int k0) {
+    static_assert(threads / 32 % (depth / 8) == 0);
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const int k = warp % (depth / 8) * 8 + lane % 8;
+    const auto column = source.column(k0 + k);
 #pragma unroll 2
     for (int i = 0; i < outer * depth / threads; ++i) {
-      const int at = threadIdx.x + i * threads, lane = at % 32, group = at / 32;
-      const int k = group % (depth / 8) * 8 + lane % 8, o = group / (depth / 8) * 4 + lane / 8;
-      copy_async_4(shared_address(tile + Layout::offset(k, o / 4) + o % 4 * 4),
-                   origin + o * static_cast<int>(x.row) + k, o < outers - o0 && k < k_end - k0 ? 4 : 0);
+      const int o = (warp + i * (threads / 32)) / (depth / 8) * 4 + lane / 8;
+      const Element e = source.at(source.row(o0 + o), column);
+      copy_async_4(shared_address(tile + Layout::offset(k, o / 4) + o % 4 * 4), e.from, e.inside ? 4 : 0);
     }
   }
 };
@@ -27,56 +31,61 @@ struct TurnedTile {
 // Threads of a warp stand 4 (rows) by 8 (columns). A thread has groups of 4 rows and of 4 columns, the
 // groups of neighbours side by side, so that 8 lanes read 8 neighbouring chunks.
 template <Tile tile, int thread_m, int thread_n, bool a_turned, bool b_turned>
-__device__ inline void exact(const Params& p) {
+struct ExactLoop {
   static_assert(tile.m / thread_m * (tile.n / thread_n) == tile.threads);
+  static constexpr int kBytes = 4;
+  static constexpr Tile kTile = tile;
+  static constexpr bool kTurnedA = a_turned, kTurnedB = b_turned;
   using Direct = OperandTile<tile.m, tile.depth, 4, false, Swizzle::Rows, tile.threads>;
   static_assert(tile.m == tile.n);
   using Turned = TurnedTile<tile.m, tile.depth, tile.threads>;
   // A as it is, [m, k], has its k contiguous; B as it is, [k, n], has not.
   using A = std::conditional_t<a_turned, Direct, Turned>;
   using B = std::conditional_t<b_turned, Turned, Direct>;
-  constexpr int kAcross = tile.n / thread_n, kDown = tile.m / thread_m;  // threads of a block
-  constexpr int kWarpsAcross = kAcross / 8;
+  static constexpr int kAcross = tile.n / thread_n, kDown = tile.m / thread_m;  // threads of a block
+  static constexpr int kWarpsAcross = kAcross / 8;
 
-  extern __shared__ __align__(128) char shared[];
-  const Place w = place<tile>(p);
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int across = warp % kWarpsAcross * 8 + lane % 8, down = warp / kWarpsAcross * 4 + lane / 8;
+  template <class SourceA, class SourceB, class Sink>
+  __device__ static void run(const SourceA& source_a, const SourceB& source_b, const Place& w, char* shared,
+                             const Sink& sink) {
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const int across = warp % kWarpsAcross * 8 + lane % 8, down = warp / kWarpsAcross * 4 + lane / 8;
 
-  float sums[thread_m][thread_n] = {};
-  pipeline<tile, A, B>(p, w, shared, [&](const char* at, const char* bt) {
+    float sums[thread_m][thread_n] = {};
+    pipeline<tile, A, B>(source_a, source_b, w, shared, [&](const char* at, const char* bt) {
 #pragma unroll 2
-    for (int k = 0; k < tile.depth; ++k) {
-      float a[thread_m], b[thread_n];
+      for (int k = 0; k < tile.depth; ++k) {
+        float a[thread_m], b[thread_n];
 #pragma unroll
-      for (int g = 0; g < thread_m / 4; ++g)
-        *reinterpret_cast<float4*>(a + 4 * g) =
-            *reinterpret_cast<const float4*>(at + Direct::offset(k, g * kDown + down));
+        for (int g = 0; g < thread_m / 4; ++g)
+          *reinterpret_cast<float4*>(a + 4 * g) =
+              *reinterpret_cast<const float4*>(at + Direct::offset(k, g * kDown + down));
 #pragma unroll
-      for (int g = 0; g < thread_n / 4; ++g)
-        *reinterpret_cast<float4*>(b + 4 * g) =
-            *reinterpret_cast<const float4*>(bt + Direct::offset(k, g * kAcross + across));
+        for (int g = 0; g < thread_n / 4; ++g)
+          *reinterpret_cast<float4*>(b + 4 * g) =
+              *reinterpret_cast<const float4*>(bt + Direct::offset(k, g * kAcross + across));
 #pragma unroll
-      for (int i = 0; i < thread_m; ++i)
+        for (int i = 0; i < thread_m; ++i)
 #pragma unroll
-        for (int j = 0; j < thread_n; ++j) sums[i][j] = fmaf(a[i], b[j], sums[i][j]);
-    }
-  });
+          for (int j = 0; j < thread_n; ++j) sums[i][j] = fmaf(a[i], b[j], sums[i][j]);
+      }
+    });
 
-  using Rows = Slab<tile, kDown * 4>;
-  static_assert(Rows::kBytes <= tile.stages * (A::kBytes + B::kBytes));
-  float* slab = reinterpret_cast<float*>(shared);
+    using Rows = Slab<tile, kDown * 4>;
+    static_assert(Rows::kBytes <= tile.stages * (A::kBytes + B::kBytes));
+    float* slab = reinterpret_cast<float*>(shared);
 #pragma unroll
-  for (int g = 0; g < thread_m / 4; ++g) {
+    for (int g = 0; g < thread_m / 4; ++g) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i)
+      for (int i = 0; i < 4; ++i)
 #pragma unroll
-      for (int h = 0; h < thread_n / 4; ++h)
-        store_4(slab + (down * 4 + i) * Rows::kRow + (h * kAcross + across) * 4, &sums[g * 4 + i][h * 4]);
-    __syncthreads();
-    Rows::write(p, w, slab, [&](int r) { return g * kDown * 4 + r; });
-    __syncthreads();
+        for (int h = 0; h < thread_n / 4; ++h)
+          store_4(slab + (down * 4 + i) * Rows::kRow + (h * kAcross + across) * 4, &sums[g * 4 + i][h * 4]);
+      __syncthreads();
+      Rows::write(sink, w, slab, [&](int r) { return g * kDown * 4 + r; });
+      __syncthreads();
+    }
   }
-}
+};
 
 }  // namespace native::cuda::gemm

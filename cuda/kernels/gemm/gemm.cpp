@@ -1,11 +1,10 @@
 // matmul and linear: which kernel, which tile, how many splits, and the launch.
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 
+#include "kernels/gemm/choice.h"
 #include "kernels/gemm/params.h"
 #include "kernels/gemm/problem.h"
-#include "kernels/gemm/tiles.h"
 #include "kernels/types_of.h"
 #include "runtime/gpu.h"
 #include "runtime/images.h"
@@ -18,30 +17,6 @@ using native::gemm::Matrices;
 
 // Offsets inside a tile are computed in 32 bits.
 constexpr int64_t kLongestRow = 1 << 22;
-
-bool tf32_wanted() {
-  const char* text = std::getenv("NATIVE_CUDA_TF32");
-  return text && *text && *text != '0';
-}
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-struct Kind {
-  std::string image, prefix;
-  Tile large, small;
-};
-Kind kind_of(DataType type) {
-  switch (type) {
-    case DataType::F16:
-      return {"gemm/tensor", "gemm_f16", kTensorLarge, kTensorSmall};
-    case DataType::BF16:
-      return {"gemm/tensor", "gemm_bf16", kTensorLarge, kTensorSmall};
-    case DataType::TF32:
-      return {"gemm/tensor", "gemm_tf32", kWideLarge, kWideSmall};
-    default:
-      return {"gemm/exact", "gemm_exact", kExactLarge, kExactSmall};
-  }
-}
 
 // The leading axes of both operands as one batch, axes merged where both strides allow; false if there are
 // too many left.
@@ -77,12 +52,11 @@ class Product : public Kernel {
  public:
   Product(const Problem& problem, const Matrices& r, DataType type, const Batch& batch, Activation activation)
       : kind_(kind_of(type)),
-        large_(blocks(r, kind_.large) >= kEnoughBlocks),
+        large_(blocks_of(kind_.large, r.m, r.n, r.batch) >= kEnoughBlocks),
         tile_(large_ ? kind_.large : kind_.small),
-        bytes_(size_of(problem.in[0].dtype)),
-        blocks_(blocks(r, tile_)),
-        product_(kind_.image, kind_.prefix + (large_ ? "_large_" : "_small_") + (r.transpose_a ? "t" : "n") +
-                                  (r.transpose_b ? "t" : "n")),
+        blocks_(blocks_of(tile_, r.m, r.n, r.batch)),
+        product_("gemm/" + kind_.image, "gemm_" + kind_.name + (large_ ? "_large_" : "_small_") +
+                                            (r.transpose_a ? "t" : "n") + (r.transpose_b ? "t" : "n")),
         join_("gemm/exact", "gemm_join") {
     p_.a = {nullptr, r.transpose_a ? r.m : r.k, 0};
     p_.b = {nullptr, r.transpose_b ? r.k : r.n, 0};
@@ -92,9 +66,11 @@ class Product : public Kernel {
     p_.products = static_cast<int>(r.batch);
     p_.batch = batch;
     const DataType memory = *data_type(problem.in[0].dtype);
-    p_.epilogue = {nullptr, memory, *data_type(problem.out[0].dtype), activation};
+    p_.epilogue = {nullptr, nullptr, memory, *data_type(problem.out[0].dtype), activation};
     bias_ = problem.in.size() == 3;
-    split(r);
+    // As many parts as are not empty.
+    p_.depth = depth_of(r.k, splits_of(r.k, blocks_), tile_);
+    splits_ = static_cast<int>(std::max<int64_t>(1, ceil_div(r.k, p_.depth)));
   }
 
   size_t scratch_bytes() const override {
@@ -108,32 +84,20 @@ class Product : public Kernel {
     place(p.b, in[1], p.batch.b);
     p.epilogue.bias = bias_ ? in[2] : nullptr;
     p.c = splits_ > 1 ? scratch : out[0];
-    if (splits_ > 1) p.epilogue = {nullptr, DataType::F32, DataType::F32, Activation::None};
-    const size_t shared = static_cast<size_t>(tile_.stages) * (tile_.m + tile_.n) * tile_.depth * bytes_;
-    product_.launch({static_cast<unsigned>(blocks_), static_cast<unsigned>(splits_)}, tile_.threads, shared, p);
+    if (splits_ > 1) p.epilogue = {nullptr, nullptr, DataType::F32, DataType::F32, Activation::None};
+    product_.launch({static_cast<unsigned>(blocks_), static_cast<unsigned>(splits_)}, tile_.threads,
+                    stage_bytes(kind_, tile_), p);
     if (splits_ == 1) return;
     JoinParams join{static_cast<const float*>(scratch), out[0], elements(), p_.n, splits_, p_.epilogue};
     join.epilogue.bias = bias_ ? in[2] : nullptr;
     join_.launch({static_cast<unsigned>(std::min<int64_t>(ceil_div(elements(), 256), 4096))}, 256, 0, join);
   }
 
-  static int64_t blocks(const Matrices& r, const Tile& tile) {
-    return ceil_div(r.m, tile.m) * ceil_div(r.n, tile.n) * r.batch;
-  }
-
  private:
   int64_t elements() const { return int64_t{p_.products} * p_.m * p_.n; }
 
-  // k is split where there are too few blocks for a GPU, by sizes alone, so that sums never depend on which.
-  void split(const Matrices& r) {
-    const int64_t most = std::max<int64_t>(1, r.k / kLeastDepth);
-    const int64_t wanted = blocks_ ? std::min(most, ceil_div(kEnoughBlocks, blocks_)) : 1;
-    p_.depth = static_cast<int>(std::max<int64_t>(1, ceil_div(ceil_div(r.k, wanted), tile_.depth)) * tile_.depth);
-    splits_ = static_cast<int>(std::max<int64_t>(1, ceil_div(r.k, p_.depth)));
-  }
-
   void place(Operand& x, const void* data, const int64_t* strides) const {
-    const int64_t chunk = 16 / static_cast<int64_t>(bytes_);
+    const int64_t chunk = 16 / static_cast<int64_t>(kind_.bytes);
     x.data = data;
     x.aligned = x.row % chunk == 0 && reinterpret_cast<uintptr_t>(data) % 16 == 0;
     for (int d = 0; d < p_.batch.dims; ++d) x.aligned = x.aligned && strides[d] % chunk == 0;
@@ -142,7 +106,6 @@ class Product : public Kernel {
   const Kind kind_;
   const bool large_;
   const Tile tile_;
-  const size_t bytes_;
   const int64_t blocks_;
   const Function product_, join_;
   Params p_{};
@@ -156,7 +119,7 @@ std::unique_ptr<Kernel> prepare(const Problem& problem, const Matrices& r, Activ
   if (!type || !data_type(out) || (out != dtype && out != DType::F32)) return nullptr;
   for (const Spec& spec : problem.in)
     if (spec.dtype != dtype) return nullptr;
-  if (std::max({r.m, r.n, r.k, r.batch}) > INT32_MAX || Product::blocks(r, kTensorSmall) > INT32_MAX ||
+  if (std::max({r.m, r.n, r.k, r.batch}) > INT32_MAX || blocks_of(kTensorSmall, r.m, r.n, r.batch) > INT32_MAX ||
       (r.transpose_a ? r.m : r.k) > kLongestRow || (r.transpose_b ? r.k : r.n) > kLongestRow)
     return nullptr;
   Batch batch;

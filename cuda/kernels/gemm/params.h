@@ -22,7 +22,8 @@ struct Batch {
 };
 
 struct Epilogue {
-  const void* bias;  // n elements, or null
+  const void* bias;      // n elements, or null
+  const void* residual;  // an element for each result, of their type, or null
   DataType bias_type, out_type;
   Activation activation;
 };

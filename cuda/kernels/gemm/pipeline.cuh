@@ -9,46 +9,39 @@ namespace native::cuda::gemm {
 
 // What a block computes.
 struct Place {
+  int product;         // of a batch
   int row, column;     // of its first result
   int k_begin, k_end;  // its terms
-  int64_t a, b;        // its product's operands, in elements
-  int64_t c;           // and results
 };
 
+// Of products [m, n] of k terms, which are split into blocks of `depth`.
 template <Tile tile>
-__device__ inline Place place(const Params& p) {
-  const int tiles_m = (p.m + tile.m - 1) / tile.m, tiles_n = (p.n + tile.n - 1) / tile.n;
-  const int product = blockIdx.x / (tiles_m * tiles_n);
+__device__ inline Place place(int m, int n, int k, int depth) {
+  const int tiles_m = (m + tile.m - 1) / tile.m, tiles_n = (n + tile.n - 1) / tile.n;
   int t = blockIdx.x % (tiles_m * tiles_n);
   // Groups of rows of tiles, each walked column by column.
   const int group = t / (kGroup * tiles_n), first = group * kGroup, rows = min(kGroup, tiles_m - first);
   t -= first * tiles_n;
-  Place w{};
+  Place w;
+  w.product = blockIdx.x / (tiles_m * tiles_n);
   w.row = (first + t % rows) * tile.m;
   w.column = t / rows * tile.n;
-  w.k_begin = blockIdx.y * p.depth;
-  w.k_end = min(w.k_begin + p.depth, p.k);
-  w.c = (static_cast<int64_t>(blockIdx.y) * p.products + product) * p.m * p.n;
-  int rest = product;
-  for (int d = p.batch.dims - 1; d >= 0; --d) {
-    const int i = rest % p.batch.size[d];
-    rest /= p.batch.size[d];
-    w.a += i * p.batch.a[d];
-    w.b += i * p.batch.b[d];
-  }
+  w.k_begin = blockIdx.y * depth;
+  w.k_end = min(w.k_begin + depth, k);
   return w;
 }
 
 // Calls compute(a, b) with each tile of the operands in turn. Copies run tile.stages - 1 tiles ahead.
-template <Tile tile, class A, class B, class Compute>
-__device__ inline void pipeline(const Params& p, const Place& w, char* shared, const Compute& compute) {
+template <Tile tile, class A, class B, class SourceA, class SourceB, class Compute>
+__device__ inline void pipeline(const SourceA& a, const SourceB& b, const Place& w, char* shared,
+                                const Compute& compute) {
   constexpr int kStage = A::kBytes + B::kBytes;
   const int steps = (w.k_end - w.k_begin + tile.depth - 1) / tile.depth;
   auto fetch = [&](int step) {
     if (step < steps) {
       char* stage = shared + step % tile.stages * kStage;
-      A::fetch(stage, p.a, w.a, w.row, w.k_begin + step * tile.depth, p.m, w.k_end);
-      B::fetch(stage + A::kBytes, p.b, w.b, w.column, w.k_begin + step * tile.depth, p.n, w.k_end);
+      A::fetch(stage, a, w.row, w.k_begin + step * tile.depth);
+      B::fetch(stage + A::kBytes, b, w.column, w.k_begin + step * tile.depth);
     }
     copy_async_commit();  // of nothing too, so that the groups can be counted
   };
@@ -82,13 +75,13 @@ struct Slab {
   static constexpr int kRow = tile.n + 8;
   static constexpr int kBytes = rows * kRow * 4;
 
-  // Row r of the slab is row row_of(r) of the tile.
-  template <class RowOf>
-  __device__ static void write(const Params& p, const Place& w, const float* slab, const RowOf& row_of) {
+  // Row r of the slab is row row_of(r) of the tile. The sink knows how many rows and columns there are, and
+  // where each result goes.
+  template <class Sink, class RowOf>
+  __device__ static void write(const Sink& sink, const Place& w, const float* slab, const RowOf& row_of) {
     for (int i = threadIdx.x; i < rows * tile.n; i += tile.threads) {
       const int r = i / tile.n, row = w.row + row_of(r), column = w.column + i % tile.n;
-      if (row < p.m && column < p.n)
-        finish(p.epilogue, p.c, w.c + static_cast<int64_t>(row) * p.n + column, column, slab[r * kRow + i % tile.n]);
+      if (row < sink.rows && column < sink.columns) sink.put(row, column, slab[r * kRow + i % tile.n]);
     }
   }
 };

@@ -1,3 +1,4 @@
+#include "kernels/gemm/product.cuh"
 #include "kernels/gemm/tensor.cuh"
 
 using namespace native::cuda;
@@ -6,7 +7,7 @@ using namespace native::cuda::gemm;
 #define KERNEL(tile, type, wm, wn, suffix, a_turned, b_turned)            \
   extern "C" __global__ void __launch_bounds__(tile.threads, tile.blocks) \
       gemm_##suffix(const __grid_constant__ Params p) {                   \
-    tensor<tile, type, wm, wn, a_turned, b_turned>(p);                    \
+    product<TensorLoop<tile, type, wm, wn, a_turned, b_turned>>(p);       \
   }
 #define TRANSPOSES(tile, type, wm, wn, prefix)          \
   KERNEL(tile, type, wm, wn, prefix##_nn, false, false) \

@@ -45,65 +45,70 @@ struct Fragments {
 };
 
 template <Tile tile, DataType type, int warp_m, int warp_n, bool a_turned, bool b_turned>
-__device__ inline void tensor(const Params& p) {
-  constexpr bool kWide = type == DataType::TF32;
-  constexpr int kBytes = kWide ? 4 : 2, kSteps = tile.depth * kBytes / 32;
-  constexpr int kWarpsAcross = tile.n / warp_n, kWarpsDown = tile.m / warp_m;
-  constexpr int kMmaM = warp_m / 16, kMmaN = warp_n / 8;
+struct TensorLoop {
+  static constexpr bool kWide = type == DataType::TF32;
+  static constexpr int kBytes = kWide ? 4 : 2, kSteps = tile.depth * kBytes / 32;
+  static constexpr int kWarpsAcross = tile.n / warp_n, kWarpsDown = tile.m / warp_m;
+  static constexpr int kMmaM = warp_m / 16, kMmaN = warp_n / 8;
   static_assert(kWarpsAcross * kWarpsDown * 32 == tile.threads);
-  constexpr Swizzle kA = kWide && a_turned ? Swizzle::Columns : Swizzle::Rows;
-  constexpr Swizzle kB = kWide && !b_turned ? Swizzle::Columns : Swizzle::Rows;
+  static constexpr Tile kTile = tile;
+  static constexpr bool kTurnedA = a_turned, kTurnedB = b_turned;
+  static constexpr Swizzle kA = kWide && a_turned ? Swizzle::Columns : Swizzle::Rows;
+  static constexpr Swizzle kB = kWide && !b_turned ? Swizzle::Columns : Swizzle::Rows;
   using A = OperandTile<tile.m, tile.depth, kBytes, !a_turned, kA, tile.threads>;
   using B = OperandTile<tile.n, tile.depth, kBytes, b_turned, kB, tile.threads>;
   using FragmentsA = Fragments<A, !a_turned, kWide && a_turned>;
   using FragmentsB = Fragments<B, b_turned, kWide && !b_turned>;
 
-  extern __shared__ __align__(128) char shared[];
-  const Place w = place<tile>(p);
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int row = warp / kWarpsAcross * warp_m, column = warp % kWarpsAcross * warp_n;
+  template <class SourceA, class SourceB, class Sink>
+  __device__ static void run(const SourceA& source_a, const SourceB& source_b, const Place& w, char* shared,
+                             const Sink& sink) {
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const int row = warp / kWarpsAcross * warp_m, column = warp % kWarpsAcross * warp_n;
 
-  float sums[kMmaM][kMmaN][4] = {};
-  pipeline<tile, A, B>(p, w, shared, [&](const char* at, const char* bt) {
+    float sums[kMmaM][kMmaN][4] = {};
+    pipeline<tile, A, B>(source_a, source_b, w, shared, [&](const char* at, const char* bt) {
 #pragma unroll
-    for (int step = 0; step < kSteps; ++step) {
-      uint32_t a[kMmaM][4], b[kMmaN / 2][4];
+      for (int step = 0; step < kSteps; ++step) {
+        uint32_t a[kMmaM][4], b[kMmaN / 2][4];
 #pragma unroll
-      for (int i = 0; i < kMmaM; ++i) FragmentsA::of_a(a[i], at, row + i * 16, step);
+        for (int i = 0; i < kMmaM; ++i) FragmentsA::of_a(a[i], at, row + i * 16, step);
 #pragma unroll
-      for (int j = 0; j < kMmaN / 2; ++j) FragmentsB::of_b(b[j], bt, column + j * 16, step);
-      if constexpr (kWide) {
+        for (int j = 0; j < kMmaN / 2; ++j) FragmentsB::of_b(b[j], bt, column + j * 16, step);
+        if constexpr (kWide) {
 #pragma unroll
-        for (int e = 0; e < 4; ++e) {
+          for (int e = 0; e < 4; ++e) {
 #pragma unroll
-          for (int i = 0; i < kMmaM && !a_turned; ++i) a[i][e] = to_tf32(a[i][e]);
+            for (int i = 0; i < kMmaM && !a_turned; ++i) a[i][e] = to_tf32(a[i][e]);
 #pragma unroll
-          for (int j = 0; j < kMmaN / 2 && b_turned; ++j) b[j][e] = to_tf32(b[j][e]);
+            for (int j = 0; j < kMmaN / 2 && b_turned; ++j) b[j][e] = to_tf32(b[j][e]);
+          }
         }
+#pragma unroll
+        for (int i = 0; i < kMmaM; ++i)
+#pragma unroll
+          for (int j = 0; j < kMmaN; ++j)
+            multiply<type>(sums[i][j], a[i], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
       }
-#pragma unroll
-      for (int i = 0; i < kMmaM; ++i)
-#pragma unroll
-        for (int j = 0; j < kMmaN; ++j) multiply<type>(sums[i][j], a[i], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
-    }
-  });
+    });
 
-  // 16 rows of each warp at a time.
-  using Rows = Slab<tile, kWarpsDown * 16>;
-  static_assert(Rows::kBytes <= tile.stages * (A::kBytes + B::kBytes));
-  float* slab = reinterpret_cast<float*>(shared);
+    // 16 rows of each warp at a time.
+    using Rows = Slab<tile, kWarpsDown * 16>;
+    static_assert(Rows::kBytes <= tile.stages * (A::kBytes + B::kBytes));
+    float* slab = reinterpret_cast<float*>(shared);
 #pragma unroll
-  for (int i = 0; i < kMmaM; ++i) {
+    for (int i = 0; i < kMmaM; ++i) {
 #pragma unroll
-    for (int j = 0; j < kMmaN; ++j)
+      for (int j = 0; j < kMmaN; ++j)
 #pragma unroll
-      for (int h = 0; h < 2; ++h)
-        store_2(slab + (row / warp_m * 16 + h * 8 + lane / 4) * Rows::kRow + column + j * 8 + lane % 4 * 2,
-                &sums[i][j][2 * h]);
-    __syncthreads();
-    Rows::write(p, w, slab, [&](int r) { return r / 16 * warp_m + i * 16 + r % 16; });
-    __syncthreads();
+        for (int h = 0; h < 2; ++h)
+          store_2(slab + (row / warp_m * 16 + h * 8 + lane / 4) * Rows::kRow + column + j * 8 + lane % 4 * 2,
+                  &sums[i][j][2 * h]);
+      __syncthreads();
+      Rows::write(sink, w, slab, [&](int r) { return r / 16 * warp_m + i * 16 + r % 16; });
+      __syncthreads();
+    }
   }
-}
+};
 
 }  // namespace native::cuda::gemm

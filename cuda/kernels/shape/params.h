@@ -27,4 +27,10 @@ struct Params {
   int window_to;  // this one
 };
 
+struct ConstantParams {
+  void* to;
+  int64_t elements;
+  uint64_t value;  // its bits
+};
+
 }  // namespace native::cuda::shape

@@ -1,0 +1,255 @@
+// conv, conv_bias_act and their gradients as products of matrices that are not in memory: which kernel, which
+// tile, how many splits, and the launches.
+#include <numeric>
+
+#include "kernels/conv/geometry.h"
+#include "kernels/conv/params.h"
+#include "kernels/gemm/choice.h"
+#include "kernels/types_of.h"
+#include "runtime/gpu.h"
+#include "runtime/images.h"
+
+namespace native::cuda {
+namespace {
+
+using namespace cuda::conv;
+using gemm::ceil_div;
+using native::conv::Geometry;
+using native::conv::Triple;
+
+// Shared memory of a row of a tile beside the stages (implicit.cuh): its window and its target.
+constexpr size_t kBytesOfRow = 20;
+
+enum class Direction { Forward, InputGrad, WeightGrad };
+constexpr const char* kNames[] = {"forward", "input_grad", "weight_grad"};
+
+// Taps that reach a position of the input at `from` modulo the stride, along one dimension: `first`, and
+// every `step`-th after it. Position j of those meets the output at j + start, and a tap further `back` less.
+struct Residue {
+  int64_t positions, start, first, step, count, back;
+};
+Residue residue_of(const Geometry& g, int d, int64_t from) {
+  const int64_t common = std::gcd(g.stride[d], g.dilation[d]);
+  Residue r{ceil_div(std::max<int64_t>(0, g.in[d] - from), g.stride[d]),
+            0,
+            0,
+            g.stride[d] / common,
+            0,
+            g.dilation[d] / common};
+  for (int64_t k = 0; k < std::min(r.step, g.kernel[d]); ++k) {
+    const int64_t at = from + g.low[d] - k * g.dilation[d];
+    if (at % g.stride[d] != 0) continue;
+    r.start = at / g.stride[d];
+    r.first = k;
+    r.count = ceil_div(g.kernel[d] - k, r.step);
+  }
+  return r;
+}
+
+class Convolution : public Kernel {
+ public:
+  Convolution(const Geometry& g, Direction direction, const gemm::Kind& kind, DataType memory, Activation activation,
+              size_t operands)
+      : g_(g),
+        direction_(direction),
+        kind_(kind),
+        operands_(operands),
+        epilogue_{nullptr, nullptr, memory, memory, activation},
+        join_("gemm/exact", "gemm_join") {
+    if (direction == Direction::InputGrad)
+      add_residues();
+    else
+      add(direction == Direction::Forward ? forward() : weight_grad());
+    for (Launch& launch : launches_) splits_ = std::max(splits_, gemm::splits_of(launch.p.k, launch.blocks));
+    for (Launch& launch : launches_) launch.p.depth = gemm::depth_of(launch.p.k, splits_, launch.tile);
+    elements_ = direction == Direction::Forward     ? g.out_pixels() * g.cout
+                : direction == Direction::InputGrad ? g.in_pixels() * g.cin
+                                                    : g.taps() * g.group_in() * g.cout;
+  }
+
+  size_t scratch_bytes() const override {
+    return splits_ > 1 ? sizeof(float) * static_cast<size_t>(splits_) * static_cast<size_t>(elements_) : 0;
+  }
+
+  void run(const void* const* in, void* const* out, void* scratch) const override {
+    if (elements_ == 0) return;
+    gemm::Epilogue epilogue = epilogue_;
+    epilogue.bias = operands_ > 2 ? in[2] : nullptr;
+    epilogue.residual = operands_ > 3 ? in[3] : nullptr;
+    for (const Launch& launch : launches_) {
+      Params p = launch.p;
+      p.windows.data = in[0];
+      p.windows.aligned = in_chunks(p.windows.data, p.windows.group, p.windows.channels);
+      p.b.data = in[1];
+      const int64_t run = direction_ == Direction::InputGrad ? g_.group_out() : p.n;
+      p.b.aligned = in_chunks(p.b.data, run, p.b.row);
+      p.c = splits_ > 1 ? scratch : out[0];
+      p.elements = elements_;
+      p.epilogue =
+          splits_ > 1 ? gemm::Epilogue{nullptr, nullptr, DataType::F32, DataType::F32, Activation::None} : epilogue;
+      launch.function.launch({static_cast<unsigned>(launch.blocks), static_cast<unsigned>(splits_)},
+                             launch.tile.threads, gemm::stage_bytes(kind_, launch.tile) + launch.tile.m * kBytesOfRow,
+                             p);
+    }
+    if (splits_ == 1) return;
+    const int columns = static_cast<int>(direction_ == Direction::InputGrad ? g_.cin : g_.cout);
+    const gemm::JoinParams join{static_cast<const float*>(scratch), out[0], elements_, columns, splits_, epilogue};
+    join_.launch({static_cast<unsigned>(std::min<int64_t>(ceil_div(elements_, 256), 4096))}, 256, 0, join);
+  }
+
+ private:
+  struct Launch {
+    Params p;
+    gemm::Tile tile;
+    int64_t blocks;
+    Function function;
+  };
+
+  bool in_chunks(const void* data, int64_t run, int64_t row) const {
+    const int64_t chunk = 16 / static_cast<int64_t>(kind_.bytes);
+    return run % chunk == 0 && row % chunk == 0 && reinterpret_cast<uintptr_t>(data) % 16 == 0;
+  }
+
+  void add(const Params& p) {
+    if (p.m == 0 || p.n == 0) return;
+    // Half of a large tile's columns would be in vain for few channels.
+    const bool large = p.n > kind_.small.n && gemm::blocks_of(kind_.large, p.m, p.n, g_.groups) >= gemm::kEnoughBlocks;
+    const gemm::Tile& tile = large ? kind_.large : kind_.small;
+    const std::string name = "conv_" + kind_.name + (large ? "_large_" : "_small_");
+    launches_.push_back({p, tile, gemm::blocks_of(tile, p.m, p.n, g_.groups),
+                         Function("conv/" + kind_.image, name + kNames[static_cast<int>(direction_)])});
+  }
+
+  // Windows over an array of so many channels.
+  Windows windows(const Triple& size, const Triple& positions, const Triple& taps, int64_t channels) const {
+    Windows w{};
+    w.channels = static_cast<int>(channels);
+    w.group = static_cast<int>(channels / g_.groups);
+    w.by_group = divisor(w.group);
+    for (int d = 0; d < 3; ++d) {
+      w.size[d] = static_cast<int>(size[d]);
+      w.positions[d] = divisor(positions[d]);
+      w.taps[d] = divisor(taps[d]);
+    }
+    return w;
+  }
+  Windows windows_of_x() const {
+    Windows w = windows(g_.in, g_.out, g_.kernel, g_.cin);
+    for (int d = 0; d < 3; ++d) {
+      w.stride[d] = static_cast<int>(g_.stride[d]);
+      w.start[d] = static_cast<int>(-g_.low[d]);
+      w.step[d] = static_cast<int>(g_.dilation[d]);
+    }
+    return w;
+  }
+
+  Params forward() const {
+    Params p{};
+    p.windows = windows_of_x();
+    p.b.row = g_.cout;
+    for (int d = 0; d < 3; ++d) {
+      p.target.size[d] = static_cast<int>(g_.out[d]);
+      p.target.stride[d] = 1;
+    }
+    p.row = static_cast<int>(g_.cout);
+    p.m = static_cast<int>(g_.out_pixels());
+    p.n = static_cast<int>(g_.group_out());
+    p.k = static_cast<int>(g_.taps() * g_.group_in());
+    return p;
+  }
+
+  Params weight_grad() const {
+    Params p{};
+    p.windows = windows_of_x();
+    p.b.row = g_.cout;
+    p.row = static_cast<int>(g_.cout);
+    p.m = static_cast<int>(g_.taps() * g_.group_in());
+    p.n = static_cast<int>(g_.group_out());
+    p.k = static_cast<int>(g_.out_pixels());
+    return p;
+  }
+
+  // Positions of the input that are equal modulo the strides meet the same taps: a launch for each such set, so
+  // that no term is a product with a zero between strides.
+  void add_residues() {
+    const int64_t sets = g_.stride[0] * g_.stride[1] * g_.stride[2];
+    for (int64_t set = 0; set < sets; ++set) {
+      const Triple from{set / (g_.stride[2] * g_.stride[1]), set / g_.stride[2] % g_.stride[1], set % g_.stride[2]};
+      add(input_grad(from));
+    }
+  }
+  Params input_grad(const Triple& from) const {
+    Params p{};
+    Triple positions, taps;
+    Residue r[3];
+    for (int d = 0; d < 3; ++d) {
+      r[d] = residue_of(g_, d, from[d]);
+      positions[d] = r[d].positions;
+      taps[d] = r[d].count;
+    }
+    p.windows = windows(g_.out, positions, taps, g_.cout);
+    int64_t tap = g_.group_in() * g_.cout;  // elements of the weights from one tap to the next
+    for (int d = 2; d >= 0; --d) {
+      p.windows.stride[d] = 1;
+      p.windows.start[d] = static_cast<int>(r[d].start);
+      p.windows.step[d] = static_cast<int>(-r[d].back);
+      p.filter.first += r[d].first * tap;
+      p.filter.tap[d] = r[d].step * tap;
+      tap *= g_.kernel[d];
+      p.target.size[d] = static_cast<int>(g_.in[d]);
+      p.target.stride[d] = static_cast<int>(g_.stride[d]);
+      p.target.start[d] = static_cast<int>(from[d]);
+    }
+    p.b.row = g_.cout;
+    p.row = static_cast<int>(g_.cin);
+    p.m = static_cast<int>(g_.batch * positions[0] * positions[1] * positions[2]);
+    p.n = static_cast<int>(g_.group_in());
+    p.k = static_cast<int>(taps[0] * taps[1] * taps[2] * g_.group_out());
+    return p;
+  }
+
+  const Geometry g_;
+  const Direction direction_;
+  const gemm::Kind kind_;
+  const size_t operands_;
+  const gemm::Epilogue epilogue_;
+  const Function join_;
+  std::vector<Launch> launches_;
+  int64_t elements_;
+  int splits_ = 1;
+};
+
+// Kernels count pixels, terms and the bytes from tap to tap in 32 bits.
+bool fits(const Geometry& g) {
+  constexpr int64_t kMost = 1 << 30;
+  int64_t span = 0, strides = 1;
+  for (int d = 2; d >= 0; --d) {
+    span += (g.kernel[d] - 1) * std::max<int64_t>(g.dilation[d], 1) * strides + std::abs(g.low[d]) * strides;
+    strides *= std::max(g.in[d], g.out[d]);
+  }
+  const int64_t channels = std::max(g.cin, g.cout);
+  return g.in_pixels() < kMost && g.out_pixels() < kMost && channels < kMost / 4 && g.cin > 0 &&
+         (span + 1) * channels * 4 < kMost && g.taps() * channels < kMost &&
+         g.stride[0] * g.stride[1] * g.stride[2] <= 64;
+}
+
+template <Direction direction>
+std::unique_ptr<Kernel> prepare(const Problem& problem) {
+  const DType dtype = problem.in[0].dtype;
+  const auto type = data_type(dtype);
+  const auto g = native::conv::geometry_of(problem);
+  if (!type || !g || !fits(*g)) return nullptr;
+  for (const Spec& spec : problem.in)
+    if (spec.dtype != dtype) return nullptr;
+  const auto kind = gemm::kind_of(*type == DataType::F32 && gemm::tf32_wanted() ? DataType::TF32 : *type);
+  return std::make_unique<Convolution>(*g, direction, kind, *type, native::conv::activation_of(problem),
+                                       problem.in.size());
+}
+
+const RegisterCuda forward{"conv", "implicit-gemm", 10, prepare<Direction::Forward>};
+const RegisterCuda fused{"conv_bias_act", "implicit-gemm", 10, prepare<Direction::Forward>};
+const RegisterCuda input_grad{"conv_input_grad", "implicit-gemm", 10, prepare<Direction::InputGrad>};
+const RegisterCuda weight_grad{"conv_weight_grad", "implicit-gemm", 10, prepare<Direction::WeightGrad>};
+
+}  // namespace
+}  // namespace native::cuda

@@ -1,0 +1,46 @@
+// What a launch of a convolution is told. Plain data, for device and host.
+#pragma once
+
+#include "kernels/divisor.h"
+#include "kernels/gemm/params.h"
+
+namespace native::cuda::conv {
+
+// Windows that slide over an array [n, size, channels], as a matrix that is not in memory: a row for each
+// position, a column for each tap and channel. Position j and tap t meet the array at j * stride + start +
+// t * step; outside of it are zeros.
+struct Windows {
+  const void* data;
+  int channels, group;  // of a pixel; of those, how many a window takes
+  int size[3];
+  int stride[3], start[3], step[3];
+  Divisor positions[3], taps[3], by_group;
+  int aligned;  // chunks of 16 bytes lie within a tap, at addresses that are multiples
+};
+
+// The weights [taps, channels in, channels out] as the matrix that carries cotangents back: a row for each
+// channel in, a column for each tap of the windows and channel out.
+struct Filter {
+  int64_t first, tap[3];  // elements: to the first tap taken, and from one to the next
+};
+
+// Where the result of a position goes in an array [n, size]: to j * stride + start.
+struct Target {
+  int size[3], stride[3], start[3];
+};
+
+// C[group, m, n] = epilogue(A * B); A are windows, B is the matrix in memory or the filter in it.
+struct Params {
+  Windows windows;
+  gemm::Operand b;
+  Filter filter;  // the gradient by the input only
+  Target target;  // not the gradient by the weights
+  void* c;
+  int64_t elements;  // of C: splits write so far apart
+  int row;           // elements of C from one of its rows, or pixels, to the next
+  int m, n, k;
+  int depth;  // terms of a split
+  gemm::Epilogue epilogue;
+};
+
+}  // namespace native::cuda::conv

@@ -1,0 +1,57 @@
+// How products of given sizes are shared out over a GPU: by the sizes alone, so that no sum depends on which
+// GPU it is.
+#pragma once
+
+#include <algorithm>
+#include <cstdlib>
+#include <string>
+
+#include "kernels/gemm/tiles.h"
+#include "kernels/types.h"
+
+namespace native::cuda::gemm {
+
+inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+inline int64_t blocks_of(const Tile& tile, int64_t m, int64_t n, int64_t products) {
+  return ceil_div(m, tile.m) * ceil_div(n, tile.n) * products;
+}
+
+// The main loops of an operand type: what their kernels' names begin with, after the family's, and tiles.
+struct Kind {
+  std::string image, name;
+  Tile large, small;
+  size_t bytes;  // of an element
+};
+inline Kind kind_of(DataType type) {
+  switch (type) {
+    case DataType::F16:
+      return {"tensor", "f16", kTensorLarge, kTensorSmall, 2};
+    case DataType::BF16:
+      return {"tensor", "bf16", kTensorLarge, kTensorSmall, 2};
+    case DataType::TF32:
+      return {"tensor", "tf32", kWideLarge, kWideSmall, 4};
+    default:
+      return {"exact", "exact", kExactLarge, kExactSmall, 4};
+  }
+}
+inline size_t stage_bytes(const Kind& kind, const Tile& tile) {
+  return static_cast<size_t>(tile.stages) * (tile.m + tile.n) * tile.depth * kind.bytes;
+}
+
+// How many parts k is split into where there are too few blocks for a GPU, and the terms of a part.
+inline int splits_of(int64_t k, int64_t blocks) {
+  const int64_t most = std::max<int64_t>(1, k / kLeastDepth);
+  return static_cast<int>(blocks ? std::min(most, ceil_div(kEnoughBlocks, blocks)) : 1);
+}
+inline int depth_of(int64_t k, int splits, const Tile& tile) {
+  return static_cast<int>(std::max<int64_t>(1, ceil_div(ceil_div(k, splits), tile.depth)) * tile.depth);
+}
+
+// Whether products of float32 may round their operands to tf32 (NATIVE_CUDA_TF32).
+inline bool tf32_wanted() {
+  const char* text = std::getenv("NATIVE_CUDA_TF32");
+  return text && *text && *text != '0';
+}
+
+}  // namespace native::cuda::gemm

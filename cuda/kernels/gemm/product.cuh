@@ -1,0 +1,37 @@
+// A product of two matrices in memory, or of many, by a main loop.
+#pragma once
+
+#include "kernels/gemm/pipeline.cuh"
+
+namespace native::cuda::gemm {
+
+// Results [m, n] in memory.
+struct Results {
+  const Params& p;
+  int64_t first;
+  int rows, columns;
+  __device__ void put(int row, int column, float value) const {
+    finish(p.epilogue, p.c, first + static_cast<int64_t>(row) * columns + column, column, value);
+  }
+};
+
+template <class Loop>
+__device__ inline void product(const Params& p) {
+  extern __shared__ __align__(128) char shared[];
+  const Place w = place<Loop::kTile>(p.m, p.n, p.k, p.depth);
+  int64_t a = 0, b = 0;  // where its matrices begin
+  int rest = w.product;
+  for (int d = p.batch.dims - 1; d >= 0; --d) {
+    const int i = rest % p.batch.size[d];
+    rest /= p.batch.size[d];
+    a += i * p.batch.a[d];
+    b += i * p.batch.b[d];
+  }
+  const int64_t c = (static_cast<int64_t>(blockIdx.y) * p.products + w.product) * p.m * p.n;
+  using Matrix = Dense<Loop::kBytes>;
+  const Matrix of_a(p.a, a, Loop::kTurnedA ? w.k_end : p.m, Loop::kTurnedA ? p.m : w.k_end);
+  const Matrix of_b(p.b, b, Loop::kTurnedB ? p.n : w.k_end, Loop::kTurnedB ? w.k_end : p.n);
+  Loop::run(of_a, of_b, w, shared, Results{p, c, p.m, p.n});
+}
+
+}  // namespace native::cuda::gemm

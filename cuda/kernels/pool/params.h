@@ -1,0 +1,23 @@
+// What a launch of a pooling is told. Plain data, for device and host.
+#pragma once
+
+#include "kernels/divisor.h"
+#include "kernels/types.h"
+
+namespace native::cuda::pooling {
+
+constexpr int kThreads = 256;
+
+// Windows over [n, size, channels], one for each of [n, positions]; missing dimensions in front are 1.
+struct Params {
+  const void *a, *b, *c;  // the primitive's operands in their order
+  void* out;
+  int packs;     // of the result: a thread for each
+  int channels;  // packs of a pixel
+  int size[3], positions[3], window[3], stride[3], low[3];
+  Divisor by_channels, by[3];  // of the result's pixels
+  DataType type;
+  int count_padding;
+};
+
+}  // namespace native::cuda::pooling

@@ -1,0 +1,90 @@
+// Max and average pooling and their gradients.
+#include <algorithm>
+
+#include "kernels/pool/params.h"
+#include "kernels/types_of.h"
+#include "runtime/gpu.h"
+#include "runtime/images.h"
+
+namespace native::cuda {
+namespace {
+
+using namespace cuda::pooling;
+
+// Which shapes of a problem are an array's, and its windows'.
+struct Shapes {
+  const Shape &array, &windows, &result;
+};
+Shapes shapes_of(const Problem& problem) {
+  const Shape &first = problem.in[0].shape, &result = problem.out[0].shape;
+  if (problem.op == "avg_pool_grad") return {result, first, result};
+  if (problem.op == "max_pool_grad") return {first, problem.in[1].shape, result};
+  return {first, result, result};
+}
+
+class Pooling : public Kernel {
+ public:
+  Pooling(const Problem& problem, const Params& params, int64_t channels)
+      : p_(params),
+        operands_(problem.in.size()),
+        channels_(channels),
+        element_(size_of(problem.in[0].dtype)),
+        single_("pool/pool", problem.op + "_1"),
+        packed_("pool/pool", problem.op + "_4") {}
+
+  void run(const void* const* in, void* const* out, void*) const override {
+    Params p = p_;
+    const void** const operands[] = {&p.a, &p.b, &p.c};
+    for (size_t i = 0; i < operands_; ++i) *operands[i] = in[i];
+    p.out = out[0];
+    const auto aligned = [&](const void* data) { return reinterpret_cast<uintptr_t>(data) % (4 * element_) == 0; };
+    const bool packs = channels_ % 4 == 0 && aligned(p.out) && std::all_of(in, in + operands_, aligned);
+    p.channels = static_cast<int>(packs ? channels_ / 4 : channels_);
+    p.packs = packs ? p.packs / 4 : p.packs;
+    p.by_channels = divisor(p.channels);
+    const auto blocks = static_cast<unsigned>((int64_t{p.packs} + kThreads - 1) / kThreads);
+    if (blocks) (packs ? packed_ : single_).launch({blocks}, kThreads, 0, p);
+  }
+
+ private:
+  const Params p_;
+  const size_t operands_;
+  const int64_t channels_;
+  const size_t element_;
+  const Function single_, packed_;
+};
+
+std::unique_ptr<Kernel> prepare(const Problem& problem) {
+  const Shapes shapes = shapes_of(problem);
+  const auto type = data_type(problem.in[0].dtype);
+  const size_t rank = shapes.array.size() - 2;
+  if (!type || rank < 1 || rank > 3 || std::max(problem.in[0].count(), problem.out[0].count()) > INT32_MAX - kThreads)
+    return nullptr;
+  Params p{};
+  p.type = *type;
+  p.packs = static_cast<int>(problem.out[0].count());
+  p.count_padding = problem.attrs.integer("count_include_pad", 0) != 0;
+  for (int d = 0; d < 3; ++d) {
+    p.size[d] = p.positions[d] = p.window[d] = p.stride[d] = 1;
+    p.by[d] = divisor(1);
+  }
+  for (size_t i = 0; i < rank; ++i) {
+    const size_t d = 3 - rank + i;
+    p.size[d] = static_cast<int>(shapes.array[1 + i]);
+    p.positions[d] = static_cast<int>(shapes.windows[1 + i]);
+    p.window[d] = static_cast<int>(problem.attrs.ints("window")[i]);
+    p.stride[d] = static_cast<int>(problem.attrs.ints("strides")[i]);
+    p.low[d] = static_cast<int>(problem.attrs.ints("padding")[2 * i]);
+    p.by[d] = divisor(shapes.result[1 + i]);
+  }
+  return std::make_unique<Pooling>(problem, p, shapes.array.back());
+}
+
+const RegisterCuda maximum{"max_pool", "channels", 10, prepare};
+const RegisterCuda maximum_grad{"max_pool_grad", "channels", 10, prepare};
+const RegisterCuda maximum_select{"max_pool_select", "channels", 10, prepare};
+const RegisterCuda average{"avg_pool", "channels", 10, prepare};
+const RegisterCuda average_grad{"avg_pool_grad", "channels", 10, prepare};
+
+}  // namespace
+}  // namespace native::cuda

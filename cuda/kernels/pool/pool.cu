@@ -1,0 +1,197 @@
+// Max and average pooling and their gradients: a thread for each result, some neighbouring channels of a
+// pixel. A gradient's thread visits the windows that hold its pixel, in their order: no sum depends on timing.
+#include "kernels/pack.cuh"
+#include "kernels/pool/params.h"
+
+namespace native::cuda::pooling {
+namespace {
+
+// Where a result is: image, place, and pack of channels.
+struct At {
+  int n, place[3], channel;
+};
+__device__ inline At at(const Params& p, int pack) {
+  At r;
+  r.channel = pack;
+  r.place[2] = divide(r.channel, p.by_channels);
+  r.place[1] = divide(r.place[2], p.by[2]);
+  r.place[0] = divide(r.place[1], p.by[1]);
+  r.n = divide(r.place[0], p.by[0]);
+  return r;
+}
+__device__ inline int64_t pack_of(const Params& p, const int (&size)[3], const At& r, int a, int b, int c) {
+  return ((static_cast<int64_t>(r.n) * size[0] + a) * size[1] + b) * size[2] * p.channels +
+         static_cast<int64_t>(c) * p.channels + r.channel;
+}
+
+struct Range {
+  int first, last;  // without it
+};
+// What a window holds of the array, and the windows that hold a pixel.
+__device__ inline Range taps(const Params& p, int d, int position) {
+  const int first = position * p.stride[d] - p.low[d];
+  return {max(first, 0), min(first + p.window[d], p.size[d])};
+}
+__device__ inline Range windows(const Params& p, int d, int pixel) {
+  const int last = pixel + p.low[d], beyond = last - p.window[d];  // the latest window's begin, and one too early
+  return {beyond < 0 ? 0 : beyond / p.stride[d] + 1, min(last / p.stride[d] + 1, p.positions[d])};
+}
+
+// Calls f(pack) for each place within ranges of the three dimensions, in order, until it says that this is all.
+template <class RangeOf, class F>
+__device__ inline void each(const Params& p, const int (&size)[3], const At& r, const RangeOf& range, const F& f) {
+  const Range over_a = range(0), over_b = range(1), over_c = range(2);
+  for (int a = over_a.first; a < over_a.last; ++a)
+    for (int b = over_b.first; b < over_b.last; ++b)
+      for (int c = over_c.first; c < over_c.last; ++c)
+        if (f(pack_of(p, size, r, a, b, c), a, b, c)) return;
+}
+template <class F>
+__device__ inline void each_tap(const Params& p, const At& r, int a, int b, int c, const F& f) {
+  const int position[3] = {a, b, c};
+  each(p, p.size, r, [&](int d) { return taps(p, d, position[d]); }, f);
+}
+template <class F>
+__device__ inline void each_window(const Params& p, const At& r, const F& f) {
+  each(p, p.positions, r, [&](int d) { return windows(p, d, r.place[d]); }, f);
+}
+
+// What the sum of a window is divided by; one that lies in the padding altogether has sum 0.
+__device__ inline float count(const Params& p, int a, int b, int c) {
+  if (p.count_padding) return static_cast<float>(p.window[0] * p.window[1] * p.window[2]);
+  const Range x = taps(p, 0, a), y = taps(p, 1, b), z = taps(p, 2, c);
+  return static_cast<float>(max((x.last - x.first) * (y.last - y.first) * (z.last - z.first), 1));
+}
+
+// Whether x is where its window's maximum comes from.
+__device__ inline bool same(float x, float y) { return x == y || (x != x && y != y); }
+
+struct Maximum {
+  template <int lanes>
+  __device__ static Pack<lanes> run(const Params& p, const At& r, int) {
+    Pack<lanes> best;
+    for (float& v : best.v) v = -INFINITY;
+    each_tap(p, r, r.place[0], r.place[1], r.place[2], [&](int64_t from, int, int, int) {
+      const Pack<lanes> x = load_pack<lanes>(p.a, from, p.type);
+#pragma unroll
+      for (int i = 0; i < lanes; ++i)
+        if (!(best.v[i] > x.v[i] || best.v[i] != best.v[i])) best.v[i] = x.v[i];
+      return false;
+    });
+    return best;
+  }
+};
+
+struct Average {
+  template <int lanes>
+  __device__ static Pack<lanes> run(const Params& p, const At& r, int) {
+    Pack<lanes> sum{};
+    each_tap(p, r, r.place[0], r.place[1], r.place[2], [&](int64_t from, int, int, int) {
+      const Pack<lanes> x = load_pack<lanes>(p.a, from, p.type);
+#pragma unroll
+      for (int i = 0; i < lanes; ++i) sum.v[i] += x.v[i];
+      return false;
+    });
+    const float divisor = count(p, r.place[0], r.place[1], r.place[2]);
+    for (float& v : sum.v) v /= divisor;
+    return sum;
+  }
+};
+
+// Operands: x, its maxima, their cotangent. A window's goes to the first of its largest.
+struct MaximumGrad {
+  template <int lanes>
+  __device__ static Pack<lanes> run(const Params& p, const At& r, int pack) {
+    const Pack<lanes> x = load_pack<lanes>(p.a, pack, p.type);
+    Pack<lanes> sum{};
+    each_window(p, r, [&](int64_t window, int a, int b, int c) {
+      const Pack<lanes> y = load_pack<lanes>(p.b, window, p.type);
+      bool mine[lanes], any = false;
+#pragma unroll
+      for (int i = 0; i < lanes; ++i) any |= mine[i] = same(x.v[i], y.v[i]);
+      if (!any) return false;
+      each_tap(p, r, a, b, c, [&](int64_t earlier, int, int, int) {
+        if (earlier == pack) return true;
+        const Pack<lanes> z = load_pack<lanes>(p.a, earlier, p.type);
+#pragma unroll
+        for (int i = 0; i < lanes; ++i) mine[i] &= !same(z.v[i], y.v[i]);
+        return false;
+      });
+      const Pack<lanes> ct = load_pack<lanes>(p.c, window, p.type);
+#pragma unroll
+      for (int i = 0; i < lanes; ++i) sum.v[i] += mine[i] ? ct.v[i] : 0;
+      return false;
+    });
+    return sum;
+  }
+};
+
+// Operands: x, its maxima, values of x's shape, of which each window's first largest is taken.
+struct MaximumSelect {
+  template <int lanes>
+  __device__ static Pack<lanes> run(const Params& p, const At& r, int pack) {
+    const Pack<lanes> y = load_pack<lanes>(p.b, pack, p.type);
+    Pack<lanes> result{};
+    bool open[lanes];
+    for (bool& o : open) o = true;
+    each_tap(p, r, r.place[0], r.place[1], r.place[2], [&](int64_t from, int, int, int) {
+      const Pack<lanes> x = load_pack<lanes>(p.a, from, p.type);
+      bool hit[lanes], any = false, left = false;
+#pragma unroll
+      for (int i = 0; i < lanes; ++i) any |= hit[i] = open[i] && same(x.v[i], y.v[i]);
+      if (!any) return false;
+      const Pack<lanes> value = load_pack<lanes>(p.c, from, p.type);
+#pragma unroll
+      for (int i = 0; i < lanes; ++i) {
+        if (hit[i]) result.v[i] = value.v[i];
+        left |= open[i] &= !hit[i];
+      }
+      return !left;
+    });
+    return result;
+  }
+};
+
+struct AverageGrad {
+  template <int lanes>
+  __device__ static Pack<lanes> run(const Params& p, const At& r, int) {
+    Pack<lanes> sum{};
+    each_window(p, r, [&](int64_t window, int a, int b, int c) {
+      const Pack<lanes> ct = load_pack<lanes>(p.a, window, p.type);
+      const float divisor = count(p, a, b, c);
+#pragma unroll
+      for (int i = 0; i < lanes; ++i) sum.v[i] += ct.v[i] / divisor;
+      return false;
+    });
+    return sum;
+  }
+};
+
+template <class Task, int lanes>
+__device__ inline void run(const Params& p) {
+  const int64_t pack = blockIdx.x * int64_t{kThreads} + threadIdx.x;
+  if (pack >= p.packs) return;
+  const int i = static_cast<int>(pack);
+  store_pack<lanes>(p.out, i, p.type, Task::template run<lanes>(p, at(p, i), i));
+}
+
+}  // namespace
+
+// A multiprocessor holds so many blocks at least: unless told, ptxas spills to make room for one more.
+constexpr int kBlocks = 3;
+
+#define KERNEL(Task, name, lanes)                                                                                    \
+  extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) name##_##lanes(const __grid_constant__ Params p) { \
+    run<Task, lanes>(p);                                                                                             \
+  }
+#define KERNELS(Task, name) \
+  KERNEL(Task, name, 1)     \
+  KERNEL(Task, name, 4)
+
+KERNELS(Maximum, max_pool)
+KERNELS(MaximumGrad, max_pool_grad)
+KERNELS(MaximumSelect, max_pool_select)
+KERNELS(Average, avg_pool)
+KERNELS(AverageGrad, avg_pool_grad)
+
+}  // namespace native::cuda::pooling

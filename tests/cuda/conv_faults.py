@@ -1,0 +1,76 @@
+"""Faults planted in the convolutions, each by one edit of one source. Kernels are named by kind,
+direction and the convolution of test_conv_faults.py that they are tried on."""
+
+from fault_units import Planted
+
+SOURCES, IMPLICIT = "conv/sources.cuh", "conv/implicit.cuh"
+PIPELINE, OPERAND, EPILOGUE = "gemm/pipeline.cuh", "gemm/operand.cuh", "gemm/epilogue.cuh"
+FORWARD, BACK, WEIGHTS = "bf16_forward_odd", "bf16_inputgrad_odd", "bf16_weightgrad_odd"
+EXACT = "exact_forward_odd"
+IN_SIZE = "static_cast<unsigned>(r.at[d] + c.at[d]) < static_cast<unsigned>(g.size[d])"
+PIXEL = "{data + static_cast<int64_t>(b.pixel) * g.channels * bytes,"
+KEPT_BARRIER = "  __syncthreads();\n  const WindowSource"
+
+FAULTS = [
+    # Guards.
+    Planted("no guard of rows", SOURCES, "bool inside = r.inside && c.inside;",
+            "bool inside = c.inside;", FORWARD, True),
+    Planted("no guard of rows, exact", SOURCES, "bool inside = r.inside && c.inside;",
+            "bool inside = c.inside;", EXACT, True),
+    Planted("no guard of positions", IMPLICIT, "a(p.windows, w.product, w.k_end, p.m)",
+            "a(p.windows, w.product, w.k_end + 64, p.m)", WEIGHTS, True),
+    Planted("padding in front", SOURCES, IN_SIZE, "r.at[d] + c.at[d] < g.size[d]", FORWARD),
+    Planted("padding behind", SOURCES, IN_SIZE, IN_SIZE.replace(" < ", " <= "), FORWARD),
+    Planted("padding behind, back", SOURCES, IN_SIZE, IN_SIZE.replace(" < ", " <= "), BACK),
+    Planted("padding of one dimension", SOURCES, IN_SIZE, "(d == 1 || " + IN_SIZE + ")", WEIGHTS),
+    Planted("no guard of filter's rows", SOURCES,
+            "r * p.b.row * bytes, r < rows}", "r * p.b.row * bytes, true}", BACK, True),
+    # Windows: strides, padding, dilation.
+    Planted("no stride", SOURCES, "p.at[d] * g.stride[d] + g.start[d]", "p.at[d] + g.start[d]",
+            FORWARD),
+    Planted("padding's sign", SOURCES, "* g.stride[d] + g.start[d]", "* g.stride[d] - g.start[d]",
+            WEIGHTS),
+    Planted("no dilation", SOURCES, "t.at[d] * g.step[d]", "t.at[d]", FORWARD),
+    Planted("cotangents of other taps", SOURCES, "t.at[d] * g.step[d]", "-t.at[d] * g.step[d]",
+            BACK),
+    Planted("stride of rows of pixels", SOURCES, "b.pixel * g.size[d]", "b.pixel * g.size[1]",
+            FORWARD),
+    Planted("stride of taps", SOURCES, "pixels * g.size[d]", "pixels * g.size[1]", FORWARD),
+    Planted("taps' sizes", SOURCES, "divide(t.at[2], g.taps[2])", "divide(t.at[2], g.taps[1])",
+            FORWARD),
+    Planted("positions' sizes", SOURCES, "divide(rest, g.positions[2])",
+            "divide(rest, g.positions[1])", WEIGHTS),
+    Planted("channels of a pixel", SOURCES, PIXEL, PIXEL.replace("g.channels", "g.group"), FORWARD),
+    Planted("group's channels", SOURCES, "static_cast<int64_t>(group) * g.group * bytes",
+            "static_cast<int64_t>(group) * bytes", FORWARD),
+    # What is kept of windows.
+    Planted("no barrier after windows", IMPLICIT, KEPT_BARRIER, KEPT_BARRIER[18:],
+            "bf16_forward_chunks", True),
+    Planted("windows of another block", SOURCES, "kept[r - first]", "kept[r % 64 ^ 1]", FORWARD),
+    Planted("windows over stages", IMPLICIT, "Loop::kTile.stages * (",
+            "(Loop::kTile.stages - 1) * (", "bf16_forward_chunks", True),
+    # The filter.
+    Planted("filter's group", SOURCES, "p.filter.first + group * p.windows.group",
+            "p.filter.first + group", BACK),
+    Planted("filter's first tap", SOURCES, "(p.filter.first + group", "(group", BACK),
+    Planted("filter's taps", SOURCES, "t.at[1] * steps[1]", "t.at[1] * steps[2]",
+            "bf16_inputgrad_chunks"),
+    # Waits.
+    Planted("late wait", PIPELINE, "wait<tile.stages - 2>", "wait<tile.stages - 1>",
+            "bf16_forward_chunks", True),
+    Planted("loop barrier, back", PIPELINE, "    __syncthreads();  // this stage", "    //",
+            "bf16_inputgrad_chunks", True),
+    Planted("loop barrier, weights", PIPELINE, "    __syncthreads();  // this stage", "    //",
+            "exact_weightgrad_odd", True),
+    Planted("chunks at any address", OPERAND, "if (source.aligned)", "if (true)", FORWARD, True),
+    # Where results go, and what is added to them.
+    Planted("no stride of targets", IMPLICIT, "at.at[d] * p.target.stride[d]", "at.at[d]", BACK),
+    Planted("targets of another set", IMPLICIT, " + p.target.start[d];", ";", BACK),
+    Planted("bias of the first group", IMPLICIT, "pixel * p.row + column, column,",
+            "pixel * p.row + column, column - first_column,", FORWARD),
+    Planted("weights of the first group", IMPLICIT,
+            "part + static_cast<int64_t>(row) * p.row + column",
+            "part + static_cast<int64_t>(row) * p.row + column - first_column", WEIGHTS),
+    Planted("residual of the row", EPILOGUE, "load_element(e.residual, at, e.out_type)",
+            "load_element(e.residual, column, e.out_type)", FORWARD),
+]  # fmt: skip

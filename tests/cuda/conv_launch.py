@@ -1,0 +1,203 @@
+"""Convolutions launched kernel by kernel, past the choice of kernels and tiles.
+
+The structures are those of cuda/kernels/conv/params.h; which taps meet which pixels is found here
+by trying all.
+"""
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+from gemm_launch import EPILOGUE, OPERAND, TILES, TYPES
+from ptxkernel import Buffer, _cuda
+
+from bench.harness import primitive
+
+DIVISOR = np.dtype([("value", "u4"), ("multiplier", "u4"), ("shift", "i4")])
+WINDOWS = np.dtype(
+    [("data", "u8"), ("channels", "i4"), ("group", "i4")]
+    + [(name, "i4", 3) for name in ("size", "stride", "start", "step")]
+    + [("positions", DIVISOR, 3), ("taps", DIVISOR, 3), ("by_group", DIVISOR), ("aligned", "i4")],
+    align=True,
+)
+FILTER = np.dtype([("first", "i8"), ("tap", "i8", 3)])
+TARGET = np.dtype([(name, "i4", 3) for name in ("size", "stride", "start")])
+PARAMS = np.dtype(
+    [("windows", WINDOWS), ("b", OPERAND), ("filter", FILTER), ("target", TARGET)]
+    + [("c", "u8"), ("elements", "i8")]
+    + [(name, "i4") for name in ("row", "m", "n", "k", "depth")]
+    + [("epilogue", EPILOGUE)],
+    align=True,
+)
+DIRECTIONS = ("forward", "input_grad", "weight_grad")
+
+
+def divisor(d):
+    """What divides by d: the smallest shift of at least 31 + log2(d)."""
+    shift = 31 + max(d - 1, 0).bit_length()
+    return d, -(-(1 << shift) // max(d, 1)), shift
+
+
+@dataclasses.dataclass(frozen=True)
+class Convolution:
+    """Sizes and attributes of one, in two dimensions."""
+
+    n: int
+    size: tuple
+    cin: int
+    cout: int
+    kernel: tuple
+    strides: tuple = (1, 1)
+    padding: tuple = (0, 0, 0, 0)
+    dilation: tuple = (1, 1)
+    groups: int = 1
+
+    @property
+    def attrs(self):
+        return {
+            "strides": self.strides,
+            "padding": self.padding,
+            "dilation": self.dilation,
+            "groups": self.groups,
+        }
+
+    @property
+    def out(self):
+        return tuple(
+            (s + sum(self.padding[2 * i : 2 * i + 2]) - (k - 1) * d - 1) // t + 1
+            for i, (s, k, d, t) in enumerate(
+                zip(self.size, self.kernel, self.dilation, self.strides)
+            )
+        )
+
+    def operands(self, kind, seed=0):
+        """x, w and y of small integers, which every kind multiplies without an error."""
+        rng = np.random.default_rng(seed)
+        shapes = (
+            (self.n, *self.size, self.cin),
+            (*self.kernel, self.cin // self.groups, self.cout),
+            (self.n, *self.out, self.cout),
+        )
+        return [rng.integers(-3, 4, s).astype(TYPES[kind][0]) for s in shapes]
+
+
+def _windows(c, x, size, positions, taps):
+    """Those over x, its spatial sizes and what one dimension more in front has left at 1."""
+    w = np.zeros((), WINDOWS)
+    channels = x.shape[-1]
+    w["channels"], w["group"] = channels, channels // c.groups
+    w["by_group"] = divisor(channels // c.groups)
+    w["size"], w["stride"] = (1, *size), 1
+    w["positions"] = [divisor(p) for p in (1, *positions)]
+    w["taps"] = [divisor(t) for t in (1, *taps)]
+    w["aligned"] = channels // c.groups * x.itemsize % 16 == 0
+    return w
+
+
+def _over_x(c, x):
+    w = _windows(c, x, c.size, c.out, c.kernel)
+    w["stride"], w["step"] = (1, *c.strides), (1, *c.dilation)
+    w["start"] = (0, -c.padding[0], -c.padding[2])
+    return w
+
+
+def _forward(c, x, w):
+    p = np.zeros((), PARAMS)
+    p["windows"] = _over_x(c, x)
+    p["target"]["size"], p["target"]["stride"] = (1, *c.out), 1
+    p["m"], p["n"] = c.n * math.prod(c.out), c.cout // c.groups
+    p["k"] = math.prod(c.kernel) * (c.cin // c.groups)
+    return [p]
+
+
+def _weight_grad(c, x, y):
+    p = np.zeros((), PARAMS)
+    p["windows"] = _over_x(c, x)
+    p["m"], p["n"] = math.prod(c.kernel) * (c.cin // c.groups), c.cout // c.groups
+    p["k"] = c.n * math.prod(c.out)
+    return [p]
+
+
+def _input_grad(c, y, w):
+    """One launch for each set of pixels that meet the same taps."""
+    tap = (c.kernel[1] * w.shape[-2] * c.cout, w.shape[-2] * c.cout)
+    return [
+        p
+        for start in itertools.product(*map(range, c.strides))
+        if (p := _residue(c, y, tap, start)) is not None
+    ]
+
+
+def _residue(c, y, tap, start):
+    p = np.zeros((), PARAMS)
+    positions, taps, first, step, back = [], [], [], [], []
+    for d in range(2):
+        met = [
+            (k, (start[d] + c.padding[2 * d] - k * c.dilation[d]) // c.strides[d])
+            for k in range(c.kernel[d])
+            if (start[d] + c.padding[2 * d] - k * c.dilation[d]) % c.strides[d] == 0
+        ] or [(0, 0)]
+        positions.append(len(range(start[d], c.size[d], c.strides[d])))
+        taps.append(len(met))
+        first.append(met[0])
+        step.append(met[1][0] - met[0][0] if met[1:] else 0)
+        back.append(met[1][1] - met[0][1] if met[1:] else 0)
+    assert all(taps), "sets without taps are for the table of cases"
+    p["windows"] = _windows(c, y, c.out, positions, taps)
+    p["windows"]["start"] = (0, *(at for _, at in first))
+    p["windows"]["step"] = (0, *back)
+    p["filter"]["first"] = sum(k * t for (k, _), t in zip(first, tap))
+    p["filter"]["tap"] = (0, *(s * t for s, t in zip(step, tap)))
+    p["target"]["size"] = (1, *c.size)
+    p["target"]["stride"], p["target"]["start"] = (1, *c.strides), (0, *start)
+    p["m"], p["n"] = c.n * math.prod(positions), c.cin // c.groups
+    p["k"] = math.prod(taps) * (c.cout // c.groups)
+    return p if p["m"] else None
+
+
+def launch(module, kind, size, direction, c, activation=0, extra=False, *, name=None):
+    """What the kernel of that name in a module computes, and what it should; in float32.
+
+    Args:
+        extra: with a bias and a residual (forward only).
+    """
+    x, w, y = c.operands(kind)
+    wide = [a.astype(np.float64) for a in (x, w, y)]
+    if direction == "forward":
+        launches, a, b = _forward(c, x, w), x, w
+        want = primitive("conv").reference(*wide[:2], **c.attrs)
+    elif direction == "input_grad":
+        launches, a, b = _input_grad(c, y, w), y, w
+        grad = primitive("conv_input_grad").reference
+        want = grad(wide[2], wide[1], input_dims=c.size, **c.attrs)
+    else:
+        launches, a, b = _weight_grad(c, x, y), x, y
+        grad = primitive("conv_weight_grad").reference
+        want = grad(wide[0], wide[2], kernel_dims=c.kernel, **c.attrs)
+    on_a, on_b, out = Buffer(a), Buffer(b), Buffer.empty(want.shape, np.float32)
+    on_bias, on_residual = None, None
+    if extra:
+        bias = np.arange(-c.cout // 2, c.cout - c.cout // 2)[: c.cout]
+        residual = np.random.default_rng(1).integers(-9, 9, want.shape).astype(np.float32)
+        want = want + bias + residual
+        on_bias, on_residual = Buffer(bias.astype(TYPES[kind][0])), Buffer(residual)
+    threads, side, shared = TILES[size]["exact" if kind == "exact" else "tensor"]
+    for p in launches:
+        p["windows"]["data"] = on_a.memory.address
+        run = c.cout // c.groups
+        p["b"] = on_b.memory.address, c.cout, run * b.itemsize % 16 == 0
+        p["c"], p["row"], p["elements"] = out.memory.address, want.shape[-1], want.size
+        p["depth"] = -(-int(p["k"]) // 32) * 32
+        p["epilogue"] = (
+            on_bias.memory.address if extra else 0,
+            on_residual.memory.address if extra else 0,
+            TYPES[kind][1],
+            0,
+            activation,
+        )
+        tiles = -(-int(p["m"]) // side) * -(-int(p["n"]) // side) * c.groups
+        kernel = module.kernel(name or f"conv_{kind}_{size}_{direction}")
+        kernel.launch([tiles], [threads], [p.tobytes()], shared=shared + side * 20)
+    _cuda.synchronize()
+    return out.get(), np.maximum(want, 0) if activation else want

@@ -1,0 +1,65 @@
+"""Faults planted in kernels of the project, each by one edit of one source: the sources with a
+fault in a namespace of their own, so that one run of nvcc compiles all."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+KERNELS = Path(__file__).resolve().parents[2] / "cuda" / "kernels"
+HEADERS = ("cuda_bf16.h", "cuda_fp16.h", "stdint.h", "type_traits")
+# In an order in which each needs those before it alone.
+GEMM_FILES = [
+    "types.h",
+    "divisor.h",
+    "../../csrc/kernels/activation.h",
+    "device.cuh",
+    "activation.cuh",
+    "gemm/params.h",
+    "gemm/tiles.h",
+    "gemm/operand.cuh",
+    "gemm/epilogue.cuh",
+    "gemm/pipeline.cuh",
+    "gemm/exact.cuh",
+    "gemm/tensor.cuh",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Planted:
+    """`old`, which stands once in kernels/`file`, becomes `new`. `kernel` says which kernel it is
+    planted in; `reported`: the emulator must say so itself, whatever the results are; `k`: terms of
+    a product, more steps than stages."""
+
+    id: str
+    file: str
+    old: str
+    new: str
+    kernel: str = "bf16_nn"
+    reported: bool = False
+    k: int = 200
+
+
+def texts(files, fault=None):
+    """The sources in one, as they are or with a fault."""
+    whole = ""
+    for name in files:
+        text = (KERNELS / name).read_text()
+        if fault is not None and fault.file == name:
+            assert text.count(fault.old) == 1, f"{fault.id}: stands {text.count(fault.old)} times"
+            text = text.replace(fault.old, fault.new)
+        whole += re.sub(r"^#(pragma once|include .*)$", "", text, flags=re.MULTILINE)
+    return whole
+
+
+def unit(name, files, space, entry, fault=None):
+    """One kernel, whose body `entry` stands in the project's namespace `space`."""
+    return f"""{texts(files, fault).replace("namespace native", f"namespace {name}_space")}
+namespace {name}_space::cuda::{space} {{
+extern "C" __global__ void {name}(const __grid_constant__ Params p) {{ {entry} }}
+}}
+"""
+
+
+def source(units):
+    """What nvcc is given."""
+    return "\n".join([*(f"#include <{header}>" for header in HEADERS), *units])

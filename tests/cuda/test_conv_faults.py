@@ -1,0 +1,85 @@
+"""Faults planted in the convolutions are found, by the emulator or by a wrong result; none in what
+they were planted in. All are compiled by one run of nvcc."""
+
+import pytest
+from conv_faults import FAULTS
+from conv_launch import Convolution, launch
+from fault_units import GEMM_FILES, source, unit
+from nvcc import compile_ptx
+from ptxkernel import _cuda
+
+FILES = [*GEMM_FILES, "conv/params.h", "conv/sources.cuh", "conv/implicit.cuh"]
+LOOPS = {
+    "exact": "gemm::ExactLoop<gemm::kExactSmall, 8, 4, {turned}>",
+    "bf16": "gemm::TensorLoop<gemm::kTensorSmall, DataType::BF16, 32, 32, {turned}>",
+}
+DIRECTIONS = {
+    "forward": ("forward", "false, false"),
+    "inputgrad": ("input_grad", "false, true"),
+    "weightgrad": ("weight_grad", "true, false"),
+}
+CONVOLUTIONS = {
+    # More than a tile of pixels, with remainders; elements one by one; every attribute.
+    "odd": Convolution(2, (9, 8), 10, 6, (3, 2), (2, 1), (1, 2, 0, 1), (1, 2), groups=2),
+    # Chunks of 16 bytes, and more steps than stages.
+    "chunks": Convolution(2, (7, 8), 16, 32, (3, 3), padding=(1, 1, 1, 1)),
+}
+SOUND = sorted({fault.kernel for fault in FAULTS})
+
+
+def one(name, kernel, fault=None):
+    """A kernel's unit."""
+    kind, direction, _ = kernel.split("_")
+    function, turned = DIRECTIONS[direction]
+    return unit(name, FILES, "conv", f"{function}<{LOOPS[kind].format(turned=turned)}>(p);", fault)
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    """The PTX of all: sound_<kernel>, fault_<number>."""
+    units = [one(f"sound_{kernel}", kernel) for kernel in SOUND]
+    units += [one(f"fault_{k}", f.kernel, f) for k, f in enumerate(FAULTS)]
+    folder = tmp_path_factory.mktemp("faults")
+    path = folder / "faults.cu"
+    path.write_text(source(units))
+    return compile_ptx(path, folder / "faults.ptx", "-std=c++20", "-w")
+
+
+@pytest.fixture
+def module(text):
+    """The module, loaded once."""
+    if not hasattr(test_sound_kernels, "module"):
+        test_sound_kernels.module = _cuda.Module(text)
+    return test_sound_kernels.module
+
+
+def run(module, name, kernel):
+    """Whether all results are right, and the names of what the emulator found. Forward: relu of the
+    convolution, a bias and a residual."""
+    kind, direction, convolution = kernel.split("_")
+    forward = direction == "forward"
+    options = {"activation": 1, "extra": True} if forward else {}
+    direction = DIRECTIONS[direction][0]
+    try:
+        got, want = launch(
+            module, kind, "small", direction, CONVOLUTIONS[convolution], name=name, **options
+        )
+        right = bool((got == want).all())
+    except RuntimeError:
+        assert _cuda.reports()
+        right = False
+    faults = {report["fault"] for report in _cuda.reports()}
+    _cuda.clear_reports()
+    return right, faults
+
+
+@pytest.mark.parametrize("kernel", SOUND)
+def test_sound_kernels(module, kernel):
+    assert run(module, f"sound_{kernel}", kernel) == (True, set())
+
+
+@pytest.mark.parametrize("number", range(len(FAULTS)), ids=[f.id for f in FAULTS])
+def test_fault_is_found(module, number):
+    fault = FAULTS[number]
+    right, faults = run(module, f"fault_{number}", fault.kernel)
+    assert faults if fault.reported else faults or not right

@@ -1,0 +1,111 @@
+"""Convolutions: the CPU's table on the emulator, each kernel by itself, and memory's work."""
+
+import functools
+import math
+
+import emulated
+import numpy as np
+import pytest
+from conv_launch import DIRECTIONS, Convolution, launch
+from gemm_launch import TYPES
+from ptxkernel import _cuda
+
+from bench import harness
+from bench.cases.conv import cases as conv_cases
+
+# All but what is computed in float64, by way of the host.
+CASES = [
+    case
+    for case in harness.test_cases(harness.load_cases("conv"))
+    if case.inputs[0][1] in ("float32", "bfloat16", "float16")
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_table(case):
+    emulated.check(case)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_split_terms(dtype):
+    """Few results of many terms: the sums of each part, and then of the parts; strides leave sets
+    of positions with fewer taps than others, and with none."""
+    for case in [
+        *conv_cases(1, (5, 4), 90, 12, 3, dtype, "f", pad=1),
+        *conv_cases(1, (6, 5), 8, 150, 3, dtype, "d", strides=2, pad=1),
+        *conv_cases(1, (7,), 8, 520, 2, dtype, "d", strides=3),
+        *conv_cases(5, (11, 12), 4, 5, 2, dtype, "w"),
+    ]:
+        _cuda.clear_counts()
+        emulated.check(case)
+        assert [r for r in _cuda.counts("gemm_join") if r["executed"]]
+
+
+@functools.cache
+def module(kind):
+    """The module of a kind's kernels; counts are kept as long as it is."""
+    return _cuda.Module(_cuda.image_ptx("conv/exact" if kind == "exact" else "conv/tensor"))
+
+
+# With remainders on all sides and every attribute, by single elements, and by chunks of 16 bytes.
+ODD = Convolution(2, (9, 8), 10, 6, (3, 2), (2, 1), (1, 2, 0, 1), (1, 2), groups=2)
+CHUNKS = Convolution(2, (9, 8), 16, 80, (3, 3), (2, 2), (1, 0, -1, 2))
+# Pixels, channels and taps fill tiles of both sizes, and windows lie inside.
+WHOLE = Convolution(2, (10, 10), 32, 128, (3, 3))
+WHOLE_BACK = Convolution(2, (8, 8), 128, 32, (3, 3), padding=(2, 2, 2, 2))
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("size", ["small", "large"])
+@pytest.mark.parametrize("kind", TYPES)
+def test_each_kernel(kind, size, direction):
+    """Integers are multiplied exactly: every element equal."""
+    for convolution in (ODD, CHUNKS):
+        got, want = launch(module(kind), kind, size, direction, convolution)
+        assert _cuda.reports() == []
+        assert (got == want).all()
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("size", ["small", "large"])
+@pytest.mark.parametrize("kind", TYPES)
+def test_memory_of_each_kernel(kind, size, direction):
+    """Whole tiles: no bank twice in one access, and no sector of memory in vain."""
+    convolution = WHOLE_BACK if direction == "input_grad" else WHOLE
+    _cuda.clear_counts()
+    got, want = launch(module(kind), kind, size, direction, convolution)
+    assert (got == want).all()
+    rows = [r for r in _cuda.counts(f"conv_{kind}_{size}_{direction}") if r["executed"]]
+    copies = [r for r in rows if r["opcode"].startswith("cp.async") and r["sectors"]]
+    assert copies and sum(r["phases"] for r in rows) > 0
+    assert [r for r in rows if r["conflicts"]] == []
+    assert [r for r in rows if r["sectors"] != r["ideal_sectors"]] == []
+    opcode = "fma.rn.f32" if kind == "exact" else "mma.sync"
+    assert [r for r in rows if r["opcode"].startswith(opcode)]
+
+
+def test_residues_multiply_no_zeros():
+    """The gradient by the input of a strided convolution has each product once: tiles of a strided
+    one's sets have no more terms than taps meet them."""
+    module.cache_clear()  # whose counts go by the same names
+    _cuda.clear_counts()
+    (case,) = conv_cases(1, (16, 16), 32, 32, 2, ops="d", strides=2)
+    emulated.check(case)
+    products = sum(
+        r["executed"]
+        for r in _cuda.counts("conv_exact_small_input_grad")
+        if r["opcode"].startswith("fma.rn.f32")
+    )
+    # Four sets of 64 pixels by 32 channels and one tap each, in tiles of 64 by 64, 32 lanes.
+    assert products == 4 * 64 * 64 * 32 / 32
+
+
+def test_infinities_reach_their_windows_alone():
+    """And none beyond: what is outside an array is zero, not what lies there."""
+    (case,) = conv_cases(2, (7, 6), 4, 18, 3, pad=1, ops="f")
+    arrays = case.arrays()
+    arrays[0][1, 3, 2, 3] = np.inf
+    arrays[1][0, 0, 3, 17] = np.nan
+    (result,) = emulated.outputs(case, arrays)
+    harness.compare(result.numpy(), *harness.expected(case, arrays), case)
+    assert _cuda.reports() == [] and math.isinf(result.numpy()[1, 3, 2, 0])
