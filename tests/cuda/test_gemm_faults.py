@@ -1,17 +1,13 @@
 """Faults planted in the products are found, by the emulator or by a wrong result; none in what they
 were planted in. All are compiled by one run of nvcc."""
 
-import re
-from pathlib import Path
-
 import numpy as np
 import pytest
 from gemm_faults import CONFLICTS, FAULTS
 from gemm_launch import TYPES, launch, operands, product
-from nvcc import compile_ptx
+from planted_kernels import compiled, unit
 from ptxkernel import _cuda
 
-KERNELS = Path(__file__).resolve().parents[2] / "cuda" / "kernels"
 # In an order in which each needs those before it alone.
 FILES = [
     "types.h",
@@ -34,43 +30,20 @@ ENTRY = {
 SOUND = sorted({fault.kernel for fault in FAULTS + CONFLICTS})
 
 
-def texts(fault=None):
-    """The sources in one, as they are or with a fault."""
-    whole = ""
-    for name in FILES:
-        text = (KERNELS / name).read_text()
-        if fault is not None and fault.file == name:
-            assert text.count(fault.old) == 1, f"{fault.id}: stands {text.count(fault.old)} times"
-            text = text.replace(fault.old, fault.new)
-        whole += re.sub(r"^#(pragma once|include .*)$", "", text, flags=re.MULTILINE)
-    return whole
-
-
-def unit(name, kernel, fault=None):
+def planted(name, kernel, fault=None):
     """One kernel in a namespace of its own."""
     kind, transposes = kernel.split("_")
-    entry = ENTRY[kind].format(
-        a=str(transposes[0] == "t").lower(), b=str(transposes[1] == "t").lower()
-    )
-    return f"""{texts(fault).replace("namespace native", f"namespace {name}_space")}
-namespace {name}_space::cuda::gemm {{
-extern "C" __global__ void {name}(const __grid_constant__ Params p) {{ {entry} }}
-}}
-"""
+    a, b = (str(letter == "t").lower() for letter in transposes)
+    return unit(name, "gemm", FILES, ENTRY[kind].format(a=a, b=b), fault)
 
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
     """The PTX of all: sound_<kernel>, fault_<number>, conflict_<number>."""
-    headers = ("cuda_bf16.h", "cuda_fp16.h", "stdint.h", "type_traits")
-    units = [f"#include <{header}>" for header in headers]
-    units += [unit(f"sound_{kernel}", kernel) for kernel in SOUND]
-    units += [unit(f"fault_{k}", f.kernel, f) for k, f in enumerate(FAULTS)]
-    units += [unit(f"conflict_{k}", f.kernel, f) for k, f in enumerate(CONFLICTS)]
-    folder = tmp_path_factory.mktemp("faults")
-    source = folder / "faults.cu"
-    source.write_text("\n".join(units))
-    return compile_ptx(source, folder / "faults.ptx", "-std=c++20", "-w")
+    units = [planted(f"sound_{kernel}", kernel) for kernel in SOUND]
+    units += [planted(f"fault_{k}", f.kernel, f) for k, f in enumerate(FAULTS)]
+    units += [planted(f"conflict_{k}", f.kernel, f) for k, f in enumerate(CONFLICTS)]
+    return compiled(units, tmp_path_factory.mktemp("faults"))
 
 
 @pytest.fixture
