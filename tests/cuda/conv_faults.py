@@ -1,7 +1,7 @@
 """Faults planted in the convolutions, each by one edit of one source. Kernels are named by kind,
 direction and the convolution of test_conv_faults.py that they are tried on."""
 
-from fault_units import Planted
+from planted_kernels import Planted
 
 SOURCES, IMPLICIT = "conv/sources.cuh", "conv/implicit.cuh"
 PIPELINE, OPERAND, EPILOGUE = "gemm/pipeline.cuh", "gemm/operand.cuh", "gemm/epilogue.cuh"

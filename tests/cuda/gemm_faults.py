@@ -1,6 +1,17 @@
 """Faults planted in the products, each by one edit of one source."""
 
-from fault_units import Planted
+import dataclasses
+
+import planted_kernels
+
+
+@dataclasses.dataclass(frozen=True)
+class Planted(planted_kernels.Planted):
+    """`k`: terms of the product, more steps than stages."""
+
+    kernel: str = "bf16_nn"
+    k: int = 200
+
 
 PIPELINE, OPERAND = "gemm/pipeline.cuh", "gemm/operand.cuh"
 EXACT, TENSOR, DEVICE = "gemm/exact.cuh", "gemm/tensor.cuh", "device.cuh"

@@ -4,8 +4,7 @@ they were planted in. All are compiled by one run of nvcc."""
 import pytest
 from conv_faults import FAULTS
 from conv_launch import Convolution, launch
-from fault_units import GEMM_FILES, source, unit
-from nvcc import compile_ptx
+from planted_kernels import GEMM_FILES, compiled, unit
 from ptxkernel import _cuda
 
 FILES = [*GEMM_FILES, "conv/params.h", "conv/sources.cuh", "conv/implicit.cuh"]
@@ -39,10 +38,7 @@ def text(tmp_path_factory):
     """The PTX of all: sound_<kernel>, fault_<number>."""
     units = [one(f"sound_{kernel}", kernel) for kernel in SOUND]
     units += [one(f"fault_{k}", f.kernel, f) for k, f in enumerate(FAULTS)]
-    folder = tmp_path_factory.mktemp("faults")
-    path = folder / "faults.cu"
-    path.write_text(source(units))
-    return compile_ptx(path, folder / "faults.ptx", "-std=c++20", "-w")
+    return compiled(units, tmp_path_factory.mktemp("faults"))
 
 
 @pytest.fixture

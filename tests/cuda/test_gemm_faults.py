@@ -3,10 +3,9 @@ were planted in. All are compiled by one run of nvcc."""
 
 import numpy as np
 import pytest
-from fault_units import GEMM_FILES, source, unit
 from gemm_faults import CONFLICTS, FAULTS
 from gemm_launch import TYPES, launch, operands, product
-from nvcc import compile_ptx
+from planted_kernels import GEMM_FILES, compiled, unit
 from ptxkernel import _cuda
 
 FILES = [*GEMM_FILES, "gemm/product.cuh"]
@@ -31,10 +30,7 @@ def text(tmp_path_factory):
     units = [one(f"sound_{kernel}", kernel) for kernel in SOUND]
     units += [one(f"fault_{k}", f.kernel, f) for k, f in enumerate(FAULTS)]
     units += [one(f"conflict_{k}", f.kernel, f) for k, f in enumerate(CONFLICTS)]
-    folder = tmp_path_factory.mktemp("faults")
-    path = folder / "faults.cu"
-    path.write_text(source(units))
-    return compile_ptx(path, folder / "faults.ptx", "-std=c++20", "-w")
+    return compiled(units, tmp_path_factory.mktemp("faults"))
 
 
 @pytest.fixture

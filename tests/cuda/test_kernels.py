@@ -13,6 +13,7 @@ NARROW = {
 }  # fmt: skip
 # Of the families below, what no kernel of the GPU computes.
 MISSING = {
+    "attention": set(),
     "elementwise": {"digamma"},
     "reduce": {
         "cummax", "cummin", "cumprod", "cumsum", "linear_recurrence", "moments",
@@ -54,6 +55,11 @@ def taken(family):
         if case.inputs and case.attrs.get("rate") != 1:
             cases.append(case)
     return cases
+
+
+@pytest.mark.parametrize("case", taken("attention"), ids=str)
+def test_attention(case):
+    emulated.check(case)
 
 
 @pytest.mark.parametrize("case", taken("elementwise"), ids=str)

@@ -5,6 +5,8 @@ import dataclasses
 import re
 from pathlib import Path
 
+from nvcc import compile_ptx
+
 KERNELS = Path(__file__).resolve().parents[2] / "cuda" / "kernels"
 HEADERS = ("cuda_bf16.h", "cuda_fp16.h", "stdint.h", "type_traits")
 # In an order in which each needs those before it alone.
@@ -27,19 +29,17 @@ GEMM_FILES = [
 @dataclasses.dataclass(frozen=True)
 class Planted:
     """`old`, which stands once in kernels/`file`, becomes `new`. `kernel` says which kernel it is
-    planted in; `reported`: the emulator must say so itself, whatever the results are; `k`: terms of
-    a product, more steps than stages."""
+    planted in; `reported`: the emulator must say so itself, whatever the results are."""
 
     id: str
     file: str
     old: str
     new: str
-    kernel: str = "bf16_nn"
+    kernel: str
     reported: bool = False
-    k: int = 200
 
 
-def texts(files, fault=None):
+def texts(files, fault=None) -> str:
     """The sources in one, as they are or with a fault."""
     whole = ""
     for name in files:
@@ -51,15 +51,17 @@ def texts(files, fault=None):
     return whole
 
 
-def unit(name, files, space, entry, fault=None):
-    """One kernel, whose body `entry` stands in the project's namespace `space`."""
+def unit(name, family, files, entry, fault=None) -> str:
+    """One kernel of a family, with the body `entry`, in a namespace of its own."""
     return f"""{texts(files, fault).replace("namespace native", f"namespace {name}_space")}
-namespace {name}_space::cuda::{space} {{
+namespace {name}_space::cuda::{family} {{
 extern "C" __global__ void {name}(const __grid_constant__ Params p) {{ {entry} }}
 }}
 """
 
 
-def source(units):
-    """What nvcc is given."""
-    return "\n".join([*(f"#include <{header}>" for header in HEADERS), *units])
+def compiled(units, folder) -> str:
+    """The PTX of all units."""
+    source = folder / "faults.cu"
+    source.write_text("\n".join([f"#include <{header}>" for header in HEADERS] + units))
+    return compile_ptx(source, folder / "faults.ptx", "-std=c++20", "-w")

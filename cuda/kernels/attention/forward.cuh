@@ -1,0 +1,100 @@
+// Attention forward: a block has a tile of queries of one head and walks along the keys, with softmax as it
+// goes. Keys are copied while values are multiplied, and values while scores are.
+#pragma once
+
+#include "kernels/attention/scores.cuh"
+
+namespace native::cuda::attention {
+
+// The softmax of a thread's rows so far: largest score, and the thread's share of the sum of powers.
+template <class Math>
+struct Softmax {
+  float peak[Math::kRows], total[Math::kRows];
+
+  __device__ Softmax() {
+#pragma unroll
+    for (int i = 0; i < Math::kRows; ++i) peak[i] = -INFINITY, total[i] = 0;
+  }
+
+  // Scores to weights; sums and total are brought to the new peak.
+  __device__ void take(typename Math::Scores& s, typename Math::Sums& sums) {
+#pragma unroll
+    for (int i = 0; i < Math::kRows; ++i) {
+      float top = peak[i];
+#pragma unroll
+      for (int j = 0; j < Math::Scores::kColumns; ++j) top = fmaxf(top, s.at(i, j));
+#pragma unroll
+      for (int by = Math::kSharing / 2; by; by /= 2) top = fmaxf(top, __shfl_xor_sync(0xFFFFFFFFu, top, by));
+      // Of minus infinities alone the difference would be NaN, and the weights must be 0.
+      const float shift = top == -INFINITY ? 0 : top, correction = power_of_2(peak[i] - shift);
+      peak[i] = top;
+      total[i] *= correction;
+#pragma unroll
+      for (int j = 0; j < Math::Sums::kColumns; ++j) sums.at(i, j) *= correction;
+#pragma unroll
+      for (int j = 0; j < Math::Scores::kColumns; ++j) total[i] += s.at(i, j) = power_of_2(s.at(i, j) - shift);
+    }
+  }
+
+  __device__ void join_totals() {
+#pragma unroll
+    for (int i = 0; i < Math::kRows; ++i)
+#pragma unroll
+      for (int by = Math::kSharing / 2; by; by /= 2) total[i] += __shfl_xor_sync(0xFFFFFFFFu, total[i], by);
+  }
+};
+
+template <class Math>
+__device__ inline void forward(const Params& p) {
+  using Own = typename Math::Own;
+  using Other = typename Math::Other;
+  constexpr int kQueries = Math::tile.rows, kKeys = Math::tile.columns;
+  extern __shared__ __align__(128) char shared[];
+  char *const q = shared, *const k = q + Own::kBytes, *const v = k + Other::kBytes, *const exchange = v + Other::kBytes;
+
+  // Late queries first: under a causal mask they have the most work.
+  const int tiles = (p.queries + kQueries - 1) / kQueries;
+  const int first = (tiles - 1 - blockIdx.x % tiles) * kQueries;
+  const Head head(p, blockIdx.x / tiles / p.heads, blockIdx.x / tiles % p.heads);
+  const int key_head = head.index / (p.heads / p.key_heads);
+  const int keys = stops(p) ? min(p.keys, first + kQueries) : p.keys;
+
+  typename Math::Sums sums;
+  Softmax<Math> softmax;
+  fetch<Math, Own>(q, p.q, head.batch, p.queries, head.index, p.size, first);
+  fetch<Math, Other>(k, p.k, head.batch, p.keys, key_head, p.size, 0);
+  copy_async_commit();
+  for (int key = 0; key < keys; key += kKeys) {
+    copy_async_wait<0>();
+    __syncthreads();  // keys have come, and everybody is done with the values before
+    fetch<Math, Other>(v, p.v, head.batch, p.keys, key_head, p.value_size, key);
+    copy_async_commit();
+    typename Math::Scores s;
+    Math::multiply_rows(s, q, k, p.size);
+    const Place<Math, false> at{first, key};
+    finish_scores<Math, false>(s, p, head, at, [](int, int) { return kMasked; });
+    softmax.take(s, sums);
+    if (p.key) {
+      const uint64_t kept = kept_bits<Math, false>(p, head, at);
+      at.each([&](int i, int j) { s.at(i, j) = dropped<Math>(p, kept, i, j, s.at(i, j)); });
+    }
+    copy_async_wait<0>();
+    __syncthreads();  // values have come, and everybody is done with the keys
+    if (key + kKeys < keys) fetch<Math, Other>(k, p.k, head.batch, p.keys, key_head, p.size, key + kKeys);
+    copy_async_commit();
+    Math::add(sums, s, v, exchange);
+  }
+
+  softmax.join_totals();
+  float factor[Math::kRows];
+#pragma unroll
+  for (int i = 0; i < Math::kRows; ++i) {
+    factor[i] = 1 / softmax.total[i];
+    const int query = first + Math::row(i);
+    if (threadIdx.x % Math::kSharing == 0 && query < p.queries)
+      p.lse[head.rows + query] = (softmax.peak[i] == kMasked ? 0 : softmax.peak[i] * kLn2) + logf(softmax.total[i]);
+  }
+  write_rows<Math>(q, sums, factor, p.out, head.batch, p.queries, p.heads, head.index, p.value_size, first);
+}
+
+}  // namespace native::cuda::attention

@@ -1,0 +1,39 @@
+// What the gradient needs of each query once: a warp for each.
+#include "kernels/attention/scores.cuh"
+#include "kernels/attention/tiles.h"
+#include "kernels/elements.cuh"
+
+namespace native::cuda::attention {
+namespace {
+
+__device__ inline bool has_key(const Params& p, int batch, int head, int query) {
+  const Strides& s = p.mask_strides;
+  const uint8_t* mask = p.mask + batch * s.batch + head * s.head + query * s.query;
+  const int keys = p.causal ? min(p.keys, query + 1) : p.keys;
+  bool found = false;
+  for (int key = threadIdx.x % 32; key < keys; key += 32) found = found || mask[key * s.key];
+  return __any_sync(0xFFFFFFFFu, found);
+}
+
+}  // namespace
+
+extern "C" __global__ void __launch_bounds__(32 * kStatisticsRows)
+    attention_statistics(const __grid_constant__ Params p) {
+  const int64_t row = blockIdx.x * int64_t{kStatisticsRows} + threadIdx.x / 32;  // [batch, head, query]
+  const int64_t rows = static_cast<int64_t>(p.batch) * p.heads * p.queries;
+  if (row >= rows) return;
+  const int query = static_cast<int>(row % p.queries), head = static_cast<int>(row / p.queries % p.heads);
+  const int batch = static_cast<int>(row / p.queries / p.heads);
+  const int64_t base = ((static_cast<int64_t>(batch) * p.queries + query) * p.heads + head) * p.value_size;
+  float sum = 0;
+  for (int i = threadIdx.x % 32; i < p.value_size; i += 32)
+    sum = fmaf(load_element(p.ct.data, base + i, p.type), load_element(p.given_out, base + i, p.type), sum);
+  for (int by = 16; by; by /= 2) sum += __shfl_xor_sync(0xFFFFFFFFu, sum, by);
+  const bool alive = !p.mask || has_key(p, batch, head, query);
+  if (threadIdx.x % 32) return;
+  p.statistics[row] = p.given_lse[row] * kLog2e;
+  p.statistics[rows + row] = p.ct_lse ? sum - p.ct_lse[row] : sum;
+  p.statistics[2 * rows + row] = alive;
+}
+
+}  // namespace native::cuda::attention

@@ -1,0 +1,55 @@
+// Every tile of attention, with its reasons. Plain data, for device and host.
+//
+// rows: what a block owns (queries forward and for dq, keys for dk and dv), whose sums stay in registers.
+// columns: what it walks along (keys, or queries). stages: tiles of those in shared memory at once (gradients;
+// the forward pass has one of keys and one of values, each copied while the other is multiplied). blocks: so
+// many share a multiprocessor, which bounds the registers. Tiles are named by the widest head that fits.
+#pragma once
+
+namespace native::cuda::attention {
+
+struct Tile {
+  int rows, columns, stages, threads, blocks;
+};
+
+// Tensor cores. A warp has 32 queries, so that a fragment of keys feeds two mma: with one, reading shared
+// memory would take as long as the mma. Sums and scores are 2 x (width / 8 + columns / 8) x 4 registers: with
+// columns of 64 that is 96, 128 and 192. Shared memory 16, 32 and 64 KiB: two blocks or more everywhere but on
+// sm_120 at 128.
+constexpr Tile kTensor32{128, 64, 1, 128, 2};
+constexpr Tile kTensor64{128, 64, 1, 128, 2};
+constexpr Tile kTensor128{128, 32, 1, 128, 2};
+// Gradients have two products of scores, and two sums of `width` for dk and dv: a warp has 16 rows. Sums and
+// scores are 2 x (width / 2 + columns / 2) registers: 96, 128 and 160. Shared memory at most 66 KiB.
+constexpr Tile kTensorGrad32{64, 32, 2, 128, 2};
+constexpr Tile kTensorGrad64{64, 64, 2, 128, 2};
+constexpr Tile kTensorGrad128{64, 32, 2, 128, 2};
+
+// Exact float32: threads stand 16 across and 2 down in a warp, with 8 rows each (4 at 256, for the registers of
+// two sums). Four columns a thread, 12 loads of 16 bytes for 128 multiply-adds, until shared memory (99 KiB of
+// a block on sm_120) wants fewer: it is 32, 56, 88 and 66 KiB.
+constexpr Tile kExact32{64, 64, 1, 128, 3};
+constexpr Tile kExact64{64, 32, 1, 128, 3};
+constexpr Tile kExact128{64, 32, 1, 128, 2};
+constexpr Tile kExact256{32, 16, 1, 128, 1};
+// 34, 56, 82 and 98 KiB.
+constexpr Tile kExactGrad32{64, 32, 1, 128, 2};
+constexpr Tile kExactGrad64{64, 32, 1, 128, 2};
+constexpr Tile kExactGrad128{64, 16, 1, 128, 2};
+constexpr Tile kExactGrad256{32, 16, 1, 128, 1};
+
+// The widest heads that there are tiles for.
+constexpr int kWidestTensor = 128, kWidestExact = 256;
+// Queries of a block that computes what the gradient needs of each once: a warp for each.
+constexpr int kStatisticsRows = 8;
+
+// Shared memory of a block whose elements have `bytes`; exact products pass weights through it as well.
+constexpr int forward_shared(const Tile& t, int width, int bytes) {
+  return (t.rows + 2 * t.columns) * width * bytes + (bytes == 4 ? t.rows * t.columns * 4 : 0);
+}
+constexpr int backward_shared(const Tile& t, int width, int bytes) {
+  return (2 * t.rows + 2 * t.stages * t.columns) * width * bytes + t.stages * 3 * t.columns * 4 +
+         (bytes == 4 ? t.rows * t.columns * 4 : 0);
+}
+
+}  // namespace native::cuda::attention

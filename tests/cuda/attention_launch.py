@@ -1,0 +1,95 @@
+"""Attention launched kernel by kernel, past the choice of kernels and tiles.
+
+The structure is that of cuda/kernels/attention/params.h.
+"""
+
+import math
+
+import numpy as np
+from gemm_launch import OPERAND, TYPES
+from ptxkernel import Buffer, _cuda
+
+STRIDES = np.dtype([("batch", "i8"), ("head", "i8"), ("query", "i4"), ("key", "i4")], align=True)
+ADDRESSES = ("out", "dq", "dk", "dv", "ds", "lse", "given_out", "given_lse", "ct_lse", "statistics")
+SIZES = ("batch", "heads", "key_heads", "queries", "keys", "size", "value_size", "causal")
+PARAMS = np.dtype(
+    [(name, OPERAND) for name in ("q", "k", "v", "ct")]
+    + [(name, "u8") for name in ("bias", "mask", "key")]
+    + [("bias_strides", STRIDES), ("mask_strides", STRIDES)]
+    + [(name, "u8") for name in ADDRESSES]
+    + [(name, "i4") for name in SIZES]
+    + [("scale", "f4"), ("scale_2", "f4"), ("threshold", "u4"), ("kept", "f4"), ("type", "i4")],
+    align=True,
+)
+
+
+def params(case, arrays, there):
+    """The launch of a case of bench/cases/attention.py on buffers `there`, one for each array, but
+    for its results."""
+    attrs = case.attrs
+    (batch, queries, heads, size), (_, keys, key_heads, value_size) = (
+        arrays[0].shape,
+        arrays[2].shape,
+    )
+    kind = next(k for k in ("exact", "f16", "bf16") if TYPES[k][0] == arrays[0].dtype)
+    p = np.zeros((), PARAMS)
+    rest = iter(range(3, len(arrays)))
+    for name, row, width, at in (
+        ("q", heads * size, size, 0),
+        ("k", key_heads * size, size, 1),
+        ("v", key_heads * value_size, value_size, 2),
+    ):
+        p[name] = there[at].memory.address, row, width * arrays[0].itemsize % 16 == 0
+    if attrs["has_mask"]:
+        at = next(rest)
+        assert arrays[at].shape == (queries, keys)
+        p["mask"], p["mask_strides"] = there[at].memory.address, (0, 0, keys, 1)
+    if attrs["dropout"]:
+        p["key"] = there[next(rest)].memory.address
+        p["threshold"] = round(attrs["dropout"] * 2**32)
+        p["kept"] = 1 / (1 - attrs["dropout"])
+    if "has_lse_ct" in attrs:
+        out, lse, ct = (there[next(rest)].memory.address for _ in range(3))
+        p["given_out"], p["given_lse"] = out, lse
+        p["ct"] = ct, heads * value_size, value_size * arrays[0].itemsize % 16 == 0
+    for name, value in zip(
+        SIZES, (batch, heads, key_heads, queries, keys, size, value_size, attrs["causal"])
+    ):
+        p[name] = value
+    p["scale"], p["scale_2"] = attrs["scale"], attrs["scale"] * math.log2(math.e)
+    p["type"] = TYPES[kind][1]
+    return p
+
+
+def run(module, name, case, tile, shared, of="forward"):
+    """Results of a case by one kernel: [out, lse]; [dk, dv] or [dq] for `of` "keys" or "queries".
+
+    `tile`: rows of a block, and its threads; `shared`: bytes.
+    """
+    arrays = case.arrays()
+    there = [Buffer(a) for a in arrays]
+    p = params(case, arrays, there)
+    batch, queries, heads, _ = arrays[0].shape
+    if of == "forward":
+        (lse_dims, out_dims) = (batch, heads, queries), (batch, queries, heads, p["value_size"])
+        results = {"out": (out_dims, arrays[0].dtype), "lse": (lse_dims, np.float32)}
+    else:
+        gradients = {"queries": ("dq",), "keys": ("dk", "dv")}[of]
+        places = {"dq": 0, "dk": 1, "dv": 2}
+        results = {n: (arrays[places[n]].shape, arrays[0].dtype) for n in gradients}
+    outputs = {n: Buffer.empty(dims, dtype) for n, (dims, dtype) in results.items()}
+    for n, buffer in outputs.items():
+        p[n] = buffer.memory.address
+    if of != "forward":
+        statistics = Buffer.empty((3, batch * heads * queries), np.float32)
+        p["statistics"] = statistics.memory.address
+        kernel = _cuda.Module(_cuda.image_ptx("attention/statistics")).kernel(
+            "attention_statistics"
+        )
+        kernel.launch([-(-batch * heads * queries // 8)], [256], [p.tobytes()])
+    rows, threads = tile
+    tiles = -(-int(p["keys" if of == "keys" else "queries"]) // rows)
+    blocks = tiles * batch * int(p["key_heads" if of == "keys" else "heads"])
+    module.kernel(name).launch([blocks], [threads], [p.tobytes()], shared=shared)
+    _cuda.synchronize()
+    return [buffer.get() for buffer in outputs.values()]

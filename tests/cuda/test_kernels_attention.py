@@ -1,0 +1,116 @@
+"""Attention: every kernel on problems of its own, and what memory had to do in the main loops."""
+
+import emulated
+import numpy as np
+import pytest
+from ptxkernel import _cuda
+
+from bench import harness
+from bench.cases.attention import attention
+
+WIDTHS = {"float32": (32, 64, 128, 256), "bfloat16": (32, 64, 128), "float16": (32, 64, 128)}
+NAMES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
+KERNELS = [(dtype, width) for dtype, widths in WIDTHS.items() for width in widths]
+
+
+def names(dtype, width, grad):
+    """The kernels of a problem."""
+    parts = ("grad_keys_", "grad_queries_") if grad else ("",)
+    return [f"attention_{part}{NAMES[dtype]}_{width}" for part in parts]
+
+
+def rows(kernel):
+    """What it executed since counts were cleared."""
+    return [row for row in _cuda.counts(kernel) if row["executed"]]
+
+
+@pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.parametrize("dtype, width", KERNELS)
+def test_each_kernel(dtype, width, grad):
+    """More tiles than one each way, with remainders; heads of odd sizes, one narrower than its
+    value; all that scores can be given."""
+    queries, keys = (70, 40) if dtype == "float32" else (140, 75)
+    more = {"keys": keys, "value_size": width // 2 + 5, "key_heads": 1, "dtype": dtype}
+    _cuda.clear_counts()
+    emulated.check(
+        attention(1, queries, 2, width - 3, causal=True, dropout=0.25, grad=grad, **more)
+    )
+    assert all(rows(name) for name in names(dtype, width, grad))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"mask": (2, 1, 17, 21)},
+        {"mask": (2, 1, 1, 21), "causal": True},
+        {"mask": (17, 3), "keys": 3},  # some without any key
+        {"bias": (2, 17, 21)},
+        {"bias": (2, 1, 17, 1), "mask": (1, 1, 17, 21)},
+        {"dropout": 0.5, "keys": 64},
+    ],
+    ids=str,
+)
+def test_what_scores_are_given(dtype, options):
+    """Masks, biases and dropout on tensor cores, forward, backward and for the scores."""
+    case = {"keys": 21, "dtype": dtype, **options}
+    emulated.check(attention(2, 17, 2, 16, **case))
+    emulated.check(attention(2, 17, 2, 16, grad=True, lse_ct=True, **case))
+    emulated.check(attention(2, 17, 2, 16, grad=True, scores=True, **case))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_large_scores(causal):
+    """Values of one, whatever the scores: the output is one."""
+    case = attention(1, 100, 1, 32, causal=causal)
+    q, k, v = case.arrays()
+    out, _ = emulated.outputs(case, [30 * q, k, np.ones_like(v)])
+    assert np.abs(out.numpy() - 1).max() < 1e-6
+
+
+def test_infinities_and_nans_stay_in_their_rows():
+    """What lies beyond an end, or after a query, is not looked at."""
+    case = attention(1, 70, 1, 32, causal=True)
+    arrays = case.arrays()
+    arrays[0][0, 5], arrays[1][0, 60] = np.nan, np.inf
+    (got, _), (want, _) = emulated.outputs(case, arrays), harness.expected(case, arrays)
+    np.testing.assert_array_equal(np.isnan(got.numpy()), np.isnan(want))
+    assert np.isnan(want[0, 5]).all() and not np.isnan(want[0, 6:60]).any()
+
+
+@pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.parametrize("dtype, width", KERNELS)
+def test_memory_of_each_kernel(dtype, width, grad):
+    """Whole tiles: no bank twice in one access, and no sector of memory in vain."""
+    _cuda.clear_counts()
+    length = 64 if dtype == "float32" else 128
+    case = attention(1, length, 1, width, dtype=dtype, grad=grad)
+    emulated.outputs(case, case.arrays())
+    _cuda.synchronize()
+    for name in names(dtype, width, grad):
+        found = rows(name)
+        assert [r for r in found if r["opcode"].startswith("cp.async") and r["sectors"]]
+        assert [r for r in found if r["conflicts"]] == []
+        # Once a query, beside the loop: lse is written, and statistics are read, by a few threads.
+        once = ("st.global.f32", "ld.global.f32", "st.global.nc.f32", "ld.global.nc.f32")
+        in_vain = [r for r in found if r["sectors"] != r["ideal_sectors"]]
+        assert [r for r in in_vain if r["opcode"] not in once] == []
+        opcode = "fma.rn.f32" if dtype == "float32" else "mma.sync"
+        assert [r for r in found if r["opcode"].startswith(opcode)]
+
+
+def test_no_matrix_of_scores():
+    """What is written grows with the length, not with its square: dq, dk and dv alone."""
+    case = attention(1, 256, 1, 16, grad=True)
+    _cuda.clear_counts()
+    emulated.outputs(case, case.arrays())
+    _cuda.synchronize()
+    found = [r for name in names("float32", 32, True) for r in rows(name)]
+    written = sum(r["sectors"] for r in found if r["opcode"].startswith("st.global")) * 32
+    assert written == 3 * 256 * 16 * 4
+
+
+def test_too_wide_goes_by_way_of_the_host():
+    assert emulated.has_kernel(attention(1, 5, 1, 256))
+    assert not emulated.has_kernel(attention(1, 5, 1, 257))
+    assert not emulated.has_kernel(attention(1, 5, 1, 129, dtype="bfloat16"))
