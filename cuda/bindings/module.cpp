@@ -213,6 +213,15 @@ PYBIND11_MODULE(_cuda, m) {
       .def("wait", &StreamObject::wait)
       .def("synchronize", &StreamObject::synchronize, py::call_guard<gil::Release>());
   py::class_<Kernel>(m, "Kernel")
+      .def_readonly("parameters", &Kernel::parameters, "Bytes of each.")
+      .def_property_readonly(
+          "resources",
+          [](const Kernel& self) {
+            auto value = [&](int which) { return device().attribute(self.handle, which); };
+            return py::dict(py::arg("threads") = value(kFuncMaxThreads), py::arg("shared") = value(kFuncSharedBytes),
+                            py::arg("local") = value(kFuncLocalBytes));
+          },
+          "The most threads of a block, bytes of shared memory and of each thread's own.")
       .def("launch", &launch, py::arg("grid"), py::arg("block"), py::arg("arguments"), py::arg("shared") = 0,
            py::arg("stream") = nullptr);
   py::class_<LoadedModule, std::shared_ptr<LoadedModule>>(m, "Module", "Kernels from PTX or a cubin.")

@@ -196,6 +196,12 @@ std::vector<size_t> Device::parameters(FunctionHandle f) const {
   return sizes;
 }
 
+int Device::attribute(FunctionHandle f, int which) const {
+  int value = 0;
+  check(driver_.cuFuncGetAttribute(&value, which, f), "asking a kernel for attribute " + std::to_string(which));
+  return value;
+}
+
 void Device::launch(FunctionHandle f, const std::string& name, Extent grid, Extent block, size_t shared, void** params,
                     Stream stream) {
   bind();

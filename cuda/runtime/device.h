@@ -56,6 +56,8 @@ class Device {
   FunctionHandle function(ModuleHandle module, const std::string& name);
   // Bytes of each parameter.
   std::vector<size_t> parameters(FunctionHandle function) const;
+  // A FunctionAttribute.
+  int attribute(FunctionHandle function, int which) const;
   // `params[k]` points to the k-th parameter. More than 48 KiB of dynamic shared memory is asked for here.
   void launch(FunctionHandle function, const std::string& name, Extent grid, Extent block, size_t shared, void** params,
               Stream stream = nullptr);

@@ -70,7 +70,7 @@ def text(tmp_path_factory):
     folder = tmp_path_factory.mktemp("faults")
     source = folder / "faults.cu"
     source.write_text("\n".join(units))
-    return compile_ptx(source, folder / "faults.ptx", "-std=c++20", "-w")
+    return compile_ptx(source, "-std=c++20", "-w")
 
 
 @pytest.fixture
