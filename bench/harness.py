@@ -328,12 +328,23 @@ def check_gradient(case: Case, seed: int = 0, tol: float = 2e-6) -> None:
         )
 
 
-def time_callable(call: Callable[[], object], seconds: float = 0.4, least: int = 3) -> float:
+def time_callable(
+    call: Callable[[], object],
+    seconds: float = 0.4,
+    least: int = 3,
+    wait: Callable[[], object] = lambda: None,
+) -> float:
     """Seconds of one call: the minimum over repetitions for about `seconds`, short calls timed in
-    batches. The minimum, because other work on the machine only ever adds."""
+    batches. The minimum, because other work on the machine only ever adds.
+
+    Args:
+        wait: returns when what the calls began is done, where they return before.
+    """
     call()
+    wait()
     start = time.perf_counter()
     call()
+    wait()
     once = max(time.perf_counter() - start, 1e-7)
     batch = max(1, math.ceil(1e-4 / once))
     best, spent, rounds = math.inf, 0.0, 0
@@ -341,6 +352,7 @@ def time_callable(call: Callable[[], object], seconds: float = 0.4, least: int =
         start = time.perf_counter()
         for _ in range(batch):
             call()
+        wait()
         took = time.perf_counter() - start
         best, spent, rounds = min(best, took / batch), spent + took, rounds + 1
     return best

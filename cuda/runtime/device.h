@@ -30,6 +30,8 @@ class Device {
   int capability() const { return capability_; }  // 80 for 8.0
   int attribute(int which) const;
   int multiprocessors() const { return multiprocessors_; }
+  size_t memory() const;                                  // bytes
+  int driver_version() const { return driver_version_; }  // 13000 for CUDA 13.0
   bool emulated() const { return driver_.emulated; }
   const Driver& driver() const { return driver_; }
   Stream stream() const { return stream_; }
@@ -72,7 +74,7 @@ class Device {
   Context context_ = nullptr;
   Stream stream_ = nullptr;
   std::string name_;
-  int capability_ = 0, multiprocessors_ = 0;
+  int capability_ = 0, multiprocessors_ = 0, driver_version_ = 0;
 
   mutable std::mutex mutex_;
   std::multimap<size_t, Address> free_;        // by size

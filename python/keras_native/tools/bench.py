@@ -17,6 +17,8 @@ examples:
   bench matmul --check              first compare every small case with float64, and gradients
   bench matmul --peers              the same cases in NumPy, PyTorch and JAX, a process each
   bench matmul --peers --peer-python ~/peers/bin/python
+  bench matmul --device gpu --check the GPU's kernels, with --peers beside cuBLAS and cuDNN; on the
+                                    emulator (NATIVE_CUDA_DRIVER=emulator) counts instead of times
 """
 
 
@@ -30,6 +32,7 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("family", nargs="?", help="a file of bench/cases")
     parser.add_argument("--check", action="store_true", help="results and gradients, then speed")
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--threads", type=int, default=_core.threads())
     parser.add_argument("--isa", default=_core.isa(), help=f"one of {', '.join(_core.isas())}")
     parser.add_argument("--peers", action="store_true", help="time other libraries as well")
@@ -52,6 +55,10 @@ def main(arguments: list[str]) -> int:
     sys.path.insert(0, str(root))
     cases = importlib.import_module("bench.harness").load_cases(options.family)
     cases = [case for case in cases if options.filter in str(case)]
+    if options.device == "gpu":
+        from keras_native.tools import bench_gpu
+
+        return bench_gpu.run(cases, options, root)
     failures = check(cases) if options.check else []
     before = _core.isa(), _core.threads()
     try:
@@ -101,11 +108,7 @@ def measure(cases, options, root) -> dict:
     harness = importlib.import_module("bench.harness")
     cases = [case for case in cases if case.speed]
     peak = _core.measure_peak()
-    peers = [time_peer(name, options, root) for name in PEERS] if options.peers else []
-    for peer in peers:
-        if "seconds" not in peer:
-            print(f"{peer['library']}: {peer.get('missing', 'failed')}")
-    peers = [peer for peer in peers if peer.get("seconds")]
+    peers = time_peers(PEERS, options, root)
     print(
         f"{options.isa}, {options.threads} threads, FMA peak {peak / 1e9:.0f} GFLOP/s in float32"
         + "".join(f"; {p['library']} {p['version']}" for p in peers)
@@ -134,11 +137,20 @@ def measure(cases, options, root) -> dict:
     return {"isa": options.isa, "threads": options.threads, "peak": peak, "rows": rows}
 
 
+def time_peers(names, options, root) -> list[dict]:
+    """The times of those libraries that are there, where they are asked for; says which are not."""
+    peers = [time_peer(name, options, root) for name in names] if options.peers else []
+    for peer in peers:
+        if "seconds" not in peer:
+            print(f"{peer['library']}: {peer.get('missing', 'failed')}")
+    return [peer for peer in peers if peer.get("seconds")]
+
+
 def time_peer(library: str, options, root) -> dict:
     """One library's times, from a process of its own."""
     command = [options.peer_python, "-m", "bench.peers", options.family, library]
     command += ["--threads", str(options.threads), "--filter", options.filter]
-    command += ["--seconds", str(options.seconds)]
+    command += ["--seconds", str(options.seconds), "--device", options.device]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     try:
         return json.loads(done.stdout.splitlines()[-1])
