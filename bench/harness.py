@@ -346,13 +346,23 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def sample(
-    call: Callable[[], object], seconds: float = 0.4, least: int = 3, clock: str = "wall"
+    call: Callable[[], object],
+    seconds: float = 0.4,
+    least: int = 3,
+    clock: str = "wall",
+    wait: Callable[[], object] = lambda: None,
 ) -> list[float]:
-    """Seconds of one call, again and again for about `seconds`; short calls in batches."""
+    """Seconds of one call, again and again for about `seconds`; short calls in batches.
+
+    Args:
+        wait: returns when what the calls began is done, where they return before.
+    """
     now = CLOCKS[clock]
     call()
+    wait()
     start = now()
     call()
+    wait()
     once = max(now() - start, 1e-7)
     batch = max(1, math.ceil(1e-4 / once))
     found, spent = [], 0.0
@@ -360,6 +370,7 @@ def sample(
         start = now()
         for _ in range(batch):
             call()
+        wait()
         took = now() - start
         found.append(took / batch)
         spent += took

@@ -41,6 +41,7 @@ class Setting:
         libraries: others to time; none: all is done in this process.
         python: the interpreter that has them.
         batch: of lists of networks.
+        device: the libraries'.
     """
 
     threads: int
@@ -53,6 +54,7 @@ class Setting:
     libraries: Sequence[str] = ()
     python: str = sys.executable
     batch: int = 8
+    device: str = "cpu"
 
 
 def machine(setting: Setting) -> dict:
@@ -99,7 +101,7 @@ def report(family: str, cases: Sequence[Case], setting: Setting, show=None) -> d
     samples: dict[tuple[str, str], list[list[float]]] = {}
     rounds = setting.rounds if setting.libraries else 1
     for number in range(rounds):
-        sides = _open_sides(setting, result)
+        sides = open_sides(setting, result) if setting.libraries else {OWN: _Here()}
         try:
             for case in cases:
                 for name, side in sides.items():
@@ -116,11 +118,11 @@ def report(family: str, cases: Sequence[Case], setting: Setting, show=None) -> d
     return result
 
 
-def _open_sides(setting: Setting, result: dict) -> dict:
-    if not setting.libraries:
-        return {OWN: _Here()}
+def open_sides(setting: Setting, result: dict, own: Sequence[str] = (OWN,)) -> dict:
+    """The processes that time us and the libraries, by name; to be closed. Writes into `result`
+    their versions, which of the libraries are there and why others are not."""
     sides = {}
-    for name in (OWN, *setting.libraries):
+    for name in (*own, *setting.libraries):
         side = _Process(name, setting)
         if side.missing:
             result["missing"][name] = side.missing
@@ -180,7 +182,7 @@ class _Process:
     def __init__(self, name: str, setting: Setting):
         python = sys.executable if name == OWN else setting.python
         command = [python, "-m", "bench.peers", name, "--threads", str(setting.threads)]
-        command += ["--isa", setting.isa] if name == OWN else []
+        command += ["--isa", setting.isa] if name == OWN else ["--device", setting.device]
         command += ["--kernel", setting.kernel] if name == OWN and setting.kernel else []
         import keras_native
 

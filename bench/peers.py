@@ -1,4 +1,5 @@
-"""`python -m bench.peers LIBRARY`: times one library, ours included, in a process of its own.
+"""`python -m bench.peers LIBRARY`: times one library, ours included, in a process of its own. With
+`--device gpu` PyTorch and CuPy on a GPU, where products and convolutions are cuBLAS's and cuDNN's.
 
 Reads lines of JSON, {"family", "text", "batch", "seconds", "clock"}, `text` being what bench.choose
 reads; answers each with a line {case: seconds of one run after the other}. Its first line says
@@ -50,10 +51,24 @@ def load(name: str, threads: int) -> str:
     return getattr(library, "__version__", "?")
 
 
+def on_gpu(name: str, library):
+    """What builds a case's call on the GPU, and what waits for it."""
+    if name == "torch":
+        library.set_default_device("cuda")
+        # Every builder takes its operands from there.
+        on_cpu = library.from_numpy
+        library.from_numpy = lambda array: on_cpu(array).to("cuda")
+        return (lambda case: case.peer["torch"](case.given())), library.cuda.synchronize
+    # NumPy's functions hand CuPy's arrays on to CuPy.
+    build = lambda case: case.peer["numpy"]([library.asarray(a) for a in case.given()])  # noqa: E731
+    return build, library.cuda.Device().synchronize
+
+
 def main(arguments: list[str]) -> int:
     """Answers until its input ends; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench.peers", description=__doc__)
     parser.add_argument("library")
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="of the others")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--isa", help="of ours")
     parser.add_argument("--kernel", help="of ours")
@@ -76,6 +91,10 @@ def main(arguments: list[str]) -> int:
 
     if own:
         harness.set_up(options.threads, options.isa)
+    build, wait = (lambda case: case.peer[options.library](case.given())), (lambda: None)
+    if options.device == "gpu":
+        build, wait = on_gpu(options.library, importlib.import_module(options.library))
+    table = "numpy" if options.library == "cupy" else options.library
     for line in sys.stdin:
         request = json.loads(line)
         seconds, clock = request["seconds"], request["clock"]
@@ -84,9 +103,8 @@ def main(arguments: list[str]) -> int:
             if own:
                 with harness.forced(case.op, options.kernel):
                     found[case.name] = harness.sample_case(case, seconds, clock)
-            elif options.library in (case.peer or {}):
-                call = case.peer[options.library](case.given())
-                found[case.name] = harness.sample(call, seconds, clock=clock)
+            elif table in (case.peer or {}):
+                found[case.name] = harness.sample(build(case), seconds, clock=clock, wait=wait)
         answer(found)
     return 0
 

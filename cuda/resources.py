@@ -9,33 +9,20 @@ needs nvcc and an installation with the GPU part. Exits with 1 if a kernel spill
 from __future__ import annotations
 
 import collections
-import importlib.util
-import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from keras_native import _cuda
+from keras_native.tools.nvidia import find
 
 HERE = Path(__file__).resolve().parent
 INCLUDES = [f"-I{folder}" for folder in (HERE, HERE.parent / "csrc")]
 # Architecture -> the GPU whose occupancy is shown.
 GPUS = {80: "A100", 90: "H100", 100: "B200", 120: "RTX5090"}
 CODE = ("HMMA", "LDSM", "LDGSTS", "FFMA")
-
-
-def tool(name: str) -> str | None:
-    """A program of CUDA's: by environment, path, or wheel."""
-    if found := os.environ.get(name.upper()) or shutil.which(name):
-        return found
-    wheels = importlib.util.find_spec("nvidia")
-    for folder in wheels.submodule_search_locations if wheels else ():
-        for path in Path(folder).glob(f"cu*/bin/{name}"):
-            return str(path)
-    return None
 
 
 def dynamic_shared(kernel: str) -> int:
@@ -55,7 +42,7 @@ def dynamic_shared(kernel: str) -> int:
 def compiled(source: Path, architecture: int, folder: Path) -> dict[str, dict]:
     """By kernel: registers, spilled bytes, declared shared memory, threads, instructions."""
     cubin = folder / f"{source.stem}.{architecture}.cubin"
-    command = [tool("nvcc"), "-cubin", f"-arch=sm_{architecture}", "-std=c++20", *INCLUDES]
+    command = [find("nvcc"), "-cubin", f"-arch=sm_{architecture}", "-std=c++20", *INCLUDES]
     command += ["-Xptxas", "-v", str(source), "-o", str(cubin)]
     log = subprocess.run(command, capture_output=True, text=True, check=True).stderr
     kernels: dict[str, dict] = {}
@@ -68,7 +55,7 @@ def compiled(source: Path, architecture: int, folder: Path) -> dict[str, dict]:
             row["registers"] = int(found[1])
             if shared := re.search(r"(\d+) bytes smem", line):
                 row["shared"] = int(shared[1])
-    if nvdisasm := tool("nvdisasm"):
+    if nvdisasm := find("nvdisasm"):
         text = subprocess.run([nvdisasm, str(cubin)], capture_output=True, text=True, check=True)
         for part in re.split(r"^\.text\.", text.stdout, flags=re.MULTILINE)[1:]:
             name = part[: part.index(":")]
@@ -80,7 +67,7 @@ def compiled(source: Path, architecture: int, folder: Path) -> dict[str, dict]:
 def threads(source: Path, folder: Path) -> dict[str, int]:
     """Threads of a block, by kernel."""
     ptx = folder / f"{source.stem}.ptx"
-    command = [tool("nvcc"), "-ptx", "-arch=sm_80", "-std=c++20", *INCLUDES, str(source)]
+    command = [find("nvcc"), "-ptx", "-arch=sm_80", "-std=c++20", *INCLUDES, str(source)]
     subprocess.run([*command, "-o", str(ptx)], check=True)
     found = re.findall(r"\.entry (\w+)\((?:.|\n)*?\.maxntid (\d+)", ptx.read_text())
     return {name: int(count) for name, count in found}

@@ -114,6 +114,7 @@ void bind_emulator(py::module_& m) {
         py::list rows;
         for (const Line& l : counts(kernel)) {
           py::dict row;
+          row["kernel"] = l.kernel;
           row["source"] = l.source;
           row["opcode"] = l.opcode;
           row["class"] = name_of(l.kind);
@@ -127,7 +128,8 @@ void bind_emulator(py::module_& m) {
         }
         return rows;
       },
-      "Per instruction of a kernel: how often warps ran it, and what memory had to do.");
+      py::arg("kernel") = "",
+      "Per instruction of a kernel, or of all: how often warps ran it, and what memory had to do.");
   m.def("clear_counts", &clear_counts);
   m.def(
       "set_options",
@@ -178,7 +180,8 @@ PYBIND11_MODULE(_cuda, m) {
   m.def("device", [] {
     Device& d = device();
     return py::dict(py::arg("name") = d.name(), py::arg("capability") = d.capability(),
-                    py::arg("multiprocessors") = d.multiprocessors(), py::arg("emulated") = d.emulated());
+                    py::arg("multiprocessors") = d.multiprocessors(), py::arg("memory") = d.memory(),
+                    py::arg("driver") = d.driver_version(), py::arg("emulated") = d.emulated());
   });
   py::class_<DeviceArray>(m, "DeviceArray", "Bytes on the device.")
       .def(py::init<size_t>())
@@ -213,6 +216,15 @@ PYBIND11_MODULE(_cuda, m) {
       .def("wait", &StreamObject::wait)
       .def("synchronize", &StreamObject::synchronize, py::call_guard<gil::Release>());
   py::class_<Kernel>(m, "Kernel")
+      .def_readonly("parameters", &Kernel::parameters, "Bytes of each.")
+      .def_property_readonly(
+          "resources",
+          [](const Kernel& self) {
+            auto value = [&](int which) { return device().attribute(self.handle, which); };
+            return py::dict(py::arg("threads") = value(kFuncMaxThreads), py::arg("shared") = value(kFuncSharedBytes),
+                            py::arg("local") = value(kFuncLocalBytes));
+          },
+          "The most threads of a block, bytes of shared memory and of each thread's own.")
       .def("launch", &launch, py::arg("grid"), py::arg("block"), py::arg("arguments"), py::arg("shared") = 0,
            py::arg("stream") = nullptr);
   py::class_<LoadedModule, std::shared_ptr<LoadedModule>>(m, "Module", "Kernels from PTX or a cubin.")

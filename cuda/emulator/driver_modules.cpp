@@ -195,15 +195,16 @@ void fill_modules(Driver& t) {
 std::vector<Line> counts(const std::string& kernel) {
   Lock lock;
   std::vector<Line> lines;
-  // Of the module loaded last.
+  // A kernel that several modules have: of the module loaded last.
   for (auto at = state().modules.rbegin(); at != state().modules.rend(); ++at) {
-    auto& m = *at;
-    auto found = m->functions.find(kernel);
-    if (found == m->functions.end() || !found->second->program) continue;
-    const Program& p = *found->second->program;
-    for (size_t pc = 0; pc < p.code.size(); ++pc)
-      lines.push_back({p.source(static_cast<int>(pc)), p.code[pc].text->opcode(), p.code[pc].kind, p.counts[pc]});
-    break;
+    for (const auto& [name, function] : (*at)->functions) {
+      if (!function->program || (!kernel.empty() && name != kernel)) continue;
+      const Program& p = *function->program;
+      for (size_t pc = 0; pc < p.code.size(); ++pc)
+        lines.push_back(
+            {name, p.source(static_cast<int>(pc)), p.code[pc].text->opcode(), p.code[pc].kind, p.counts[pc]});
+    }
+    if (!kernel.empty() && !lines.empty()) break;
   }
   return lines;
 }

@@ -12,9 +12,10 @@ namespace native::emulator {
 cuda::Driver driver_table();
 
 Options& options();
-// Counts of the instructions that a kernel ran since the module was loaded; empty if there is no such kernel.
+// Counts of the instructions that a kernel, or with "" every kernel loaded, ran since then or since they were
+// cleared; empty if there is no such kernel.
 struct Line {
-  std::string source, opcode;
+  std::string kernel, source, opcode;
   Class kind;
   Count count;
 };

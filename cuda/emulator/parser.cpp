@@ -158,6 +158,13 @@ class Parser {
     return value;
   }
 
+  // .ptr .global .align 16: promises about what a parameter points to, which nothing here relies on.
+  void pointee() {
+    for (const char* space : {".const", ".global", ".local", ".shared"})
+      if (accept(space)) break;
+    if (accept(".align")) alignment();
+  }
+
   // .shared .align 4 .b8 name[128] = {...};
   Variable variable(bool external) {
     Variable v;
@@ -175,6 +182,8 @@ class Parser {
         v.align = alignment();
       else if (part == ".v2" || part == ".v4")
         lanes = part == ".v2" ? 2 : 4;
+      else if (part == ".ptr" && v.space == Space::Param)
+        pointee();
       else if (part == ".ptr" || part == ".attribute")
         fail("unknown attribute '" + part + "' of a variable");
       else

@@ -38,8 +38,8 @@ Device& device(int ordinal) {
 
 Device::Device(int ordinal) : driver_(cuda::driver()), ordinal_(ordinal) {
   check(driver_.cuInit(0), "starting the NVIDIA driver");
-  int version = 0;
-  check(driver_.cuDriverGetVersion(&version), "asking for the driver's version");
+  check(driver_.cuDriverGetVersion(&driver_version_), "asking for the driver's version");
+  const int version = driver_version_;
   if (version < kOldestDriver)
     throw DeviceError("the NVIDIA driver is too old: it supports CUDA " + std::to_string(version / 1000) + "." +
                       std::to_string(version % 1000 / 10) + ", and 13.0 is needed. Install driver 580 or later.");
@@ -71,6 +71,12 @@ int Device::attribute(int which) const {
   int value = 0;
   check(driver_.cuDeviceGetAttribute(&value, which, device_), "asking gpu for attribute " + std::to_string(which));
   return value;
+}
+
+size_t Device::memory() const {
+  size_t bytes = 0;
+  check(driver_.cuDeviceTotalMem_v2(&bytes, device_), "asking for the memory of " + name_);
+  return bytes;
 }
 
 void Device::bind() const { check(driver_.cuCtxSetCurrent(context_), "entering the context of " + name_); }
@@ -194,6 +200,12 @@ std::vector<size_t> Device::parameters(FunctionHandle f) const {
   for (size_t offset = 0, bytes = 0; driver_.cuFuncGetParamInfo(f, sizes.size(), &offset, &bytes) == kSuccess;)
     sizes.push_back(bytes);
   return sizes;
+}
+
+int Device::attribute(FunctionHandle f, int which) const {
+  int value = 0;
+  check(driver_.cuFuncGetAttribute(&value, which, f), "asking a kernel for attribute " + std::to_string(which));
+  return value;
 }
 
 void Device::launch(FunctionHandle f, const std::string& name, Extent grid, Extent block, size_t shared, void** params,

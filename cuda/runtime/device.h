@@ -30,6 +30,8 @@ class Device {
   int capability() const { return capability_; }  // 80 for 8.0
   int attribute(int which) const;
   int multiprocessors() const { return multiprocessors_; }
+  size_t memory() const;                                  // bytes
+  int driver_version() const { return driver_version_; }  // 13000 for CUDA 13.0
   bool emulated() const { return driver_.emulated; }
   const Driver& driver() const { return driver_; }
   Stream stream() const { return stream_; }
@@ -56,6 +58,8 @@ class Device {
   FunctionHandle function(ModuleHandle module, const std::string& name);
   // Bytes of each parameter.
   std::vector<size_t> parameters(FunctionHandle function) const;
+  // A FunctionAttribute.
+  int attribute(FunctionHandle function, int which) const;
   // `params[k]` points to the k-th parameter. More than 48 KiB of dynamic shared memory is asked for here.
   void launch(FunctionHandle function, const std::string& name, Extent grid, Extent block, size_t shared, void** params,
               Stream stream = nullptr);
@@ -70,7 +74,7 @@ class Device {
   Context context_ = nullptr;
   Stream stream_ = nullptr;
   std::string name_;
-  int capability_ = 0, multiprocessors_ = 0;
+  int capability_ = 0, multiprocessors_ = 0, driver_version_ = 0;
 
   mutable std::mutex mutex_;
   std::multimap<size_t, Address> free_;        // by size

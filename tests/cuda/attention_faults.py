@@ -7,7 +7,7 @@ import planted_kernels
 
 @dataclasses.dataclass(frozen=True)
 class Planted(planted_kernels.Planted):
-    """`kernel` is the kind and the part of the kernel, `options` what the problem has beside sizes."""
+    """`kernel`: the kind and the part of the kernel; `options`: what a problem has beside sizes."""
 
     kernel: str = "bf16_forward"
     options: tuple = ()

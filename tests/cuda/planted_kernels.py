@@ -64,4 +64,4 @@ def compiled(units, folder) -> str:
     """The PTX of all units."""
     source = folder / "faults.cu"
     source.write_text("\n".join([f"#include <{header}>" for header in HEADERS] + units))
-    return compile_ptx(source, folder / "faults.ptx", "-std=c++20", "-w")
+    return compile_ptx(source, "-std=c++20", "-w")

@@ -25,6 +25,8 @@ examples:
   bench conv 1x7x7x512-512:3x3:f --kernel direct        by that kernel and no other
   bench gemm curve --plot gemm.png --json gemm.json     drawn, and kept
   bench gemm square --imbalance       what 2 to 64 threads would make of the tasks
+  bench gemm --device gpu --check     the GPU's kernels, with --peers beside cuBLAS and cuDNN;
+                                      NATIVE_CUDA_DRIVER=emulator: counts in place of times
 """
 
 
@@ -58,6 +60,10 @@ def main(arguments: list[str]) -> int:
         print(error)
         return 2
     cases = [case for case in cases if options.filter in case.name]
+    if options.device == "gpu":
+        from keras_native.tools import bench_gpu
+
+        return bench_gpu.run(family, cases, options)
     before = _core.isa(), _core.threads()
     try:
         _core.set_isa(options.isa or before[0])
@@ -81,6 +87,7 @@ def parser_of() -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="say which lists and cases there are")
     parser.add_argument("--batch", type=int, default=8, help="of the lists of networks")
     parser.add_argument("--check", action="store_true", help="results and gradients, then speed")
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--threads", type=int, default=_core.threads())
     parser.add_argument("--isa", help=f"one of {', '.join(_core.isas())}")
     parser.add_argument("--kernel", help="the registered kernel to force, see the tool kernels")

@@ -31,7 +31,7 @@ def collect() -> dict[str, str]:
         "Keras": _version("keras", "keras-nightly"),
         "Python, NumPy": f"{platform.python_version()}, {_version('numpy')}",
         "processor": processor(),
-        "devices": f"cpu:0; {_gpu()}",
+        "GPU": _gpu(),
         "instruction set": f"{_core.isa()} (this build and machine: {', '.join(_core.isas())})",
         "threads": f"{_core.threads()} of {os.cpu_count()} processors",
         "caches": f"{l1} first, {l2} second, {l3} third",
@@ -45,13 +45,26 @@ def collect() -> dict[str, str]:
 
 
 def _gpu() -> str:
-    """What can be said of gpu:0 without opening it."""
+    """What GPU, driver and kernels there are, or why there are none; opens the GPU."""
     try:
         from keras_native import _cuda
     except ImportError:
-        return "no GPU part in this build"
-    images = ", ".join(_cuda.images()) or "none, built without nvcc"
-    return f"gpu:0 on request, experimental: never run on hardware (kernels: {images})"
+        return "no GPU part in this installation (keras-native-cuda13, or NATIVE_CUDA=ON)"
+    try:
+        found = _cuda.device()
+    except RuntimeError as error:
+        return f"none: {str(error).split(' (/')[0]}"
+    name = f"gpu:0, {found['name']}, compute capability {found['capability'] / 10}"
+    if found["emulated"]:
+        name += ": kernels run on the CPU, a million times slower than on a GPU"
+    else:
+        name += f", {found['memory'] / 2**30:.0f} GiB, driver of CUDA {found['driver'] / 1000:.1f}"
+    if not _cuda.images():
+        return f"{name}; no kernels, built without nvcc"
+    _cuda.attach(_core.companion)
+    kernels = _core.kernels("cuda")
+    count = f"{len(kernels)} kernels for {len({op for op, *_ in kernels})} primitives"
+    return f"{name}; {count}; experimental: never run on hardware"
 
 
 def processor() -> str:

@@ -1,0 +1,89 @@
+"""Programs of NVIDIA's CUDA toolkit: where they are, and what they say of kernels."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+
+class ToolError(RuntimeError):
+    """A program is not there, or did not do what it was asked."""
+
+
+def find(name: str) -> str | None:
+    """The path of nvcc, ptxas, nvdisasm or cuobjdump: the variable of that name in capitals, the
+    search path, a wheel (`nvidia-cuda-nvcc` and the like), the toolkit's usual folder."""
+    if found := os.environ.get(name.upper()) or shutil.which(name):
+        return found
+    wheels = importlib.util.find_spec("nvidia")
+    folders = list(wheels.submodule_search_locations or ()) if wheels else []
+    places = [path for folder in folders for path in sorted(Path(folder).glob("cu*/bin"))]
+    for place in (*places, Path("/usr/local/cuda/bin")):
+        if (place / name).is_file():
+            return str(place / name)
+    return None
+
+
+def run(name: str, *arguments: str) -> subprocess.CompletedProcess:
+    """Runs a program to its end; its output is text.
+
+    Raises:
+        ToolError: it is not found, or failed; with what it said.
+    """
+    path = find(name)
+    if path is None:
+        raise ToolError(
+            f"no {name}: put it on the search path, set {name.upper()}, or install the wheels "
+            "nvidia-cuda-nvcc, nvidia-cuda-crt and nvidia-nvvm"
+        )
+    # What is preloaded here, a sanitiser's library say, is not for the compiler.
+    clean = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}
+    done = subprocess.run([path, *arguments], capture_output=True, text=True, env=clean)
+    if done.returncode != 0:
+        raise ToolError(f"{name} failed:\n{(done.stderr or done.stdout).strip()}")
+    return done
+
+
+def compile_ptx(source: Path, architecture: int, options: Sequence[str] = ()) -> str:
+    """The PTX of a CUDA source, with the lines it came from.
+
+    Raises:
+        ToolError: there is no nvcc, or the source does not compile.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "kernel.ptx"
+        where = [str(source), "-o", str(out)]
+        run("nvcc", "-ptx", f"-arch=compute_{architecture}", "-lineinfo", *options, *where)
+        return out.read_text()
+
+
+def registers(ptx: str, architecture: int) -> dict[str, tuple[int, int]]:
+    """By kernel: registers of a thread and bytes spilled, as ptxas has them.
+
+    Raises:
+        ToolError: there is no ptxas, or it does not take the PTX.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        source, out = Path(folder) / "kernel.ptx", Path(folder) / "kernel.cubin"
+        source.write_text(ptx)
+        where = [str(source), "-o", str(out)]
+        return read_registers(run("ptxas", "-v", f"-arch=sm_{architecture}", *where).stderr)
+
+
+def read_registers(log: str) -> dict[str, tuple[int, int]]:
+    """The same from what `ptxas -v` printed."""
+    found, name, spilled = {}, "", 0
+    for line in log.splitlines():
+        if entry := re.search(r"Compiling entry function '(\w+)'", line):
+            name, spilled = entry[1], 0
+        elif spills := re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", line):
+            spilled = int(spills[1]) + int(spills[2])
+        elif used := re.search(r"Used (\d+) registers", line):
+            found[name] = int(used[1]), spilled
+    return found
