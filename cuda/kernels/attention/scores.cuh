@@ -147,6 +147,24 @@ __device__ inline void finish_scores(typename Math::Scores& s, const Params& p, 
     });
 }
 
+// Begins to copy a chunk whose elements may lie at any address; those beyond the valid ones become zero.
+template <int bytes>
+__device__ inline void piecewise(char* to, const char* from, int valid) {
+  if constexpr (bytes == 4) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) copy_async_4(shared_address(to + 4 * j), from + 4 * j, j < valid ? 4 : 0);
+  } else {
+    const uint16_t* elements = reinterpret_cast<const uint16_t*>(from);
+    uint32_t words[4];
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      const uint32_t low = 2 * j < valid ? elements[2 * j] : 0, high = 2 * j + 1 < valid ? elements[2 * j + 1] : 0;
+      words[j] = low | high << 16;
+    }
+    *reinterpret_cast<uint4*>(to) = {words[0], words[1], words[2], words[3]};
+  }
+}
+
 // Begins to copy a tile of x [batch, length, heads, width] from row `first` on; what is beyond is zero.
 template <class Math, class Tile>
 __device__ inline void fetch(char* tile, const gemm::Operand& x, int batch, int length, int head, int width,
@@ -168,7 +186,7 @@ __device__ inline void fetch(char* tile, const gemm::Operand& x, int batch, int 
       });
   } else {
 #pragma unroll 1
-    for (int i = 0; i < Tile::kCopies; ++i) copy(i, Tile::piecewise);
+    for (int i = 0; i < Tile::kCopies; ++i) copy(i, piecewise<Math::kBytes>);
   }
 }
 
