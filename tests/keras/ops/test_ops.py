@@ -24,7 +24,7 @@ from opcases.peer import check, narrowed
 import keras_native
 
 
-def each_call(examples, few, op, body, smooth=False):
+def each_call(examples, few, op, body, smooth=False, mixed=False):
     """Runs `body(args, kwargs, draw)` for random calls of an operation, and shrinks failures."""
 
     @hypothesis.settings(
@@ -41,7 +41,7 @@ def each_call(examples, few, op, body, smooth=False):
             dtypes = ["float64"] * any(name in FLOAT for name in op.dtypes)
             dtypes += ["complex128"] * ("complex128" in op.dtypes)
         dtype = dtypes[random.randrange(len(dtypes))]
-        draw = Draw(random, dtype, op.dtypes, op.special, smooth)
+        draw = Draw(random, dtype, op.dtypes, op.special, smooth, mixed=mixed)
         args, kwargs = op.make(draw)
         hypothesis.note(f"{args} {kwargs}")
         body(args, kwargs, draw)
@@ -124,7 +124,7 @@ def test_compiled_and_symbolic_as_eager(name, examples):
                 same = narrowed if has_64_bits(args, kwargs) else str
                 assert same(spec.dtype) == same(dtype)
 
-    each_call(examples, 3, op, body)
+    each_call(examples, 3, op, body, mixed=True)
 
 
 @pytest.mark.parametrize("name", [name for name in OPS if OPS[name].gradient != NONE])
