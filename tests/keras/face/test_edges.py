@@ -70,3 +70,15 @@ def test_the_inverse_short_time_transform_keeps_the_ends():
     found = np.asarray(ops.istft(parts, 16, 4, 16, center=False))
     # The window is zero at the first sample.
     np.testing.assert_allclose(found[1:], x[1:], atol=1e-9)
+
+
+def test_the_derivative_of_a_complex_view_is_that_of_its_parts():
+    """Its results have 32 bits, too coarse for the differences that check all other operations."""
+
+    def loss(x):
+        z = ops.view_as_complex(x)
+        return ops.sum(ops.real(z) * 3.0 - ops.imag(z) * ops.imag(z))
+
+    x = np.array([[1.0, 2.0], [-0.5, 4.0]], "float32")
+    found = keras_native.grad(loss)(ops.convert_to_tensor(x)).numpy()
+    np.testing.assert_array_equal(found, [[3, -4], [3, -8]])
