@@ -47,6 +47,9 @@ and looks at what ran; `tests/keras/ops` checks results, dtypes and gradients ov
 - **gradient**: `any order` is checked by finite differences to second order, in float64 and, where
   complex numbers are taken, complex128 (by z = x + iy it is df/dx - i df/dy, as in JAX); `none`:
   constant almost everywhere, of integers, or of functions whose own gradient is what counts.
+- **64 bits**: operands of one 64-bit dtype keep it. With others they promote as
+  `keras.backend.result_type` says: uint64 and a signed integer are float32. (The NumPy and JAX
+  backends narrow to 32 bits first, so that there these are int32.)
 - **path**: `kernel`: one primitive, on a kernel of this project (conversions and new shapes are not
   counted); `composed`: several primitives, all on our kernels; `host`: at least one primitive is
   computed by NumPy, or values of the first operand are read on the host; `-`: nothing is computed,

@@ -36,12 +36,14 @@ def arithmetic_pair(x1, x2) -> tuple:
 
 
 def inexact_pair(x1, x2) -> tuple:
-    """As `pair`, and integers and booleans become the default float dtype."""
-    x1, x2 = promotion.pair(x1, x2)
-    dtype = (x1 if isinstance(x1, Tensor) else x2).dtype
-    if dtype in dtypes.FLOATS or dtype in dtypes.COMPLEX:
-        return x1, x2
-    dtype = promotion.floatx()
+    """As `pair`, and integers and booleans become the default float dtype, each by itself: their
+    common integer dtype may not hold them."""
+    for x in (x1, x2):
+        if isinstance(x, Tensor) and (x.dtype in dtypes.FLOATS or x.dtype in dtypes.COMPLEX):
+            return promotion.pair(x1, x2)
+    dtype = promotion.result_type(promotion.kind(x1), promotion.kind(x2))
+    if dtype not in dtypes.FLOATS and dtype not in dtypes.COMPLEX:
+        dtype = promotion.floatx()
     return promotion.as_dtype(x1, dtype), promotion.as_dtype(x2, dtype)
 
 

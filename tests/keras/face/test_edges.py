@@ -70,3 +70,27 @@ def test_the_inverse_short_time_transform_keeps_the_ends():
     found = np.asarray(ops.istft(parts, 16, 4, 16, center=False))
     # The window is zero at the first sample.
     np.testing.assert_allclose(found[1:], x[1:], atol=1e-9)
+
+
+def test_the_derivative_of_a_complex_view_is_that_of_its_parts():
+    """Its results have 32 bits, too coarse for the differences that check all other operations."""
+
+    def loss(x):
+        z = ops.view_as_complex(x)
+        return ops.sum(ops.real(z) * 3.0 - ops.imag(z) * ops.imag(z))
+
+    x = np.array([[1.0, 2.0], [-0.5, 4.0]], "float32")
+    found = keras_native.grad(loss)(ops.convert_to_tensor(x)).numpy()
+    np.testing.assert_array_equal(found, [[3, -4], [3, -8]])
+
+
+@pytest.mark.parametrize("name", ["divide", "true_divide", "logaddexp", "hypot", "arctan2"])
+def test_integers_become_floats_before_they_meet(name):
+    """The common dtype of uint32 and int8 is int32, which does not hold the largest uint32."""
+    x, y = np.array([2**32 - 1, 7], "uint32"), np.array([-1, 2], "int8")
+    found = getattr(ops, name)(x, y)
+    assert found.dtype == "float32"
+    expected = getattr(np, name)(x.astype("float64"), y.astype("float64"))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    if name == "divide":
+        np.testing.assert_allclose(ops.convert_to_tensor(x) / y, expected, rtol=1e-6)

@@ -17,14 +17,15 @@ from hypothesis import strategies as st
 from keras import ops, tree
 from opcases import OPS, Draw
 from opcases.calling import evaluate, function, leaves, tensors
-from opcases.derivatives import Scalar, differentiable, sixty_four_bits
+from opcases.derivatives import Scalar, Weighted, differentiable, sixty_four_bits
 from opcases.drawing import ANY_ORDER, FLOAT, NONE
 from opcases.peer import check, narrowed
 
 import keras_native
+from keras_native.engine.tensor import from_numpy
 
 
-def each_call(examples, few, op, body, smooth=False):
+def each_call(examples, few, op, body, smooth=False, mixed=False):
     """Runs `body(args, kwargs, draw)` for random calls of an operation, and shrinks failures."""
 
     @hypothesis.settings(
@@ -41,7 +42,7 @@ def each_call(examples, few, op, body, smooth=False):
             dtypes = ["float64"] * any(name in FLOAT for name in op.dtypes)
             dtypes += ["complex128"] * ("complex128" in op.dtypes)
         dtype = dtypes[random.randrange(len(dtypes))]
-        draw = Draw(random, dtype, op.dtypes, op.special, smooth)
+        draw = Draw(random, dtype, op.dtypes, op.special, smooth, mixed=mixed)
         args, kwargs = op.make(draw)
         hypothesis.note(f"{args} {kwargs}")
         body(args, kwargs, draw)
@@ -124,7 +125,7 @@ def test_compiled_and_symbolic_as_eager(name, examples):
                 same = narrowed if has_64_bits(args, kwargs) else str
                 assert same(spec.dtype) == same(dtype)
 
-    each_call(examples, 3, op, body)
+    each_call(examples, 3, op, body, mixed=True)
 
 
 @pytest.mark.parametrize("name", [name for name in OPS if OPS[name].gradient != NONE])
@@ -144,6 +145,28 @@ def test_gradients_are_those_of_finite_differences(name, examples):
                 np.testing.assert_allclose(second, expected, rtol=1e-4, atol=1e-4)
 
     each_call(examples, 2, op, body, smooth=True)
+
+
+@pytest.mark.parametrize("name", [name for name in OPS if OPS[name].gradient != NONE])
+def test_compiled_derivatives_are_the_eager_ones(name, examples):
+    """In all dtypes; what is recognised and fused must not change a derivative."""
+    op = OPS[name]
+
+    def body(args, kwargs, draw):
+        weighted = Weighted(name, op, args, kwargs, draw.values)
+        if not op.values or not weighted.points or any(x.size == 0 for x in weighted.points):
+            return
+        points = [from_numpy(x) for x in weighted.points]
+        with np.errstate(all="ignore"):
+            slopes = keras_native.grad(weighted, tuple(range(len(points))))
+            expected, found = slopes(*points), keras_native.jit(slopes)(*points)
+        for x, y, z in zip(points, expected, found, strict=True):
+            assert (y.dims, y.dtype) == (z.dims, z.dtype) == (x.dims, x.dtype)
+        dtypes = [[(t.dtype, t.numpy()) for t in tensors] for tensors in (found, expected)]
+        loose = dataclasses.replace(op, level=1, bound=max(op.bound, 32), oracle=True)
+        check(*dtypes, loose, name, arrays=weighted.points)
+
+    each_call(examples, 1, dataclasses.replace(op, special=False), body)
 
 
 def test_the_page_of_operations_is_what_the_script_would_write():

@@ -62,11 +62,15 @@ def _operand(x):
     return convert_to_tensor(x)
 
 
-def operands(x1, x2) -> tuple:
-    """Two operands of one dtype; at most one stays a Python number that takes it."""
+def operands(x1, x2, prepare=promotion.pair) -> tuple:
+    """Two operands of one dtype; at most one stays a Python number that takes it.
+
+    Args:
+        prepare: how they are promoted: `operators.inexact_pair` makes floats of integers.
+    """
     if type(x1) is not Tensor or type(x2) is not Tensor:
         x1, x2 = _operand(x1), _operand(x2)
-    return promotion.pair(x1, x2)
+    return prepare(x1, x2)
 
 
 def tensors(*xs, dtype: str | None = None) -> list[Tensor]:

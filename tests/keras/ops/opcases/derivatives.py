@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 
 import numpy as np
-from keras import ops, tree
+from keras import tree
 from keras.src.backend.common import dtypes as keras_dtypes
 
 from keras_native.engine import dtype as native_dtypes
@@ -17,7 +17,8 @@ from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import reduce as rd
 from keras_native.engine.tensor import Tensor, from_numpy
 from keras_native.engine.transforms import grad
-from opcases.calling import function
+from opcases.calling import function, tensors
+from opcases.drawing import COMPLEX, FLOAT, numpy_dtype
 
 STEP = 1e-5
 
@@ -42,6 +43,51 @@ def sixty_four_bits():
         native_dtypes.result_type.cache_clear()
 
 
+def is_float(x) -> bool:
+    return isinstance(x, np.ndarray) and x.dtype.name in FLOAT
+
+
+class Weighted:
+    """A fixed random weighting of everything that a call gives, as a function of its arrays.
+
+    Args:
+        varies: of which arrays: the others are constants.
+        dtype: of the sum.
+        counted: dtypes of results, or their parts, that count.
+    """
+
+    counted = FLOAT
+
+    def __init__(self, name, op, args, kwargs, values, varies=is_float, dtype="float32"):
+        self.function = function(name)
+        self.op, self.varies, self.dtype = op, varies, dtype
+        self.structure = (args, kwargs)
+        self.leaves = tree.flatten(self.structure)
+        self.points = [x for x in self.leaves if varies(x)]
+        self.seed = int(values.integers(1 << 30))
+
+    def __call__(self, *points):
+        """The weighted sum of the finite results."""
+        own = iter(map(self.op.via, points) if self.op.via else points)
+        leaves = [next(own) if self.varies(x) else tensors(x) for x in self.leaves]
+        args, kwargs = tree.pack_sequence_as(self.structure, leaves)
+        weights = np.random.default_rng(self.seed)
+        total = from_numpy(np.zeros((), self.dtype))
+        found = tree.flatten(self.function(*args, **kwargs))
+        if self.op.result is not None:
+            found = [found[self.op.result]]
+        for leaf in found:
+            if not isinstance(leaf, Tensor):
+                continue
+            for part in [ew.real(leaf), ew.imag(leaf)] if leaf.dtype in COMPLEX else [leaf]:
+                if part.dtype in self.counted:
+                    w = np.asarray(weights.uniform(0.5, 1.5, part.dims), numpy_dtype(part.dtype))
+                    nothing = ew.scalar(0, part.dtype)
+                    weighted = ew.select(ew.isfinite(part), ew.mul(part, from_numpy(w)), nothing)
+                    total = ew.add(total, ew.cast(rd.reduce_sum(weighted), self.dtype))
+        return total
+
+
 def _direction(x, values: np.random.Generator):
     real = values.uniform(0.5, 1, x.shape)
     if x.dtype == np.float64:
@@ -49,50 +95,14 @@ def _direction(x, values: np.random.Generator):
     return np.asarray(real + 1j * values.uniform(0.5, 1, x.shape))
 
 
-class Scalar:
-    """A fixed random weighting of everything that a call gives, as a function of its float64 and
-    complex128 arrays, moved along one fixed random direction."""
+class Scalar(Weighted):
+    """The same in 64 bits, moved along one fixed random direction."""
+
+    counted = ("float64",)  # others are too coarse for differences
 
     def __init__(self, name, op, args, kwargs, values: np.random.Generator):
-        self.function = function(name)
-        self.op = op
-        self.structure = (args, kwargs)
-        self.leaves = tree.flatten(self.structure)
-        self.points = [x for x in self.leaves if differentiable(x)]
+        super().__init__(name, op, args, kwargs, values, differentiable, "float64")
         self.directions = [_direction(x, values) for x in self.points]
-        self.seed = int(values.integers(1 << 30))
-
-    def __call__(self, *points):
-        """The weighted sum of the results."""
-        own = iter(map(self.op.via, points) if self.op.via else points)
-        leaves = [
-            next(own)
-            if differentiable(x)
-            else ops.convert_to_tensor(x, x.dtype.name)
-            if isinstance(x, np.ndarray)
-            else x
-            for x in self.leaves
-        ]
-        args, kwargs = tree.pack_sequence_as(self.structure, leaves)
-        weights = np.random.default_rng(self.seed)
-        total = from_numpy(np.zeros(()))
-        found = tree.flatten(self.function(*args, **kwargs))
-        if self.op.result is not None:
-            found = [found[self.op.result]]
-        for leaf in found:
-            if not isinstance(leaf, Tensor):
-                continue
-            parts = [leaf]
-            if leaf.dtype == "complex128":
-                parts = [ew.real(leaf), ew.imag(leaf)]
-            for part in parts:
-                if part.dtype == "float64":
-                    w = from_numpy(np.asarray(weights.uniform(0.5, 1.5, part.dims)))
-                    weighted = ew.mul(part, w)
-                    nothing = from_numpy(np.zeros(()))
-                    weighted = ew.select(ew.isfinite(part), weighted, nothing)
-                    total = ew.add(total, rd.reduce_sum(weighted))
-        return total
 
     def moved(self, amount: float):
         """The points, `amount` along the direction."""

@@ -101,6 +101,8 @@ class Draw:
         special: draw NaN, infinities, extreme integers.
         smooth: draw for derivatives: in 64 bits, no special values, nothing empty.
         plain: draw one dtype only, and nothing empty.
+        mixed: let 64-bit integers meet other dtypes. The NumPy and JAX backends narrow them before
+            they promote, where this backend does as `keras.backend.result_type` says.
     """
 
     random: Random
@@ -109,6 +111,7 @@ class Draw:
     special: bool = False
     smooth: bool = False
     plain: bool = False
+    mixed: bool = False
     values: np.random.Generator = field(init=False)
 
     def __post_init__(self):
@@ -168,8 +171,9 @@ class Draw:
         if not self.flip(4) or self.smooth or self.plain:
             return self.dtype
         other = self.pick(*self.dtypes)
-        # Peers narrow integers of 64 bits before they promote them, this backend does not.
-        return self.dtype if "int64" in other + self.dtype else other
+        # With a signed integer uint64 becomes a float, which not every operation takes.
+        floats = self.mixed and any(dtype in FLOAT for dtype in self.dtypes)
+        return self.dtype if "int64" in other + self.dtype and not floats else other
 
     def operands(self, count: int = 2, low=-4.0, high=4.0, scalars=True) -> list:
         """Operands that broadcast, of dtypes that promote, the last one sometimes a number."""
@@ -289,14 +293,22 @@ def pieces(low_rank=1, axis=True):
     return make
 
 
+def layout(d, x, *others):
+    """Arrays [batch, ..., channels] in either layout, and its name."""
+    if d.flip():
+        return x, *others, "channels_last"
+    return *(np.ascontiguousarray(np.moveaxis(a, -1, 1)) for a in (x, *others)), "channels_first"
+
+
 def images(*extra, channels=(1, 2, 3), high=4.0, low=-4.0, **static):
-    """A batch of small images, channels last, and whatever `extra` draws from it."""
+    """A batch of small images in either layout, and whatever `extra` draws from it."""
 
     def make(d):
         shape = (d.pick(1, 2), d.pick(4, 5, 6), d.pick(4, 5, 7), d.pick(*channels))
         x = d.array(shape, low=low, high=high, special=False)
         more = [e(d, x) for e in extra]
         options = {k: d.pick(*v) for k, v in static.items()}
-        return call(x, *more, **options, data_format="channels_last")
+        x, data_format = layout(d, x)
+        return call(x, *more, **options, data_format=data_format)
 
     return make

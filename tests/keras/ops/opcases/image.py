@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from opcases.drawing import ANY_ORDER, FLOAT, NUMBER, Op, call, images
+from opcases.drawing import ANY_ORDER, FLOAT, NUMBER, Op, call, images, layout
 
 _METHODS = ("bilinear", "nearest", "bicubic", "lanczos3", "lanczos5")
 
@@ -19,7 +19,9 @@ def _affine(d):
     way = d.pick("bilinear", "nearest")
     if d.smooth:
         way, mode = "bilinear", d.pick("nearest", "mirror", "reflect")
-    return call(x, near.astype(x.dtype), way, mode, data_format="channels_last")
+    x, data_format = layout(d, x)
+    fill = d.pick(0, 0.5)
+    return call(x, near.astype(x.dtype), way, mode, fill, data_format=data_format)
 
 
 def _perspective(d):
@@ -28,7 +30,9 @@ def _perspective(d):
     dtype = "float32" if d.smooth else x.dtype
     start = np.array([[[0, 0], [5, 0], [0, 4], [5, 4]]], dtype)
     end = (start + 0.3).astype(dtype)
-    return call(x, start, end, "bilinear", data_format="channels_last")
+    x, data_format = layout(d, x)
+    way = "bilinear" if d.smooth else d.pick("bilinear", "nearest")
+    return call(x, start, end, way, data_format=data_format)
 
 
 def _coordinates(d):
@@ -49,12 +53,14 @@ def _translated(d):
 def _volumes(d):
     x = d.array((1, 4, 4, 5, d.pick(1, 2)), special=False)
     padding = d.pick("valid", "same")
-    return call(x, d.pick(2, (2, 2, 3)), padding=padding, data_format="channels_last")
+    x, data_format = layout(d, x)
+    return call(x, d.pick(2, (2, 2, 3)), padding=padding, data_format=data_format)
 
 
 def _structural(d):
     pair = (d.array((1, 12, 12, 1), low=0, high=1, special=False) for _ in range(2))
-    return call(*pair, data_format="channels_last", filter_size=d.pick(7, 11))
+    first, second, data_format = layout(d, *pair)
+    return call(first, second, data_format=data_format, filter_size=d.pick(7, 11))
 
 
 def _unit(*extra, **options):
@@ -86,6 +92,7 @@ OPS = {
             lambda d, x: d.pick((3, 3), (7, 8), (4, 9)),
             interpolation=_METHODS,
             antialias=(False, True),
+            crop_to_aspect_ratio=(False, False, True),
         )
     ),  # fmt: skip
     "image.rgb_to_grayscale": _unit(),

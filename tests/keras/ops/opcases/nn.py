@@ -12,9 +12,9 @@ from opcases.drawing import (
     call,
     elementwise,
     images,
+    layout,
 )
 
-_LAST = {"data_format": "channels_last"}
 _KERAS = "Keras's symbolic rule differs from its backends"
 _WIDER = "it gives float32 for 16-bit floats"
 _SPARSEMAX = "it sums what it should select: its results do not add up to one"
@@ -30,24 +30,29 @@ def _soft(**options):
 
 
 def _adaptive(d):
-    x = d.array((d.pick(1, 2), d.pick(4, 5), d.pick(4, 6), 2), special=False)
-    return call(x, d.pick(2, (2, 3)), **_LAST)
+    rank = d.pick(1, 2, 2, 3)
+    x = d.array((d.pick(1, 2), *(d.pick(4, 5, 6) for _ in range(rank)), 2), special=False)
+    x, data_format = layout(d, x)
+    return call(x, d.pick(2, (3, 2, 4)[:rank]), data_format=data_format)
 
 
 def _pool(d):
     rank = d.pick(1, 2, 3)
     x = d.array((1, *(d.pick(4, 5) for _ in range(rank)), 2), special=False)
     padding = d.pick("valid", "same")
-    return call(x, d.pick(2, (2,) * rank), d.pick(None, 1, 2), padding=padding, **_LAST)
+    x, data_format = layout(d, x)
+    window = d.pick(2, (2, 3, 2)[:rank])
+    return call(x, window, d.pick(None, 1, 2), padding=padding, data_format=data_format)
 
 
 def _conv(depthwise=False, separable=False):
     def make(d):
         rank = d.pick(1, 2) if depthwise or separable else d.pick(1, 2, 3)
         x = d.array((d.pick(1, 2), *(d.pick(5, 6) for _ in range(rank)), 4), special=False)
+        x, data_format = layout(d, x)
         window = tuple(d.pick(1, 2, 3) for _ in range(rank))
-        strides, dilation = d.pick((1, 1), (2, 1), (1, 2))
-        options = {"strides": strides, "dilation_rate": dilation, **_LAST}
+        strides, dilation = d.pick((1, 1), (2, 1), (1, 2), (1, (1, 2, 1)[:rank]))
+        options = {"strides": strides, "dilation_rate": dilation, "data_format": data_format}
         options["padding"] = d.pick("valid", "same")
         if depthwise or separable:
             kernels = [d.array((*window, 4, d.pick(1, 2)), special=False)]
@@ -55,18 +60,25 @@ def _conv(depthwise=False, separable=False):
                 between = 4 * kernels[0].shape[-1]
                 kernels.append(d.array((*(1,) * rank, between, 3), special=False))
             return call(x, *kernels, **options)
-        groups = d.pick(1, 1, 2)
+        groups = d.pick(1, 1, 2, 4)
         return call(x, d.array((*window, 4 // groups, 4), special=False), **options)
 
     return make
 
 
 def _conv_transpose(d):
-    rank = d.pick(1, 2)
+    rank = d.pick(1, 2, 3)
     x = d.array((1, *(d.pick(3, 4) for _ in range(rank)), 2), special=False)
     window = tuple(d.pick(1, 2, 3) for _ in range(rank))
     kernel = d.array((*window, 3, 2), special=False)
-    return call(x, kernel, strides=d.pick(1, 2), padding=d.pick("valid", "same"), **_LAST)
+    x, data_format = layout(d, x)
+    strides = d.pick(1, 2, (2, 1, 3)[:rank])
+    options = {"padding": d.pick("valid", "same"), "data_format": data_format}
+    if strides == 2 and d.flip():
+        options["output_padding"] = d.pick(0, 1)
+    if strides == 1:
+        options["dilation_rate"] = d.pick(1, 2)
+    return call(x, kernel, strides=strides, **options)
 
 
 def _batch_normalization(d):
@@ -119,13 +131,23 @@ def _ctc_decode(d):
 
 
 def _attention(d):
-    batch, length, heads, size = 2, d.pick(3, 4), d.pick(1, 2), 4
-    q, k, v = (d.array((batch, length, heads, size), special=False) for _ in range(3))
-    bias = d.pick(None, d.array((batch, heads, length, length), special=False))
+    batch, length, heads, size = 2, d.pick(3, 4), d.pick(1, 2, 4), 4
+    is_causal = d.flip()
+    keys, groups = length if is_causal else d.pick(length, 5), d.pick(1, heads)
+    q = d.array((batch, length, heads, size), special=False)
+    k, v = (d.array((batch, keys, groups, size), special=False) for _ in range(2))
+    bias = d.pick(None, d.array((batch, heads, length, keys), special=False))
     mask = None
     if d.flip(3) and not d.smooth:
-        mask = d.array((batch, heads, length, length), "bool") | np.eye(length, dtype=bool)
-    return call(q, k, v, bias, mask, scale=d.pick(None, 0.5), is_causal=d.flip())
+        dims = (d.pick(1, batch), d.pick(1, heads), length, keys)
+        mask = d.array(dims, "bool") | np.eye(length, keys, dtype=bool)
+        mask[..., 0] = True
+    return call(q, k, v, bias, mask, scale=d.pick(None, 0.5), is_causal=is_causal)
+
+
+def _blocks(d):
+    x, data_format = layout(d, d.array((1, 4, d.pick(2, 4), 2)))
+    return call(x, 2, data_format=data_format)
 
 
 def _hot(many):
@@ -189,7 +211,7 @@ OPS = {
         _conv(),
         numpy=_NEEDS_JAX,
         symbolic="Keras's symbolic rule knows no groups",
-        unsymbolic=lambda x, kernel: x.shape[-1] != kernel.shape[-2],
+        unsymbolic=lambda x, kernel: kernel.shape[-2] < 4,
     ),
     "conv_transpose": _sums(_conv_transpose, numpy=_NEEDS_JAX),
     "ctc_decode": Op(_ctc_decode, ("float32",), bound=64, level=1),
@@ -228,11 +250,7 @@ OPS = {
     "softmax": _soft(),
     "softplus": _activation(),
     "softsign": _activation(),
-    "space_to_depth": Op(
-        lambda d: call(d.array((1, 4, d.pick(2, 4), 2)), 2, data_format="channels_last"),
-        REAL,
-        ANY_ORDER,
-    ),
+    "space_to_depth": Op(_blocks, REAL, ANY_ORDER),
     "sparse_categorical_crossentropy": _sums(_crossentropy("sparse"), symbolic=_KERAS),
     "sparse_plus": _activation(),
     "sparse_sigmoid": _activation(),
