@@ -38,11 +38,16 @@ def check(case, seed=0):
     assert _cuda.reports() == []
 
 
-def has_kernel(case) -> bool:
-    """Whether a kernel of the GPU takes the case."""
+def chosen(case) -> str | None:
+    """Name of the kernel of the GPU that takes the case, or None."""
     _cuda.attach(_core.companion)
     inputs = [from_numpy(a) for a in case.arrays()]
     specs = harness.primitive(case.op).shape(*inputs, **case.attrs)
     specs = [(dtype, dims) for dims, dtype in (specs if type(specs) is list else [specs])]
     inputs = [(t.dtype, t.dims) for t in inputs]
-    return _core.chosen_kernel(case.op, inputs, specs, case.attrs, "cuda") is not None
+    return _core.chosen_kernel(case.op, inputs, specs, case.attrs, "cuda")
+
+
+def has_kernel(case) -> bool:
+    """Whether a kernel of the GPU takes the case."""
+    return chosen(case) is not None

@@ -19,10 +19,14 @@ MISSING = {
         "reduce_logsumexp",
     },
     "softmax": set(),
-    "shape": {"iota"},
+    "shape": set(),
     "random": set(),
+    "pool": set(),
+    "gather": set(),
 }  # fmt: skip
 FLOATS = {"float32", "float16", "bfloat16"}
+# What moves elements of any dtype.
+MOVES = {"randint", "gather", "gather_nd", "take_along_axis", "one_hot"}
 # Dtypes of operations whose kernels take some only.
 SOME = {"pow": FLOATS}
 
@@ -39,9 +43,10 @@ def taken(family):
     """Cases of a family that a kernel of the GPU must take."""
     cases = []
     for case in harness.test_cases(harness.load_cases(family)):
-        # Moved elements may be of any dtype, and so may random integers.
-        moves = (family == "shape" and case.op != "full") or case.op == "randint"
+        moves = (family == "shape" and case.op != "full") or case.op in MOVES
         given = dtypes_of(case)
+        if family == "gather":
+            given = {case.inputs[-1][1]}  # beside indices, which may be of 64 bits
         if case.op == "cast" and case.attrs["dtype"] != "bool":
             given -= {"int64"} - {case.attrs["dtype"]}  # which can be read
         fits = moves or given <= SOME.get(case.op, NARROW)
@@ -73,6 +78,16 @@ def test_softmax(case):
 
 @pytest.mark.parametrize("case", taken("shape"), ids=str)
 def test_shape(case):
+    emulated.check(case)
+
+
+@pytest.mark.parametrize("case", taken("pool"), ids=str)
+def test_pool(case):
+    emulated.check(case)
+
+
+@pytest.mark.parametrize("case", taken("gather"), ids=str)
+def test_gather(case):
     emulated.check(case)
 
 
