@@ -81,6 +81,20 @@ def test_shape(case):
     emulated.check(case)
 
 
+@pytest.mark.parametrize("dtype", ["bool", "float16", "float32", "int64", "complex128"])
+def test_transposed_copies(dtype):
+    """Whole tiles and remainders; every sector whole where rows are, and no bank met twice."""
+    for dims, perm in [((64, 96), (1, 0)), ((3, 41, 2, 70), (0, 3, 2, 1)), ((9, 5, 33), (2, 1, 0))]:
+        _cuda.clear_counts()
+        emulated.check(harness.Case("transpose", ((dims, dtype),), {"perm": perm}))
+        size = np.dtype(dtype).itemsize
+        counted = [r for r in _cuda.counts(f"transposed_copy_{size}") if r["executed"]]
+        assert counted
+        if dims == (64, 96) and size == 4:
+            assert [r for r in counted if r["conflicts"]] == []
+            assert [r for r in counted if r["sectors"] != r["ideal_sectors"]] == []
+
+
 @pytest.mark.parametrize("case", taken("pool"), ids=str)
 def test_pool(case):
     emulated.check(case)

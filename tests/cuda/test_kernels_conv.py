@@ -44,7 +44,7 @@ def test_split_terms(dtype):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_depthwise(dtype):
-    """Packs of channels and single ones, several results for a channel, sums over several pieces."""
+    """Packs of channels and single ones, several results a channel, sums over several pieces."""
     for case in [
         *conv_cases(2, (9, 11), 24, 24, 3, dtype, pad=1, groups=24),
         *conv_cases(1, (8, 9), 12, 12, (3, 5), dtype, strides=(2, 3), pad=(1, 0, 2, 3), groups=12),

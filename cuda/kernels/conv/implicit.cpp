@@ -87,9 +87,9 @@ class Convolution : public Kernel {
       p.elements = elements_;
       p.epilogue =
           splits_ > 1 ? gemm::Epilogue{nullptr, nullptr, DataType::F32, DataType::F32, Activation::None} : epilogue;
+      const size_t rows = direction_ == Direction::WeightGrad ? 0 : launch.tile.m * kBytesOfRow;
       launch.function.launch({static_cast<unsigned>(launch.blocks), static_cast<unsigned>(splits_)},
-                             launch.tile.threads, gemm::stage_bytes(kind_, launch.tile) + launch.tile.m * kBytesOfRow,
-                             p);
+                             launch.tile.threads, gemm::stage_bytes(kind_, launch.tile) + rows, p);
     }
     if (splits_ == 1) return;
     const int columns = static_cast<int>(direction_ == Direction::InputGrad ? g_.cin : g_.cout);
