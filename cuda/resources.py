@@ -46,7 +46,7 @@ def dynamic_shared(kernel: str) -> int:
         text = (HERE / "kernels/gemm/tiles.h").read_text()
         tile = re.search(rf"constexpr Tile k{name}\{{([^}}]*)\}}", text)[1]
         m, n, depth, stages, *_ = map(int, tile.split(","))
-        # Of convolutions over windows, for each row its window and its target (conv/implicit.cuh).
+        # Of convolutions over windows, for each row its window and its target (kBytesOfRow).
         rows = m * 20 if family == "conv" and not kernel.endswith("weight_grad") else 0
         return stages * (m + n) * depth * (2 if kind in ("bf16", "f16") else 4) + rows
     if kernel == "tile_program" or kernel.endswith("_rows") and not kernel.startswith("reduce"):

@@ -21,6 +21,7 @@ MISSING = {
     "softmax": set(),
     "shape": set(),
     "random": set(),
+    "conv": set(),
     "pool": set(),
     "gather": set(),
 }  # fmt: skip

@@ -72,6 +72,18 @@ def test_memory_of_depthwise():
         assert [r for r in rows if r["sectors"] != r["ideal_sectors"]] == []
 
 
+def test_tf32_when_asked_for(monkeypatch):
+    """By tensor cores, with operands of 11 bits: errors of that size, and none larger."""
+    monkeypatch.setenv("NATIVE_CUDA_TF32", "1")
+    for case in conv_cases(2, (6, 7), 16, 24, 3, pad=1):
+        arrays = case.arrays()
+        (got,) = emulated.outputs(case, arrays)
+        (want,) = harness.expected(case, arrays)
+        error = np.abs(got.numpy() - want).max() / np.abs(want).max()
+        assert 2**-16 < error < 2**-10
+    assert _cuda.reports() == []
+
+
 @functools.cache
 def module(kind):
     """The module of a kind's kernels; counts are kept as long as it is."""
