@@ -27,13 +27,15 @@ CODE = ("HMMA", "LDSM", "LDGSTS", "FFMA")
 
 def dynamic_shared(kernel: str) -> int:
     """Bytes that a launch asks for beside what is declared: the most, where it depends on sizes."""
-    if kernel.startswith("gemm_") and kernel != "gemm_join":
-        _, kind, size, _ = kernel.split("_")
+    if kernel.startswith(("gemm_", "conv_")) and kernel != "gemm_join":
+        family, kind, size, *_ = kernel.split("_")
         name = {"exact": "Exact", "tf32": "Wide"}.get(kind, "Tensor") + size.capitalize()
         text = (HERE / "kernels/gemm/tiles.h").read_text()
         tile = re.search(rf"constexpr Tile k{name}\{{([^}}]*)\}}", text)[1]
         m, n, depth, stages, *_ = map(int, tile.split(","))
-        return stages * (m + n) * depth * (2 if kind in ("bf16", "f16") else 4)
+        # Of convolutions over windows, for each row its window and its target (kBytesOfRow).
+        rows = m * 20 if family == "conv" and not kernel.endswith("weight_grad") else 0
+        return stages * (m + n) * depth * (2 if kind in ("bf16", "f16") else 4) + rows
     if kernel == "tile_program" or kernel.endswith("_rows") and not kernel.startswith("reduce"):
         return 48 << 10
     return 0

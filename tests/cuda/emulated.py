@@ -8,7 +8,7 @@ from ptxkernel import _cuda
 
 from bench.gpu import check, kernel_of, outputs
 
-__all__ = ["check", "has_kernel", "outputs"]
+__all__ = ["check", "has_kernel", "kernel_of", "outputs"]
 
 if not _cuda.images():
     pytest.skip("the GPU part was built without nvcc", allow_module_level=True)

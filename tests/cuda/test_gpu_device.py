@@ -107,6 +107,21 @@ def test_arrays_of_one_value():
     )
 
 
+@pytest.mark.parametrize(
+    "dtype", ["int8", "uint16", "int32", "int64", "float16", "bfloat16", "float32", "float64"]
+)
+def test_counts_and_wide_values(dtype):
+    def fn(x):
+        return sh.iota(300, dtype), sh.full((7, 5), 3, dtype), ew.add(x, x)
+
+    x = from_numpy(rows(2))
+    (count, value, _), host = through_host(lambda: transforms.jit(fn, device="gpu:0")(x))
+    assert host == {} and count.array.device == value.array.device == "gpu:0"
+    want = transforms.jit(fn)(x)
+    for got, expected in zip((count, value), want):
+        assert got.numpy().tobytes() == expected.numpy().tobytes()
+
+
 def test_what_has_no_kernel_is_said_once():
     device.say_what_went_through_host()
     with device.scope("gpu:0"):

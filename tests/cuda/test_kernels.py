@@ -20,10 +20,15 @@ MISSING = {
         "reduce_logsumexp",
     },
     "softmax": set(),
-    "shape": {"iota"},
+    "shape": set(),
     "random": set(),
+    "conv": set(),
+    "pool": set(),
+    "gather": set(),
 }  # fmt: skip
 FLOATS = {"float32", "float16", "bfloat16"}
+# What moves elements of any dtype.
+MOVES = {"randint", "gather", "gather_nd", "take_along_axis", "one_hot"}
 # Dtypes of operations whose kernels take some only.
 SOME = {"pow": FLOATS}
 
@@ -40,9 +45,10 @@ def taken(family):
     """Cases of a family that a kernel of the GPU must take."""
     cases = []
     for case in harness.test_cases(harness.load_cases(family)):
-        # Moved elements may be of any dtype, and so may random integers.
-        moves = (family == "shape" and case.op != "full") or case.op == "randint"
+        moves = (family == "shape" and case.op != "full") or case.op in MOVES
         given = dtypes_of(case)
+        if family == "gather":
+            given = {case.inputs[-1][1]}  # beside indices, which may be of 64 bits
         if case.op == "cast" and case.attrs["dtype"] != "bool":
             given -= {"int64"} - {case.attrs["dtype"]}  # which can be read
         fits = moves or given <= SOME.get(case.op, NARROW)
@@ -79,6 +85,30 @@ def test_softmax(case):
 
 @pytest.mark.parametrize("case", taken("shape"), ids=str)
 def test_shape(case):
+    emulated.check(case)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "float16", "float32", "int64", "complex128"])
+def test_transposed_copies(dtype):
+    """Whole tiles and remainders; every sector whole where rows are, and no bank met twice."""
+    for dims, perm in [((64, 96), (1, 0)), ((3, 41, 2, 70), (0, 3, 2, 1)), ((9, 5, 33), (2, 1, 0))]:
+        _cuda.clear_counts()
+        emulated.check(harness.Case("transpose", ((dims, dtype),), {"perm": perm}))
+        size = np.dtype(dtype).itemsize
+        counted = [r for r in _cuda.counts(f"transposed_copy_{size}") if r["executed"]]
+        assert counted
+        if dims == (64, 96) and size == 4:
+            assert [r for r in counted if r["conflicts"]] == []
+            assert [r for r in counted if r["sectors"] != r["ideal_sectors"]] == []
+
+
+@pytest.mark.parametrize("case", taken("pool"), ids=str)
+def test_pool(case):
+    emulated.check(case)
+
+
+@pytest.mark.parametrize("case", taken("gather"), ids=str)
+def test_gather(case):
     emulated.check(case)
 
 

@@ -12,6 +12,7 @@ from ptxkernel import _cuda
 
 from bench import harness
 from bench.cases.conv import cases as conv_cases
+from bench.cases.conv import fused
 
 # All but what is computed in float64, by way of the host.
 CASES = [
@@ -39,6 +40,48 @@ def test_split_terms(dtype):
         _cuda.clear_counts()
         emulated.check(case)
         assert [r for r in _cuda.counts("gemm_join") if r["executed"]]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_depthwise(dtype):
+    """Packs of channels and single ones, several results a channel, sums over several pieces."""
+    for case in [
+        *conv_cases(2, (9, 11), 24, 24, 3, dtype, pad=1, groups=24),
+        *conv_cases(1, (8, 9), 12, 12, (3, 5), dtype, strides=(2, 3), pad=(1, 0, 2, 3), groups=12),
+        *conv_cases(2, (7, 9), 5, 15, (2, 3), dtype, dilation=(2, 1), strides=2, pad=2, groups=5),
+        *conv_cases(3, (14, 13), 8, 8, 3, dtype, groups=8),
+        fused(1, (6, 9), 8, 8, 3, "gelu", dtype, pad=1, groups=8, residual=True),
+    ]:
+        emulated.check(case)
+        assert emulated.kernel_of(case) == "depthwise"
+
+
+def test_memory_of_depthwise():
+    """Channels that fill sectors: all are read and written whole, and no bank is met twice."""
+    for case in conv_cases(1, (8, 16), 32, 32, 3, groups=32):
+        _cuda.clear_counts()
+        emulated.check(case)
+        rows = [
+            r
+            for name in ("forward", "input_grad", "weight_grad")
+            for r in _cuda.counts(f"depthwise_{name}_4")
+            if r["executed"]
+        ]
+        assert any(r["sectors"] for r in rows)
+        assert [r for r in rows if r["conflicts"]] == []
+        assert [r for r in rows if r["sectors"] != r["ideal_sectors"]] == []
+
+
+def test_tf32_when_asked_for(monkeypatch):
+    """By tensor cores, with operands of 11 bits: errors of that size, and none larger."""
+    monkeypatch.setenv("NATIVE_CUDA_TF32", "1")
+    for case in conv_cases(2, (6, 7), 16, 24, 3, pad=1):
+        arrays = case.arrays()
+        (got,) = emulated.outputs(case, arrays)
+        (want,) = harness.expected(case, arrays)
+        error = np.abs(got.numpy() - want).max() / np.abs(want).max()
+        assert 2**-16 < error < 2**-10
+    assert _cuda.reports() == []
 
 
 @functools.cache

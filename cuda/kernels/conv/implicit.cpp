@@ -17,9 +17,6 @@ using gemm::ceil_div;
 using native::conv::Geometry;
 using native::conv::Triple;
 
-// Shared memory of a row of a tile beside the stages (implicit.cuh): its window and its target.
-constexpr size_t kBytesOfRow = 20;
-
 enum class Direction { Forward, InputGrad, WeightGrad };
 constexpr const char* kNames[] = {"forward", "input_grad", "weight_grad"};
 
@@ -87,9 +84,9 @@ class Convolution : public Kernel {
       p.elements = elements_;
       p.epilogue =
           splits_ > 1 ? gemm::Epilogue{nullptr, nullptr, DataType::F32, DataType::F32, Activation::None} : epilogue;
+      const size_t rows = direction_ == Direction::WeightGrad ? 0 : static_cast<size_t>(launch.tile.m * kBytesOfRow);
       launch.function.launch({static_cast<unsigned>(launch.blocks), static_cast<unsigned>(splits_)},
-                             launch.tile.threads, gemm::stage_bytes(kind_, launch.tile) + launch.tile.m * kBytesOfRow,
-                             p);
+                             launch.tile.threads, gemm::stage_bytes(kind_, launch.tile) + rows, p);
     }
     if (splits_ == 1) return;
     const int columns = static_cast<int>(direction_ == Direction::InputGrad ? g_.cin : g_.cout);

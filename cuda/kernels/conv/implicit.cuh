@@ -10,8 +10,7 @@ namespace native::cuda::conv {
 using gemm::place;
 using gemm::Place;
 
-// Bytes of shared memory beside the stages: for each row of a tile its window, and where its result goes.
-constexpr int kBytesOfRow = sizeof(Begin) + sizeof(int);
+static_assert(kBytesOfRow == sizeof(Begin) + sizeof(int));
 
 template <class Loop>
 __device__ inline char* beside_stages(char* shared) {

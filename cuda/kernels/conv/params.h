@@ -6,6 +6,10 @@
 
 namespace native::cuda::conv {
 
+// Bytes of shared memory beside the stages, for each row of a tile over windows: where its window begins, and
+// where its result goes.
+constexpr int kBytesOfRow = 20;
+
 // Windows that slide over an array [n, size, channels], as a matrix that is not in memory: a row for each
 // position, a column for each tap and channel. Position j and tap t meet the array at j * stride + start +
 // t * step; outside of it are zeros.

@@ -15,8 +15,8 @@ namespace {
 using namespace cuda::gemm;
 using native::gemm::Matrices;
 
-// Offsets inside a tile are computed in 32 bits.
-constexpr int64_t kLongestRow = 1 << 22;
+// Bytes along a row are counted in 32 bits.
+constexpr int64_t kLongestRow = 1 << 28;
 
 // The leading axes of both operands as one batch, axes merged where both strides allow; false if there are
 // too many left.

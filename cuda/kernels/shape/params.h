@@ -3,6 +3,8 @@
 
 #include <stdint.h>
 
+#include "kernels/divisor.h"
+
 namespace native::cuda::shape {
 
 constexpr int kThreads = 256, kDims = 6, kWindowDims = 8;
@@ -25,6 +27,21 @@ struct Params {
   int64_t from_stride[kDims], to_stride[kDims];
   Window window;  // moves one of both sides
   int window_to;  // this one
+};
+
+// Side of a tile of a transposed copy: 32 elements of 4 bytes are four sectors.
+constexpr int kSide = 32;
+
+// to [columns, rows] = from [rows, columns], both contiguous along the last axis, for each place of other axes.
+struct TransposedParams {
+  const void* from;
+  void* to;
+  int rows, columns;
+  int64_t row_stride, column_stride;  // of the source's rows, of the target's
+  Divisor by_columns, by_rows;        // tiles
+  int dims;
+  int size[kDims];  // slowest first
+  int64_t from_stride[kDims], to_stride[kDims];
 };
 
 struct ConstantParams {

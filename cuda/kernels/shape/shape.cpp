@@ -26,7 +26,8 @@ class Copies : public Kernel {
  public:
   explicit Copies(const Problem& problem)
       : element_(size_of(problem.out[0].dtype)),
-        function_("shape/strided_copy", "strided_copy_" + std::to_string(element_)) {}
+        function_("shape/strided_copy", "strided_copy_" + std::to_string(element_)),
+        transposed_("shape/transposed_copy", "transposed_copy_" + std::to_string(element_)) {}
 
   // Offsets and strides are in elements. False if the copy has too many axes or elements.
   bool add(size_t input, int64_t from_offset, int64_t to_offset, const Shape& dims, const Shape& from,
@@ -52,6 +53,7 @@ class Copies : public Kernel {
       part.params.from_stride[d] = step_from;
       part.params.to_stride[d] = step_to;
     }
+    part.tiles = transpose(part.params, &part.transposed);
     parts_.push_back(part);
     return true;
   }
@@ -61,6 +63,7 @@ class Copies : public Kernel {
     if (parts_.empty()) return;
     Params& p = parts_.back().params;
     parts_.back().start = static_cast<int>(start);
+    parts_.back().tiles = 0;
     p.window_to = to;
     p.window.wide = index == DType::I64;
     p.window.dims = static_cast<int>(whole.size());
@@ -74,6 +77,13 @@ class Copies : public Kernel {
   void run(const void* const* in, void* const* out, void*) const override {
     const auto bytes = static_cast<int64_t>(element_);
     for (const Part& part : parts_) {
+      if (part.tiles) {
+        TransposedParams p = part.transposed;
+        p.from = static_cast<const char*>(in[part.input]) + part.from_offset * bytes;
+        p.to = static_cast<char*>(out[0]) + part.to_offset * bytes;
+        transposed_.launch({part.tiles}, kThreads, 0, p);
+        continue;
+      }
       Params p = part.params;
       p.from = static_cast<const char*>(in[part.input]) + part.from_offset * bytes;
       p.to = static_cast<char*>(out[0]) + part.to_offset * bytes;
@@ -88,10 +98,39 @@ class Copies : public Kernel {
     size_t input;
     int64_t from_offset, to_offset;
     Params params;
-    int start = -1;  // operand that holds the window's start
+    int start = -1;      // operand that holds the window's start
+    unsigned tiles = 0;  // blocks of a transposed copy, if it is one
+    TransposedParams transposed{};
   };
+  // Where source and target are contiguous along different axes, both long: how many tiles; else 0.
+  static unsigned transpose(const Params& p, TransposedParams* t) {
+    constexpr uint32_t kLong = 8;  // a sector of words
+    int row = -1, column = -1;
+    for (int d = 0; d < p.dims; ++d) {
+      if (p.from_stride[d] == 1 && p.size[d] >= kLong) column = d;
+      if (p.to_stride[d] == 1 && p.size[d] >= kLong) row = d;
+    }
+    if (row < 0 || column < 0 || row == column) return 0;
+    t->rows = static_cast<int>(p.size[row]);
+    t->columns = static_cast<int>(p.size[column]);
+    t->row_stride = p.from_stride[row];
+    t->column_stride = p.to_stride[column];
+    const int64_t across = (t->columns + kSide - 1) / kSide, down = (t->rows + kSide - 1) / kSide;
+    int64_t tiles = across * down;
+    t->by_columns = divisor(across);
+    t->by_rows = divisor(down);
+    for (int d = 0; d < p.dims; ++d) {
+      if (d == row || d == column) continue;
+      t->size[t->dims] = static_cast<int>(p.size[d]);
+      t->from_stride[t->dims] = p.from_stride[d];
+      t->to_stride[t->dims++] = p.to_stride[d];
+      tiles *= p.size[d];
+    }
+    return static_cast<unsigned>(tiles);
+  }
+
   const size_t element_;
-  const Function function_;
+  const Function function_, transposed_;
   std::vector<Part> parts_;
 };
 
