@@ -21,7 +21,7 @@ from keras_native.engine.tape import Tape, backward, full_like
 from keras_native.src.batches import BatchIterator, sliceable
 from keras_native.src.ops.core import convert_to_numpy
 from keras_native.src.ops.numpy import concatenate
-from keras_native.src.steps import StepFunction, append_outputs
+from keras_native.src.steps import StepFunction, append_outputs, check_signature
 
 # Keras 3.16 calls it BaseTrainer.
 _Base = getattr(base_trainer, "BaseTrainer", None) or base_trainer.Trainer
@@ -145,6 +145,7 @@ class Trainer(_Base):
     def _make(self, step, combine):
         """A function of a list of batches; its attribute `step` runs one of them."""
         self.__dict__.pop("_native_variables", None)
+        check_signature(step)
         one = StepFunction(step, self._flags, self._mode())
 
         def function(batches):
