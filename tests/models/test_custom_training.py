@@ -102,3 +102,66 @@ def test_a_model_that_cannot_be_built_still_says_so():
         model.compile("sgd", "mse")
         with pytest.raises(RuntimeError, match="no such layer"):
             model.fit(X, X, verbose=0)
+
+
+def _torch_step(self, data):
+    x, y = data
+    self.compute_loss(x, y, self(x)).backward()
+
+
+def _tensorflow_step(self, data):
+    import tensorflow as tf
+
+    x, y = data
+    with tf.GradientTape() as tape:
+        loss = self.compute_loss(x, y, self(x))
+    tape.gradient(loss, self.trainable_variables)
+
+
+def _jax_step(self, data):
+    import jax
+
+    x, y = data
+    jax.grad(lambda weights: self.compute_loss(x, y, self(x)))(
+        [w.value for w in self.trainable_variables]
+    )
+
+
+@pytest.mark.parametrize("step", [_torch_step, _tensorflow_step, _jax_step])
+def test_a_step_of_another_framework_is_told_what_to_write(step):
+    name = step.__name__.strip("_").split("_")[0]
+    pytest.importorskip(name, reason=f"{name} is not installed")
+    inputs = keras.layers.Input((3,))
+    model = type("Foreign", (keras.Model,), {"train_step": step})(
+        inputs, keras.layers.Dense(1)(inputs)
+    )
+    model.compile("sgd", "mse")
+    with pytest.raises((TypeError, AttributeError)) as caught:
+        model.fit(np.ones((4, 3)), np.ones((4, 1)), verbose=0)
+    notes = [note for note in caught.value.__notes__ if "custom_training.md" in note]
+    assert len(notes) == 1 and f"uses {name}," in notes[0]
+
+
+def test_errors_of_ones_own_have_no_such_note():
+    class Wrong(keras.Model):
+        def train_step(self, data):
+            return self.nothing_of_the_kind
+
+    inputs = keras.layers.Input((3,))
+    model = Wrong(inputs, keras.layers.Dense(1)(inputs))
+    model.compile("sgd", "mse")
+    with pytest.raises(AttributeError, match="nothing_of_the_kind") as caught:
+        model.fit(np.ones((4, 3)), np.ones((4, 1)), verbose=0)
+    assert not getattr(caught.value, "__notes__", None)
+
+
+def test_a_step_that_takes_the_state_is_refused_by_name():
+    class Stateless(keras.Model):
+        def train_step(self, state, data):
+            return {}, state
+
+    inputs = keras.layers.Input((3,))
+    model = Stateless(inputs, keras.layers.Dense(1)(inputs))
+    model.compile("sgd", "mse")
+    with pytest.raises(TypeError, match=r"train_step\(state, data\): a step takes a batch"):
+        model.fit(np.ones((4, 3)), np.ones((4, 1)), verbose=0)

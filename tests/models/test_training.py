@@ -268,6 +268,17 @@ def test_auto_jit_with_a_host_read_warns_once_and_trains():
         model.fit(x, y, verbose=0)
 
 
+def test_a_layer_of_keras_that_reads_values_is_named():
+    model = keras.Sequential([layers.Input((8, 8, 3)), layers.RandomElasticTransform()])
+    model.compile("sgd", "mse")
+    x = np.ones((4, 8, 8, 3), "float32")
+    with pytest.warns(UserWarning, match="runs eagerly") as caught:
+        model.fit(x, x, verbose=0)
+    said = [str(w.message) for w in caught if "runs eagerly" in str(w.message)]
+    assert "RandomElasticTransform.call()" in said[0]
+    assert "happened at " + os.path.dirname(keras.__file__) in said[0]
+
+
 def test_auto_jit_with_an_augmentation_layer():
     model = keras.Sequential(
         [layers.Input((8, 8, 3)), layers.RandomFlip(), layers.Flatten(), layers.Dense(2)]

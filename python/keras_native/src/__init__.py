@@ -2,7 +2,7 @@
 
 from keras.src.backend.common.name_scope import name_scope
 
-from keras_native.src import ops, random, rnn
+from keras_native.src import distribution_lib, ops, random, rnn
 from keras_native.src.ops.core import compute_output_spec, device_scope
 from keras_native.src.variable import Variable
 
@@ -11,8 +11,6 @@ SUPPORTS_COMPLEX_DTYPES = True
 SUPPORTS_GRADIENT = True
 SUPPORTS_RAGGED_TENSORS = False
 SUPPORTS_SPARSE_TENSORS = True
-
-distribution_lib = None
 
 __all__ = [
     "IS_THREAD_SAFE",

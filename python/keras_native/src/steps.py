@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import traceback
 import warnings
@@ -63,6 +64,15 @@ class StepFunction:
         return tensors, structure
 
     def __call__(self, data):
+        try:
+            return self._run(data)
+        except Exception as error:
+            note = _foreign(error)
+            if note and note not in getattr(error, "__notes__", ()):
+                error.add_note(note)
+            raise
+
+    def _run(self, data):
         tensors, structure = self._flatten(data)
         if self.mode != "eager":
             missing = tuple(i for i, t in enumerate(tensors) if t is None)
@@ -77,7 +87,7 @@ class StepFunction:
                 warnings.warn(
                     f"This model cannot be compiled and runs eagerly from here on: {error}. "
                     f"It happened at {_user_line(error)}.",
-                    stacklevel=4,
+                    stacklevel=5,
                 )
         python_loops, STATE.python_loops = STATE.python_loops, self.traces_nothing
         try:
@@ -92,6 +102,21 @@ class StepFunction:
         tensors = [leaf for leaf in leaves if leaf is not None]
         variant, sizes = self.dispatcher.variant((structure, missing, self.flags()), tensors)
         return variant.compiled.compiled, [t.array for t in tensors], sizes
+
+
+def check_signature(step: Callable) -> None:
+    """TypeError for a step that does not take a batch alone."""
+    try:
+        inspect.signature(step).bind(None)
+    except TypeError:
+        name = getattr(step, "__name__", "step")
+        raise TypeError(
+            f"{name}{inspect.signature(step)}: a step takes a batch, `{name}(self, data)`. JAX's "
+            "backend alone hands over the state of the model; here variables are read and assigned "
+            "as they are (docs/custom_training.md)"
+        ) from None
+    except ValueError:  # a callable that tells nothing of its arguments
+        pass
 
 
 def as_input(leaf) -> Tensor | SparseTensor:
@@ -114,12 +139,48 @@ _LIBRARIES = tuple(
 
 
 def _user_line(error: BaseException) -> str:
-    """The innermost line of the traceback outside Keras and this package, else the innermost."""
+    """The innermost line of the traceback outside Keras and this package, else the innermost of
+    Keras."""
     frames = traceback.extract_tb(error.__traceback__)
     outside = [f for f in frames if not f.filename.startswith(_LIBRARIES)]
     # The outermost frames are the caller's own `fit`; a layer's `call` comes below Keras's.
-    inner = outside[-1] if outside and outside[-1] is not frames[0] else frames[-1]
+    if not outside or outside[-1] is frames[0]:
+        outside = [f for f in frames if f.filename.startswith(_LIBRARIES[0])] or frames
+    inner = outside[-1]
     return f"{inner.filename}:{inner.lineno} ({inner.line})"
+
+
+_FRAMEWORKS = {"tensorflow": "tensorflow", "tf": "tensorflow", "torch": "torch", "jax": "jax"}
+# What PyTorch's tensors and its backend's models have.
+_OF_TORCH = dict.fromkeys(
+    ["backward", "cpu", "cuda", "detach", "grad", "requires_grad_", "zero_grad"], "torch"
+)
+
+
+def _foreign(error: BaseException) -> str | None:
+    """A word on an error of code that is written for another framework, None for any other."""
+    if not isinstance(error, (TypeError, AttributeError)):
+        return None
+    framework = _OF_TORCH.get(error.name) if isinstance(error, AttributeError) else None
+    if framework is None:
+        # By the names that the failing line's function uses: frames of C++ are not seen.
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        own = [f for f in frames if not f.f_code.co_filename.startswith(_LIBRARIES)]
+        used = own[-1].f_code.co_names + own[-1].f_code.co_varnames if own else ()
+        used = [_FRAMEWORKS[name] for name in used if name in _FRAMEWORKS]
+        inside = [m for m in set(_FRAMEWORKS.values()) if _is_in(m, frames[-1])]
+        framework = next(iter(used + inside), None)
+    if framework is None:
+        return None
+    return (
+        f"The step uses {framework}, which knows nothing of this backend's tensors: "
+        "docs/custom_training.md says what to write instead (keras_native.GradientTape, "
+        "keras_native.value_and_grad)."
+    )
+
+
+def _is_in(package: str, frame) -> bool:
+    return frame.f_globals.get("__name__", "").split(".")[0] == package
 
 
 def append_outputs(outputs, batch):

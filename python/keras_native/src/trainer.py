@@ -10,6 +10,7 @@ from keras.src import callbacks as callbacks_module
 from keras.src import optimizers as optimizers_module
 from keras.src import tree
 from keras.src.backend import config
+from keras.src.distribution import distribution_lib
 from keras.src.trainers import trainer as base_trainer
 from keras.src.trainers.data_adapters import data_adapter_utils
 from keras.src.trainers.data_adapters.array_slicing import train_validation_split
@@ -19,9 +20,10 @@ from keras.src.utils.python_utils import pythonify_logs
 from keras_native.engine.primitives import shape
 from keras_native.engine.tape import Tape, backward, full_like
 from keras_native.src.batches import BatchIterator, sliceable
+from keras_native.src.distribution_lib import check_mesh
 from keras_native.src.ops.core import convert_to_numpy
 from keras_native.src.ops.numpy import concatenate
-from keras_native.src.steps import StepFunction, append_outputs
+from keras_native.src.steps import StepFunction, append_outputs, check_signature
 
 # Keras 3.16 calls it BaseTrainer.
 _Base = getattr(base_trainer, "BaseTrainer", None) or base_trainer.Trainer
@@ -145,6 +147,9 @@ class Trainer(_Base):
     def _make(self, step, combine):
         """A function of a list of batches; its attribute `step` runs one of them."""
         self.__dict__.pop("_native_variables", None)
+        check_signature(step)
+        distribution = distribution_lib.distribution()
+        check_mesh(None if distribution is None else distribution.device_mesh)
         one = StepFunction(step, self._flags, self._mode())
 
         def function(batches):

@@ -67,6 +67,10 @@ _STATELESS = """\
         import jax
         import jax.numpy as jnp
 """
+_DISTRIBUTION = """\
+@pytest.mark.skipif(
+    backend.backend() != "jax",
+    reason="Only JAX has the """
 _JAX_ONLY = '@pytest.mark.skipif(backend.backend() != "jax", reason="{}")\n    def {}('
 
 
@@ -82,6 +86,9 @@ def _with_native(text: str) -> tuple[str, str, int]:
 TEXTS = {
     "device_scope_test": [  # its folder is no package
         _with_native(_JAX_ONLY.format("jax only", "test_invalid_jax_device"))
+    ],
+    "keras.src.distribution.distribution_lib_test": [
+        (_DISTRIBUTION, _DISTRIBUTION.replace('!= "jax"', 'not in ("jax", "native")'), 4)
     ],
     "keras.src.export.saved_model_test": [
         _with_native(_NAMES),
