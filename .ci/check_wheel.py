@@ -5,6 +5,7 @@ python .ci/check_wheel.py WHEEL
 """
 
 import pathlib
+import struct
 import sys
 import zipfile
 
@@ -27,7 +28,7 @@ def companion(path: pathlib.Path) -> list[str]:
     with zipfile.ZipFile(path) as wheel:
         names = [name for name in wheel.namelist() if ".dist-info/" not in name]
         metadata = wheel.read(next(n for n in wheel.namelist() if n.endswith("/METADATA"))).decode()
-        symbols = [name for name in names if b".symtab" in wheel.read(name)]
+        symbols = [name for name in names if ".symtab" in sections(wheel.read(name))]
     version = path.name.split("-")[1]
     size = path.stat().st_size / 2**20
     if size > LARGEST_GPU:
@@ -41,6 +42,15 @@ def companion(path: pathlib.Path) -> list[str]:
     return [f"{path.name}: {size:.2f} MB, {len(names)} file", *wrong]
 
 
+def sections(elf: bytes) -> set[str]:
+    """Names of an ELF file's sections. The machine code of kernels inside it is ELF as well."""
+    (table,) = struct.unpack_from("<Q", elf, 0x28)
+    size, count, names = struct.unpack_from("<HHH", elf, 0x3A)
+    heads = [struct.unpack_from("<IIQQQQ", elf, table + k * size) for k in range(count)]
+    start = heads[names][4]
+    return {elf[start + h[0] : elf.index(b"\0", start + h[0])].decode() for h in heads}
+
+
 def whole(path: pathlib.Path) -> list[str]:
     """What the wheel of the CPU part is, and what is wrong with it."""
     wrong = []
@@ -49,7 +59,7 @@ def whole(path: pathlib.Path) -> list[str]:
         parts = [name for name in names if name.startswith("keras_native/_cuda.")]
         gpu = sum(wheel.getinfo(name).compress_size for name in parts) / 2**20
         core = [name for name in names if name.startswith("keras_native/_core.")]
-        symbols = [name for name in core if b".symtab" in wheel.read(name)]
+        symbols = [name for name in core if ".symtab" in sections(wheel.read(name))]
     size = path.stat().st_size / 2**20 - gpu
     for megabytes, largest in ((size, LARGEST), (gpu, LARGEST_GPU)):
         if megabytes > largest:
