@@ -85,6 +85,17 @@ void bind_array(py::module_& m) {
       .def_property_readonly("dtype", [](const Array& a) { return name_of(a.spec.dtype); })
       .def_property_readonly("device", [](const Array& a) { return a.device()->name(); })
       .def_property_readonly("nbytes", [](const Array& a) { return a.spec.bytes(); })
+      .def_property_readonly(
+          "address", [](const Array& a) { return reinterpret_cast<uintptr_t>(a.data()); }, "Where the device has it.")
+      .def_static(
+          "copy_of",
+          [](uintptr_t address, const std::string& dtype, const Shape& shape, const std::string& device) {
+            Array made = Array::empty({dtype_from_name(dtype), shape}, find_device(device));
+            made.device()->copy(made.data(), reinterpret_cast<const void*>(address), made.spec.bytes());
+            return made;
+          },
+          py::arg("address"), py::arg("dtype"), py::arg("shape"), py::arg("device"),
+          "The elements that lie one after another at an address of the device.")
       .def("reshape", [](const Array& a, const Shape& shape) { return a.reshaped(shape); })
       .def("to", [](const Array& a, const std::string& device) { return a.to(find_device(device)); });
 }

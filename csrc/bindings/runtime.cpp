@@ -168,6 +168,27 @@ void bind_runtime(py::module_& m) {
       "The kernel chosen for the problem before the registry's order, or an empty name; whether it is forced.");
   m.def("runs_through_host", &runs_through_host,
         "How often each primitive ran on the CPU because its device has no kernel for it.");
+  m.def(
+      "set_long_tail",
+      [](const py::object& compute) {
+        if (compute.is_none()) return set_long_tail({});
+        PyObject* raw = py::object(compute).release().ptr();  // for as long as the process lives
+        set_long_tail([raw](const Problem& problem, const void* const* in, void* const* out) {
+          gil::Hold held;
+          auto operands = [](const std::vector<Spec>& specs, auto addresses) {
+            py::list list;
+            for (size_t i = 0; i < specs.size(); ++i)
+              list.append(py::make_tuple(reinterpret_cast<uintptr_t>(addresses[i]), name_of(specs[i].dtype),
+                                         py::tuple(py::cast(specs[i].shape))));
+            return list;
+          };
+          return py::reinterpret_borrow<py::object>(raw)(problem.op, operands(problem.in, in),
+                                                         operands(problem.out, out), attrs_to(problem.attrs))
+              .cast<bool>();
+        });
+      },
+      "compute(op, inputs, outputs, attrs) -> whether it did it; operands are (address, dtype, dims) on the device. "
+      "None: nobody does.");
   m.attr("companion") = py::capsule(&companion, kCompanionName);
   m.def(
       "chosen_kernel",

@@ -12,6 +12,13 @@
 
 namespace native {
 
+// Work that a device was given once and can be given again as a whole. Thread safe.
+class Recording {
+ public:
+  virtual ~Recording() = default;
+  virtual void replay() const = 0;
+};
+
 // A place that has memory and runs kernels. The CPU is one; tests register another.
 class Device {
  public:
@@ -29,6 +36,10 @@ class Device {
   virtual bool host_visible() const { return false; }
   // Whose kernels run here: the name under which they are registered.
   virtual std::string kernels() const { return "cpu"; }
+  // Records what `enqueue` gives to the device on this thread, instead of doing it; what it throws is thrown.
+  // Null where the device does not record, or not what it was given.
+  virtual std::unique_ptr<Recording> record(const std::function<void()>&) { return nullptr; }
+  virtual bool records() const { return false; }
 };
 
 using DevicePtr = std::shared_ptr<Device>;

@@ -84,7 +84,7 @@ std::vector<Array> Executable::run_plan(const Plan& plan, const std::vector<Arra
   std::vector<Array> held;
   std::vector<const void*> in;
   for (size_t i = 0; i < inputs.size(); ++i) {
-    held.push_back(inputs[i].to(device_));
+    held.push_back(plan.input_copies.bring(i, inputs[i], device_));
     const Spec& expected = plan.specs[code_->inputs[i]];
     if (!(held.back().spec == expected))
       throw ShapeError("compiled function got " + to_string(held.back().spec) + " where it expects " +
@@ -148,28 +148,51 @@ void Executable::pass_unchanged(const BoundStep& step, const Plan& plan, const E
   }
 }
 
-void Executable::execute(const Plan& plan, const void* const* inputs, void* const* outputs, Run& run,
-                         std::vector<double>* seconds, std::vector<int>* passed) const {
-  Buffer arena(device_, plan.arena_bytes);
-  Buffer scratch(device_, plan.scratch_bytes);
-  auto data_of = [&](int v) -> void* {
+// Where the values of a run are.
+struct Executable::Memory {
+  const Plan& plan;
+  const std::vector<Array>& constants;
+  const void* const* inputs;
+  void* const* outputs;
+  char* arena;
+  void* scratch;
+  const std::vector<int>* passed;
+
+  void* at(int v) const {
     const Place& place = plan.places[v];
     switch (place.kind) {
       case Place::Kind::Input:
         return const_cast<void*>(inputs[place.index]);
       case Place::Kind::Constant:
-        return constants_[place.index].data();
+        return constants[place.index].data();
       case Place::Kind::Output:
         if (passed && (*passed)[place.index] >= 0) return const_cast<void*>(inputs[(*passed)[place.index]]);
         return outputs[place.index];
       case Place::Kind::Arena:
-        return static_cast<char*>(arena.data()) + place.index;
+        return arena + place.index;
       case Place::Kind::None:
         break;
     }
     return nullptr;
-  };
+  }
+};
 
+void Executable::execute(const Plan& plan, const void* const* inputs, void* const* outputs, Run& run,
+                         std::vector<double>* seconds, std::vector<int>* passed) const {
+  Buffer arena(device_, plan.arena_bytes);
+  Buffer scratch(device_, plan.scratch_bytes);
+  const Memory memory{plan, constants_, inputs, outputs, static_cast<char*>(arena.data()), scratch.data(), passed};
+  if (!plan.recordable || seconds || run.watched()) return run_steps(memory, run, seconds, passed);
+  run.poll();
+  Recordings::Addresses addresses{arena.data(), scratch.data()};
+  addresses.insert(addresses.end(), inputs, inputs + code_->inputs.size());
+  addresses.insert(addresses.end(), outputs, outputs + code_->outputs.size());
+  plan.recordings.run(*device_, addresses, [&] { run_steps(memory, run, nullptr, passed); });
+}
+
+void Executable::run_steps(const Memory& memory, Run& run, std::vector<double>* seconds,
+                           std::vector<int>* passed) const {
+  const Plan& plan = memory.plan;
   std::vector<const void*> in;
   std::vector<void*> out;
   for (const BoundStep& step : plan.steps) {
@@ -181,27 +204,27 @@ void Executable::execute(const Plan& plan, const void* const* inputs, void* cons
       case BoundStep::Kind::Alias:
         break;
       case BoundStep::Kind::Kernel:
-        for (int v : step.step->in) in.push_back(device_->kernel_address(data_of(v)));
-        for (int v : step.step->out) out.push_back(device_->kernel_address(data_of(v)));
-        step.kernel->run(in.data(), out.data(), device_->kernel_address(scratch.data()));
+        for (int v : step.step->in) in.push_back(device_->kernel_address(memory.at(v)));
+        for (int v : step.step->out) out.push_back(device_->kernel_address(memory.at(v)));
+        step.kernel->run(in.data(), out.data(), device_->kernel_address(memory.scratch));
         break;
       case BoundStep::Kind::Host: {
         std::vector<Array> arguments;
         std::vector<Spec> expected;
-        for (int v : step.step->in) arguments.push_back(array_at(plan.specs[v], data_of(v), device_));
+        for (int v : step.step->in) arguments.push_back(array_at(plan.specs[v], memory.at(v), device_));
         for (int v : step.step->out) expected.push_back(plan.specs[v]);
         std::vector<Array> results = step.host->call(arguments, expected, step.attrs);
         for (size_t i = 0; i < results.size(); ++i) {
           if (!(results[i].spec == expected[i]))
             throw ShapeError(step.step->op + ": host call returned " + to_string(results[i].spec) + ", expected " +
                              to_string(expected[i]));
-          device_->copy_in(data_of(step.step->out[i]), results[i].data(), expected[i].bytes());
+          device_->copy_in(memory.at(step.step->out[i]), results[i].data(), expected[i].bytes());
         }
         break;
       }
       case BoundStep::Kind::Region: {
-        for (int v : step.step->in) in.push_back(data_of(v));
-        for (int v : step.step->out) out.push_back(data_of(v));
+        for (int v : step.step->in) in.push_back(memory.at(v));
+        for (int v : step.step->out) out.push_back(memory.at(v));
         if (passed && step.step->op == "cond")
           pass_unchanged(step, plan, taken_branch(step, device_, in[0]), out, *passed);
         run_region(step, plan, device_, in.data(), out.data(), run);
@@ -210,10 +233,8 @@ void Executable::execute(const Plan& plan, const void* const* inputs, void* cons
     }
     if (seconds) seconds->push_back(std::chrono::duration<double>(Run::Clock::now() - start).count());
   }
-  for (const auto& [index, value] : plan.copies) {
-    if (!outputs[index]) continue;
-    device_->copy(outputs[index], data_of(value), plan.specs[value].bytes());
-  }
+  for (const auto& [index, value] : plan.copies)
+    if (memory.outputs[index]) device_->copy(memory.outputs[index], memory.at(value), plan.specs[value].bytes());
 }
 
 }  // namespace native

@@ -87,6 +87,9 @@ class Executable {
   std::shared_ptr<const Plan> plan(const std::vector<int64_t>& sizes) const;
   void execute(const Plan& plan, const void* const* inputs, void* const* outputs, Run& run,
                std::vector<double>* seconds, std::vector<int>* passed) const;
+  struct Memory;
+  // The steps of memory.plan, one after another.
+  void run_steps(const Memory& memory, Run& run, std::vector<double>* seconds, std::vector<int>* passed) const;
   // Results of a branch that are what it was given are not copied: passed[output] = input. (A branch that
   // only adds up gradients passes on every weight and all state of the optimiser.)
   void pass_unchanged(const BoundStep& step, const Plan& plan, const Executable& branch, std::vector<void*>& out,

@@ -87,6 +87,10 @@ Plan::Plan(const Code& code, const std::vector<int64_t>& bound, const DevicePtr&
   }
   bind_steps(code, device);
   place_values(code);
+  recordable = device->records() && std::all_of(steps.begin(), steps.end(), [](const BoundStep& step) {
+                 return step.kind == BoundStep::Kind::Alias ||
+                        (step.kind == BoundStep::Kind::Kernel && !borrowed(step.kernel_name));
+               });
 }
 
 void Plan::bind_steps(const Code& code, const DevicePtr& device) {

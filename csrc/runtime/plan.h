@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "runtime/executable.h"
+#include "runtime/recordings.h"
 
 namespace native {
 
@@ -37,6 +38,10 @@ class Plan {
   std::vector<std::pair<int, int>> copies;  // output index, value: outputs that share another's place
   size_t arena_bytes = 0;
   size_t scratch_bytes = 0;
+  // Nothing but kernels of a device that can record them.
+  bool recordable = false;
+  mutable Recordings recordings;
+  mutable InputCopies input_copies;
 
  private:
   void bind_steps(const Code& code, const DevicePtr& device);

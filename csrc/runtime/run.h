@@ -22,6 +22,8 @@ class Run {
     poll(now);
     if (trail_) trail_->emplace_back(op, kernel);
   }
+  // Whether what is executed is written down, step by step.
+  bool watched() const { return trail_ != nullptr; }
   // Asks whether to stop, at most every 20 ms since that takes the GIL. Throws what the check throws.
   void poll(Clock::time_point now = Clock::now());
 

@@ -3,11 +3,13 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include "bindings/dlpack.h"
 #include "bindings/gil.h"
 #include "emulator/emulated_driver.h"
 #include "emulator/gpus.h"
 #include "runtime/device.h"
 #include "runtime/gpu.h"
+#include "runtime/graph.h"
 #include "runtime/images.h"
 #include "runtime/stream.h"
 
@@ -50,6 +52,8 @@ void check_arguments(const Kernel& kernel, const std::vector<std::string>& bytes
       throw py::value_error("kernel '" + kernel.name + "': argument " + std::to_string(k) + " has " +
                             std::to_string(bytes[k].size()) + " bytes, its parameter " + std::to_string(wanted[k]));
 }
+
+Stream as_stream(uintptr_t handle) { return reinterpret_cast<Stream>(handle); }
 
 Extent extent(const std::vector<unsigned>& sizes) {
   Extent e;
@@ -132,6 +136,14 @@ void bind_emulator(py::module_& m) {
       "Per instruction of a kernel, or of all: how often warps ran it, and what memory had to do.");
   m.def("clear_counts", &clear_counts);
   m.def(
+      "calls",
+      [] {
+        py::dict row;
+        for (const auto& [name, times] : calls()) row[name] = times;
+        return row;
+      },
+      "How often the driver was called since clear_counts, by kind.");
+  m.def(
       "set_options",
       [](uint32_t seed, bool races, uint64_t most_instructions) { options() = {seed, races, most_instructions}; },
       py::arg("seed") = Options{}.seed, py::arg("races") = Options{}.races,
@@ -212,6 +224,7 @@ PYBIND11_MODULE(_cuda, m) {
       .def("synchronize", &EventObject::synchronize, py::call_guard<gil::Release>());
   py::class_<StreamObject>(m, "Stream", "Work in order, beside the device's own stream.")
       .def(py::init([] { return new StreamObject(device()); }))
+      .def_property_readonly("handle", [](const StreamObject& s) { return reinterpret_cast<uintptr_t>(s.handle); })
       .def("record", &StreamObject::record)
       .def("wait", &StreamObject::wait)
       .def("synchronize", &StreamObject::synchronize, py::call_guard<gil::Release>());
@@ -243,8 +256,29 @@ PYBIND11_MODULE(_cuda, m) {
       py::arg("core"), "Registers gpu:0 and its kernels with the module whose `companion` is given.");
   m.def("images", &image_names, "Files of kernels that were compiled into this module; none without nvcc.");
   m.def("image_ptx", [](const std::string& name) { return std::string(image_ptx(name)); });
+  m.def("image_fatbin", [](const std::string& name) { return py::bytes(image_fatbin(name)); });
   m.def("synchronize", [] { device().synchronize(); }, py::call_guard<gil::Release>());
   m.def("trim", [] { device().trim(); });
+  m.def(
+      "keep_blocks", [](bool keep) { device().keep_blocks(keep); }, py::arg("keep"),
+      "Whether freed memory is kept for reuse: always on a GPU, and on the emulator when this says so, whose "
+      "bounds are then those of size classes.");
+  py::class_<GraphObject>(m, "Graph", "Launches, copies and fills as one piece of work.")
+      .def("launch", &GraphObject::launch)
+      .def_property_readonly("nodes", &GraphObject::nodes);
+  m.def(
+      "record", [](const py::function& enqueue) { return device().record([&] { enqueue(); }); }, py::arg("enqueue"),
+      "A Graph of what the function gives to the device, instead of doing it; None if it does what cannot be "
+      "recorded.");
+  m.def(
+      "stream_handle", [] { return reinterpret_cast<uintptr_t>(device().stream()); },
+      "The stream that the device's work goes to, as an integer, for other libraries.");
+  m.def(
+      "follow", [](uintptr_t first, uintptr_t then) { device().follow(as_stream(first), as_stream(then)); },
+      py::arg("first"), py::arg("then"),
+      "What is given to the stream `then` from now on waits for what `first` has been given. 1 and 2 are CUDA's "
+      "default streams.");
+  bind_dlpack(m);
   bind_emulator(m);
 }
 

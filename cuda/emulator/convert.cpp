@@ -183,8 +183,12 @@ void check_types(Decoder& d, Type to, Type from) {
 
 }  // namespace
 
+// Pairs of 8-bit floats (fp8.cpp).
+bool build_fp8(Decoder& d, Instr& i);
+
 void add_convert(Opcodes& table) {
   table["cvt"] = [](Decoder& d, Instr& i) {
+    if (build_fp8(d, i)) return;
     const int whole = d.take_one({"rni", "rzi", "rmi", "rpi"});
     i.rounding = static_cast<uint8_t>(whole >= 0 ? whole : static_cast<int>(d.take_rounding()));
     i.c = (d.take("sat") ? 1 : 0) | (d.take("ftz") ? 2 : 0) | (d.take("relu") ? 4 : 0);

@@ -14,18 +14,22 @@ namespace {
 Result init(unsigned) { return kSuccess; }
 Result version(int* v) { return *v = 13000, kSuccess; }
 Result error_name(Result e, const char** text) {
-  static const std::unordered_map<int, const char*> names = {{kSuccess, "CUDA_SUCCESS"},
-                                                             {kInvalidValue, "CUDA_ERROR_INVALID_VALUE"},
-                                                             {kOutOfMemory, "CUDA_ERROR_OUT_OF_MEMORY"},
-                                                             {kInvalidDevice, "CUDA_ERROR_INVALID_DEVICE"},
-                                                             {kInvalidImage, "CUDA_ERROR_INVALID_IMAGE"},
-                                                             {kNoBinaryForGpu, "CUDA_ERROR_NO_BINARY_FOR_GPU"},
-                                                             {kInvalidPtx, "CUDA_ERROR_INVALID_PTX"},
-                                                             {kNotFound, "CUDA_ERROR_NOT_FOUND"},
-                                                             {kNotReady, "CUDA_ERROR_NOT_READY"},
-                                                             {kIllegalAddress, "CUDA_ERROR_ILLEGAL_ADDRESS"},
-                                                             {kLaunchFailed, "CUDA_ERROR_LAUNCH_FAILED"},
-                                                             {kInvalidHandle, "CUDA_ERROR_INVALID_HANDLE"}};
+  static const std::unordered_map<int, const char*> names = {
+      {kSuccess, "CUDA_SUCCESS"},
+      {kInvalidValue, "CUDA_ERROR_INVALID_VALUE"},
+      {kOutOfMemory, "CUDA_ERROR_OUT_OF_MEMORY"},
+      {kInvalidDevice, "CUDA_ERROR_INVALID_DEVICE"},
+      {kInvalidImage, "CUDA_ERROR_INVALID_IMAGE"},
+      {kNoBinaryForGpu, "CUDA_ERROR_NO_BINARY_FOR_GPU"},
+      {kInvalidPtx, "CUDA_ERROR_INVALID_PTX"},
+      {kNotFound, "CUDA_ERROR_NOT_FOUND"},
+      {kNotReady, "CUDA_ERROR_NOT_READY"},
+      {kCaptureUnsupported, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED"},
+      {kCaptureInvalidated, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED"},
+      {kCaptureUnmatched, "CUDA_ERROR_STREAM_CAPTURE_UNMATCHED"},
+      {kIllegalAddress, "CUDA_ERROR_ILLEGAL_ADDRESS"},
+      {kLaunchFailed, "CUDA_ERROR_LAUNCH_FAILED"},
+      {kInvalidHandle, "CUDA_ERROR_INVALID_HANDLE"}};
   auto found = names.find(e);
   *text = found == names.end() ? nullptr : found->second;
   return found == names.end() ? kInvalidValue : kSuccess;

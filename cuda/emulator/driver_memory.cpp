@@ -12,6 +12,8 @@ namespace {
 
 Result memory_allocate(Address* a, size_t bytes) {
   Lock lock;
+  if (const Result r = spoil_recordings("cuMemAlloc")) return r;
+  ++state().calls.allocations;
   if (bytes == 0) return kInvalidValue;
   *a = state().memory.allocate(bytes);
   return *a ? kSuccess
@@ -20,6 +22,7 @@ Result memory_allocate(Address* a, size_t bytes) {
 }
 Result memory_free(Address a) {
   Lock lock;
+  if (const Result r = spoil_recordings("cuMemFree")) return r;
   settle();  // as on a device
   if (!state().memory.release(a)) return failure(kInvalidValue, hex(a) + " is no allocation, or was freed before");
   return kSuccess;
@@ -56,6 +59,7 @@ void look_at(Address a, size_t bytes, bool writes, const Order& order) {
 }
 Result copy_in(Address to, const void* from, size_t bytes, Stream s) {
   Lock lock;
+  ++state().calls.copies;
   enqueue(s, "copy to the device", [=](const Order& order) -> Result {
     uint8_t* data = state().memory.host(to, bytes, true);
     if (!data) return outside("copy to the device", to, bytes);
@@ -67,6 +71,7 @@ Result copy_in(Address to, const void* from, size_t bytes, Stream s) {
 }
 Result copy_out(void* to, Address from, size_t bytes, Stream s) {
   Lock lock;
+  ++state().calls.copies;
   enqueue(s, "copy to the host", [=](const Order& order) -> Result {
     const uint8_t* data = state().memory.host(from, bytes, false);
     if (!data) return outside("copy to the host", from, bytes);
@@ -78,6 +83,7 @@ Result copy_out(void* to, Address from, size_t bytes, Stream s) {
 }
 Result copy_within(Address to, Address from, size_t bytes, Stream s) {
   Lock lock;
+  ++state().calls.copies;
   enqueue(s, "copy on the device", [=](const Order& order) -> Result {
     const uint8_t* source = state().memory.host(from, bytes, false);
     if (!source) return outside("copy on the device", from, bytes);

@@ -152,26 +152,28 @@ Result launch_kernel(FunctionHandle handle, unsigned gx, unsigned gy, unsigned g
   Lock lock;
   auto& f = *reinterpret_cast<EmulatedFunction*>(handle);
   if (extra) return kInvalidValue;
+  ++state().calls.launches;
   const Dim3 grid{gx, gy, gz}, block{bx, by, bz};
   if (const std::string why = limit_broken(f, grid, block, shared); !why.empty()) {
     Reports::all().add(number_refused(f.text->name), 0, {Fault::LaunchLimit, f.text->name, "", "", {}, {}, 0, why});
     return failure(kInvalidValue, f.text->name + ": " + why);
   }
-  auto launch = std::make_shared<Launch>();
-  launch->program = f.program.get();
-  launch->memory = &state().memory;
-  launch->grid = grid;
-  launch->block = block;
-  launch->dynamic_shared = shared;
-  launch->options = state().options;
-  launch->params.resize(f.text->param_bytes);
+  Launch asked;
+  asked.program = f.program.get();
+  asked.memory = &state().memory;
+  asked.grid = grid;
+  asked.block = block;
+  asked.dynamic_shared = shared;
+  asked.options = state().options;
+  asked.params.resize(f.text->param_bytes);
   for (size_t k = 0; k < f.text->params.size(); ++k)
-    std::memcpy(launch->params.data() + f.text->param_offset[k], params[k], f.text->params[k].size);
-  enqueue(s, f.text->name, [launch](const Order& order) -> Result {
-    launch->id = order.id;
-    launch->order = &order;
+    std::memcpy(asked.params.data() + f.text->param_offset[k], params[k], f.text->params[k].size);
+  enqueue(s, f.text->name, [asked](const Order& order) -> Result {
+    Launch launch = asked;  // a graph runs it again
+    launch.id = order.id;
+    launch.order = &order;
     const size_t before = Reports::all().count();
-    const bool ended = run(*launch);
+    const bool ended = run(launch);
     if (Reports::all().count() == before) return kSuccess;
     const auto reports = Reports::all().list();
     return failure(ended ? kLaunchFailed : kIllegalAddress, to_string(reports[before]));
@@ -210,6 +212,7 @@ std::vector<Line> counts(const std::string& kernel) {
 }
 void clear_counts() {
   Lock lock;
+  state().calls = {};
   for (auto& m : state().modules)
     for (auto& [name, f] : m->functions)
       if (f->program) std::fill(f->program->counts.begin(), f->program->counts.end(), Count{});

@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <unordered_map>
 #include <vector>
 
@@ -20,7 +21,23 @@ struct Work {
   uint64_t mark = 0;
   uint64_t waits_for = 0;  // a mark that must be reached first
 };
+// What was given to a stream while it was recorded; run when the graph is launched.
+struct Node {
+  std::string what;
+  std::function<cuda::Result(const Order&)> run;
+};
+struct EmulatedGraph {
+  std::vector<Node> nodes;
+};
+// A recording under way: it is spoilt by calls that cannot be part of a graph.
+struct Capture {
+  EmulatedGraph graph;
+  std::thread::id thread;
+  int mode = cuda::kCaptureGlobal;
+  bool spoilt = false;
+};
 struct EmulatedStream {
+  std::unique_ptr<Capture> capture;
   std::deque<Work> queue;
   uint32_t index = 0;
   uint64_t given = 0;  // work so far
@@ -42,6 +59,11 @@ struct EmulatedModule {
   std::unordered_map<std::string, std::unique_ptr<EmulatedFunction>> functions;
 };
 
+// Calls of the driver since they were cleared.
+struct Calls {
+  uint64_t launches = 0, graphs = 0, copies = 0, allocations = 0, waits = 0;
+};
+
 struct State {
   std::recursive_mutex mutex;
   Memory memory{size_t{8} << 30};
@@ -58,6 +80,7 @@ struct State {
     std::string why;
   } deferred;  // of work that ran without anybody waiting for it
   Options options;
+  Calls calls;
 };
 State& state();
 
@@ -68,6 +91,9 @@ struct Lock {
 // Remembers the reason for the message of the error.
 cuda::Result failure(cuda::Result code, std::string why);
 std::string hex(cuda::Address a);
+
+// A call that a recording of this thread, or of that stream, does not allow: spoils it and says so.
+cuda::Result spoil_recordings(const char* call, const EmulatedStream* stream = nullptr);
 
 // Work waits in its stream until somebody synchronises. `what` names it in messages.
 void enqueue(cuda::Stream stream, std::string what, std::function<cuda::Result(const Order&)> run);
@@ -81,5 +107,6 @@ void fill_devices(cuda::Driver& table);
 void fill_memory(cuda::Driver& table);
 void fill_streams(cuda::Driver& table);
 void fill_modules(cuda::Driver& table);
+void fill_graphs(cuda::Driver& table);
 
 }  // namespace native::emulator

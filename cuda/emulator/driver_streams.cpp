@@ -11,7 +11,10 @@ using namespace native::cuda;
 
 namespace {
 
-EmulatedStream& queue_of(Stream s) { return s ? *reinterpret_cast<EmulatedStream*>(s) : state().null_stream; }
+// 1 and 2 are names of default streams.
+EmulatedStream& queue_of(Stream s) {
+  return reinterpret_cast<uintptr_t>(s) > 2 ? *reinterpret_cast<EmulatedStream*>(s) : state().null_stream;
+}
 
 bool holds(const EmulatedStream& s, uint64_t mark) {
   return std::any_of(s.queue.begin(), s.queue.end(), [mark](const Work& w) { return w.mark == mark; });
@@ -84,6 +87,10 @@ uint32_t number_refused(const std::string& what) { return state().origins.add({0
 void enqueue(Stream s, std::string what, std::function<Result(const Order&)> run) {
   State& st = state();
   EmulatedStream& stream = queue_of(s);
+  if (stream.capture) {
+    stream.capture->graph.nodes.push_back({std::move(what), std::move(run)});
+    return;
+  }
   stream.before.learn(st.host);
   stream.before.learn(stream.index, ++stream.given);
   const uint32_t id = st.origins.add({stream.index, stream.given, std::move(what)});
@@ -95,6 +102,8 @@ namespace {
 
 Result context_synchronize() {
   Lock lock;
+  if (const Result r = spoil_recordings("cuCtxSynchronize")) return r;
+  ++state().calls.waits;
   const Result r = drain_all();
   waited_for_all();
   return told(r);
@@ -116,12 +125,15 @@ Result stream_destroy(Stream s) {
 }
 Result stream_synchronize(Stream s) {
   Lock lock;
+  if (const Result r = spoil_recordings("cuStreamSynchronize", &queue_of(s))) return r;
+  ++state().calls.waits;
   const Result r = drain(queue_of(s));
   waited_for(queue_of(s));
   return told(r);
 }
 Result stream_wait(Stream s, Event e, unsigned) {
   Lock lock;
+  if (queue_of(s).capture) return spoil_recordings("cuStreamWaitEvent", &queue_of(s));
   const auto& event = *reinterpret_cast<EmulatedEvent*>(e);
   queue_of(s).queue.push_back({nullptr, 0, event.mark});
   queue_of(s).before.learn(event.before);
@@ -140,6 +152,7 @@ Result event_destroy(Event e) {
 }
 Result event_record(Event e, Stream s) {
   Lock lock;
+  if (queue_of(s).capture) return spoil_recordings("cuEventRecord", &queue_of(s));
   const uint64_t mark = ++state().marks;
   *reinterpret_cast<EmulatedEvent*>(e) = {mark, queue_of(s).before};
   queue_of(s).queue.push_back({nullptr, mark, 0});
@@ -152,6 +165,8 @@ Result event_query(Event e) {
 }
 Result event_synchronize(Event e) {
   Lock lock;
+  if (const Result r = spoil_recordings("cuEventSynchronize")) return r;
+  ++state().calls.waits;
   const uint64_t mark = reinterpret_cast<EmulatedEvent*>(e)->mark;
   EmulatedStream* stream = holder(mark);
   const Result r = stream ? drain(*stream, mark) : kSuccess;

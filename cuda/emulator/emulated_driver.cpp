@@ -34,11 +34,21 @@ std::string explain() {
 
 }  // namespace
 
+std::vector<std::pair<const char*, uint64_t>> calls() {
+  Lock lock;
+  const Calls& c = state().calls;
+  return {{"launches", c.launches},
+          {"graphs", c.graphs},
+          {"copies", c.copies},
+          {"allocations", c.allocations},
+          {"waits", c.waits}};
+}
+
 Options& options() { return state().options; }
 
 Driver driver_table() {
   Driver t;
-  for (auto fill : {fill_devices, fill_memory, fill_streams, fill_modules}) fill(t);
+  for (auto fill : {fill_devices, fill_memory, fill_streams, fill_modules, fill_graphs}) fill(t);
   t.emulated = true;
   t.explain = explain;
   return t;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "emulator/machine.h"
@@ -20,6 +21,9 @@ struct Line {
   Count count;
 };
 std::vector<Line> counts(const std::string& kernel);
+// Sets those and the driver's calls to zero.
 void clear_counts();
+// How often each kind of call of the driver was made: name, times.
+std::vector<std::pair<const char*, uint64_t>> calls();
 
 }  // namespace native::emulator

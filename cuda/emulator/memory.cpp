@@ -38,7 +38,7 @@ bool Memory::release(uint64_t base) {
   a.freed = true;
   a.data.reset();
   a.written.reset();
-  a.cells = {};
+  std::vector<Cell>().swap(a.cells);  // assigning {} would keep the memory
   in_use_ -= a.size;
   return true;
 }

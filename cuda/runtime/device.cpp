@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "runtime/graph.h"
+
 namespace native::cuda {
 namespace {
 
@@ -36,7 +38,7 @@ Device& device(int ordinal) {
   return *found;
 }
 
-Device::Device(int ordinal) : driver_(cuda::driver()), ordinal_(ordinal) {
+Device::Device(int ordinal) : driver_(cuda::driver()), ordinal_(ordinal), keeps_(!driver_.emulated) {
   check(driver_.cuInit(0), "starting the NVIDIA driver");
   check(driver_.cuDriverGetVersion(&driver_version_), "asking for the driver's version");
   const int version = driver_version_;
@@ -87,8 +89,7 @@ Address Device::driver_allocate(size_t bytes) {
   if (result == kOutOfMemory && !free_.empty()) {
     // What the cache keeps may be what is missing.
     driver_.cuStreamSynchronize(stream_);
-    for (const auto& [size, block] : free_) driver_.cuMemFree_v2(block);
-    free_.clear();
+    free_kept();
     result = driver_.cuMemAlloc_v2(&address, bytes);
   }
   check(result, "allocating " + std::to_string(bytes) + " bytes on " + name_);
@@ -96,14 +97,14 @@ Address Device::driver_allocate(size_t bytes) {
 }
 
 Address Device::allocate(size_t bytes) {
+  refuse_recording("allocating memory");
   std::lock_guard lock(mutex_);
   bind();
-  const size_t size = emulated() ? std::max<size_t>(bytes, 1) : size_class(bytes);
-  auto found = emulated() ? free_.end() : free_.find(size);
+  const size_t size = keeps_ ? size_class(bytes) : std::max<size_t>(bytes, 1);
   Address address;
-  if (found != free_.end()) {
-    address = found->second;
-    free_.erase(found);
+  if (auto found = free_.find(size); found != free_.end()) {
+    address = found->second.extract(found->second.begin()).value();
+    if (found->second.empty()) free_.erase(found);
   } else {
     address = driver_allocate(size);
   }
@@ -117,10 +118,10 @@ void Device::release(Address address) noexcept {
   auto found = sizes_.find(address);
   if (found == sizes_.end()) return;
   in_use_ -= found->second;
-  if (emulated())
-    driver_.cuMemFree_v2(address);
+  if (keeps_)
+    free_[found->second].insert(address);
   else
-    free_.emplace(found->second, address);
+    driver_.cuMemFree_v2(address);
   sizes_.erase(found);
 }
 
@@ -128,12 +129,24 @@ void Device::trim() {
   std::lock_guard lock(mutex_);
   bind();
   check(driver_.cuStreamSynchronize(stream_), "waiting for " + name_);
-  for (const auto& [size, block] : free_) check(driver_.cuMemFree_v2(block), "freeing memory");
+  free_kept();
+}
+
+void Device::free_kept() noexcept {
+  for (const auto& [size, blocks] : free_)
+    for (Address block : blocks) driver_.cuMemFree_v2(block);
   free_.clear();
+}
+
+void Device::keep_blocks(bool keep) {
+  trim();
+  std::lock_guard lock(mutex_);
+  keeps_ = keep;
 }
 
 void Device::copy_in(Address to, const void* from, size_t bytes) {
   if (bytes == 0) return;
+  refuse_recording("copying from or to the host");
   std::lock_guard lock(staging_mutex_);
   bind();
   const char* source = static_cast<const char*>(from);
@@ -154,6 +167,7 @@ void Device::copy_in(Address to, const void* from, size_t bytes) {
 
 void Device::copy_out(void* to, Address from, size_t bytes, Stream stream) {
   if (bytes == 0) return;
+  refuse_recording("copying from or to the host");
   bind();
   if (!stream) stream = stream_;
   check(driver_.cuMemcpyDtoHAsync_v2(to, from, bytes, stream), "copying from " + name_);
@@ -163,18 +177,31 @@ void Device::copy_out(void* to, Address from, size_t bytes, Stream stream) {
 void Device::copy(Address to, Address from, size_t bytes) {
   if (bytes == 0) return;
   bind();
-  check(driver_.cuMemcpyDtoDAsync_v2(to, from, bytes, stream_), "copying on " + name_);
+  check(driver_.cuMemcpyDtoDAsync_v2(to, from, bytes, stream()), "copying on " + name_);
 }
 
 void Device::fill(Address to, unsigned char value, size_t bytes) {
   if (bytes == 0) return;
   bind();
-  check(driver_.cuMemsetD8Async(to, value, bytes, stream_), "filling memory of " + name_);
+  check(driver_.cuMemsetD8Async(to, value, bytes, stream()), "filling memory of " + name_);
 }
 
 void Device::synchronize() {
+  refuse_recording("waiting");
   bind();
   check(driver_.cuStreamSynchronize(stream_), "waiting for " + name_);
+}
+
+void Device::follow(Stream first, Stream then) {
+  if (first == then) return;
+  bind();
+  constexpr unsigned kNoTiming = 2;
+  Event event = nullptr;
+  check(driver_.cuEventCreate(&event, kNoTiming), "making an event");
+  Result result = driver_.cuEventRecord(event, first);
+  if (result == kSuccess) result = driver_.cuStreamWaitEvent(then, event, 0);
+  driver_.cuEventDestroy_v2(event);  // once it has come
+  check(result, "ordering two streams");
 }
 
 ModuleHandle Device::load(const void* image) {
@@ -222,7 +249,7 @@ void Device::launch(FunctionHandle f, const std::string& name, Extent grid, Exte
     }
   }
   check(driver_.cuLaunchKernel(f, grid.x, grid.y, grid.z, block.x, block.y, block.z, static_cast<unsigned>(shared),
-                               stream ? stream : stream_, params, nullptr),
+                               stream ? stream : this->stream(), params, nullptr),
         "launching kernel '" + name + "'");
 }
 

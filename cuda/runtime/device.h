@@ -2,9 +2,11 @@
 // checked; failures are DeviceError or DeviceMemoryError. Thread safe.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -13,6 +15,8 @@
 #include "runtime/errors.h"
 
 namespace native::cuda {
+
+class GraphObject;
 
 struct Extent {
   unsigned x = 1, y = 1, z = 1;
@@ -34,15 +38,19 @@ class Device {
   int driver_version() const { return driver_version_; }  // 13000 for CUDA 13.0
   bool emulated() const { return driver_.emulated; }
   const Driver& driver() const { return driver_; }
-  Stream stream() const { return stream_; }
+  // Where this thread's work goes: the device's own stream, or one that records it.
+  Stream stream() const;
   // Makes the context this thread's own: every entry from another library begins with it.
   void bind() const;
 
-  // Freed blocks are kept by size class and reused in stream order, without a call of the driver. Under
-  // the emulator every block is a block of its own, so that its bounds are watched.
+  // Freed blocks are kept by size class and reused in stream order, without a call of the driver, the lowest
+  // address first: a step that takes and frees the same sizes again gets the same addresses every other time.
+  // Under the emulator every block is a block of its own, so that its bounds are watched, unless `keep` says
+  // otherwise.
   Address allocate(size_t bytes);
   void release(Address address) noexcept;
   void trim();
+  void keep_blocks(bool keep);
   size_t in_use() const { return in_use_; }
 
   // Host memory may be reused when these return: it goes through pinned staging.
@@ -52,6 +60,8 @@ class Device {
   void copy(Address to, Address from, size_t bytes);
   void fill(Address to, unsigned char value, size_t bytes);
   void synchronize();
+  // What `then` is given from now on waits for what `first` has been given.
+  void follow(Stream first, Stream then);
 
   ModuleHandle load(const void* image);
   void unload(ModuleHandle module) noexcept;
@@ -60,6 +70,10 @@ class Device {
   std::vector<size_t> parameters(FunctionHandle function) const;
   // A FunctionAttribute.
   int attribute(FunctionHandle function, int which) const;
+  // Records what `enqueue` launches, copies and fills on this thread, in place of doing it. Null if it did what
+  // cannot be recorded: wait, allocate, or copy from or to the host. What else it throws is thrown.
+  std::unique_ptr<GraphObject> record(const std::function<void()>& enqueue);
+
   // `params[k]` points to the k-th parameter. More than 48 KiB of dynamic shared memory is asked for here.
   void launch(FunctionHandle function, const std::string& name, Extent grid, Extent block, size_t shared, void** params,
               Stream stream = nullptr);
@@ -67,6 +81,9 @@ class Device {
  private:
   void check(Result result, const std::string& what) const { cuda::check(driver_, result, what); }
   Address driver_allocate(size_t bytes);
+  void free_kept() noexcept;
+  // Throws where this thread records.
+  void refuse_recording(const char* what) const;
 
   const Driver& driver_;
   int ordinal_;
@@ -77,7 +94,8 @@ class Device {
   int capability_ = 0, multiprocessors_ = 0, driver_version_ = 0;
 
   mutable std::mutex mutex_;
-  std::multimap<size_t, Address> free_;        // by size
+  bool keeps_ = true;
+  std::map<size_t, std::set<Address>> free_;   // by size
   std::unordered_map<Address, size_t> sizes_;  // of blocks handed out
   size_t in_use_ = 0;
   std::unordered_map<FunctionHandle, size_t> dynamic_;  // shared memory that a kernel was allowed so far

@@ -17,6 +17,7 @@ using Event = struct EventTag*;
 using ModuleHandle = struct ModuleTag*;
 using FunctionHandle = struct FunctionTag*;
 using Graph = struct GraphTag*;
+using GraphNode = struct GraphNodeTag*;
 using GraphExec = struct GraphExecTag*;
 
 enum : Result {
@@ -38,6 +39,9 @@ enum : Result {
   kLaunchOutOfResources = 701,
   kLaunchFailed = 719,
   kSystemDriverMismatch = 803,
+  kCaptureUnsupported = 900,
+  kCaptureInvalidated = 901,
+  kCaptureUnmatched = 903,
 };
 
 enum Attribute : int {  // CUdevice_attribute
@@ -62,6 +66,8 @@ enum FunctionAttribute : int {  // CUfunction_attribute
   kFuncRegisters = 4,
   kFuncMaxDynamicShared = 8,
 };
+
+enum CaptureMode : int { kCaptureGlobal = 0, kCaptureThread = 1, kCaptureRelaxed = 2 };  // CUstreamCaptureMode
 
 // X(name in libcuda, result, arguments)
 #define NATIVE_CUDA_FUNCTIONS(X)                                                                               \
@@ -105,7 +111,14 @@ enum FunctionAttribute : int {  // CUfunction_attribute
   X(cuFuncGetAttribute, (int* value, int attribute, FunctionHandle function))                                  \
   X(cuFuncSetAttribute, (FunctionHandle function, int attribute, int value))                                   \
   X(cuLaunchKernel, (FunctionHandle function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, \
-                     unsigned bz, unsigned shared, Stream stream, void** params, void** extra))
+                     unsigned bz, unsigned shared, Stream stream, void** params, void** extra))                \
+  X(cuStreamBeginCapture_v2, (Stream stream, int mode))                                                        \
+  X(cuStreamEndCapture, (Stream stream, Graph * graph))                                                        \
+  X(cuGraphGetNodes, (Graph graph, GraphNode * nodes, size_t* count))                                          \
+  X(cuGraphInstantiateWithFlags, (GraphExec * made, Graph graph, unsigned long long flags))                    \
+  X(cuGraphLaunch, (GraphExec graph, Stream stream))                                                           \
+  X(cuGraphExecDestroy, (GraphExec graph))                                                                     \
+  X(cuGraphDestroy, (Graph graph))
 
 struct Driver {
 #define NATIVE_CUDA_MEMBER(name, arguments) Result(*name) arguments = nullptr;

@@ -2,6 +2,7 @@
 
 #include "core/errors.h"
 #include "runtime/device.h"
+#include "runtime/graph.h"
 #include "runtime/images.h"
 
 namespace native::cuda {
@@ -14,6 +15,15 @@ std::vector<KernelEntry>& entries() {
 const Companion* companion = nullptr;
 
 Address address(const void* data) { return reinterpret_cast<Address>(data); }
+
+class GraphRecording final : public Recording {
+ public:
+  explicit GraphRecording(std::unique_ptr<GraphObject> graph) : graph_(std::move(graph)) {}
+  void replay() const override { graph_->launch(); }
+
+ private:
+  const std::unique_ptr<GraphObject> graph_;
+};
 
 class Gpu final : public native::Device {
  public:
@@ -33,6 +43,12 @@ class Gpu final : public native::Device {
   void copy_in(void* to, const void* from, size_t bytes) override { device_.copy_in(address(to), from, bytes); }
   void copy_out(void* to, const void* from, size_t bytes) override { device_.copy_out(to, address(from), bytes); }
   void copy(void* to, const void* from, size_t bytes) override { device_.copy(address(to), address(from), bytes); }
+
+  std::unique_ptr<Recording> record(const std::function<void()>& enqueue) override {
+    auto graph = device_.record(enqueue);
+    return graph ? std::make_unique<GraphRecording>(std::move(graph)) : nullptr;
+  }
+  bool records() const override { return true; }
 
  private:
   const int ordinal_;

@@ -1,5 +1,6 @@
 #include "runtime/images.h"
 
+#include <cstring>
 #include <mutex>
 
 namespace native::cuda {
@@ -35,6 +36,16 @@ std::vector<std::string> image_names() {
 }
 
 const char* image_ptx(const std::string& name) { return find_image(name).ptx; }
+
+std::string_view image_fatbin(const std::string& name) {
+  // Its header: a magic number, the version, bytes of the header, bytes of what follows.
+  const char* image = find_image(name).fatbin;
+  uint16_t header = 0;
+  uint64_t rest = 0;
+  std::memcpy(&header, image + 6, sizeof header);
+  std::memcpy(&rest, image + 8, sizeof rest);
+  return {image, header + rest};
+}
 
 Function::Function(const std::string& image, const std::string& name) : name_(name) {
   std::lock_guard lock(mutex());

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "runtime/device.h"
 
@@ -20,6 +21,7 @@ struct RegisterImage {
 // Names of all; empty in a build without nvcc.
 std::vector<std::string> image_names();
 const char* image_ptx(const std::string& name);
+std::string_view image_fatbin(const std::string& name);
 
 // A kernel of an image, loaded when it is first made. Immutable, thread safe.
 class Function {

@@ -197,3 +197,24 @@ def test_gpus_by_name():
     assert {"A100", "H100"} <= {g["name"] for g in _cuda.gpus()}
     with pytest.raises(ValueError, match="unknown GPU 'V2'"):
         _cuda.occupancy("V2", 32, 32, 0)
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+
+
+def test_freed_memory_is_given_back():
+    """With what the search for races remembers of it, fifty times its size."""
+    body = "add.u64 %rd1, %p0, %off4; ld.global.u32 %r1, [%rd1];"
+    words = 1 << 17
+
+    def once():
+        run(body, Buffer(np.zeros(words, np.uint32)), name="reads")
+
+    once()
+    before = resident()
+    for _ in range(6):
+        once()
+    assert resident() - before < 2 * 50 * 4 * words

@@ -16,7 +16,8 @@ UNKNOWN = {
     "{%r1,%r2,%r3,%r4}, {%r5,%r6}, {%f1,%f2,%f3,%f4};": "unknown element type",
     "mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {%fd1,%fd2}, {%fd3}, "
     "{%fd4}, {%fd1,%fd2};": "unknown shape",
-    "cvt.rn.satfinite.e4m3x2.f32 %h1, %f1, %f2;": "no type",
+    "cvt.rn.satfinite.e2m1x2.f32 %h1, %f1, %f2;": "no type",
+    "cvt.rn.e4m3x2.f32 %h1, %f1, %f2;": "needs .rn and .satfinite",
     "cvt.rn.f16.e5m2 %h1, %h2;": "no type",
     "shfl.idx.b32 %r1, %r2, 0, 31;": "only the .sync form is known",
     "add.cc.u32 %r1, %r2, %r3;": "unknown modifier '.cc'",

@@ -100,3 +100,20 @@ def test_without_a_driver_the_tools_say_so_and_emulate():
     assert "EMULATED A100: no GPU is used" in done.stdout
     done = python(*command, NATIVE_CUDA_DRIVER="/nowhere/libcuda.so.1")
     assert done.returncode == 2 and "no NVIDIA driver" in done.stdout
+
+
+def test_the_whole_demonstration_is_refused_on_the_emulator(tmp_path):
+    command = ["-m", "keras_native", "demo", "--device", "gpu", "--output", str(tmp_path / "out")]
+    done = python(*command, NATIVE_CUDA_DRIVER="emulator", KERAS_BACKEND="native")
+    assert done.returncode == 2, done.stderr
+    assert "EMULATED A100" in done.stdout and "add --small" in done.stdout
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif("NATIVE_TEST_ALL" not in os.environ, reason="takes a minute")
+def test_the_small_demonstration(tmp_path):
+    command = ["-m", "keras_native", "demo", "cancer", "--device", "gpu", "--small"]
+    command += ["--output", str(tmp_path)]
+    done = python(*command, NATIVE_CUDA_DRIVER="emulator", KERAS_BACKEND="native")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "EMULATED A100" in done.stdout and "equal to the last bit" in done.stdout

@@ -3,6 +3,7 @@
 
 #include "kernels/shape/strided_copy.h"
 #include "kernels/shape/tasks.h"
+#include "kernels/shape/views.h"
 #include "runtime/registry.h"
 
 namespace native {
@@ -27,42 +28,10 @@ std::unique_ptr<Kernel> prepare_same(const Problem& p) {
   return std::make_unique<Move>(p.in[0], Shape{p.in[0].count()}, Shape{1});
 }
 
-std::unique_ptr<Kernel> prepare_transpose(const Problem& p) {
-  const Shape strides = row_major_strides(p.in[0].shape);
-  Shape moved;
-  for (int64_t axis : p.attrs.ints("perm")) moved.push_back(strides[axis]);
-  return std::make_unique<Move>(p.in[0], p.out[0].shape, moved);
-}
-
-std::unique_ptr<Kernel> prepare_broadcast(const Problem& p) {
-  const Shape& from = p.in[0].shape;
-  const Shape& to = p.out[0].shape;
-  const Shape strides = row_major_strides(from);
-  Shape spread(to.size(), 0);
-  for (size_t i = 0, lead = to.size() - from.size(); i < from.size(); ++i)
-    if (from[i] != 1) spread[lead + i] = strides[i];
-  return std::make_unique<Move>(p.in[0], to, spread);
-}
-
-std::unique_ptr<Kernel> prepare_slice(const Problem& p) {
-  Shape strides = row_major_strides(p.in[0].shape);
-  const Ints &start = p.attrs.ints("start"), &step = p.attrs.ints("step");
-  int64_t offset = 0;
-  for (size_t i = 0; i < strides.size(); ++i) {
-    offset += start[i] * strides[i];
-    strides[i] *= step[i];
-  }
-  return std::make_unique<Move>(p.in[0], p.out[0].shape, strides, offset);
-}
-
-std::unique_ptr<Kernel> prepare_flip(const Problem& p) {
-  Shape strides = row_major_strides(p.in[0].shape);
-  int64_t offset = 0;
-  for (int64_t axis : p.attrs.ints("axes")) {
-    offset += (p.in[0].shape[axis] - 1) * strides[axis];
-    strides[axis] = -strides[axis];
-  }
-  return std::make_unique<Move>(p.in[0], p.in[0].shape, strides, offset);
+template <shape::View (*view_of)(const Problem&)>
+std::unique_ptr<Kernel> prepare_view(const Problem& p) {
+  const shape::View view = view_of(p);
+  return std::make_unique<Move>(p.in[0], p.out[0].shape, view.strides, view.offset);
 }
 
 // Several copies into parts of the output; `input` says which operand each reads.
@@ -119,12 +88,11 @@ std::unique_ptr<Kernel> prepare_concat(const Problem& p) {
   for (size_t i = 0; i < axis; ++i) rows *= p.out[0].shape[i];
   if (rows >= 64) return std::make_unique<ConcatRows>(p, rows);
   auto kernel = std::make_unique<Parts>();
-  int64_t start = 0;
+  const std::vector<int64_t> offsets = shape::concat_offsets(p);
   for (size_t i = 0; i < p.in.size(); ++i) {
     const Shape& dims = p.in[i].shape;
-    kernel->add(i, start * strides[axis] * static_cast<int64_t>(element),
+    kernel->add(i, offsets[i] * static_cast<int64_t>(element),
                 StridedCopy(element, dims, row_major_strides(dims), strides));
-    start += dims[axis];
   }
   return kernel;
 }
@@ -138,12 +106,6 @@ std::unique_ptr<Kernel> prepare_pad(const Problem& p) {
   auto kernel = std::make_unique<Parts>();
   bool dense = true;
   for (int64_t i : interior) dense = dense && i == 0;
-  Shape spread = strides;
-  int64_t offset = 0;
-  for (size_t i = 0; i < rank; ++i) {
-    spread[i] *= interior[i] + 1;
-    offset += low[i] * strides[i];
-  }
   if (!dense) {
     kernel->add(1, 0, StridedCopy(element, to, still, strides));
   } else {
@@ -159,7 +121,8 @@ std::unique_ptr<Kernel> prepare_pad(const Problem& p) {
       at += low[i] * strides[i];
     }
   }
-  kernel->add(0, bytes(offset), StridedCopy(element, from, row_major_strides(from), spread));
+  const shape::View view = shape::pad_view(p);
+  kernel->add(0, bytes(view.offset), StridedCopy(element, from, row_major_strides(from), view.strides));
   return kernel;
 }
 
@@ -227,10 +190,10 @@ std::unique_ptr<Kernel> make(const Problem& p) {
 const Register reshape{"reshape", "copy", 0, prepare_same};
 const Register copy{"copy", "copy", 0, prepare_same};
 const Register stop_gradient{"stop_gradient", "copy", 0, prepare_same};
-const Register transpose{"transpose", "strided-copy", 0, prepare_transpose};
-const Register broadcast{"broadcast_to", "strided-copy", 0, prepare_broadcast};
-const Register slice{"slice", "strided-copy", 0, prepare_slice};
-const Register flip{"flip", "strided-copy", 0, prepare_flip};
+const Register transpose{"transpose", "strided-copy", 0, prepare_view<shape::transpose_view>};
+const Register broadcast{"broadcast_to", "strided-copy", 0, prepare_view<shape::broadcast_view>};
+const Register slice{"slice", "strided-copy", 0, prepare_view<shape::slice_view>};
+const Register flip{"flip", "strided-copy", 0, prepare_view<shape::flip_view>};
 const Register concat{"concat", "strided-copy", 0, prepare_concat};
 const Register pad{"pad", "strided-copy", 0, prepare_pad};
 const Register dynamic_slice{"dynamic_slice", "strided-copy", 0, make<DynamicSlice>};

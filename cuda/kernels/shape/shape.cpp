@@ -3,6 +3,7 @@
 #include <array>
 
 #include "kernels/shape/params.h"
+#include "kernels/shape/views.h"
 #include "runtime/gpu.h"
 #include "runtime/images.h"
 
@@ -10,16 +11,6 @@ namespace native::cuda {
 namespace {
 
 using namespace cuda::shape;
-
-Shape row_major_strides(const Shape& dims) {
-  Shape strides(dims.size());
-  int64_t stride = 1;
-  for (size_t i = dims.size(); i-- > 0;) {
-    strides[i] = stride;
-    stride *= dims[i];
-  }
-  return strides;
-}
 
 // Copies one after another into the output, each from one operand; elements of any dtype.
 class Copies : public Kernel {
@@ -143,71 +134,32 @@ std::unique_ptr<Kernel> gather(const Problem& p, const Shape& strides, int64_t o
 
 std::unique_ptr<Kernel> prepare_same(const Problem& p) { return gather(p, row_major_strides(p.out[0].shape)); }
 
-std::unique_ptr<Kernel> prepare_transpose(const Problem& p) {
-  const Shape strides = row_major_strides(p.in[0].shape);
-  Shape moved;
-  for (int64_t axis : p.attrs.ints("perm")) moved.push_back(strides[axis]);
-  return gather(p, moved);
-}
-
-std::unique_ptr<Kernel> prepare_broadcast(const Problem& p) {
-  const Shape &from = p.in[0].shape, &to = p.out[0].shape;
-  const Shape strides = row_major_strides(from);
-  Shape spread(to.size(), 0);
-  for (size_t i = 0, lead = to.size() - from.size(); i < from.size(); ++i)
-    if (from[i] != 1) spread[lead + i] = strides[i];
-  return gather(p, spread);
-}
-
-std::unique_ptr<Kernel> prepare_slice(const Problem& p) {
-  Shape strides = row_major_strides(p.in[0].shape);
-  const Ints &start = p.attrs.ints("start"), &step = p.attrs.ints("step");
-  int64_t offset = 0;
-  for (size_t i = 0; i < strides.size(); ++i) {
-    offset += start[i] * strides[i];
-    strides[i] *= step[i];
-  }
-  return gather(p, strides, offset);
-}
-
-std::unique_ptr<Kernel> prepare_flip(const Problem& p) {
-  Shape strides = row_major_strides(p.in[0].shape);
-  int64_t offset = 0;
-  for (int64_t axis : p.attrs.ints("axes")) {
-    offset += (p.in[0].shape[axis] - 1) * strides[axis];
-    strides[axis] = -strides[axis];
-  }
-  return gather(p, strides, offset);
+template <native::shape::View (*view_of)(const Problem&)>
+std::unique_ptr<Kernel> prepare_view(const Problem& p) {
+  const native::shape::View view = view_of(p);
+  return gather(p, view.strides, view.offset);
 }
 
 std::unique_ptr<Kernel> prepare_concat(const Problem& p) {
-  const auto axis = static_cast<size_t>(p.attrs.integer("axis"));
   const Shape strides = row_major_strides(p.out[0].shape);
+  const std::vector<int64_t> offsets = native::shape::concat_offsets(p);
   auto kernel = std::make_unique<Copies>(p);
-  int64_t start = 0;
   for (size_t i = 0; i < p.in.size(); ++i) {
     const Shape& dims = p.in[i].shape;
-    if (!kernel->add(i, 0, start * strides[axis], dims, row_major_strides(dims), strides)) return nullptr;
-    start += dims[axis];
+    if (!kernel->add(i, 0, offsets[i], dims, row_major_strides(dims), strides)) return nullptr;
   }
   return kernel;
 }
 
 // The value everywhere, then the operand into its place: launches run in order.
 std::unique_ptr<Kernel> prepare_pad(const Problem& p) {
-  const Ints &low = p.attrs.ints("low"), &interior = p.attrs.ints("interior");
+  const Ints& low = p.attrs.ints("low");
   const Shape &from = p.in[0].shape, &to = p.out[0].shape;
-  const Shape strides = row_major_strides(to);
-  Shape spread = strides;
-  int64_t offset = 0;
-  for (size_t i = 0; i < to.size(); ++i) {
-    spread[i] *= interior[i] + 1;
-    offset += low[i] * strides[i];
-  }
+  const native::shape::View view = native::shape::pad_view(p);
   auto kernel = std::make_unique<Copies>(p);
   if (std::any_of(low.begin(), low.end(), [](int64_t v) { return v < 0; }) ||
-      !kernel->add(1, 0, 0, to, Shape(to.size(), 0), strides) ||
-      !kernel->add(0, 0, offset, from, row_major_strides(from), spread))
+      !kernel->add(1, 0, 0, to, Shape(to.size(), 0), row_major_strides(to)) ||
+      !kernel->add(0, 0, view.offset, from, row_major_strides(from), view.strides))
     return nullptr;
   return kernel;
 }
@@ -235,10 +187,10 @@ std::unique_ptr<Kernel> prepare_dynamic_update_slice(const Problem& p) {
 const RegisterCuda reshape{"reshape", "copy", 0, prepare_same};
 const RegisterCuda copy{"copy", "copy", 0, prepare_same};
 const RegisterCuda stop_gradient{"stop_gradient", "copy", 0, prepare_same};
-const RegisterCuda transpose{"transpose", "strided-copy", 0, prepare_transpose};
-const RegisterCuda broadcast{"broadcast_to", "strided-copy", 0, prepare_broadcast};
-const RegisterCuda slice{"slice", "strided-copy", 0, prepare_slice};
-const RegisterCuda flip{"flip", "strided-copy", 0, prepare_flip};
+const RegisterCuda transpose{"transpose", "strided-copy", 0, prepare_view<native::shape::transpose_view>};
+const RegisterCuda broadcast{"broadcast_to", "strided-copy", 0, prepare_view<native::shape::broadcast_view>};
+const RegisterCuda slice{"slice", "strided-copy", 0, prepare_view<native::shape::slice_view>};
+const RegisterCuda flip{"flip", "strided-copy", 0, prepare_view<native::shape::flip_view>};
 const RegisterCuda concat{"concat", "strided-copy", 0, prepare_concat};
 const RegisterCuda pad{"pad", "strided-copy", 0, prepare_pad};
 const RegisterCuda dynamic_slice{"dynamic_slice", "strided-copy", 0, prepare_dynamic_slice};

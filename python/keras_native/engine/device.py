@@ -48,11 +48,17 @@ def _open_gpu() -> None:
         from keras_native import _cuda
     except ImportError as error:
         raise RuntimeError(
-            "this installation has no GPU part: build it with "
-            "`pip install --config-settings=cmake.define.NATIVE_CUDA=ON .`, or use the CPU "
-            f"(NATIVE_DEVICE=cpu). The loader says: {error}"
+            "this installation has no GPU part: install keras-native-cuda13 (`pip install "
+            "./cuda` in the project's sources, where nvcc is), or use the CPU (NATIVE_DEVICE=cpu). "
+            f"The loader says: {error}"
         ) from error
+    first = not _core.kernels("cuda")
     _cuda.attach(_core.companion)
+    if first and not _cuda.device()["emulated"]:
+        # Here, because it needs the primitives, which need this module.
+        from keras_native.engine import long_tail
+
+        long_tail.open_cupy()
 
 
 STATE = _State()
@@ -84,6 +90,6 @@ def say_what_went_through_host() -> None:
         _said.update(new)
         warnings.warn(
             f"{GPU} has no kernels for these problems of {', '.join(new)}: they run on the CPU, "
-            "their operands copied there and back.",
+            "their operands copied there and back (on a GPU, CuPy does some of them if installed).",
             stacklevel=4,
         )

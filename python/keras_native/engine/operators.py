@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from keras_native.engine import dtype as dtypes
-from keras_native.engine import promotion
+from keras_native.engine import exchange, promotion
 from keras_native.engine.indexing import getitem
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.tensor import Tensor
@@ -160,6 +160,8 @@ def _array(self, dtype=None, copy=None):
 
 
 def _dlpack(self, **options):
+    if exchange.shares_memory(self):
+        return exchange.to_dlpack(self, **options)
     try:
         return self.numpy().__dlpack__(**options)
     except BufferError:
@@ -225,7 +227,8 @@ def attach(cls: type = Tensor) -> None:
     cls.__index__ = _index
     cls.__array__ = _array
     cls.__dlpack__ = _dlpack
-    cls.__dlpack_device__ = lambda self: (1, 0)
+    cls.__dlpack_device__ = exchange.dlpack_device
+    cls.__cuda_array_interface__ = property(exchange.cuda_array_interface)
     cls.__repr__ = _repr
     cls.__format__ = _format
     cls.item = _item

@@ -72,6 +72,26 @@ def report(model: keras.Model, x, y, repeat: int = 10) -> list[str]:
     ]
 
 
+def on_gpu(model: keras.Model, x, y) -> list[str]:
+    """The same on gpu:0, where only counts can be told: kernels of the GPU, and what borrowed the
+    CPU's by way of the host."""
+    if keras.backend.backend() != "native":
+        return []
+    compiled, arrays, sizes = model.make_train_function().step.compiled((x, y))
+    steps = [(op, kernel) for op, kernel in compiled.chosen(sizes) if kernel != "alias"]
+    borrowed = collections.Counter(
+        op for op, kernel in steps if kernel.startswith("cpu:") or kernel == "host"
+    )
+    lines = [
+        f"a training step on {len(x)} examples: {len(steps) - borrowed.total()} of {len(steps)} "
+        "steps on gpu:0"
+    ]
+    if borrowed:
+        names = ", ".join(f"{op} ({n})" for op, n in borrowed.most_common())
+        lines.append(f"by way of the host: {names}")
+    return lines
+
+
 @functools.cache
 def _peak() -> float:
     return _core.measure_peak()

@@ -21,8 +21,8 @@ def open_gpu() -> dict:
         from keras_native import _cuda
     except ImportError as error:
         raise RuntimeError(
-            "this installation has no GPU part: build it with "
-            "`pip install --config-settings=cmake.define.NATIVE_CUDA=ON .`"
+            "this installation has no GPU part: install keras-native-cuda13 (`pip install "
+            "./cuda` in the project's sources, where nvcc is)"
         ) from error
     if not _cuda.images():
         raise RuntimeError("the GPU part of this build has no kernels: it was made without nvcc")

@@ -49,7 +49,7 @@ def _gpu() -> str:
     try:
         from keras_native import _cuda
     except ImportError:
-        return "no GPU part in this installation (keras-native-cuda13, or NATIVE_CUDA=ON)"
+        return "no GPU part in this installation (it is the wheel keras-native-cuda13)"
     try:
         found = _cuda.device()
     except RuntimeError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import os
 import re
@@ -87,3 +88,73 @@ def read_registers(log: str) -> dict[str, tuple[int, int]]:
         elif used := re.search(r"Used (\d+) registers", line):
             found[name] = int(used[1]), spilled
     return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Instruction:
+    """One of machine code: `target` is where a branch goes, None for the rest."""
+
+    address: int
+    opcode: str
+    target: int | None = None
+
+
+def disassemble(fatbin: bytes, ptx: str, architecture: int) -> dict[str, list[Instruction]]:
+    """By kernel: the machine code for one architecture, read by cuobjdump; where only nvdisasm is
+    found, of what ptxas makes of the PTX.
+
+    Raises:
+        ToolError: neither is there, or the fat binary has no code for the architecture.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        image, cubin = Path(folder) / "kernels.fatbin", Path(folder) / "kernels.cubin"
+        if find("cuobjdump"):
+            image.write_bytes(fatbin)
+            kind = f"sm_{architecture}"
+            return read_code(run("cuobjdump", "-sass", "-arch", kind, str(image)).stdout)
+        if find("nvdisasm") is None:
+            raise ToolError(
+                "no disassembler: install nvidia-cuda-cuobjdump or nvidia-cuda-nvdisasm"
+            )
+        image.write_text(ptx)
+        run("ptxas", f"-arch=sm_{architecture}", str(image), "-o", str(cubin))
+        return read_code(run("nvdisasm", str(cubin)).stdout)
+
+
+_HEAD = re.compile(r"^(?:\s+Function : |\.text\.)([\w$]+):?\s*$")
+_LABEL = re.compile(r"^(\.L_\w+):")
+_LINE = re.compile(r"^\s*/\*([0-9a-f]{4,})\*/\s+(?:\{\s*)?(?:@!?U?P\d\s+)?([A-Z][\w.]*)([^;]*);")
+_TARGET = re.compile(r"(0x[0-9a-f]+)\s*$|`\((\.L_\w+)\)\s*$")
+
+
+def read_code(text: str) -> dict[str, list[Instruction]]:
+    """The same from what cuobjdump or nvdisasm printed."""
+    kernels: dict[str, list] = {}
+    code, labels, waiting = [], {}, []
+    for line in text.splitlines():
+        if head := _HEAD.match(line):
+            code, labels, waiting = kernels.setdefault(head[1], []), {}, []
+        elif label := _LABEL.match(line):
+            waiting.append(label[1])
+        elif found := _LINE.match(line):
+            address = int(found[1], 16)
+            labels |= dict.fromkeys(waiting, address)
+            waiting = []
+            to = _TARGET.search(found[3]) if found[2].startswith("BRA") else None
+            code.append((address, found[2], to and (to[1] or to[2]), labels))
+    return {
+        name: [
+            Instruction(at, opcode, to and (int(to, 16) if to[0] == "0" else names.get(to)))
+            for at, opcode, to, names in rows
+        ]
+        for name, rows in kernels.items()
+    }
+
+
+def loops(code: list[Instruction]) -> list[list[str]]:
+    """The opcodes of every loop: from where a branch goes back to, up to the branch."""
+    return [
+        [each.opcode for each in code if branch.target <= each.address <= branch.address]
+        for branch in code
+        if branch.target is not None and branch.target < branch.address
+    ]

@@ -8,6 +8,7 @@ from keras.src.backend.common import KerasVariable, standardize_dtype
 from keras.src.random.seed_generator import draw_seed
 
 from keras_native.engine import dtype as dtypes
+from keras_native.engine import exchange
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import shape as sh
 from keras_native.engine.sparse import SparseTensor
@@ -15,6 +16,7 @@ from keras_native.engine.sparse_formats import from_other
 from keras_native.engine.symbolic import SymInt
 from keras_native.engine.tensor import Tensor, from_numpy
 
+_ON_THE_HOST = (np.ndarray, np.generic, int, float, complex, str, list, tuple)
 _NARROW_INTEGERS = {"int64": "int32", "uint64": "uint32"}
 
 
@@ -67,6 +69,9 @@ def convert_to_tensor(x, dtype=None, ragged=None):
     if type(x) is SymInt:
         # A number that the trace computes: it must not become a constant.
         return sh.full((), x, dtype or "int32")
+    there = None if isinstance(x, _ON_THE_HOST) else exchange.from_gpu(x)
+    if there is not None:
+        return convert_to_tensor(there, dtype)
     other = None if isinstance(x, np.ndarray) else from_other(x)
     if other is not None:
         return convert_to_tensor(other, dtype)

@@ -1,4 +1,6 @@
-"""A small network on scikit-learn's breast-cancer data, in five-fold cross-validation."""
+"""A small network on scikit-learn's breast-cancer data, in cross-validation."""
+
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -9,10 +11,20 @@ from sklearn.preprocessing import StandardScaler
 
 from keras_native.tools.demo.result import Result
 
-TITLE = "Breast cancer, five-fold cross-validation"
-FOLDS = 5
-EPOCHS = 40
+TITLE = "Breast cancer, cross-validation"
 BATCH = 32
+
+
+class Size(NamedTuple):
+    """How much is trained: the whole, and what the emulated GPU does in half a minute."""
+
+    folds: int
+    epochs: int
+    accuracy: float
+
+
+FULL = Size(folds=5, epochs=40, accuracy=0.96)
+SMALL = Size(folds=2, epochs=4, accuracy=0.85)
 
 
 def build() -> keras.Model:
@@ -32,16 +44,18 @@ def build() -> keras.Model:
     return model
 
 
-def train(progress) -> Result:
+def train(progress, small: bool = False) -> Result:
     """Trains one model a fold and compares it with logistic regression on the same folds.
 
     Args:
         progress: makes the callback that shows progress, from the number of epochs and steps.
+        small: fewer folds and epochs.
     """
+    size = SMALL if small else FULL
     data = load_breast_cancer()
     x, y = data.data.astype("float32"), data.target.astype("float32")[:, None]
-    folds = list(StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(x, y[:, 0]))
-    bar = progress(FOLDS * EPOCHS, -(-len(folds[0][0]) // BATCH))
+    folds = list(StratifiedKFold(size.folds, shuffle=True, random_state=0).split(x, y[:, 0]))
+    bar = progress(size.folds * size.epochs, -(-len(folds[0][0]) // BATCH))
     accuracies, baseline, losses = [], [], []
     for train_rows, test_rows in folds:
         scaler = StandardScaler().fit(x[train_rows])
@@ -51,7 +65,7 @@ def train(progress) -> Result:
             train_x,
             y[train_rows],
             batch_size=BATCH,
-            epochs=EPOCHS,
+            epochs=size.epochs,
             validation_data=(test_x, y[test_rows]),
             verbose=0,
             callbacks=[bar],
@@ -70,8 +84,9 @@ def train(progress) -> Result:
         step=(train_x[:BATCH], y[train_rows][:BATCH]),
         curves={"training": list(curves[0]), "held out": list(curves[1])},
         lines=[
-            f"accuracy, mean of {FOLDS} folds: {accuracy:.2%} (at least 96% expected)",
+            f"accuracy, mean of {size.folds} folds: {accuracy:.2%} "
+            f"(at least {size.accuracy:.0%} expected)",
             f"logistic regression on the same folds: {np.mean(baseline):.2%}",
         ],
-        passed=accuracy >= 0.96,
+        passed=accuracy >= size.accuracy,
     )

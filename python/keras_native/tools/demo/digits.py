@@ -1,5 +1,7 @@
 """A convolutional network on scikit-learn's 1,797 handwritten digits."""
 
+from typing import NamedTuple
+
 import keras
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -7,62 +9,76 @@ from sklearn.model_selection import train_test_split
 from keras_native.tools.demo.result import Result
 
 TITLE = "Handwritten digits, convolutional network"
-EPOCHS = 30
 BATCH = 64
 
 
-def load():
+class Size(NamedTuple):
+    """How much is trained: the whole, and what the emulated GPU does in half a minute."""
+
+    epochs: int
+    images: int
+    width: int
+    rate: float
+    accuracy: float
+
+
+FULL = Size(epochs=30, images=1797, width=32, rate=2e-3, accuracy=0.98)
+SMALL = Size(epochs=4, images=800, width=8, rate=5e-3, accuracy=0.5)
+
+
+def load(count: int):
     """Train and test images (8x8x1, in 0..1) and labels; a stratified quarter is held out."""
     digits = load_digits()
-    images = (digits.images / 16.0).astype("float32")[..., None]
-    return train_test_split(
-        images, digits.target, test_size=0.25, stratify=digits.target, random_state=0
-    )
+    images = (digits.images[:count] / 16.0).astype("float32")[..., None]
+    labels = digits.target[:count]
+    return train_test_split(images, labels, test_size=0.25, stratify=labels, random_state=0)
 
 
-def build() -> keras.Model:
-    """About 100,000 weights."""
+def build(width: int, rate: float) -> keras.Model:
+    """About 100,000 weights at a width of 32."""
     layers = keras.layers
     model = keras.Sequential(
         [
             keras.Input((8, 8, 1)),
-            layers.Conv2D(32, 3, padding="same", use_bias=False),
+            layers.Conv2D(width, 3, padding="same", use_bias=False),
             layers.BatchNormalization(),
             layers.ReLU(),
-            layers.Conv2D(64, 3, padding="same", activation="relu"),
+            layers.Conv2D(2 * width, 3, padding="same", activation="relu"),
             layers.MaxPooling2D(),
             layers.Dropout(0.25),
             layers.Flatten(),
-            layers.Dense(64, activation="relu"),
+            layers.Dense(2 * width, activation="relu"),
             layers.Dropout(0.5),
             layers.Dense(10),
         ],
         name="digits",
     )
     model.compile(
-        keras.optimizers.Adam(2e-3),
+        keras.optimizers.Adam(rate),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
     return model
 
 
-def train(progress) -> Result:
+def train(progress, small: bool = False) -> Result:
     """Trains and tests the model.
 
     Args:
         progress: makes the callback that shows progress, from the number of epochs and steps.
+        small: a narrow network on some of the images.
     """
-    train_x, test_x, train_y, test_y = load()
-    model = build()
+    size = SMALL if small else FULL
+    train_x, test_x, train_y, test_y = load(size.images)
+    model = build(size.width, size.rate)
     history = model.fit(
         train_x,
         train_y,
         batch_size=BATCH,
-        epochs=EPOCHS,
+        epochs=size.epochs,
         validation_data=(test_x, test_y),
         verbose=0,
-        callbacks=[progress(EPOCHS, -(-len(train_x) // BATCH))],
+        callbacks=[progress(size.epochs, -(-len(train_x) // BATCH))],
     ).history
     accuracy = model.evaluate(test_x, test_y, verbose=0, return_dict=True)["accuracy"]
     return Result(
@@ -71,6 +87,9 @@ def train(progress) -> Result:
         examples=test_x,
         step=(train_x[:BATCH], train_y[:BATCH]),
         curves={"training": history["loss"], "held out": history["val_loss"]},
-        lines=[f"accuracy on the {len(test_x)} held out: {accuracy:.2%} (at least 98% expected)"],
-        passed=accuracy >= 0.98,
+        lines=[
+            f"accuracy on the {len(test_x)} held out: {accuracy:.2%} "
+            f"(at least {size.accuracy:.0%} expected)"
+        ],
+        passed=accuracy >= size.accuracy,
     )

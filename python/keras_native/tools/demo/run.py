@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from keras_native.tools import cost
+from keras_native.tools import cost, gpu
 from keras_native.tools.demo import cancer, curves, digits, text
 
 PARTS = {"digits": digits, "text": text, "cancer": cancer}
@@ -39,34 +39,55 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all if none is named")
     parser.add_argument("--output", default="keras_native_demo", help="folder for what is written")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    parser.add_argument("--small", action="store_true", help="small models, trained for seconds")
     options = parser.parse_args(arguments)
     unknown = set(options.parts) - set(PARTS)
     if unknown:
         parser.error(f"no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    if options.device == "gpu" and not open_device(options):
+        return 2
     folder = pathlib.Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
     console = Console(highlight=False)
     start = time.perf_counter()
     console.print(f"[bold]keras-native demo[/] on Keras {keras.__version__}, {cost.machine()}\n")
     results = {}
-    for name in options.parts or PARTS:
-        keras.utils.set_random_seed(options.seed)
-        results[name] = result = run_part(PARTS[name], console)
-        mark = "[green]passed[/]" if result.passed else "[red]failed[/]"
-        console.print(f"[bold]{result.title}[/]: {mark}, {result.seconds:.1f} s")
-        for line in result.lines:
-            console.print("  " + line, markup=False, soft_wrap=True)
-        for line in cost.report(result.model, *result.step):
-            console.print("  " + line, markup=False, soft_wrap=True)
-        console.print()
-    same = check_saved(results, folder, console)
+    with keras.device(f"{options.device}:0"):
+        for name in options.parts or PARTS:
+            keras.utils.set_random_seed(options.seed)
+            results[name] = result = run_part(PARTS[name], options.small, console)
+            report(result, options.device, console)
+        same = check_saved(results, options.device, folder, console)
     picture = curves.draw({r.title: r.curves for r in results.values()}, folder)
     console.print(f"models and {picture.name} are in {folder}{os.sep}")
     console.print(f"all of it took {time.perf_counter() - start:.0f} s")
     return 0 if same and all(result.passed for result in results.values()) else 1
 
 
-def run_part(part, console):
+def open_device(options) -> bool:
+    """Opens the GPU and says what it is; False, and why, if the run makes no sense there."""
+    try:
+        emulated = gpu.open_gpu()["emulated"]
+    except RuntimeError as error:
+        print(f"demo --device gpu: {error}")
+        return False
+    if emulated and not options.small:
+        print("The whole demonstration would take days there: add --small.")
+    return options.small or not emulated
+
+
+def report(result, device: str, console) -> None:
+    """Prints what a part found and what a step of it costs."""
+    mark = "[green]passed[/]" if result.passed else "[red]failed[/]"
+    console.print(f"[bold]{result.title}[/]: {mark}, {result.seconds:.1f} s")
+    costs = cost.on_gpu if device == "gpu" else cost.report
+    for line in [*result.lines, *costs(result.model, *result.step)]:
+        console.print("  " + line, markup=False, soft_wrap=True)
+    console.print()
+
+
+def run_part(part, small: bool, console):
     """Trains one model with a progress bar; its Result with the seconds filled in."""
     start = time.perf_counter()
     columns = (
@@ -76,7 +97,7 @@ def run_part(part, console):
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        result = part.train(lambda epochs, steps: Bar(progress, part.TITLE, epochs * steps))
+        result = part.train(lambda epochs, steps: Bar(progress, part.TITLE, epochs * steps), small)
     result.seconds = time.perf_counter() - start
     return result
 
@@ -98,7 +119,7 @@ class Bar(keras.callbacks.Callback):
         self.progress.update(self.task, logs=text)
 
 
-def check_saved(results, folder, console) -> bool:
+def check_saved(results, device, folder, console) -> bool:
     """Saves each model, loads it in a fresh process; whether all predictions are the same bits."""
     for name, result in results.items():
         result.model.save(folder / f"{name}.keras")
@@ -106,7 +127,11 @@ def check_saved(results, folder, console) -> bool:
         np.savez(folder / f"{name}.npz", examples=result.examples, predictions=predictions)
     done = subprocess.run(
         [sys.executable, "-c", CHECK, os.fspath(folder), *results],
-        env={**os.environ, "KERAS_BACKEND": keras.backend.backend()},
+        env={
+            **os.environ,
+            "KERAS_BACKEND": keras.backend.backend(),
+            "NATIVE_DEVICE": device,
+        },
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -124,8 +124,8 @@ def _emulator(options):
         from keras_native import _cuda
     except ImportError as error:
         raise nvidia.ToolError(
-            "this installation has no GPU part, which has the emulator: build it with "
-            "`pip install --config-settings=cmake.define.NATIVE_CUDA=ON .`"
+            "this installation has no GPU part, which has the emulator: install "
+            "keras-native-cuda13 (`pip install ./cuda` in the project's sources)"
         ) from error
     known = {gpu["name"]: gpu for gpu in _cuda.gpus()}
     if options.gpu not in known:

@@ -1,0 +1,100 @@
+"""What the main loops of the machine code consist of; skipped where there is no disassembler
+(CUDA's, or the wheels nvidia-cuda-cuobjdump and nvidia-cuda-nvdisasm)."""
+
+import re
+
+import emulated  # noqa: F401  skips this file where there are no kernels
+import pytest
+from ptxkernel import _cuda
+
+from keras_native.tools import nvidia
+
+# Image, kernels -> instructions that the loop over k has, and such that it must not have.
+# HMMA and IMMA are the tensor cores', LDSM is ldmatrix, LDGSTS cp.async, LDL and STL spills.
+MAIN_LOOPS = {
+    "gemm/tensor": {
+        r"gemm_(bf16|f16)_": ({"HMMA", "LDSM", "LDGSTS"}, {"FFMA", "LDL", "STL"}),
+        r"gemm_tf32_": ({"HMMA", "LDGSTS"}, {"FFMA", "LDL", "STL"}),
+    },
+    "gemm/exact": {r"gemm_exact_": ({"FFMA", "LDS", "LDGSTS"}, {"HMMA", "LDL", "STL"})},
+}
+
+
+@pytest.fixture(scope="module")
+def code():
+    """A function: the kernels of an image as instructions."""
+    made = {}
+
+    def disassembled(image):
+        if image not in made:
+            if image not in _cuda.images():
+                pytest.skip(f"no image {image} in this build")
+            try:
+                parts = _cuda.image_fatbin(image), _cuda.image_ptx(image)
+                made[image] = nvidia.disassemble(*parts, 80)
+            except nvidia.ToolError as error:
+                pytest.skip(str(error).splitlines()[0])
+        return made[image]
+
+    return disassembled
+
+
+def main_loop(instructions, wanted):
+    """The opcodes, without modifiers, of the shortest loop that has all that is wanted."""
+    bodies = [{op.split(".")[0] for op in body} for body in nvidia.loops(instructions)]
+    sizes = [len(body) for body in nvidia.loops(instructions)]
+    fitting = [(size, body) for size, body in zip(sizes, bodies) if wanted <= body]
+    return min(fitting, default=(0, set()), key=lambda pair: pair[0])[1]
+
+
+@pytest.mark.parametrize("image, pattern", [(i, p) for i, ps in MAIN_LOOPS.items() for p in ps])
+def test_main_loops(code, image, pattern):
+    wanted, unwanted = MAIN_LOOPS[image][pattern]
+    kernels = {name: rows for name, rows in code(image).items() if re.match(pattern, name)}
+    assert kernels
+    for name, rows in kernels.items():
+        body = main_loop(rows, wanted)
+        seen = sorted({row.opcode.split(".")[0] for row in rows})
+        assert body, f"{name}: no loop has {sorted(wanted)}; the kernel has {seen}"
+        assert not body & unwanted, f"{name}: {sorted(body & unwanted)} in the main loop"
+
+
+# The same kernel as both disassemblers print it.
+CUOBJDUMP = """
+\t\tFunction : k
+        /*0000*/                   MOV R1, c[0x0][0x28] ;      /* 0x00000a0000017a02 */
+                                                               /* 0x000fe40000000f00 */
+        /*0010*/                   HMMA.16816.F32 R4, R8, R12, R4 ;  /* 0x1 */
+        /*0020*/              @!P0 BRA 0x10 ;                  /* 0x2 */
+        /*0030*/                   BRA 0x50 ;                  /* 0x3 */
+        /*0040*/                   EXIT ;                      /* 0x4 */
+"""
+NVDISASM = """
+.text.k:
+        /*0000*/                   MOV R1, c[0x0][0x28] ;
+.L_x_0:
+        /*0010*/                   HMMA.16816.F32 R4, R8, R12, R4 ;
+        /*0020*/              @!P0 BRA `(.L_x_0) ;
+        /*0030*/                   BRA `(.L_x_1) ;
+.L_x_1:
+        /*0040*/                   EXIT ;
+"""
+
+
+@pytest.mark.parametrize("text", [CUOBJDUMP, NVDISASM])
+def test_reading_disassemblers(text):
+    code = nvidia.read_code(text)["k"]
+    assert [each.opcode for each in code] == ["MOV", "HMMA.16816.F32", "BRA", "BRA", "EXIT"]
+    assert [each.target for each in code][:3] == [None, None, 0x10]
+    assert nvidia.loops(code) == [["HMMA.16816.F32", "BRA"]]
+
+
+LOG = """ptxas info    : Compiling entry function 'k' for 'sm_80'
+ptxas info    : Function properties for k
+    8 bytes stack frame, 4 bytes spill stores, 12 bytes spill loads
+ptxas info    : Used 40 registers, used 0 barriers, 368 bytes cmem[0]
+"""
+
+
+def test_reading_ptxas():
+    assert nvidia.read_registers(LOG) == {"k": (40, 16)}
