@@ -163,7 +163,13 @@ class CompiledFunction:
     """
 
     def __init__(
-        self, fn: Callable, specs: Sequence[tuple], *, place: str = device.CPU, observer=None
+        self,
+        fn: Callable,
+        specs: Sequence[tuple],
+        *,
+        place: str = device.CPU,
+        observer=None,
+        passes: Sequence[str] = (),
     ):
         """Traces `fn(*tensors)`, which returns a list of tensors.
 
@@ -171,6 +177,7 @@ class CompiledFunction:
             specs: (dims, dtype) of each argument; dims may hold SymInts.
             place: the device that it is compiled for.
             observer: called with the name and the text of the graph after each stage.
+            passes: names of passes to run that do not run unasked.
         """
         trace = Trace()
         with trace:
@@ -197,6 +204,7 @@ class CompiledFunction:
             [slot.core for slot, _ in kept],
             place,
             observer,
+            list(passes),
         )
 
     def accepts(self, sizes) -> bool:
