@@ -55,3 +55,20 @@ def test_other_dtypes_are_refused():
     with pytest.raises(ValueError, match="'float16' is not one of 'float32', 'bfloat16'"):
         keras_native.set_inference_dtype("float16")
     assert keras_native.inference_dtype() == "float32"
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("batch, units", [(1, 64), (37, 33), (5, 200)])
+def test_the_recurrence_of_an_lstm_follows(batch, units, masked, bfloat16):
+    layers = keras.layers
+    inputs = layers.Input((9,), dtype="int32")
+    x = layers.Embedding(50, 24, mask_zero=masked)(inputs)
+    x = layers.LSTM(units, return_sequences=True)(x)
+    net = keras.Model(inputs, layers.LSTM(units)(x))
+    x = RNG.integers(0, 50, (batch, 9))
+    narrow = net.predict_on_batch(x)
+    keras_native.set_inference_dtype("float32")
+    wide = net.predict_on_batch(x)
+    np.testing.assert_allclose(narrow, wide, atol=0.03 * np.abs(wide).max())
+    if _core.isa() == "avx512_bf16":
+        assert np.any(narrow != wide)

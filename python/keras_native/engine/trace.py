@@ -3,6 +3,8 @@ graph."""
 
 from __future__ import annotations
 
+import contextlib
+import gc
 from collections.abc import Callable, Sequence
 
 from keras_native import _core
@@ -155,6 +157,19 @@ def foldable(inputs, specs, attrs) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def _without_collections():
+    """No search for cyclic garbage: what a trace makes all lives to its end, and searching it again
+    and again takes more than linear time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 class CompiledFunction:
     """A traced and compiled function of flat tensors.
 
@@ -180,7 +195,7 @@ class CompiledFunction:
             passes: names of passes to run that do not run unasked.
         """
         trace = Trace()
-        with trace:
+        with _without_collections(), trace:
             arguments = [trace.input(dims, dtype) for dims, dtype in specs]
             with Tape() as tape:
                 results = [trace.lift(t) for t in fn(*arguments)]
