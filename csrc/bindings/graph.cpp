@@ -143,7 +143,7 @@ struct Compiled {
 };
 
 Compiled compile(Graph& graph, const std::vector<int>& outputs, const Slots& reads, const Slots& writes,
-                 const std::string& device_name, py::object observer) {
+                 const std::string& device_name, py::object observer, const std::vector<std::string>& added) {
   graph.outputs = outputs;
   const size_t arguments = graph.inputs.size() - reads.size();
   std::map<int, std::shared_ptr<Slot>> steady;
@@ -156,7 +156,7 @@ Compiled compile(Graph& graph, const std::vector<int>& outputs, const Slots& rea
   if (!observer.is_none())
     observe = [&observer](const std::string& name, const Graph& g) { observer(name, g.to_text()); };
   const std::vector<std::string> disabled = disabled_passes();
-  run_passes(graph, disabled, observe);
+  run_passes(graph, {disabled, added}, observe);
 
   const DevicePtr device = find_device(device_name);
   Compiled compiled{nullptr, reads, writes, nullptr};
@@ -280,12 +280,16 @@ void bind_graph(py::module_& m) {
       .def_property_readonly("steps", [](const Compiled& c) { return c.executable->code().steps.size(); });
 
   m.def("compile", &compile, py::arg("graph"), py::arg("outputs"), py::arg("reads"), py::arg("writes"),
-        py::arg("device") = "cpu:0", py::arg("observer") = py::none());
-  m.def("passes", [] {
-    std::vector<std::string> names;
-    for (const Pass& pass : registered_passes()) names.push_back(pass.name);
-    return names;
-  });
+        py::arg("device") = "cpu:0", py::arg("observer") = py::none(), py::arg("passes") = std::vector<std::string>{});
+  m.def(
+      "passes",
+      [](bool wanted) {
+        std::vector<std::string> names;
+        for (const Pass& pass : registered_passes())
+          if (pass.wanted == wanted) names.push_back(pass.name);
+        return names;
+      },
+      py::arg("wanted") = true, "Passes that run always, or those that run only where `compile` is given their names.");
 }
 
 }  // namespace native::bindings

@@ -12,25 +12,28 @@ std::vector<Pass>& table() {
 
 }  // namespace
 
-RegisterPass::RegisterPass(int stage, const char* name, void (*run)(Graph&)) {
+RegisterPass::RegisterPass(int stage, const char* name, void (*run)(Graph&), bool wanted) {
   auto before = [](const Pass& a, const Pass& b) { return a.stage != b.stage ? a.stage < b.stage : a.name < b.name; };
-  Pass pass{stage, name, run};
+  Pass pass{stage, name, run, wanted};
   table().insert(std::upper_bound(table().begin(), table().end(), pass, before), pass);
 }
 
 std::vector<Pass> registered_passes() { return table(); }
 
-void run_passes(Graph& graph, const std::vector<std::string>& disabled, const PassObserver& observe) {
+void run_passes(Graph& graph, const PassChoice& choice, const PassObserver& observe) {
+  const auto names = [](const std::vector<std::string>& list, const std::string& name) {
+    return std::find(list.begin(), list.end(), name) != list.end();
+  };
   rebuild(graph);
   if (observe) observe("recorded", graph);
   for (const Pass& pass : table()) {
-    if (std::find(disabled.begin(), disabled.end(), pass.name) != disabled.end()) continue;
+    if (names(choice.disabled, pass.name) || !(pass.wanted || names(choice.added, pass.name))) continue;
     pass.run(graph);
     rebuild(graph);
     if (observe) observe(pass.name, graph);
   }
   for (Node& node : graph.nodes)
-    for (GraphPtr& region : node.regions) run_passes(*region, disabled);
+    for (GraphPtr& region : node.regions) run_passes(*region, choice);
 }
 
 }  // namespace native

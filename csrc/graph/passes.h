@@ -15,10 +15,11 @@ struct Pass {
   int stage;  // ascending
   std::string name;
   void (*run)(Graph&);
+  bool wanted;  // else only where it is asked for by name
 };
 
 struct RegisterPass {
-  RegisterPass(int stage, const char* name, void (*run)(Graph&));
+  RegisterPass(int stage, const char* name, void (*run)(Graph&), bool wanted = true);
 };
 
 std::vector<Pass> registered_passes();
@@ -26,7 +27,12 @@ std::vector<Pass> registered_passes();
 // Called after each pass with its name ("recorded" at first) and the graph.
 using PassObserver = std::function<void(const std::string& name, const Graph& graph)>;
 
-// Runs all passes that are not in `disabled` over the graph and its regions.
-void run_passes(Graph& graph, const std::vector<std::string>& disabled, const PassObserver& observe = nullptr);
+// Which passes run: those that are wanted always or named in `added`, but for those in `disabled`.
+struct PassChoice {
+  std::vector<std::string> disabled, added;
+};
+
+// Runs passes over the graph and its regions.
+void run_passes(Graph& graph, const PassChoice& choice, const PassObserver& observe = nullptr);
 
 }  // namespace native

@@ -26,6 +26,8 @@ _PUBLIC = {
     "custom_gradient": "keras_native.engine.transforms",
     "grad": "keras_native.engine.transforms",
     "jit": "keras_native.engine.transforms",
+    "inference_dtype": "keras_native.engine.precision",
+    "set_inference_dtype": "keras_native.engine.precision",
     "stop_gradient": "keras_native.engine.transforms",
     "value_and_grad": "keras_native.engine.transforms",
 }

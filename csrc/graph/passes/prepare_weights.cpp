@@ -2,6 +2,7 @@
 // convolutions of stride 1 by Winograd's method. The weights' part is steady, so it is computed once and again
 // when a variable behind it is assigned to.
 #include <map>
+#include <string>
 
 #include "core/symbols.h"
 #include "graph/passes.h"
@@ -20,7 +21,12 @@ bool all_are(const Ints& items, int64_t wanted) {
 bool takes_winograd(const Graph& graph, const Node& node) {
   if ((node.op != "conv" && node.op != "conv_bias_act") || node.in.size() > 4) return false;
   const Spec &x = graph.spec(node.in[0]), &w = graph.spec(node.in[1]);
-  if (x.dtype != DType::F32 || graph.spec(node.out[0]).dtype != DType::F32 || w.shape.size() != 4) return false;
+  const DType dtype = x.dtype;
+  if (w.dtype != dtype || graph.spec(node.out[0]).dtype != dtype || w.shape.size() != 4) return false;
+  // As the kernel has it: longer activations of bfloat16 would be rounded twice.
+  const std::string activation = node.attrs.text("activation", "none");
+  const bool short_one = activation == "none" || activation == "relu" || activation == "relu6";
+  if (dtype != DType::F32 && !(dtype == DType::BF16 && short_one)) return false;
   if (symbols::is_symbolic(w.shape) || w.shape[0] != 3 || w.shape[1] != 3) return false;
   if (node.attrs.integer("groups") != 1 || symbols::is_symbolic(node.attrs)) return false;
   if (!all_are(node.attrs.ints("strides"), 1) || !all_are(node.attrs.ints("dilation"), 1)) return false;

@@ -53,6 +53,24 @@ struct ToFloat {
   static V apply(V x, V, V, float) { return __builtin_convertvector((vi32)x, vf32); }
 };
 
+// Half to even; what has no fraction stays.
+struct RoundToWhole {
+  static V apply(V x, V, V, float) {
+    const vu32 sign = (vu32)x & 0x80000000u;
+    const V magnitude = (V)((vu32)x & 0x7fffffffu), whole = (magnitude + 0x1p23f) - 0x1p23f;
+    return (V)((vu32)(magnitude < 0x1p23f ? whole : magnitude) | sign);
+  }
+};
+struct ToInteger {
+  static V apply(V x, V, V, float) { return (V) __builtin_convertvector(x, vi32); }
+};
+template <int bits, bool is_signed>
+struct Wrap {
+  static V apply(V x, V, V, float) {
+    const vu32 high = (vu32)x << (32 - bits);
+    return is_signed ? (V)((vi32)high >> (32 - bits)) : (V)(high >> (32 - bits));
+  }
+};
 struct RoundToBFloat {
   static V apply(V x, V, V, float) { return widen(narrow(x, BFloat{}), BFloat{}); }
 };
@@ -142,6 +160,12 @@ constexpr Works make_works() {
   set<Binary<int32_t, Xor>, 2>(ROW(bools, logical_xor));
   set<ToFloat, 1>(ROW(bools, to_f32));
   set<RoundToBFloat, 1>(ROW(floats, round_bf16));
+  set<RoundToWhole, 1>(ROW(floats, round));
+  set<ToInteger, 1>(ROW(floats, to_i32));
+  set<Wrap<8, true>, 1>(ROW(bools, wrap_i8));
+  set<Wrap<8, false>, 1>(ROW(bools, wrap_u8));
+  set<Wrap<16, true>, 1>(ROW(bools, wrap_i16));
+  set<Wrap<16, false>, 1>(ROW(bools, wrap_u16));
 #undef BINARY
 #undef UNARY
 #undef ROW

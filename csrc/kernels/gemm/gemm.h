@@ -95,12 +95,15 @@ struct GemmTable {
   Kernels<double> f64;
 };
 
-// Conversion of `count` elements.
+// Conversion of `count` elements; and what finish() does, from sums into a bfloat16 matrix with rows `row` apart, as
+// that of what is added.
 struct VectorTable {
   void (*widen_bf16)(const uint16_t* in, float* out, int64_t count);
   void (*narrow_bf16)(const float* in, uint16_t* out, int64_t count);
   void (*widen_f16)(const uint16_t* in, float* out, int64_t count);
   void (*narrow_f16)(const float* in, uint16_t* out, int64_t count);
+  void (*finish_bf16)(int64_t m, int64_t n, const float* sum, int64_t sum_row, const Epilogue<uint16_t>& epilogue,
+                      uint16_t* out, int64_t row);
 };
 
 // Products of integers modulo the output's width, named after widths. Rows [0, m) of C = A * B with any

@@ -181,8 +181,66 @@ void finish(int64_t m, int64_t n, double* c, int64_t c_row, const Epilogue<doubl
     finish_rows(m, n, c, c_row, e, [](vf64 x) { return x; });
 }
 
+namespace {
+
+template <class F>
+inline void finish_bf16_rows(int64_t m, int64_t n, const float* sum, int64_t sum_row, const Epilogue<uint16_t>& e,
+                             uint16_t* out_, int64_t row, F activation) {
+  constexpr int L = kLanes<float>;
+  const BFloat *const bias = reinterpret_cast<const BFloat*>(e.bias), *added = reinterpret_cast<const BFloat*>(e.added);
+  BFloat* out = reinterpret_cast<BFloat*>(out_);
+  for (int64_t i = 0; i < m; ++i, sum += sum_row, out += row) {
+    auto result = [&](const float* sums, const BFloat* biases, const BFloat* more, int64_t j) {
+      vf32 x = load(sums + j);
+      if (bias) x += vload(biases + j);
+      if (added) x += vload(more + j);
+      return activation(x);
+    };
+    int64_t j = 0;
+    for (; j + L <= n; j += L) vstore(out + j, result(sum, bias, added, j));
+    if (j < n) {
+      float sums[L] = {};
+      BFloat biases[L] = {}, more[L] = {}, results[L];
+      for (int64_t k = j; k < n; ++k) {
+        sums[k - j] = sum[k];
+        if (bias) biases[k - j] = bias[k];
+        if (added) more[k - j] = added[k];
+      }
+      vstore(results, result(sums, biases, more, 0));
+      for (int64_t k = j; k < n; ++k) out[k] = results[k - j];
+    }
+    if (added) added += row;
+  }
+}
+
+void finish_bf16(int64_t m, int64_t n, const float* sum, int64_t sum_row, const Epilogue<uint16_t>& e, uint16_t* out,
+                 int64_t row) {
+  auto rows = [&](auto activation) { finish_bf16_rows(m, n, sum, sum_row, e, out, row, activation); };
+  switch (e.activation) {
+    case Activation::None:
+      return rows([](vf32 x) { return x; });
+    case Activation::Relu:
+      return rows([](vf32 x) { return relu<float>(x); });
+    case Activation::Relu6:
+      return rows([](vf32 x) { return vmin(splat(6.0f), relu<float>(x)); });
+    case Activation::Gelu:
+      return rows([](vf32 x) { return vgelu_brief(x); });
+    case Activation::GeluTanh:
+      return rows([](vf32 x) { return vgelu_tanh(x); });
+    case Activation::Silu:
+      return rows([](vf32 x) { return vsilu(x); });
+    case Activation::Sigmoid:
+      return rows([](vf32 x) { return vsigmoid(x); });
+    case Activation::Tanh:
+      return rows([](vf32 x) { return vtanh(x); });
+  }
+}
+
+}  // namespace
+
 extern const gemm::VectorTable gemm_vector_table;
-const gemm::VectorTable gemm_vector_table = {widen_of<BFloat>, narrow_of<BFloat>, widen_of<Half>, narrow_of<Half>};
+const gemm::VectorTable gemm_vector_table = {widen_of<BFloat>, narrow_of<BFloat>, widen_of<Half>, narrow_of<Half>,
+                                             finish_bf16};
 
 }  // namespace NATIVE_ISA
 }  // namespace native

@@ -240,11 +240,8 @@ void WordPlan::run_tile(const Tile& t, Operands operands) const {
     block.out_bf16 = p_.out_bf16;
     block.epilogue = epilogue;
   }
-  if (few_)
-    run_rows(t, operands, memory, block);
-  else
-    run_blocks(t, operands, memory, block);
-  if (!defers_ || splits_ > 1) return;
+  if (!few_) return run_blocks(t, operands, memory, block, epilogue, c);
+  run_rows(t, operands, memory, block);
   finish(t.rows, t.columns, sum, block.sum_row, c, epilogue, memory.room);
 }
 
@@ -277,7 +274,8 @@ void WordPlan::run_rows(const Tile& t, const Operands& operands, const Memory& m
 }
 
 // Ranges of k one after another, and in each range panels of B.
-void WordPlan::run_blocks(const Tile& t, const Operands& operands, const Memory& memory, WordBlock block) const {
+void WordPlan::run_blocks(const Tile& t, const Operands& operands, const Memory& memory, WordBlock block,
+                          const Epilogue<uint16_t>& epilogue, char* c) const {
   const WordBlock whole = block;
   const int64_t b_column = p_.transpose_b ? p_.k * element_ : element_;
   const int64_t b_row = p_.transpose_b ? element_ : p_.n * element_;
@@ -304,9 +302,14 @@ void WordPlan::run_blocks(const Tile& t, const Operands& operands, const Memory&
         block.b = b;
       block.sum = static_cast<char*>(whole.sum) + 4 * j;
       // Until the last range there are sums and no result.
-      block.out = whole.out && done + depth_ >= t.terms ? static_cast<char*>(whole.out) + j * out_element_ : nullptr;
+      const bool last = done + depth_ >= t.terms;
+      block.out = whole.out && last ? static_cast<char*>(whole.out) + j * out_element_ : nullptr;
       block.epilogue = whole.epilogue.from(0, j, 0);
       kernels_.block(block);
+      // While they are in the second-level cache.
+      if (last && defers_ && splits_ == 1)
+        finish(t.rows, block.n, static_cast<char*>(block.sum), block.sum_row, c + j * out_element_,
+               swaps_ ? epilogue.from(0, 0, 0) : epilogue.from(0, j, 0), memory.room);
     }
   }
 }
@@ -338,9 +341,12 @@ void WordPlan::add_splits(const Operands& operands) const {
   });
 }
 
-// The epilogue over sums, in place, then their way into C. `room`: two rows of floats.
+// The epilogue over sums, in place or on their way into C. `room`: two rows of floats.
 void WordPlan::finish(int64_t rows, int64_t columns, char* sum, int64_t sum_row, char* c,
                       const Epilogue<uint16_t>& epilogue, float* room) const {
+  if (p_.out_bf16 && !swaps_)
+    return vectors_.finish_bf16(rows, columns, reinterpret_cast<const float*>(sum), sum_row, epilogue,
+                                reinterpret_cast<uint16_t*>(c), p_.n);
   Epilogue<float> wide{.activation = epilogue.activation};
   if (epilogue.bias) {
     vectors_.widen_bf16(epilogue.bias, room, swaps_ ? 1 : columns);

@@ -107,7 +107,8 @@ class WordPlan {
                       const Memory& memory) const;
   void run_tile(const Tile& tile, Operands operands) const;
   void run_rows(const Tile& tile, const Operands& operands, const Memory& memory, WordBlock block) const;
-  void run_blocks(const Tile& tile, const Operands& operands, const Memory& memory, WordBlock block) const;
+  void run_blocks(const Tile& tile, const Operands& operands, const Memory& memory, WordBlock block,
+                  const Epilogue<uint16_t>& epilogue, char* c) const;
   void add_splits(const Operands& operands) const;
   void finish(int64_t rows, int64_t columns, char* sum, int64_t sum_row, char* c, const Epilogue<uint16_t>& epilogue,
               float* room) const;

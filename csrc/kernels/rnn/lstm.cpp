@@ -5,12 +5,13 @@ namespace native::recurrent {
 namespace {
 
 // x, h, c, w [units, 4 * units], (mask) -> outputs, h, c, and if they are kept: activated gates, and h and c
-// before each step.
+// before each step. Or w [4 * units, units] in bfloat16, by which h is multiplied in bfloat16.
 class Lstm : public Kernel {
  public:
   explicit Lstm(const Problem& p)
       : q_(p, p.in[0], p.in[1]),
-        product_(gemm_table().f32, q_.batch, q_.units, 4, q_.units),
+        narrow_(p.in[3].dtype == DType::BF16),
+        product_(gemm_table().f32, q_.batch, q_.units, 4, q_.units, narrow_),
         schedule_(gemm_table().f32, q_, 4, product_.cuts()),
         cells_(cell_table()) {}
 
@@ -24,7 +25,8 @@ class Lstm : public Kernel {
     float* const z = packed + product_.packed_size();
     float* const c = z + 4 * size;
     float* const states[2] = {c + size, c + 2 * size};
-    const Product::Bound weights = product_.bind(f32(in[3]), 4 * n, 1, packed);
+    const Product::Bound weights =
+        narrow_ ? product_.bind_narrow(in[3], packed) : product_.bind(f32(in[3]), 4 * n, 1, packed);
     copy(f32(in[1]), states[0], size);
     copy(f32(in[2]), c, size);
     schedule_.run(1, false, [&](int, int64_t s, Range rows, Range cut) {
@@ -64,6 +66,7 @@ class Lstm : public Kernel {
   }
 
   Sequence q_;
+  bool narrow_;
   Product product_;
   Schedule schedule_;
   const CellTable& cells_;

@@ -68,6 +68,7 @@ class Dispatcher:
         leading: open every leading size from the first trace on.
         place: the device to run on; None for the current one of each call.
         name: of what is compiled, for `NATIVE_DUMP`.
+        passes: a function giving the names of passes to run that do not run unasked.
 
     Attributes:
         traces: how often `fn` was traced so far; twice in a row, because the first time it made
@@ -81,18 +82,20 @@ class Dispatcher:
         leading: bool = False,
         place: str | None = None,
         name: str = "function",
+        passes: Callable[[], tuple[str, ...]] = tuple,
     ):
         self.fn = fn
         self.name = name
         self.leading = leading
         self.place = place
+        self.passes = passes
         self.traces = 0
         self._variants: OrderedDict[Hashable, list[Variant]] = OrderedDict()
 
     def variant(self, key: Hashable, tensors: Sequence[Tensor]) -> tuple[Variant, list[int]]:
         """The code for a call, traced if need be, and the values of its symbols."""
         place = self.place or device.STATE.name
-        full_key = (key, place, tuple((t.dtype, len(t.dims)) for t in tensors))
+        full_key = (key, place, self.passes(), tuple((t.dtype, len(t.dims)) for t in tensors))
         shapes = [t.dims for t in tensors]
         variants = self._variants.get(full_key)
         if variants is None:
@@ -168,7 +171,9 @@ class Dispatcher:
 
         def compiled_function() -> CompiledFunction:
             observer = dump.observer(self.name)
-            return CompiledFunction(flat, specs, place=place, observer=observer)
+            return CompiledFunction(
+                flat, specs, place=place, observer=observer, passes=self.passes()
+            )
 
         made = STATE.slots
         compiled = compiled_function()

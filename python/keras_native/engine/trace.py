@@ -3,6 +3,8 @@ graph."""
 
 from __future__ import annotations
 
+import contextlib
+import gc
 from collections.abc import Callable, Sequence
 
 from keras_native import _core
@@ -176,6 +178,19 @@ def foldable(inputs, specs, attrs) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def _without_collections():
+    """No search for cyclic garbage: what a trace makes all lives to its end, and searching it again
+    and again takes more than linear time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 class CompiledFunction:
     """A traced and compiled function of flat tensors.
 
@@ -184,7 +199,13 @@ class CompiledFunction:
     """
 
     def __init__(
-        self, fn: Callable, specs: Sequence[tuple], *, place: str = device.CPU, observer=None
+        self,
+        fn: Callable,
+        specs: Sequence[tuple],
+        *,
+        place: str = device.CPU,
+        observer=None,
+        passes: Sequence[str] = (),
     ):
         """Traces `fn(*tensors)`, which returns a list of tensors.
 
@@ -192,9 +213,10 @@ class CompiledFunction:
             specs: (dims, dtype) of each argument; dims may hold SymInts.
             place: the device that it is compiled for.
             observer: called with the name and the text of the graph after each stage.
+            passes: names of passes to run that do not run unasked.
         """
         trace = Trace()
-        with trace:
+        with _without_collections(), trace:
             arguments = [trace.input(dims, dtype) for dims, dtype in specs]
             with Tape() as tape:
                 results = [trace.lift(t) for t in fn(*arguments)]
@@ -218,6 +240,7 @@ class CompiledFunction:
             [slot.core for slot, _ in kept],
             place,
             observer,
+            list(passes),
         )
 
     def accepts(self, sizes) -> bool:

@@ -16,6 +16,7 @@ import keras_native
 from keras_native.engine import tree
 from keras_native.engine.dispatch import Dispatcher
 from keras_native.engine.errors import TraceError
+from keras_native.engine.precision import inference_passes
 from keras_native.engine.primitive import STATE
 from keras_native.engine.sparse import SparseTensor
 from keras_native.engine.tensor import Tensor, from_numpy
@@ -30,18 +31,22 @@ class StepFunction:
         flags: a function giving what else the trace depends on (hashable).
         mode: "jit" (a value needed while tracing is an error), "auto" (then it warns once and runs
             eagerly from there on) or "eager" (nothing is traced, the bodies of loops neither).
+        inference: whether the step runs in the dtype of `keras_native.set_inference_dtype`.
 
     Attributes:
         traces: how often the step was traced.
     """
 
-    def __init__(self, step: Callable, flags: Callable, mode: str):
+    def __init__(self, step: Callable, flags: Callable, mode: str, inference: bool = False):
         self.step = step
         self.flags = flags
         self.mode = mode
         self.traces_nothing = mode == "eager"
         self.dispatcher = Dispatcher(
-            self._traced, leading=True, name=getattr(step, "__name__", "step")
+            self._traced,
+            leading=True,
+            name=getattr(step, "__name__", "step"),
+            passes=inference_passes if inference else tuple,
         )
 
     @property

@@ -144,13 +144,13 @@ class Trainer(_Base):
             variables = self.__dict__["_native_variables"] = list(self.variables)
         return tuple([v._trainable for v in variables])
 
-    def _make(self, step, combine):
+    def _make(self, step, combine, inference=False):
         """A function of a list of batches; its attribute `step` runs one of them."""
         self.__dict__.pop("_native_variables", None)
         check_signature(step)
         distribution = distribution_lib.distribution()
         check_mesh(None if distribution is None else distribution.device_mesh)
-        one = StepFunction(step, self._flags, self._mode())
+        one = StepFunction(step, self._flags, self._mode(), inference)
 
         def function(batches):
             return combine([one(data) for data in batches])
@@ -167,13 +167,13 @@ class Trainer(_Base):
     def make_test_function(self, force=False):
         if self.test_function is not None and not force:
             return self.test_function
-        self.test_function = self._make(self.test_step, _last)
+        self.test_function = self._make(self.test_step, _last, inference=True)
         return self.test_function
 
     def make_predict_function(self, force=False):
         if self.predict_function is not None and not force:
             return self.predict_function
-        self.predict_function = self._make(self.predict_step, _joined)
+        self.predict_function = self._make(self.predict_step, _joined, inference=True)
         return self.predict_function
 
     # Loops.
