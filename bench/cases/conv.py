@@ -147,6 +147,10 @@ CASES: list[Case] = [
     *cases(1, (37, 70), 48, 48, 3, pad=1, groups=48),
     *cases(5, (11, 13), 50, 50, 3, strides=2, pad=(1, 0, 0, 2), groups=50),
     *cases(2, (10, 12), 33, 33, 3, pad=(-1, 2, 0, -2), groups=33),
+    *cases(3, (9, 10), 37, 37, 7, pad=3, groups=37),
+    *cases(2, (14, 7), 48, 48, 7, pad=(2, 4, 3, 3), groups=48),
+    *cases(2, (9, 15), 33, 33, 5, pad=2, groups=33),
+    *cases(2, (15, 16), 33, 33, 5, strides=2, pad=(2, 1, 0, 3), groups=33),
     # One and three dimensions.
     *cases(3, (21,), 7, 19, 4, strides=2, pad=1),
     *cases(2, (30,), 6, 6, 5, pad=(4, 0), groups=6),
