@@ -14,6 +14,10 @@ namespace {
 
 enum class Kind { Forward, InputGrad, WeightGrad };
 
+// Whether the gradient by the weights is computed transposed: few channels of y fill a tile badly as its columns, and
+// many of x, as rows of A^T, are read from as many cache lines again for each six of them.
+bool turns(const Geometry& g) { return g.cin > g.cout && (g.cout < 64 || (g.cin >= 512 && g.cout <= 128)); }
+
 template <class T>
 gemm::Plan<T> plan_of(const Geometry& g, Kind kind) {
   const int64_t pixels = g.out_pixels();
@@ -23,7 +27,8 @@ gemm::Plan<T> plan_of(const Geometry& g, Kind kind) {
     case Kind::InputGrad:
       return {gemm::kernels_of<T>(), pixels, g.cin, g.cout, false, true};
     default:
-      return {gemm::kernels_of<T>(), g.cin, g.cout, pixels, true, false};
+      return turns(g) ? gemm::Plan<T>(gemm::kernels_of<T>(), g.cout, g.cin, pixels, true, false)
+                      : gemm::Plan<T>(gemm::kernels_of<T>(), g.cin, g.cout, pixels, true, false);
   }
 }
 
@@ -39,14 +44,15 @@ class Pointwise final : public Kernel {
         plan_(plan_of<T>(g, kind)) {}
 
   size_t scratch_bytes() const override {
-    return picked_bytes() + sizeof(T) * static_cast<size_t>(plan_.scratch_size());
+    return picked_bytes() + turned_bytes() + sizeof(T) * static_cast<size_t>(plan_.scratch_size());
   }
 
   void run(const void* const* in, void* const* out, void* scratch) const override {
     const T *a = static_cast<const T*>(in[0]), *b = static_cast<const T*>(in[1]);
     T* const c = static_cast<T*>(out[0]);
     T* const picked = static_cast<T*>(scratch);
-    T* const rest = reinterpret_cast<T*>(static_cast<char*>(scratch) + picked_bytes());
+    T* const turned = reinterpret_cast<T*>(static_cast<char*>(scratch) + picked_bytes());
+    T* const rest = reinterpret_cast<T*>(static_cast<char*>(scratch) + picked_bytes() + turned_bytes());
     if (kind_ == Kind::InputGrad) {
       plan_.run(a, b, picks_ ? picked : c, {}, rest);
       if (picks_) spread(picked, c);
@@ -55,6 +61,11 @@ class Pointwise final : public Kernel {
     if (picks_) {
       gather(a, picked);
       a = picked;
+    }
+    if (turned_bytes() > 0) {
+      plan_.run(b, a, turned, {}, rest);
+      gemm::kernels_of<T>().transpose(turned, g_.cin, g_.cout, g_.cin, c, g_.cout);
+      return;
     }
     const gemm::Epilogue<T> epilogue{.bias = operands_ > 2 ? static_cast<const T*>(in[2]) : nullptr,
                                      .activation = activation_,
@@ -65,6 +76,10 @@ class Pointwise final : public Kernel {
  private:
   size_t picked_bytes() const {
     return picks_ ? whole_lines(static_cast<size_t>(g_.out_pixels() * g_.cin) * sizeof(T)) : 0;
+  }
+
+  size_t turned_bytes() const {
+    return kind_ == Kind::WeightGrad && turns(g_) ? whole_lines(static_cast<size_t>(g_.cin * g_.cout) * sizeof(T)) : 0;
   }
 
   // The pixels of x that take part, of one row of y after another.
