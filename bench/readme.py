@@ -1,12 +1,12 @@
-"""Writes the speeds in README.md (a row a family) and docs/speed.md (a row a case) from results,
-which it can measure first.
+"""Writes the speeds in README.md (a row a file of results), docs/speed.md (a row a case) and the
+picture docs/gemm.png from results, which it can measure first.
 
     python bench/readme.py                      from bench/results/*.json as they are
-    python bench/readme.py --run matmul conv    measures these families first, beside the
-                                                libraries of --peer-python
+    python bench/readme.py --run conv:mobilenetv2 gemm:square,layers -- --peers torch --threads 1
+                                                measures first; what stands behind -- is passed on
 
-A results file is what `python -m keras_native bench FAMILY --peers --json FILE` writes, with the
-machine and the day added here.
+A file of results is what `python -m keras_native bench FAMILY LIST ... --json FILE` writes. Each is
+of one machine, at one time, in one way, which its setting says.
 """
 
 import argparse
@@ -15,13 +15,13 @@ import math
 import pathlib
 import subprocess
 import sys
-import time
 
 ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
-PEERS = ("numpy", "torch", "jax")
+PEERS = ("numpy", "torch", "jax", "tensorflow")
+PICTURES = {"gemm-curve": "gemm.png"}
 BEGIN, END = "<!-- speed:begin", "<!-- speed:end -->"
-EMPTY = "Not measured yet: `python bench/readme.py --run matmul conv attention`.\n"
+EMPTY = "Not measured yet: `python bench/readme.py --run gemm conv attention`.\n"
 
 
 def main() -> int:
@@ -29,12 +29,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--run", nargs="*", default=[], metavar="FAMILY")
-    parser.add_argument("--peer-python", default=sys.executable)
+    parser.add_argument("--run", nargs="*", default=[], metavar="FAMILY[:LIST,LIST]")
+    parser.add_argument("more", nargs="*", help="for the bench tool, behind --")
     options = parser.parse_args()
-    for family in options.run:
-        measure(family, options.peer_python)
-    results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
+    for what in options.run:
+        measure(what, options.more)
+    files = sorted(RESULTS.glob("*.json"))
+    results = [{"name": path.stem, **json.loads(path.read_text())} for path in files]
+    for result in results:
+        if result["name"] in PICTURES:
+            draw(result, ROOT / "docs" / PICTURES[result["name"]])
     readme = ROOT / "README.md"
     text = readme.read_text()
     head, rest = text.split(BEGIN, 1)
@@ -45,26 +49,43 @@ def main() -> int:
     return 0
 
 
-def measure(family: str, peer_python: str) -> None:
-    """Runs the bench tool on one family and adds what machine it ran on."""
-    from keras_native.tools.info import processor
-
+def measure(what: str, more: list[str]) -> None:
+    """Runs the bench tool on a family, or on lists of it."""
+    family, _, lists = what.partition(":")
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{family}.json"
-    command = [sys.executable, "-m", "keras_native", "bench", family, "--peers"]
-    command += ["--peer-python", peer_python, "--json", str(path)]
-    subprocess.run(command, cwd=ROOT, check=True)
-    report = json.loads(path.read_text())
-    report.update(family=family, processor=processor(), date=time.strftime("%Y-%m-%d"))
-    path.write_text(json.dumps(report, indent=1) + "\n")
+    path = RESULTS / f"{what.replace(':', '-').replace(',', '-')}.json"
+    command = [
+        sys.executable,
+        "-m",
+        "keras_native",
+        "bench",
+        family,
+        *filter(None, lists.split(",")),
+    ]
+    subprocess.run([*command, "--json", str(path), *(more or ["--peers"])], cwd=ROOT, check=True)
+
+
+def draw(result: dict, path: pathlib.Path) -> None:
+    """The picture of a result, where there is matplotlib; else the old one stays."""
+    sys.path.insert(0, str(ROOT))
+    from bench import plot
+
+    try:
+        plot.draw(result, path)
+    except plot.PlotError as error:
+        print(error, file=sys.stderr)
 
 
 def setting(result: dict) -> str:
-    """The machine and the day of a result."""
-    return (
-        f"{result['processor']}, {result['isa']}, {result['threads']} threads, "
-        f"{result['peak'] / 1e9:.0f} GFLOP/s of multiply-adds measured, {result['date']}"
-    )
+    """The machine, the day, and how times were taken."""
+    threads = f"{result['threads']} thread{'s' * (result['threads'] > 1)}"
+    text = f"{result['processor']}, {result['isa']}, {threads}, "
+    text += f"{result['peak'] / 1e9:.0f} GFLOP/s of multiply-adds measured, {result['date']}"
+    if "by" in result:
+        clock = {"wall": "", "cpu": " of the process's own time"}[result["clock"]]
+        rounds = result["rounds"]
+        text += f", the {result['by']}{clock} in {rounds} round{'s' * (rounds > 1)}"
+    return text
 
 
 def peers_of(rows: list[dict]) -> list[str]:
@@ -74,7 +95,7 @@ def peers_of(rows: list[dict]) -> list[str]:
 
 def ratios(rows: list[dict], peer: str) -> list[float]:
     """How many times longer the library takes, for the cases that it has."""
-    return [row[peer] / row["seconds"] for row in rows if row.get(peer)]
+    return [row[peer] / row["seconds"] for row in rows if row.get(peer) and row["seconds"]]
 
 
 def summary(results: list[dict]) -> str:
@@ -86,11 +107,11 @@ def summary(results: list[dict]) -> str:
         "means (and the least) over the cases of a family, which [docs/speed.md](docs/speed.md) "
         "lists.",
         "",
-        "| family | cases | " + " | ".join(PEERS) + " | behind the best of them |",
+        "| cases | number | " + " | ".join(PEERS) + " | behind the best of them |",
         "|---|---:|" + "---:|" * len(PEERS) + "---:|",
     ]
     for result in results:
-        cells = [result["family"], str(len(result["rows"]))]
+        cells = [result["name"], str(len(result["rows"]))]
         for peer in PEERS:
             found = ratios(result["rows"], peer)
             mean = math.exp(sum(map(math.log, found)) / len(found)) if found else 0
@@ -98,12 +119,15 @@ def summary(results: list[dict]) -> str:
         best = [min(found) for row in result["rows"] if (found := _of_row(row))]
         cells.append(f"{sum(ratio < 0.95 for ratio in best)} of {len(best)}")
         lines.append("| " + " | ".join(cells) + " |")
-    machines = dict.fromkeys(f"{result['family']}: {setting(result)}" for result in results)
-    return "\n".join([*lines, "", "; ".join(machines) + "."]) + "\n"
+    by_setting: dict[str, list[str]] = {}
+    for result in results:
+        by_setting.setdefault(setting(result), []).append(result["name"])
+    machines = [f"{', '.join(names)}: {how}." for how, names in by_setting.items()]
+    return "\n".join([*lines, "", *machines]) + "\n"
 
 
 def _of_row(row: dict) -> list[float]:
-    return [row[peer] / row["seconds"] for peer in PEERS if row.get(peer)]
+    return [row[peer] / row["seconds"] for peer in PEERS if row.get(peer) and row["seconds"]]
 
 
 def page(results: list[dict]) -> str:
@@ -116,13 +140,16 @@ def page(results: list[dict]) -> str:
         rows = result["rows"]
         peers = peers_of(rows)
         lines = [
-            f"## {result['family']}\n\n{setting(result)}.\n",
-            "| case | kernel | µs | " + " | ".join(peers) + " |",
-            "|---|---|---:|" + "---:|" * len(peers),
+            f"## {result['name']}\n\n{setting(result)}.\n",
+            "| case | kernel | µs | GFLOP/s | of peak | of roofline | " + " | ".join(peers) + " |",
+            "|---|---|---:|---:|---:|---:|" + "---:|" * len(peers),
         ]
         for row in rows:
             cells = [f"{row[p] / row['seconds']:.2f}" if row.get(p) else "-" for p in peers]
-            cells = [f"`{row['case']}`", row["kernel"], f"{row['seconds'] * 1e6:,.0f}", *cells]
+            speed = [f"{row['flops'] / row['seconds'] / 1e9:,.0f}"] if row.get("flops") else ["-"]
+            speed += [f"{row[k]:.0%}" if row.get(k) else "-" for k in ("of_peak", "of_roofline")]
+            took = f"{row['seconds'] * 1e6:,.0f}"
+            cells = [f"`{row['case']}`", row["kernel"], took, *speed, *cells]
             lines.append("| " + " | ".join(cells) + " |")
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts) if results else f"{parts[0]}\n{EMPTY}"

@@ -142,6 +142,15 @@ CASES: list[Case] = [
     *cases(2, (7, 6), 5, 15, 3, pad=1, groups=5),
     *cases(2, (7, 23), 41, 41, 3, pad=1, groups=41),
     *cases(1, (6, 20), 41, 41, 5, pad=2, groups=41),
+    *cases(3, (7, 5), 70, 70, 3, pad=(2, 0, 1, 3), groups=70),
+    *cases(2, (6, 4), 16, 16, 3, pad=(1, 1, 2, 2), groups=16),
+    *cases(1, (37, 70), 48, 48, 3, pad=1, groups=48),
+    *cases(5, (11, 13), 50, 50, 3, strides=2, pad=(1, 0, 0, 2), groups=50),
+    *cases(2, (10, 12), 33, 33, 3, pad=(-1, 2, 0, -2), groups=33),
+    *cases(3, (9, 10), 37, 37, 7, pad=3, groups=37),
+    *cases(2, (14, 7), 48, 48, 7, pad=(2, 4, 3, 3), groups=48),
+    *cases(2, (9, 15), 33, 33, 5, pad=2, groups=33),
+    *cases(2, (15, 16), 33, 33, 5, strides=2, pad=(2, 1, 0, 3), groups=33),
     # One and three dimensions.
     *cases(3, (21,), 7, 19, 4, strides=2, pad=1),
     *cases(2, (30,), 6, 6, 5, pad=(4, 0), groups=6),
@@ -173,6 +182,7 @@ CASES: list[Case] = [
     *(fused(2, (6, 5), 5, 20, 3, a, pad=1) for a in ("none", "relu", "relu6", "sigmoid", "tanh")),
     *(fused(2, (6, 5), 5, 20, 3, a) for a in ("silu", "gelu", "gelu_tanh")),
     *(fused(2, (6, 5), 16, 16, 3, a, pad=1, groups=16) for a in ("relu", "silu", "tanh")),
+    *(fused(2, (9, 6), 35, 35, 3, a, strides=2, pad=1, groups=35) for a in ("relu6", "gelu")),
     fused(2, (6, 5), 16, 16, 3, "gelu", pad=1, groups=16, dtype="float64"),
     # With a residual: whole and partial panels, several tasks, groups, an activation of each kind.
     *(fused(2, (6, 5), 5, 20, 3, a, pad=1, residual=True) for a in ("none", "relu", "silu")),

@@ -14,6 +14,15 @@ namespace {
 
 enum class Kind { Forward, InputGrad, WeightGrad };
 
+// Whether the gradient by the weights is computed transposed: few channels of y fill a tile badly as its columns, and
+// many of x, as rows of A^T, are read from as many cache lines again for each six of them. Words are packed first.
+template <class T>
+bool turns(const Geometry& g, Kind kind) {
+  if (!std::is_floating_point_v<T> || kind != Kind::WeightGrad) return false;
+  return g.cin > g.cout && (g.cout < 64 || (g.cin >= 512 && g.cout <= 128));
+}
+
+template <class T>
 ProductSizes sizes_of(const Geometry& g, Kind kind) {
   const int64_t pixels = g.out_pixels();
   switch (kind) {
@@ -22,7 +31,8 @@ ProductSizes sizes_of(const Geometry& g, Kind kind) {
     case Kind::InputGrad:
       return {pixels, g.cin, g.cout, false, true};
     default:
-      return {g.cin, g.cout, pixels, true, false};
+      return turns<T>(g, kind) ? ProductSizes{g.cout, g.cin, pixels, true, false}
+                               : ProductSizes{g.cin, g.cout, pixels, true, false};
   }
 }
 
@@ -30,15 +40,16 @@ template <class T>
 class Pointwise final : public Kernel {
  public:
   Pointwise(const Geometry& g, Kind kind, Activation activation, size_t operands)
-      : g_(g), kind_(kind), operands_(operands), picks_(g.in != g.out), product_(sizes_of(g, kind), activation) {}
+      : g_(g), kind_(kind), operands_(operands), picks_(g.in != g.out), product_(sizes_of<T>(g, kind), activation) {}
 
-  size_t scratch_bytes() const override { return picked_bytes() + product_.scratch_bytes(); }
+  size_t scratch_bytes() const override { return picked_bytes() + turned_bytes() + product_.scratch_bytes(); }
 
   void run(const void* const* in, void* const* out, void* scratch) const override {
     const T *a = static_cast<const T*>(in[0]), *b = static_cast<const T*>(in[1]);
     T* const c = static_cast<T*>(out[0]);
     T* const picked = static_cast<T*>(scratch);
-    void* const rest = static_cast<char*>(scratch) + picked_bytes();
+    T* const turned = reinterpret_cast<T*>(static_cast<char*>(scratch) + picked_bytes());
+    void* const rest = static_cast<char*>(scratch) + picked_bytes() + turned_bytes();
     if (kind_ == Kind::InputGrad) {
       product_.run(a, b, picks_ ? picked : c, nullptr, nullptr, rest);
       if (picks_) spread(picked, c);
@@ -48,6 +59,13 @@ class Pointwise final : public Kernel {
       gather(a, picked);
       a = picked;
     }
+    if constexpr (std::is_floating_point_v<T>) {
+      if (turns<T>(g_, kind_)) {
+        product_.run(b, a, turned, nullptr, nullptr, rest);
+        gemm::kernels_of<T>().transpose(turned, g_.cin, g_.cout, g_.cin, c, g_.cout);
+        return;
+      }
+    }
     product_.run(a, b, c, operands_ > 2 ? static_cast<const T*>(in[2]) : nullptr,
                  operands_ > 3 ? static_cast<const T*>(in[3]) : nullptr, rest);
   }
@@ -55,6 +73,10 @@ class Pointwise final : public Kernel {
  private:
   size_t picked_bytes() const {
     return picks_ ? whole_lines(static_cast<size_t>(g_.out_pixels() * g_.cin) * sizeof(T)) : 0;
+  }
+
+  size_t turned_bytes() const {
+    return turns<T>(g_, kind_) ? whole_lines(static_cast<size_t>(g_.cin * g_.cout) * sizeof(T)) : 0;
   }
 
   // The pixels of x that take part, of one row of y after another.

@@ -1,0 +1,191 @@
+// Depthwise convolution in two dimensions with square windows where there are 32 vector registers: forward, gradient by
+// the input with stride 1 (the same with turned weights), gradient by the weights of a window of 3.
+#include "kernels/conv/depthwise_slab.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/conv/activate.h"
+#include "kernels/conv/geometry.h"
+#include "kernels/grid.h"
+#include "runtime/pool.h"
+
+namespace native::conv {
+namespace {
+
+constexpr int64_t kSumWindow = 3, kTaps = 9;  // of the gradient by the weights
+// What a task reads: it is passed over again for each vector of channels, so it should stay in the first two caches.
+constexpr int64_t kSlabBytes = 256 << 10;
+constexpr int64_t kLeastWork = 128 << 10;  // multiply-adds of a task: some 4 microseconds
+constexpr int64_t kFewTasks = 16;
+constexpr int64_t kMostSums = 16;  // tasks of a gradient by the weights, each with sums of its own
+
+struct Plane {
+  int64_t height, width, low_h, low_w;  // and zeros above and to the left
+};
+
+// Addresses of the pixels that rows [first, first + rows) of the results of image n read, written to `pixels`.
+PixelGrid grid_of(const Plane& source, int64_t window, int64_t stride, int64_t columns, int64_t channels,
+                  const float* image, const float* zeros, int64_t first, int64_t rows, const float** pixels) {
+  const int64_t pitch = (columns - 1) * stride + window;
+  const float** next = pixels;
+  for (int64_t y = 0; y < (rows - 1) * stride + window; ++y)
+    for (int64_t x = 0; x < pitch; ++x) {
+      const int64_t h = first * stride + y - source.low_h, w = x - source.low_w;
+      const bool inside = h >= 0 && h < source.height && w >= 0 && w < source.width;
+      *next++ = inside ? image + (h * source.width + w) * channels : zeros;
+    }
+  return {pixels, pitch, stride, rows, columns, channels};
+}
+
+int64_t grid_size(int64_t rows, int64_t columns, int64_t window, int64_t stride) {
+  return ((rows - 1) * stride + window) * ((columns - 1) * stride + window);
+}
+
+class Slab final : public Kernel {
+ public:
+  static constexpr Activation kNoBias = static_cast<Activation>(-1);
+
+  Slab(const Geometry& g, bool input_grad, Activation activation)
+      : turned_(input_grad),
+        activation_(activation),
+        channels_(g.cin),
+        window_(g.kernel[1]),
+        stride_(g.stride[1]),
+        source_(input_grad ? Plane{g.out[1], g.out[2], g.kernel[1] - 1 - g.low[1], g.kernel[2] - 1 - g.low[2]}
+                           : Plane{g.in[1], g.in[2], g.low[1], g.low[2]}),
+        rows_(input_grad ? g.in[1] : g.out[1]),
+        columns_(input_grad ? g.in[2] : g.out[2]),
+        batch_(g.batch),
+        run_(slab_table().run) {
+    const int64_t row_bytes = source_.width * stride_ * channels_ * static_cast<int64_t>(sizeof(float));
+    const int64_t tasks = std::clamp<int64_t>(g.multiply_adds() / kLeastWork, 1, kFewTasks);
+    // An even number, because two rows share what they read.
+    each_ = std::min(kSlabBytes / row_bytes / 2 * 2, round_up(ceil_div(batch_ * rows_, tasks), 2));
+    each_ = std::min(rows_, std::max<int64_t>(2, each_));
+    slabs_ = ceil_div(rows_, each_);
+  }
+
+  size_t scratch_bytes() const override { return whole_lines(channels_ * sizeof(float)); }
+
+  void run(const void* const* in, void* const* out, void* scratch) const override {
+    float* const zeros = static_cast<float*>(scratch);
+    std::memset(zeros, 0, channels_ * sizeof(float));
+    const float* const source = static_cast<const float*>(in[0]);
+    const float* const weights = static_cast<const float*>(in[1]);
+    const int64_t last_tap = window_ * window_ - 1;
+    const bool plain = activation_ == kNoBias;
+    const float* const bias = plain ? nullptr : static_cast<const float*>(in[2]);
+    pool::parallel_for(batch_ * slabs_, [&](int64_t task) {
+      const int64_t n = task / slabs_, first = task % slabs_ * each_, rows = std::min(each_, rows_ - first);
+      const auto pixels = static_cast<const float**>(
+          pool::thread_scratch(sizeof(float*) * static_cast<size_t>(grid_size(rows, columns_, window_, stride_))));
+      const float* const image = source + n * source_.height * source_.width * channels_;
+      float* const result = static_cast<float*>(out[0]) + (n * rows_ + first) * columns_ * channels_;
+      run_({.grid = grid_of(source_, window_, stride_, columns_, channels_, image, zeros, first, rows, pixels),
+            .window = window_,
+            .weights = weights + (turned_ ? last_tap * channels_ : 0),
+            .tap_step = turned_ ? -channels_ : channels_,
+            .bias = bias,
+            .activation = plain ? 0 : inner_activation(activation_),
+            .result = result});
+      if (!plain) finish(activation_, rows * columns_, channels_, result, channels_);
+    });
+  }
+
+ private:
+  const bool turned_;
+  const Activation activation_;
+  const int64_t channels_, window_, stride_;
+  const Plane source_;
+  const int64_t rows_, columns_, batch_;
+  void (*const run_)(const SlabRun&);
+  int64_t each_, slabs_;  // rows of a task, tasks of an image
+};
+
+class SlabWeightGrad final : public Kernel {
+ public:
+  explicit SlabWeightGrad(const Geometry& g)
+      : channels_(g.cin),
+        stride_(g.stride[1]),
+        source_{g.in[1], g.in[2], g.low[1], g.low[2]},
+        rows_(g.out[1]),
+        columns_(g.out[2]),
+        batch_(g.batch),
+        sum_(slab_table().sum) {
+    const int64_t row_bytes = columns_ * (stride_ * stride_ + 1) * channels_ * static_cast<int64_t>(sizeof(float));
+    each_ = std::clamp<int64_t>(kSlabBytes / row_bytes, 1, rows_);
+    slabs_ = batch_ * ceil_div(rows_, each_);
+    tasks_ = std::min(slabs_, kMostSums);
+  }
+
+  size_t scratch_bytes() const override { return whole_lines(channels_ * sizeof(float)) + tasks_ * sum_bytes(); }
+
+  void run(const void* const* in, void* const* out, void* scratch) const override {
+    float* const zeros = static_cast<float*>(scratch);
+    std::memset(zeros, 0, channels_ * sizeof(float));
+    char* const parts = static_cast<char*>(scratch) + whole_lines(channels_ * sizeof(float));
+    const float *x = static_cast<const float*>(in[0]), *ct = static_cast<const float*>(in[1]);
+    const int64_t across = ceil_div(rows_, each_), count = kTaps * channels_;
+    pool::parallel_for(tasks_, [&](int64_t task) {
+      float* const sums = reinterpret_cast<float*>(parts + task * sum_bytes());
+      std::memset(sums, 0, count * sizeof(float));
+      const auto pixels = static_cast<const float**>(
+          pool::thread_scratch(sizeof(float*) * static_cast<size_t>(grid_size(each_, columns_, kSumWindow, stride_))));
+      for (int64_t slab = slabs_ * task / tasks_; slab < slabs_ * (task + 1) / tasks_; ++slab) {
+        const int64_t n = slab / across, first = slab % across * each_, rows = std::min(each_, rows_ - first);
+        const float* const image = x + n * source_.height * source_.width * channels_;
+        sum_(grid_of(source_, kSumWindow, stride_, columns_, channels_, image, zeros, first, rows, pixels),
+             ct + (n * rows_ + first) * columns_ * channels_, sums);
+      }
+    });
+    float* const result = static_cast<float*>(out[0]);
+    std::memcpy(result, parts, count * sizeof(float));
+    for (int64_t task = 1; task < tasks_; ++task) {
+      const float* const sums = reinterpret_cast<const float*>(parts + task * sum_bytes());
+      for (int64_t i = 0; i < count; ++i) result[i] += sums[i];
+    }
+  }
+
+ private:
+  size_t sum_bytes() const { return whole_lines(kTaps * channels_ * sizeof(float)); }
+
+  const int64_t channels_, stride_;
+  const Plane source_;
+  const int64_t rows_, columns_, batch_;
+  void (*const sum_)(const PixelGrid&, const float*, float*);
+  int64_t each_, slabs_, tasks_;  // rows of a slab, slabs of all images, tasks
+};
+
+std::unique_ptr<Kernel> prepare(const Problem& problem) {
+  const auto g = geometry_of(problem);
+  if (!g || g->groups != g->cin || g->cin != g->cout || g->groups == 1 || g->empty()) return nullptr;
+  if (problem.out[0].dtype != DType::F32 || problem.in.size() > 3 || !slab_table().run) return nullptr;
+  const int64_t stride = g->stride[1], window = g->kernel[1];
+  if (g->kernel != Triple{1, window, window} || g->stride != Triple{1, stride, stride}) return nullptr;
+  if (g->dilation != Triple{1, 1, 1} || g->in[0] != 1 || g->out[0] != 1 || g->out_pixels() == 0) return nullptr;
+  if (problem.op == "conv_weight_grad") {
+    if (window != kSumWindow || stride > 2) return nullptr;
+    return std::make_unique<SlabWeightGrad>(*g);
+  }
+  const bool input_grad = problem.op == "conv_input_grad";
+  const int64_t columns = input_grad ? g->in[2] : g->out[2];
+  if (window != 3 && window != 5 && window != 7) return nullptr;
+  if (stride > (input_grad || window == 7 ? 1 : 2) || columns < (window == 3 ? 4 : 7)) return nullptr;
+  const Activation activation = problem.op == "conv_bias_act" ? activation_of(problem) : Slab::kNoBias;
+  return std::make_unique<Slab>(*g, input_grad, activation);
+}
+
+constexpr char kProblems[] =
+    "float32 on AVX-512, a group for each channel, two-dimensional windows of 3, 5 (stride 1 or 2) or 7 (stride 1)";
+constexpr char kInputProblems[] = "float32 on AVX-512, a group for each channel, 3x3, 5x5 or 7x7, stride 1";
+constexpr char kWeightProblems[] = "float32 on AVX-512, a group for each channel, 3x3, stride 1 or 2";
+const Register entries[] = {
+    {"conv", "depthwise-slab", 25, prepare, kProblems},
+    {"conv_bias_act", "depthwise-slab", 25, prepare, kProblems},
+    {"conv_input_grad", "depthwise-slab", 25, prepare, kInputProblems},
+    {"conv_weight_grad", "depthwise-slab", 25, prepare, kWeightProblems},
+};
+
+}  // namespace
+}  // namespace native::conv

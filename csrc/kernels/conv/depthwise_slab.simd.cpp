@@ -1,0 +1,189 @@
+#include "kernels/conv/depthwise_slab.h"
+
+#include "simd/vec.h"
+
+namespace native::conv {
+namespace NATIVE_ISA {
+namespace {
+
+#if NATIVE_MASKS
+constexpr int L = kLanes<float>;
+
+inline vf32 activated(vf32 x, int activation) {
+  const vf32 zero{};
+  // In this order NaN passes through both.
+  if (activation > 0) x = zero > x ? zero : x;
+  if (activation == 2) x = (zero + 6) < x ? (zero + 6) : x;
+  return x;
+}
+
+// `lanes` channels; all of a vector unless Partial.
+template <bool Partial>
+inline vf32 get(const float* p, int lanes) {
+  return Partial ? load_part(p, lanes) : load(p);
+}
+template <bool Partial>
+inline void put(float* p, vf32 x, int lanes) {
+  if (Partial)
+    store_part(p, x, lanes);
+  else
+    store(p, x);
+}
+
+// The weights of a window of 3 stay in registers for a whole row of blocks.
+template <int K>
+constexpr bool kept_all = K == 3;
+
+template <bool Partial>
+inline vf32 weight(const SlabRun& run, int tap, int64_t c, int lanes) {
+  return get<Partial>(run.weights + tap * run.tap_step + c, lanes);
+}
+
+// R rows of W results of the window K. A source of a row is loaded once for all taps of all results that see it, the
+// weights of a row once for all its results: with K = 7, W = 7 there are 27 loads for 98 multiply-adds, and 14 sums, 14
+// weights and a source in registers.
+template <int K, int S, int R, int W, bool Partial>
+inline void block(const SlabRun& run, int64_t y, int64_t x, int64_t c, int lanes, const vf32* kept) {
+  const PixelGrid& g = run.grid;
+  vf32 sum[R][W];
+  const vf32 bias = run.bias ? get<Partial>(run.bias + c, lanes) : vf32{};
+#pragma GCC unroll 2
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+    for (int i = 0; i < W; ++i) sum[r][i] = bias;
+  const float* const* at = g.pixels + y * S * g.pitch + x * S;
+  // The rows that the next block below reads for the first time.
+  if (y + 2 * R <= g.rows) {
+    const float* const* below = at + ((R - 1) * S + K) * g.pitch;
+#pragma GCC unroll 4
+    for (int row = 0; row < R * S; ++row, below += g.pitch)
+#pragma GCC unroll 16
+      for (int q = K / 2; q < K / 2 + W * S; ++q) __builtin_prefetch(below[q] + c, 0, 2);
+  }
+#pragma GCC unroll 16
+  for (int row = 0; row < (R - 1) * S + K; ++row, at += g.pitch) {
+    vf32 w[R][K];
+#pragma GCC unroll 2
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+      for (int kw = 0; kw < K; ++kw) {
+        const int kh = row - r * S;
+        if (kh >= 0 && kh < K) w[r][kw] = kept_all<K> ? kept[kh * K + kw] : weight<Partial>(run, kh * K + kw, c, lanes);
+      }
+#pragma GCC unroll 32
+    for (int q = 0; q < (W - 1) * S + K; ++q) {
+      const vf32 source = get<Partial>(at[q] + c, lanes);
+#pragma GCC unroll 2
+      for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+        for (int i = 0; i < W; ++i) {
+          const int kh = row - r * S, kw = q - i * S;
+          if (kh >= 0 && kh < K && kw >= 0 && kw < K) sum[r][i] += source * w[r][kw];
+        }
+    }
+  }
+#pragma GCC unroll 2
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+    for (int i = 0; i < W; ++i) {
+      float* const to = run.result + ((y + r) * g.columns + x + i) * g.channels + c;
+      const vf32 value = activated(sum[r][i], run.activation);
+      // Masked stores are slow.
+      if (!Partial || lanes == L)
+        store(to, value);
+      else
+        store_part(to, value, lanes);
+    }
+}
+
+template <int K, int S, int R, int W, bool Partial>
+inline void columns(const SlabRun& run, int64_t y, int64_t c, int lanes) {
+  const int64_t count = run.grid.columns;
+  vf32 kept[kept_all<K> ? K * K : 1];
+#pragma GCC unroll 9
+  for (int tap = 0; kept_all<K> && tap < K * K; ++tap) kept[tap] = weight<Partial>(run, tap, c, lanes);
+  int64_t x = 0;
+  for (; x + W <= count; x += W) block<K, S, R, W, Partial>(run, y, x, c, lanes, kept);
+  // The last ones once more together with those that are left.
+  if (x < count) block<K, S, R, W, Partial>(run, y, count - W, c, lanes, kept);
+}
+
+template <int K, int S, int R, int W>
+void rows(const SlabRun& run, int64_t y) {
+  // All channels of some rows before the next ones: what comes from memory comes in its order.
+  const int64_t channels = run.grid.channels;
+  int64_t c = 0;
+  // The large windows have one form for whole vectors and parts, for the sake of their size.
+  for (; c + L <= channels; c += L) columns<K, S, R, W, !kept_all<K>>(run, y, c, L);
+  if (c < channels) columns<K, S, R, W, true>(run, y, c, static_cast<int>(channels - c));
+}
+
+template <int K, int S, int W>
+void run_blocks(const SlabRun& run) {
+  int64_t y = 0;
+  for (; y + 2 <= run.grid.rows; y += 2) rows<K, S, 2, W>(run, y);
+  if (y < run.grid.rows) rows<K, S, 1, W>(run, y);
+}
+
+void run(const SlabRun& run) {
+  const bool strided = run.grid.stride == 2;
+  if (run.window == 3) return strided ? run_blocks<3, 2, 4>(run) : run_blocks<3, 1, 4>(run);
+  if (run.window == 5) return strided ? run_blocks<5, 2, 7>(run) : run_blocks<5, 1, 7>(run);
+  run_blocks<7, 1, 7>(run);
+}
+
+template <int W, int S, bool Partial>
+inline void sum_block(const PixelGrid& g, int64_t y, int64_t x, int64_t c, int lanes, const float* cotangent,
+                      vf32 (&sum)[9]) {
+  vf32 ct[W];
+#pragma GCC unroll 4
+  for (int i = 0; i < W; ++i) ct[i] = get<Partial>(cotangent + (y * g.columns + x + i) * g.channels + c, lanes);
+  const float* const* at = g.pixels + y * S * g.pitch + x * S;
+#pragma GCC unroll 3
+  for (int kh = 0; kh < 3; ++kh, at += g.pitch)
+#pragma GCC unroll 16
+    for (int q = 0; q < (W - 1) * S + 3; ++q) {
+      const vf32 source = get<Partial>(at[q] + c, lanes);
+#pragma GCC unroll 4
+      for (int i = 0; i < W; ++i)
+        if (q - i * S >= 0 && q - i * S < 3) sum[3 * kh + q - i * S] += source * ct[i];
+    }
+}
+
+template <int S, bool Partial>
+inline void sum_channels(const PixelGrid& g, int64_t c, int lanes, const float* cotangent, float* sums) {
+  vf32 sum[9] = {};
+  for (int64_t y = 0; y < g.rows; ++y) {
+    int64_t x = 0;
+    for (; x + 4 <= g.columns; x += 4) sum_block<4, S, Partial>(g, y, x, c, lanes, cotangent, sum);
+    for (; x < g.columns; ++x) sum_block<1, S, Partial>(g, y, x, c, lanes, cotangent, sum);
+  }
+#pragma GCC unroll 9
+  for (int tap = 0; tap < 9; ++tap) {
+    float* const to = sums + tap * g.channels + c;
+    put<Partial>(to, get<Partial>(to, lanes) + sum[tap], lanes);
+  }
+}
+
+template <int S>
+void sum_strided(const PixelGrid& g, const float* cotangent, float* sums) {
+  int64_t c = 0;
+  for (; c + L <= g.channels; c += L) sum_channels<S, false>(g, c, L, cotangent, sums);
+  if (c < g.channels) sum_channels<S, true>(g, c, static_cast<int>(g.channels - c), cotangent, sums);
+}
+
+void sum(const PixelGrid& g, const float* cotangent, float* sums) {
+  if (g.stride == 1) return sum_strided<1>(g, cotangent, sums);
+  sum_strided<2>(g, cotangent, sums);
+}
+#else
+constexpr auto run = nullptr, sum = nullptr;
+#endif
+
+}  // namespace
+
+extern const SlabTable slab_table;
+const SlabTable slab_table = {run, sum};
+
+}  // namespace NATIVE_ISA
+}  // namespace native::conv
