@@ -16,17 +16,16 @@ MISSING = {
     "attention": set(),
     "elementwise": {"digamma"},
     "norm": set(),
-    "reduce": {
-        "cummax", "cummin", "cumprod", "cumsum", "linear_recurrence", "moments",
-        "reduce_logsumexp",
-    },
+    "reduce": set(),
+    "rnn": set(),
     "softmax": set(),
     "shape": {"iota"},
     "random": set(),
 }  # fmt: skip
 FLOATS = {"float32", "float16", "bfloat16"}
 # Dtypes of operations whose kernels take some only.
-SOME = {"pow": FLOATS}
+SINGLE = {"float32", "bool"}
+SOME = {"pow": FLOATS, **dict.fromkeys(("lstm", "lstm_grad", "gru", "gru_grad"), SINGLE)}
 
 
 def dtypes_of(case):
@@ -50,7 +49,8 @@ def taken(family):
         if case.op in MISSING[family] or not fits:
             continue
         # Nothing to reduce or to normalise is left to the CPU.
-        if family in ("norm", "reduce", "softmax") and any(0 in shape for shape, _ in case.inputs):
+        few = family in ("norm", "reduce", "rnn", "softmax")
+        if few and any(0 in shape for shape, _ in case.inputs):
             continue
         # Nor is dropping everything worth a kernel.
         if case.inputs and case.attrs.get("rate") != 1:
@@ -75,6 +75,11 @@ def test_norm(case):
 
 @pytest.mark.parametrize("case", taken("reduce"), ids=str)
 def test_reduce(case):
+    emulated.check(case)
+
+
+@pytest.mark.parametrize("case", taken("rnn"), ids=str)
+def test_rnn(case):
     emulated.check(case)
 
 

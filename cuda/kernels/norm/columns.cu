@@ -1,5 +1,6 @@
 // Statistics and sums down the rows, for batch and group norm and for the gradients of parameters.
 #include "kernels/elements.cuh"
+#include "kernels/moments.cuh"
 #include "kernels/norm/params.h"
 
 namespace native::cuda::norm {
@@ -103,22 +104,11 @@ __device__ inline void sums(const Params& p) {
   strip.store(p, sum, strip.sum(product, shared));
 }
 
-struct Moments {
-  float count, mean, squares;
-};
-// Of both together, by Chan's formula.
-__device__ inline Moments join(const Moments& a, const Moments& b) {
-  const float count = a.count + b.count;
-  if (b.count == 0 || count == 0) return a;
-  const float d = b.mean - a.mean, share = b.count / count;
-  return {count, fmaf(d, share, a.mean), a.squares + b.squares + d * d * a.count * share};
-}
-
 __device__ inline Moments of_channel(const Params& p, int64_t sample, int channel) {
   Moments all{0, 0, 0};
   for (int piece = 0; piece < p.pieces; ++piece) {
     const float* part = p.parts + (sample * p.pieces + piece) * 2 * p.channels + channel;
-    const float count = static_cast<float>(min(int64_t{kPiece}, p.rows - piece * int64_t{kPiece}));
+    const auto count = static_cast<double>(min(int64_t{kPiece}, p.rows - piece * int64_t{kPiece}));
     all = join(all, {count, part[0], part[p.channels]});
   }
   return all;
@@ -162,12 +152,13 @@ __device__ inline void merge(const Params& p) {
     // The same order in both lanes.
     all = threadIdx.x & by ? join(other, all) : join(all, other);
   }
-  const float variance = all.squares / all.count, inverse = 1 / sqrtf(variance + p.eps);
+  const float mean = static_cast<float>(all.mean), variance = static_cast<float>(all.squares / all.count);
+  const float inverse = 1 / sqrtf(variance + p.eps);
   group.each(p, [&](int c) {
-    factor(p, kMean, group.sample, c) = all.mean;
+    factor(p, kMean, group.sample, c) = mean;
     factor(p, kInverse, group.sample, c) = inverse;
     factor(p, kScale, group.sample, c) = parameter(p.gamma, c, p.type, 1) * inverse;
-    if (p.mean) store_element(p.mean, c, p.type, all.mean);
+    if (p.mean) store_element(p.mean, c, p.type, mean);
     if (p.variance) store_element(p.variance, c, p.type, variance);
   });
 }
@@ -210,8 +201,11 @@ __device__ inline void each_element(const Params& p, const F& f) {
 
 }  // namespace
 
+// A multiprocessor holds so many blocks at least: unless told, ptxas spills to make room for one more.
+constexpr int kBlocks = 2;
+
 #define KERNEL(name) \
-  extern "C" __global__ void __launch_bounds__(kThreads) norm_##name(const __grid_constant__ Params p)
+  extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) norm_##name(const __grid_constant__ Params p)
 
 KERNEL(statistics) { statistics(p); }
 KERNEL(sums_by_channel) { sums<false>(p); }
