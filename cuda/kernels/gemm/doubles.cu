@@ -53,12 +53,21 @@ __device__ inline void doubles(const Params& p) {
         for (int j = 0; j < kN; ++j) sums[i][j] = fma(a[i], b[j], sums[i][j]);
     }
   });
+  // Eight threads have sixteen results side by side, in pairs where these may be written whole.
+  const bool pairs = p.n % 2 == 0 && reinterpret_cast<uintptr_t>(p.c) % 16 == 0;
 #pragma unroll
   for (int i = 0; i < kM; ++i)
 #pragma unroll
-    for (int j = 0; j < kN; ++j) {
-      const int r = w.row + i / 2 * 32 + down + i % 2, c = w.column + j / 2 * 32 + across + j % 2;
-      if (r < p.m && c < p.n) static_cast<double*>(p.c)[w.c + static_cast<int64_t>(r) * p.n + c] = sums[i][j];
+    for (int j = 0; j < kN; j += 2) {
+      const int r = w.row + i / 2 * 32 + down + i % 2, c = w.column + j / 2 * 32 + across;
+      if (r >= p.m || c >= p.n) continue;
+      double* to = static_cast<double*>(p.c) + w.c + static_cast<int64_t>(r) * p.n + c;
+      if (pairs) {
+        *reinterpret_cast<double2*>(to) = {sums[i][j], sums[i][j + 1]};
+      } else {
+        to[0] = sums[i][j];
+        if (c + 1 < p.n) to[1] = sums[i][j + 1];
+      }
     }
 }
 

@@ -128,7 +128,7 @@ __device__ inline void integers(const IntegerParams& q) {
         if (r >= p.m || c >= p.n) continue;
         const int64_t to = w.c + static_cast<int64_t>(r) * p.n + c;
         const int32_t v[2] = {sums[i][j][2 * h], sums[i][j][2 * h + 1]};
-        if (q.out_bytes == 4 && p.n % 2 == 0) {
+        if (q.out_bytes == 4 && p.n % 2 == 0 && reinterpret_cast<uintptr_t>(p.c) % 8 == 0) {
           *reinterpret_cast<int2*>(static_cast<int32_t*>(p.c) + to) = {v[0], v[1]};
           continue;
         }
