@@ -22,20 +22,47 @@ HERE = Path(__file__).resolve().parent
 INCLUDES = [f"-I{folder}" for folder in (HERE, HERE.parent / "csrc")]
 # Architecture -> the GPU whose occupancy is shown.
 GPUS = {80: "A100", 90: "H100", 100: "B200", 120: "RTX5090"}
-CODE = ("HMMA", "LDSM", "LDGSTS", "FFMA")
+CODE = ("HMMA", "IMMA", "LDSM", "LDGSTS", "FFMA", "DFMA")
+
+
+def tile(family: str, name: str) -> list[int]:
+    """The numbers of a tile in kernels/<family>/tiles.h."""
+    text = (HERE / f"kernels/{family}/tiles.h").read_text()
+    return [int(n) for n in re.search(rf"constexpr Tile k{name}\{{([^}}]*)\}}", text)[1].split(",")]
+
+
+def gemm_shared(kernel: str) -> int:
+    """Bytes of a product's or a convolution's stages."""
+    family, kind, *size = kernel.split("_")
+    if kind == "double":
+        m, n, depth, stages, *_ = tile("gemm", "Double")
+        return stages * depth * (m + n + 4) * 8
+    names = {"exact": "Exact", "tf32": "Wide", "s8": "Byte", "u8": "Byte"}
+    m, n, depth, stages, *_ = tile("gemm", names.get(kind, "Tensor") + size[0].capitalize())
+    # Of convolutions over windows, for each row its window and its target (kBytesOfRow).
+    rows = m * 20 if family == "conv" and not kernel.endswith("weight_grad") else 0
+    return stages * (m + n) * depth * {"bf16": 2, "f16": 2, "s8": 1, "u8": 1}.get(kind, 4) + rows
+
+
+def attention_shared(kernel: str) -> int:
+    """Bytes of attention's tiles, as forward_shared and backward_shared of tiles.h have them."""
+    *grad, kind, width = kernel.split("_")[1:]
+    exact = kind == "f32"
+    name = ("Exact" if exact else "Tensor") + ("Grad" if grad else "") + width
+    rows, columns, stages, *_ = tile("attention", name)
+    weights = rows * columns * 4 if exact else 0
+    elements = int(width) * (4 if exact else 2)
+    if not grad:
+        return (rows + 2 * columns) * elements + weights
+    return (2 * rows + 2 * stages * columns) * elements + stages * 3 * columns * 4 + weights
 
 
 def dynamic_shared(kernel: str) -> int:
     """Bytes that a launch asks for beside what is declared: the most, where it depends on sizes."""
     if kernel.startswith(("gemm_", "conv_")) and kernel != "gemm_join":
-        family, kind, size, *_ = kernel.split("_")
-        name = {"exact": "Exact", "tf32": "Wide"}.get(kind, "Tensor") + size.capitalize()
-        text = (HERE / "kernels/gemm/tiles.h").read_text()
-        tile = re.search(rf"constexpr Tile k{name}\{{([^}}]*)\}}", text)[1]
-        m, n, depth, stages, *_ = map(int, tile.split(","))
-        # Of convolutions over windows, for each row its window and its target (kBytesOfRow).
-        rows = m * 20 if family == "conv" and not kernel.endswith("weight_grad") else 0
-        return stages * (m + n) * depth * (2 if kind in ("bf16", "f16") else 4) + rows
+        return gemm_shared(kernel)
+    if kernel.startswith("attention_") and kernel != "attention_statistics":
+        return attention_shared(kernel)
     if kernel == "tile_program" or kernel.endswith("_rows") and not kernel.startswith("reduce"):
         return 48 << 10
     return 0

@@ -15,10 +15,9 @@ NARROW = {
 MISSING = {
     "attention": set(),
     "elementwise": {"digamma"},
-    "reduce": {
-        "cummax", "cummin", "cumprod", "cumsum", "linear_recurrence", "moments",
-        "reduce_logsumexp",
-    },
+    "norm": set(),
+    "reduce": set(),
+    "rnn": set(),
     "softmax": set(),
     "shape": set(),
     "random": set(),
@@ -30,7 +29,8 @@ FLOATS = {"float32", "float16", "bfloat16"}
 # What moves elements of any dtype.
 MOVES = {"randint", "gather", "gather_nd", "take_along_axis", "one_hot"}
 # Dtypes of operations whose kernels take some only.
-SOME = {"pow": FLOATS}
+SINGLE = {"float32", "bool"}
+SOME = {"pow": FLOATS, **dict.fromkeys(("lstm", "lstm_grad", "gru", "gru_grad"), SINGLE)}
 
 
 def dtypes_of(case):
@@ -55,7 +55,8 @@ def taken(family):
         if case.op in MISSING[family] or not fits:
             continue
         # Nothing to reduce or to normalise is left to the CPU.
-        if family in ("reduce", "softmax") and any(0 in shape for shape, _ in case.inputs):
+        few = family in ("norm", "reduce", "rnn", "softmax")
+        if few and any(0 in shape for shape, _ in case.inputs):
             continue
         # Nor is dropping everything worth a kernel.
         if case.inputs and case.attrs.get("rate") != 1:
@@ -73,8 +74,18 @@ def test_elementwise(case):
     emulated.check(case)
 
 
+@pytest.mark.parametrize("case", taken("norm"), ids=str)
+def test_norm(case):
+    emulated.check(case)
+
+
 @pytest.mark.parametrize("case", taken("reduce"), ids=str)
 def test_reduce(case):
+    emulated.check(case)
+
+
+@pytest.mark.parametrize("case", taken("rnn"), ids=str)
+def test_rnn(case):
     emulated.check(case)
 
 

@@ -13,11 +13,13 @@ from bench.cases.matmul import linear as linear_case
 from bench.cases.matmul import matmul as matmul_case
 
 FLOATS = ("float32", "bfloat16", "float16")
+# What kernels take only where there is no bias and no activation.
+PLAIN = ("float64", "int8", "uint8")
 # What an interpreter does in a blink.
 CASES = [
     case
     for case in harness.test_cases(harness.load_cases("matmul"))
-    if case.inputs[0][1] in FLOATS and case.flops < 3e6
+    if case.inputs[0][1] in (FLOATS if case.op == "linear" else FLOATS + PLAIN) and case.flops < 3e6
 ]
 TRANSPOSES = ("nn", "nt", "tn", "tt")
 
@@ -70,6 +72,59 @@ def test_memory_of_each_kernel(kind, size, transposes):
     assert [r for r in rows if r["conflicts"]] == []
     assert [r for r in rows if r["sectors"] != r["ideal_sectors"]] == []
     opcode = "fma.rn.f32" if kind == "exact" else "mma.sync"
+    assert [r for r in rows if r["opcode"].startswith(opcode)]
+
+
+PLAIN_KERNELS = {
+    "float64": ("gemm_double", 64),
+    "int8": ("gemm_s8_small", 64),
+    "uint8": ("gemm_u8_small", 64),
+}
+
+
+def plain(dtype, transposes, m, k, n):
+    """A case without bias and activation, of sums in int32 for bytes."""
+    attrs = {} if dtype == "float64" else {"out_dtype": "int32"}
+    ta, tb = (letter == "t" for letter in transposes)
+    return matmul_case(m, k, n, dtype, ta=ta, tb=tb, attrs=attrs, grad=False)
+
+
+@pytest.mark.parametrize("transposes", TRANSPOSES)
+@pytest.mark.parametrize("dtype", PLAIN)
+def test_plain_kernels(dtype, transposes):
+    """Remainders on all sides, rows at odd addresses and at even ones, more stages than one."""
+    for m, k, n in [(129, 337, 70), (65, 272, 80)]:
+        _cuda.clear_counts()
+        emulated.check(plain(dtype, transposes, m, k, n))
+        name = f"{PLAIN_KERNELS[dtype][0]}_{transposes}"
+        assert [r for r in _cuda.counts(name) if r["executed"]]
+
+
+@pytest.mark.parametrize("transposes", TRANSPOSES)
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+def test_large_tiles_of_bytes(dtype, transposes):
+    """As many small products as it takes to choose them."""
+    _cuda.clear_counts()
+    ta, tb = (letter == "t" for letter in transposes)
+    more = {"attrs": {"out_dtype": "int32"}, "grad": False, "batch_a": (24,)}
+    emulated.check(matmul_case(129, 40, 130, dtype, ta=ta, tb=tb, **more))
+    name = f"gemm_{'su'[dtype == 'uint8']}8_large_{transposes}"
+    assert [r for r in _cuda.counts(name) if r["executed"]]
+
+
+@pytest.mark.parametrize("transposes", TRANSPOSES)
+@pytest.mark.parametrize("dtype", PLAIN)
+def test_memory_of_plain_kernels(dtype, transposes):
+    """Whole tiles: no bank twice in one access, and no sector of memory in vain."""
+    _cuda.clear_counts()
+    case = plain(dtype, transposes, 128, 256, 128)
+    emulated.outputs(case, case.arrays())
+    _cuda.synchronize()
+    name = f"{PLAIN_KERNELS[dtype][0]}_{transposes}"
+    rows = [r for r in _cuda.counts(name) if r["executed"]]
+    assert [r for r in rows if r["conflicts"]] == []
+    assert [r for r in rows if r["sectors"] != r["ideal_sectors"]] == []
+    opcode = "fma.rn.f64" if dtype == "float64" else "mma.sync"
     assert [r for r in rows if r["opcode"].startswith(opcode)]
 
 

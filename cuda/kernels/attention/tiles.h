@@ -14,25 +14,26 @@ struct Tile {
 
 // Tensor cores. A warp has 32 queries, so that a fragment of keys feeds two mma: with one, reading shared
 // memory would take as long as the mma. Sums and scores are 2 x (width / 8 + columns / 8) x 4 registers: with
-// columns of 64 that is 96, 128 and 192. Shared memory 16, 32 and 64 KiB: two blocks or more everywhere but on
-// sm_120 at 128.
+// columns of 64 that is 96 and 128, and at 128, where 64 would spill, 160 with 32. Shared memory 16, 32 and 48 KiB:
+// two blocks or more everywhere.
 constexpr Tile kTensor32{128, 64, 1, 128, 2};
 constexpr Tile kTensor64{128, 64, 1, 128, 2};
 constexpr Tile kTensor128{128, 32, 1, 128, 2};
 // Gradients have two products of scores, and two sums of `width` for dk and dv: a warp has 16 rows. Sums and
-// scores are 2 x (width / 2 + columns / 2) registers: 96, 128 and 160. Shared memory at most 66 KiB.
+// scores are 2 x (width / 2 + columns / 2) registers: 64, 128 and 160. (At 32, columns of 64 spill with all that
+// scores may be given.) Shared memory 17, 50 and 65 KiB.
 constexpr Tile kTensorGrad32{64, 32, 2, 128, 2};
 constexpr Tile kTensorGrad64{64, 64, 2, 128, 2};
 constexpr Tile kTensorGrad128{64, 32, 2, 128, 2};
 
 // Exact float32: threads stand 16 across and 2 down in a warp, with 8 rows each (4 at 256, for the registers of
 // two sums). Four columns a thread, 12 loads of 16 bytes for 128 multiply-adds, until shared memory (99 KiB of
-// a block on sm_120) wants fewer: it is 32, 56, 88 and 66 KiB.
+// a block on sm_120) wants fewer: it is 40, 40, 72 and 66 KiB.
 constexpr Tile kExact32{64, 64, 1, 128, 3};
 constexpr Tile kExact64{64, 32, 1, 128, 3};
 constexpr Tile kExact128{64, 32, 1, 128, 2};
 constexpr Tile kExact256{32, 16, 1, 128, 1};
-// 34, 56, 82 and 98 KiB.
+// 32, 56, 84 and 98 KiB.
 constexpr Tile kExactGrad32{64, 32, 1, 128, 2};
 constexpr Tile kExactGrad64{64, 32, 1, 128, 2};
 constexpr Tile kExactGrad128{64, 16, 1, 128, 2};

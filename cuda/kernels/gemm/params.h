@@ -39,6 +39,12 @@ struct Params {
   Epilogue epilogue;
 };
 
+// A product of bytes: sums are int32, or the lowest byte of them. Never split, and without an epilogue.
+struct IntegerParams {
+  Params product;
+  int out_bytes;
+};
+
 // The second launch of a split product: C = epilogue(sum over the splits, in order).
 struct JoinParams {
   const float* parts;

@@ -30,6 +30,14 @@ constexpr Tile kTensorSmall{64, 64, 32, 4, 128, 3};
 constexpr Tile kWideLarge{128, 128, 16, 3, 256, 2};
 constexpr Tile kWideSmall{64, 64, 16, 4, 128, 3};
 
+// Bytes: rows of 64 again, and two steps of mma 32 deep.
+constexpr Tile kByteLarge{128, 128, 64, 3, 256, 2};
+constexpr Tile kByteSmall{64, 64, 64, 4, 128, 3};
+// float64, 4 results by 4 of a thread: 32 registers of sums, and 8 loads for 16 multiply-adds, which few GPUs
+// do quickly. 25 KiB.
+constexpr Tile kDouble{64, 64, 8, 3, 256, 2};
+constexpr int double_shared(const Tile& t) { return t.stages * t.depth * (t.m + t.n + 4) * 8; }
+
 // Blocks that keep the smallest GPU of these architectures busy (108 multiprocessors of an A100, nearly).
 constexpr int kEnoughBlocks = 96;
 // A split has at least so many terms: its sums are written and read once more.

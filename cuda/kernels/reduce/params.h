@@ -26,4 +26,26 @@ struct Params {
   float divisor;          // of the result, float only
 };
 
+// One pass of moments or logsumexp: x [outer, reduced, inner], or what an earlier pass left of it, to parts
+// [3, outer, pieces, inner] of float32 (counts, and two numbers), or in the last pass to y (and y2).
+struct PairParams {
+  const void* x;
+  const float* parts;
+  float* next;
+  void *y, *y2;
+  int64_t outer, reduced, inner;
+  int64_t piece;
+  int pieces;
+  DataType type;
+};
+
+// A scan of x [outer, n, inner] along n; y[i] = x[i] y[i - 1] + b[i] for a recurrence.
+struct ScanParams {
+  const void *x, *b;
+  void* y;
+  int64_t outer, n, inner;
+  int reverse;
+  int type;  // DataType or IntegerType
+};
+
 }  // namespace native::cuda::reduce

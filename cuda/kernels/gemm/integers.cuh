@@ -1,0 +1,144 @@
+// Products of int8 or uint8 on tensor cores, sums in int32.
+#pragma once
+
+#include "kernels/gemm/tensor.cuh"
+
+namespace native::cuda::gemm {
+
+enum class ByteType { Signed, Unsigned };
+
+// d += a * b, 16x8 results, 32 terms deep.
+template <ByteType type>
+__device__ inline void multiply_bytes(int32_t (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  if constexpr (type == ByteType::Signed)
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  else
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.u8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+// [outer][depth] bytes, k contiguous whichever way the operand lies: fragments of 8-bit elements want four
+// neighbouring k in a word, and ldmatrix cannot turn bytes. To it a pair of them is one element.
+template <int outer, int depth, bool k_contiguous, int threads>
+struct ByteTile {
+  using Layout = OperandTile<outer, depth / 2, 2, true, Swizzle::Rows, threads>;
+  static constexpr int kBytes = Layout::kBytes;
+
+  __device__ static void fetch(char* tile, const Operand& x, int64_t base, int o0, int k0, int outers, int k_end) {
+    const uint8_t* data = static_cast<const uint8_t*>(x.data) + base;
+    if constexpr (k_contiguous)
+      rows(tile, data + o0 * x.row + k0, static_cast<int>(x.row), x.aligned, outers - o0, k_end - k0);
+    else
+      turned(tile, data + k0 * x.row + o0, static_cast<int>(x.row), x.aligned, outers - o0, k_end - k0);
+  }
+
+ private:
+  __device__ static void rows(char* tile, const uint8_t* origin, int row_bytes, int aligned, int outers, int terms) {
+#pragma unroll 2
+    for (int i = 0; i < Layout::kCopies; ++i) {
+      const int at = threadIdx.x + i * threads, o = at / Layout::kChunks, chunk = at % Layout::kChunks;
+      const int valid = o < outers ? min(max(terms - chunk * 16, 0), 16) : 0;
+      const uint8_t* from = origin + o * row_bytes + chunk * 16;
+      char* to = tile + Layout::offset(o, chunk);
+      if (aligned) {
+        copy_async_16(shared_address(to), from, valid);
+      } else {
+        uint32_t words[4] = {};
+#pragma unroll
+        for (int b = 0; b < 16; ++b) words[b / 4] |= (b < valid ? static_cast<uint32_t>(from[b]) : 0) << b % 4 * 8;
+        *reinterpret_cast<uint4*>(to) = {words[0], words[1], words[2], words[3]};
+      }
+    }
+  }
+
+  // Squares of 4 by 4 bytes. A warp takes 4 of k, a chunk, by 8 of outer, a sector.
+  __device__ static void turned(char* tile, const uint8_t* origin, int row_bytes, int aligned, int outers, int terms) {
+#pragma unroll 1
+    for (int at = threadIdx.x; at < outer * depth / 16; at += threads) {
+      const int lane = at % 32, group = at / 32;
+      const int k = (group % (depth / 16) * 4 + lane % 4) * 4, o = (group / (depth / 16) * 8 + lane / 4) * 4;
+      uint32_t w[4];
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        w[i] = word(origin + (k + i) * row_bytes + o, aligned, k + i < terms ? outers - o : 0);
+      const uint32_t low[2] = {__byte_perm(w[0], w[1], 0x5140), __byte_perm(w[2], w[3], 0x5140)};
+      const uint32_t high[2] = {__byte_perm(w[0], w[1], 0x7362), __byte_perm(w[2], w[3], 0x7362)};
+      const uint32_t columns[4] = {__byte_perm(low[0], low[1], 0x5410), __byte_perm(low[0], low[1], 0x7632),
+                                   __byte_perm(high[0], high[1], 0x5410), __byte_perm(high[0], high[1], 0x7632)};
+      // Neighbours begin with different rows, so that eight of them meet no bank twice.
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const int row = (j + lane / 8) % 4;
+        const uint32_t column = row == 0 ? columns[0] : row == 1 ? columns[1] : row == 2 ? columns[2] : columns[3];
+        *reinterpret_cast<uint32_t*>(tile + Layout::offset(o + row, k / 16) + k % 16) = column;
+      }
+    }
+  }
+  __device__ static uint32_t word(const uint8_t* from, int aligned, int valid) {
+    if (aligned && valid >= 4) return *reinterpret_cast<const uint32_t*>(from);
+    uint32_t w = 0;
+#pragma unroll
+    for (int b = 0; b < 4; ++b) w |= (b < valid ? static_cast<uint32_t>(from[b]) : 0) << b * 8;
+    return w;
+  }
+};
+
+template <Tile tile, ByteType type, int warp_m, int warp_n, bool a_turned, bool b_turned>
+__device__ inline void integers(const IntegerParams& q) {
+  constexpr int kWarpsAcross = tile.n / warp_n, kMmaM = warp_m / 16, kMmaN = warp_n / 8;
+  static_assert(tile.m / warp_m * kWarpsAcross * 32 == tile.threads);
+  using A = ByteTile<tile.m, tile.depth, !a_turned, tile.threads>;
+  using B = ByteTile<tile.n, tile.depth, b_turned, tile.threads>;
+
+  extern __shared__ __align__(128) char shared[];
+  const Params& p = q.product;
+  const Place w = place<tile>(p);
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int row = warp / kWarpsAcross * warp_m, column = warp % kWarpsAcross * warp_n;
+
+  int32_t sums[kMmaM][kMmaN][4] = {};
+  pipeline<tile, A, B>(p, w, shared, [&](const char* at, const char* bt) {
+#pragma unroll
+    for (int step = 0; step < tile.depth / 32; ++step) {
+      uint32_t a[kMmaM][4], b[kMmaN / 2][4];
+#pragma unroll
+      for (int i = 0; i < kMmaM; ++i) Fragments<typename A::Layout, true, false>::of_a(a[i], at, row + i * 16, step);
+#pragma unroll
+      for (int j = 0; j < kMmaN / 2; ++j)
+        Fragments<typename B::Layout, true, false>::of_b(b[j], bt, column + j * 16, step);
+#pragma unroll
+      for (int i = 0; i < kMmaM; ++i)
+#pragma unroll
+        for (int j = 0; j < kMmaN; ++j)
+          multiply_bytes<type>(sums[i][j], a[i], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
+    }
+  });
+
+  // Four lanes have eight results side by side: a sector of int32.
+#pragma unroll
+  for (int i = 0; i < kMmaM; ++i)
+#pragma unroll
+    for (int j = 0; j < kMmaN; ++j)
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const int r = w.row + row + i * 16 + h * 8 + lane / 4, c = w.column + column + j * 8 + lane % 4 * 2;
+        if (r >= p.m || c >= p.n) continue;
+        const int64_t to = w.c + static_cast<int64_t>(r) * p.n + c;
+        const int32_t v[2] = {sums[i][j][2 * h], sums[i][j][2 * h + 1]};
+        if (q.out_bytes == 4 && p.n % 2 == 0 && reinterpret_cast<uintptr_t>(p.c) % 8 == 0) {
+          *reinterpret_cast<int2*>(static_cast<int32_t*>(p.c) + to) = {v[0], v[1]};
+          continue;
+        }
+        for (int e = 0; e < 2 && c + e < p.n; ++e) {
+          if (q.out_bytes == 4)
+            static_cast<int32_t*>(p.c)[to + e] = v[e];
+          else
+            static_cast<int8_t*>(p.c)[to + e] = static_cast<int8_t>(v[e]);
+        }
+      }
+}
+
+}  // namespace native::cuda::gemm

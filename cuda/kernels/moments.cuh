@@ -1,0 +1,18 @@
+// Mean and sum of squared differences from it, of some values: in double, for there may be many to be joined one
+// after the other, and few threads that do so.
+#pragma once
+
+namespace native::cuda {
+
+struct Moments {
+  double count, mean, squares;
+};
+// Of both together, by Chan's formula.
+__device__ inline Moments join(const Moments& a, const Moments& b) {
+  const double count = a.count + b.count;
+  if (b.count == 0 || count == 0) return a;
+  const double d = b.mean - a.mean, share = b.count / count;
+  return {count, fma(d, share, a.mean), a.squares + b.squares + d * d * a.count * share};
+}
+
+}  // namespace native::cuda

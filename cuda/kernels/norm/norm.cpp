@@ -1,0 +1,240 @@
+// Layer, RMS, batch and group normalisation and their gradients: the launches of each.
+#include <algorithm>
+
+#include "kernels/norm/params.h"
+#include "kernels/types_of.h"
+#include "runtime/gpu.h"
+#include "runtime/images.h"
+
+namespace native::cuda {
+namespace {
+
+using namespace cuda::norm;
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t padded(int64_t floats) { return ceil_div(floats, 16) * 16; }
+
+// Takes the operands of a primitive in their order.
+struct Operands {
+  const void* const* next;
+  const void* take(bool there = true) { return there ? *next++ : nullptr; }
+};
+
+struct Layout {
+  Params p{};
+  bool has_gamma, has_beta, has_residual;
+
+  // Throws nothing; x of `samples` samples, its channels the last axes.
+  Layout(const Problem& problem, const Spec& x, int64_t samples, int64_t channels) {
+    p.type = *data_type(x.dtype);
+    p.samples = static_cast<int>(samples);
+    p.channels = static_cast<int>(channels);
+    p.rows = x.count() / samples / channels;
+    p.pieces = static_cast<int>(ceil_div(p.rows, kPiece));
+    p.each = 1;
+    p.eps = static_cast<float>(problem.attrs.real("eps"));
+    p.centred = problem.op.rfind("rms", 0) != 0;
+    has_gamma = problem.attrs.integer("has_gamma", 0) != 0;
+    has_beta = problem.attrs.integer("has_beta", 0) != 0;
+    has_residual = problem.attrs.integer("residual", 0) != 0;
+    const std::string clip = problem.attrs.text("activation", "none");
+    p.clip = clip == "relu6" ? Clip::Relu6 : clip == "relu" ? Clip::Relu : Clip::None;
+  }
+  int64_t parts() const { return padded(int64_t{2} * p.samples * p.pieces * p.channels); }
+  int64_t strips() const { return ceil_div(p.channels, 32) * p.pieces * p.samples; }
+  void gradients(void* const* out, Params* to) const {
+    to->dx = *out++;
+    if (has_gamma) to->dgamma = *out++;
+    if (has_beta) to->dbeta = *out;
+  }
+};
+
+void launch(const Function& f, int64_t blocks, const Params& p, size_t shared = 0) {
+  f.launch({static_cast<unsigned>(blocks)}, kThreads, shared, p);
+}
+
+// layer_norm(x, gamma, beta), rms_norm(x, gamma).
+class Rows : public Kernel {
+ public:
+  Rows(const Layout& layout, const std::string& name)
+      : layout_(layout),
+        group_(layout.p.channels <= kShortRow ? 32 : kThreads),
+        rows_("norm/rows", name + (group_ == 32 ? "short_rows" : "rows")) {
+    layout_.p.kept = layout_.p.channels * (kThreads / group_) <= kKept;
+  }
+  void run(const void* const* in, void* const* out, void*) const override {
+    Params p = layout_.p;
+    Operands next{in};
+    p.x = next.take();
+    p.gamma = next.take(layout_.has_gamma);
+    p.beta = next.take(layout_.has_beta);
+    p.y = out[0];
+    launch_rows(p);
+  }
+
+ protected:
+  void launch_rows(const Params& p) const {
+    const int across = kThreads / group_;
+    const size_t floats = kThreads / 32 + (p.kept ? static_cast<size_t>(p.channels) * across : 0);
+    launch(rows_, ceil_div(p.rows, across), p, floats * sizeof(float));
+  }
+  Layout layout_;
+
+ private:
+  const int group_;
+  const Function rows_;
+};
+
+// Their gradients (ct, x, gamma).
+class RowsGrad : public Rows {
+ public:
+  explicit RowsGrad(const Layout& layout)
+      : Rows(layout, "norm_grad_"),
+        sums_("norm/columns", "norm_sums_by_row"),
+        ends_("norm/columns", "norm_parameters") {}
+  size_t scratch_bytes() const override {
+    return sizeof(float) * static_cast<size_t>(padded(2 * layout_.p.rows) + layout_.parts());
+  }
+  void run(const void* const* in, void* const* out, void* scratch) const override {
+    Params p = layout_.p;
+    Operands next{in};
+    p.ct = next.take();
+    p.x = next.take();
+    p.gamma = next.take(layout_.has_gamma);
+    layout_.gradients(out, &p);
+    p.row_statistics = static_cast<float*>(scratch);
+    p.parts = p.row_statistics + padded(2 * p.rows);
+    launch_rows(p);
+    if (!p.dgamma && !p.dbeta) return;
+    launch(sums_, layout_.strips(), p);
+    launch(ends_, ceil_div(p.channels, kThreads), p);
+  }
+
+ private:
+  const Function sums_, ends_;
+};
+
+// batch_norm_train(x, gamma, beta, residual) with its statistics, group_norm(x, gamma, beta), and
+// batch_norm_inference(x, mean, variance, gamma, beta).
+class Channels : public Kernel {
+ public:
+  Channels(const Layout& layout, bool given, bool gives)
+      : layout_(layout),
+        given_(given),
+        gives_(gives),
+        wide_(layout.p.each >= 32),
+        statistics_("norm/columns", "norm_statistics"),
+        merge_("norm/columns", given   ? "norm_given"
+                               : wide_ ? "norm_merge_wide"
+                                       : "norm_merge"),
+        apply_("norm/columns", "norm_apply") {}
+  size_t scratch_bytes() const override { return sizeof(float) * static_cast<size_t>(factors() + layout_.parts()); }
+  void run(const void* const* in, void* const* out, void* scratch) const override {
+    Params p = layout_.p;
+    Operands next{in};
+    p.x = next.take();
+    p.given_mean = next.take(given_);
+    p.given_variance = next.take(given_);
+    p.gamma = next.take(layout_.has_gamma);
+    p.beta = next.take(layout_.has_beta);
+    p.residual = next.take(layout_.has_residual);
+    p.y = out[0];
+    if (gives_) p.mean = out[1], p.variance = out[2];
+    launch_statistics(p, scratch);
+    launch(apply_, blocks_of_elements(), p);
+  }
+
+ protected:
+  // Fills the factors up to the scale.
+  void launch_statistics(Params& p, void* scratch) const {
+    p.factors = static_cast<float*>(scratch);
+    p.parts = p.factors + factors();
+    if (!given_) launch(statistics_, layout_.strips(), p);
+    launch(merge_, given_ ? ceil_div(p.channels, kThreads) : blocks_of_groups(), p);
+  }
+  int64_t factors() const { return padded(int64_t{kFactors} * layout_.p.samples * layout_.p.channels); }
+  int64_t blocks_of_groups() const {
+    const int64_t groups = int64_t{layout_.p.samples} * (layout_.p.channels / layout_.p.each);
+    return ceil_div(groups * (wide_ ? 32 : 1), kThreads);
+  }
+  int64_t blocks_of_elements() const {
+    return std::min<int64_t>(ceil_div(layout_.p.rows * layout_.p.channels * layout_.p.samples, kThreads), 8192);
+  }
+  const Layout layout_;
+  const bool given_, gives_, wide_;
+
+ private:
+  const Function statistics_, merge_, apply_;
+};
+
+// Gradients: batch_norm_train_grad(ct, x, mean, variance, gamma, beta if clipped), group_norm_grad(ct, x, gamma).
+class ChannelsGrad : public Channels {
+ public:
+  ChannelsGrad(const Layout& layout, bool given)
+      : Channels(layout, given, false),
+        sums_("norm/columns", "norm_sums_by_channel"),
+        slopes_("norm/columns", wide_ ? "norm_slopes_wide" : "norm_slopes"),
+        grad_("norm/columns", "norm_grad"),
+        ends_("norm/columns", "norm_parameters") {}
+  void run(const void* const* in, void* const* out, void* scratch) const override {
+    Params p = layout_.p;
+    Operands next{in};
+    p.ct = next.take();
+    p.x = next.take();
+    p.given_mean = next.take(given_);
+    p.given_variance = next.take(given_);
+    p.gamma = next.take(layout_.has_gamma);
+    p.beta = next.take(layout_.has_beta && p.clip != Clip::None);
+    layout_.gradients(out, &p);
+    launch_statistics(p, scratch);
+    launch(sums_, layout_.strips(), p);
+    launch(slopes_, blocks_of_groups(), p);
+    launch(grad_, blocks_of_elements(), p);
+    if (p.dgamma || p.dbeta) launch(ends_, ceil_div(p.channels, kThreads), p);
+  }
+
+ private:
+  const Function sums_, slopes_, grad_, ends_;
+};
+
+bool fits(const Spec& x, int64_t channels) {
+  return data_type(x.dtype) && x.count() > 0 && channels < (1 << 30) && x.count() / channels < INT32_MAX;
+}
+
+int64_t channels_of(const Spec& x, int64_t axes) { return element_count({x.shape.end() - axes, x.shape.end()}); }
+
+template <bool grad>
+std::unique_ptr<Kernel> prepare_rows(const Problem& problem) {
+  const Spec& x = problem.in[grad];
+  const int64_t channels = channels_of(x, problem.attrs.integer("axes"));
+  if (x.count() == 0 || !fits(x, channels)) return nullptr;
+  const Layout layout(problem, x, 1, channels);
+  if (grad) return std::make_unique<RowsGrad>(layout);
+  return std::make_unique<Rows>(layout, "norm_");
+}
+
+enum class Of { Batch, Group, Inference };
+
+template <Of of, bool grad>
+std::unique_ptr<Kernel> prepare_channels(const Problem& problem) {
+  const Spec& x = problem.in[grad];
+  if (x.count() == 0 || !fits(x, x.shape.back())) return nullptr;
+  Layout layout(problem, x, of == Of::Group ? x.shape.front() : 1, x.shape.back());
+  if (of == Of::Group) layout.p.each = layout.p.channels / static_cast<int>(problem.attrs.integer("groups"));
+  if (layout.strips() > INT32_MAX) return nullptr;
+  if (grad) return std::make_unique<ChannelsGrad>(layout, of == Of::Batch);
+  return std::make_unique<Channels>(layout, of == Of::Inference, of == Of::Batch);
+}
+
+const RegisterCuda layer{"layer_norm", "rows", 10, prepare_rows<false>};
+const RegisterCuda layer_grad{"layer_norm_grad", "rows", 10, prepare_rows<true>};
+const RegisterCuda rms{"rms_norm", "rows", 10, prepare_rows<false>};
+const RegisterCuda rms_grad{"rms_norm_grad", "rows", 10, prepare_rows<true>};
+const RegisterCuda batch{"batch_norm_train", "channels", 10, prepare_channels<Of::Batch, false>};
+const RegisterCuda batch_grad{"batch_norm_train_grad", "channels", 10, prepare_channels<Of::Batch, true>};
+const RegisterCuda inference{"batch_norm_inference", "channels", 10, prepare_channels<Of::Inference, false>};
+const RegisterCuda group{"group_norm", "channels", 10, prepare_channels<Of::Group, false>};
+const RegisterCuda group_grad{"group_norm_grad", "channels", 10, prepare_channels<Of::Group, true>};
+
+}  // namespace
+}  // namespace native::cuda
