@@ -1,5 +1,5 @@
 // Products of float64 by ordinary multiply-adds, each sum in the order of k.
-#include "kernels/gemm/pipeline.cuh"
+#include "kernels/gemm/product.cuh"
 
 namespace native::cuda::gemm {
 namespace {
@@ -10,16 +10,34 @@ template <int outer, int depth, bool k_contiguous, int threads>
 struct DoubleTile {
   static constexpr int kRow = outer + 2, kBytes = depth * kRow * 8;
 
-  __device__ static void fetch(char* tile, const Operand& x, int64_t base, int o0, int k0, int outers, int k_end) {
-    const int row = static_cast<int>(x.row);
-    const double* origin =
-        static_cast<const double*>(x.data) + base + (k_contiguous ? o0 * x.row + k0 : k0 * x.row + o0);
+  __device__ static void fetch(char* tile, const Dense<8>& x, int o0, int k0) {
 #pragma unroll 1
     for (int at = threadIdx.x; at < outer * depth; at += threads) {
       const int k = k_contiguous ? at % depth : at / outer, o = k_contiguous ? at / depth : at % outer;
-      const bool inside = o < outers - o0 && k < k_end - k0;
-      copy_async_8(shared_address(tile + (k * kRow + o) * 8), origin + (k_contiguous ? o * row + k : k * row + o),
-                   inside ? 8 : 0);
+      const Element e = k_contiguous ? x.at(x.row(o0 + o), x.column(k0 + k)) : x.at(x.row(k0 + k), x.column(o0 + o));
+      copy_async_8(shared_address(tile + (k * kRow + o) * 8), e.from, e.inside ? 8 : 0);
+    }
+  }
+};
+
+// Results [rows, columns], two neighbours at a time where these may be written whole.
+struct DoubleResults {
+  double* to;
+  int rows, columns;
+  bool pairs;
+  __device__ DoubleResults(const Params& p, int64_t first)
+      : to(static_cast<double*>(p.c) + first),
+        rows(p.m),
+        columns(p.n),
+        pairs(p.n % 2 == 0 && reinterpret_cast<uintptr_t>(p.c) % 16 == 0) {}
+  __device__ void put(int row, int column, const double* v) const {
+    if (row >= rows || column >= columns) return;
+    double* at = to + static_cast<int64_t>(row) * columns + column;
+    if (pairs) {
+      *reinterpret_cast<double2*>(at) = {v[0], v[1]};
+    } else {
+      at[0] = v[0];
+      if (column + 1 < columns) at[1] = v[1];
     }
   }
 };
@@ -27,56 +45,52 @@ struct DoubleTile {
 // Threads stand 16 by 16; a thread has pairs of neighbouring rows and columns, the pairs of neighbours side by
 // side.
 template <Tile tile, bool a_turned, bool b_turned>
-__device__ inline void doubles(const Params& p) {
-  constexpr int kM = tile.m / 16, kN = tile.n / 16;
+struct DoubleLoop {
+  static constexpr Tile kTile = tile;
+  static constexpr int kBytes = 8;
+  static constexpr bool kTurnedA = a_turned, kTurnedB = b_turned;
+  static constexpr int kM = tile.m / 16, kN = tile.n / 16;
   static_assert(tile.threads == 256);
   using A = DoubleTile<tile.m, tile.depth, !a_turned, tile.threads>;
   using B = DoubleTile<tile.n, tile.depth, b_turned, tile.threads>;
-  extern __shared__ __align__(128) char shared[];
-  const Place w = place<tile>(p);
-  const int across = threadIdx.x % 16 * 2, down = threadIdx.x / 16 * 2;
-  double sums[kM][kN] = {};
-  pipeline<tile, A, B>(p, w, shared, [&](const char* at, const char* bt) {
+
+  __device__ static void run(const Dense<8>& of_a, const Dense<8>& of_b, const Place& w, char* shared,
+                             const DoubleResults& sink) {
+    const int across = threadIdx.x % 16 * 2, down = threadIdx.x / 16 * 2;
+    double sums[kM][kN] = {};
+    pipeline<tile, A, B>(of_a, of_b, w, shared, [&](const char* at, const char* bt) {
 #pragma unroll 2
-    for (int k = 0; k < tile.depth; ++k) {
-      double a[kM], b[kN];
+      for (int k = 0; k < tile.depth; ++k) {
+        double a[kM], b[kN];
 #pragma unroll
-      for (int i = 0; i < kM; i += 2)
-        *reinterpret_cast<double2*>(a + i) = *reinterpret_cast<const double2*>(at + (k * A::kRow + i * 16 + down) * 8);
+        for (int i = 0; i < kM; i += 2)
+          *reinterpret_cast<double2*>(a + i) =
+              *reinterpret_cast<const double2*>(at + (k * A::kRow + i * 16 + down) * 8);
+#pragma unroll
+        for (int j = 0; j < kN; j += 2)
+          *reinterpret_cast<double2*>(b + j) =
+              *reinterpret_cast<const double2*>(bt + (k * B::kRow + j * 16 + across) * 8);
+#pragma unroll
+        for (int i = 0; i < kM; ++i)
+#pragma unroll
+          for (int j = 0; j < kN; ++j) sums[i][j] = fma(a[i], b[j], sums[i][j]);
+      }
+    });
+    // Eight threads have sixteen results side by side.
+#pragma unroll
+    for (int i = 0; i < kM; ++i)
 #pragma unroll
       for (int j = 0; j < kN; j += 2)
-        *reinterpret_cast<double2*>(b + j) =
-            *reinterpret_cast<const double2*>(bt + (k * B::kRow + j * 16 + across) * 8);
-#pragma unroll
-      for (int i = 0; i < kM; ++i)
-#pragma unroll
-        for (int j = 0; j < kN; ++j) sums[i][j] = fma(a[i], b[j], sums[i][j]);
-    }
-  });
-  // Eight threads have sixteen results side by side, in pairs where these may be written whole.
-  const bool pairs = p.n % 2 == 0 && reinterpret_cast<uintptr_t>(p.c) % 16 == 0;
-#pragma unroll
-  for (int i = 0; i < kM; ++i)
-#pragma unroll
-    for (int j = 0; j < kN; j += 2) {
-      const int r = w.row + i / 2 * 32 + down + i % 2, c = w.column + j / 2 * 32 + across;
-      if (r >= p.m || c >= p.n) continue;
-      double* to = static_cast<double*>(p.c) + w.c + static_cast<int64_t>(r) * p.n + c;
-      if (pairs) {
-        *reinterpret_cast<double2*>(to) = {sums[i][j], sums[i][j + 1]};
-      } else {
-        to[0] = sums[i][j];
-        if (c + 1 < p.n) to[1] = sums[i][j + 1];
-      }
-    }
-}
+        sink.put(w.row + i / 2 * 32 + down + i % 2, w.column + j / 2 * 32 + across, &sums[i][j]);
+  }
+};
 
 }  // namespace
 
-#define KERNEL(suffix, a_turned, b_turned)                                      \
-  extern "C" __global__ void __launch_bounds__(kDouble.threads, kDouble.blocks) \
-      gemm_double_##suffix(const __grid_constant__ Params p) {                  \
-    doubles<kDouble, a_turned, b_turned>(p);                                    \
+#define KERNEL(suffix, a_turned, b_turned)                                                               \
+  extern "C" __global__ void __launch_bounds__(kDouble.threads, kDouble.blocks)                          \
+      gemm_double_##suffix(const __grid_constant__ Params p) {                                           \
+    product<DoubleLoop<kDouble, a_turned, b_turned>>(p, [&](int64_t c) { return DoubleResults(p, c); }); \
   }
 
 KERNEL(nn, false, false)

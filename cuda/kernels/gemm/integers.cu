@@ -2,10 +2,11 @@
 
 using namespace native::cuda::gemm;
 
-#define KERNEL(tile, type, wm, wn, suffix, a_turned, b_turned)            \
-  extern "C" __global__ void __launch_bounds__(tile.threads, tile.blocks) \
-      gemm_##suffix(const __grid_constant__ IntegerParams p) {            \
-    integers<tile, type, wm, wn, a_turned, b_turned>(p);                  \
+#define KERNEL(tile, type, wm, wn, suffix, a_turned, b_turned)                                                     \
+  extern "C" __global__ void __launch_bounds__(tile.threads, tile.blocks)                                          \
+      gemm_##suffix(const __grid_constant__ IntegerParams p) {                                                     \
+    product<IntegerLoop<tile, type, wm, wn, a_turned, b_turned>>(p.product,                                        \
+                                                                 [&](int64_t c) { return IntegerResults(p, c); }); \
   }
 #define TRANSPOSES(tile, type, wm, wn, prefix)          \
   KERNEL(tile, type, wm, wn, prefix##_nn, false, false) \

@@ -1,6 +1,7 @@
 // Products of int8 or uint8 on tensor cores, sums in int32.
 #pragma once
 
+#include "kernels/gemm/product.cuh"
 #include "kernels/gemm/tensor.cuh"
 
 namespace native::cuda::gemm {
@@ -27,12 +28,13 @@ struct ByteTile {
   using Layout = OperandTile<outer, depth / 2, 2, true, Swizzle::Rows, threads>;
   static constexpr int kBytes = Layout::kBytes;
 
-  __device__ static void fetch(char* tile, const Operand& x, int64_t base, int o0, int k0, int outers, int k_end) {
-    const uint8_t* data = static_cast<const uint8_t*>(x.data) + base;
+  __device__ static void fetch(char* tile, const Dense<1>& x, int o0, int k0) {
+    const uint8_t* data = reinterpret_cast<const uint8_t*>(x.data);
+    const int row_bytes = static_cast<int>(x.row_bytes);
     if constexpr (k_contiguous)
-      rows(tile, data + o0 * x.row + k0, static_cast<int>(x.row), x.aligned, outers - o0, k_end - k0);
+      rows(tile, data + o0 * x.row_bytes + k0, row_bytes, x.aligned, x.rows - o0, x.columns - k0);
     else
-      turned(tile, data + k0 * x.row + o0, static_cast<int>(x.row), x.aligned, outers - o0, k_end - k0);
+      turned(tile, data + k0 * x.row_bytes + o0, row_bytes, x.aligned, x.columns - o0, x.rows - k0);
   }
 
  private:
@@ -86,59 +88,79 @@ struct ByteTile {
   }
 };
 
+// Results [rows, columns] of int32, or the lowest byte of each; two neighbours at a time where these may be written
+// whole.
+struct IntegerResults {
+  void* c;
+  int64_t first;
+  int rows, columns;
+  bool words, pairs;
+  __device__ IntegerResults(const IntegerParams& q, int64_t first)
+      : c(q.product.c),
+        first(first),
+        rows(q.product.m),
+        columns(q.product.n),
+        words(q.out_bytes == 4),
+        pairs(words && columns % 2 == 0 && reinterpret_cast<uintptr_t>(c) % 8 == 0) {}
+  __device__ void put(int row, int column, const int32_t* v) const {
+    if (row >= rows || column >= columns) return;
+    const int64_t to = first + static_cast<int64_t>(row) * columns + column;
+    if (pairs) {
+      *reinterpret_cast<int2*>(static_cast<int32_t*>(c) + to) = {v[0], v[1]};
+      return;
+    }
+    for (int e = 0; e < 2 && column + e < columns; ++e) {
+      if (words)
+        static_cast<int32_t*>(c)[to + e] = v[e];
+      else
+        static_cast<int8_t*>(c)[to + e] = static_cast<int8_t>(v[e]);
+    }
+  }
+};
+
 template <Tile tile, ByteType type, int warp_m, int warp_n, bool a_turned, bool b_turned>
-__device__ inline void integers(const IntegerParams& q) {
-  constexpr int kWarpsAcross = tile.n / warp_n, kMmaM = warp_m / 16, kMmaN = warp_n / 8;
+struct IntegerLoop {
+  static constexpr Tile kTile = tile;
+  static constexpr int kBytes = 1;
+  static constexpr bool kTurnedA = a_turned, kTurnedB = b_turned;
+  static constexpr int kWarpsAcross = tile.n / warp_n, kMmaM = warp_m / 16, kMmaN = warp_n / 8;
   static_assert(tile.m / warp_m * kWarpsAcross * 32 == tile.threads);
   using A = ByteTile<tile.m, tile.depth, !a_turned, tile.threads>;
   using B = ByteTile<tile.n, tile.depth, b_turned, tile.threads>;
 
-  extern __shared__ __align__(128) char shared[];
-  const Params& p = q.product;
-  const Place w = place<tile>(p);
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int row = warp / kWarpsAcross * warp_m, column = warp % kWarpsAcross * warp_n;
+  __device__ static void run(const Dense<1>& of_a, const Dense<1>& of_b, const Place& w, char* shared,
+                             const IntegerResults& sink) {
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const int row = warp / kWarpsAcross * warp_m, column = warp % kWarpsAcross * warp_n;
 
-  int32_t sums[kMmaM][kMmaN][4] = {};
-  pipeline<tile, A, B>(p, w, shared, [&](const char* at, const char* bt) {
+    int32_t sums[kMmaM][kMmaN][4] = {};
+    pipeline<tile, A, B>(of_a, of_b, w, shared, [&](const char* at, const char* bt) {
 #pragma unroll
-    for (int step = 0; step < tile.depth / 32; ++step) {
-      uint32_t a[kMmaM][4], b[kMmaN / 2][4];
+      for (int step = 0; step < tile.depth / 32; ++step) {
+        uint32_t a[kMmaM][4], b[kMmaN / 2][4];
 #pragma unroll
-      for (int i = 0; i < kMmaM; ++i) Fragments<typename A::Layout, true, false>::of_a(a[i], at, row + i * 16, step);
+        for (int i = 0; i < kMmaM; ++i) Fragments<typename A::Layout, true, false>::of_a(a[i], at, row + i * 16, step);
 #pragma unroll
-      for (int j = 0; j < kMmaN / 2; ++j)
-        Fragments<typename B::Layout, true, false>::of_b(b[j], bt, column + j * 16, step);
+        for (int j = 0; j < kMmaN / 2; ++j)
+          Fragments<typename B::Layout, true, false>::of_b(b[j], bt, column + j * 16, step);
 #pragma unroll
-      for (int i = 0; i < kMmaM; ++i)
+        for (int i = 0; i < kMmaM; ++i)
 #pragma unroll
-        for (int j = 0; j < kMmaN; ++j)
-          multiply_bytes<type>(sums[i][j], a[i], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
-    }
-  });
-
-  // Four lanes have eight results side by side: a sector of int32.
-#pragma unroll
-  for (int i = 0; i < kMmaM; ++i)
-#pragma unroll
-    for (int j = 0; j < kMmaN; ++j)
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        const int r = w.row + row + i * 16 + h * 8 + lane / 4, c = w.column + column + j * 8 + lane % 4 * 2;
-        if (r >= p.m || c >= p.n) continue;
-        const int64_t to = w.c + static_cast<int64_t>(r) * p.n + c;
-        const int32_t v[2] = {sums[i][j][2 * h], sums[i][j][2 * h + 1]};
-        if (q.out_bytes == 4 && p.n % 2 == 0 && reinterpret_cast<uintptr_t>(p.c) % 8 == 0) {
-          *reinterpret_cast<int2*>(static_cast<int32_t*>(p.c) + to) = {v[0], v[1]};
-          continue;
-        }
-        for (int e = 0; e < 2 && c + e < p.n; ++e) {
-          if (q.out_bytes == 4)
-            static_cast<int32_t*>(p.c)[to + e] = v[e];
-          else
-            static_cast<int8_t*>(p.c)[to + e] = static_cast<int8_t>(v[e]);
-        }
+          for (int j = 0; j < kMmaN; ++j)
+            multiply_bytes<type>(sums[i][j], a[i], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
       }
-}
+    });
+
+    // Four lanes have eight results side by side: a sector of int32.
+#pragma unroll
+    for (int i = 0; i < kMmaM; ++i)
+#pragma unroll
+      for (int j = 0; j < kMmaN; ++j)
+#pragma unroll
+        for (int h = 0; h < 2; ++h)
+          sink.put(w.row + row + i * 16 + h * 8 + lane / 4, w.column + column + j * 8 + lane % 4 * 2,
+                   &sums[i][j][2 * h]);
+  }
+};
 
 }  // namespace native::cuda::gemm

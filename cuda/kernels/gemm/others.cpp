@@ -2,9 +2,9 @@
 #include <algorithm>
 
 #include "kernels/gemm/batch.h"
+#include "kernels/gemm/choice.h"
 #include "kernels/gemm/params.h"
 #include "kernels/gemm/problem.h"
-#include "kernels/gemm/tiles.h"
 #include "runtime/gpu.h"
 #include "runtime/images.h"
 
@@ -17,10 +17,7 @@ using native::gemm::Matrices;
 // Offsets inside a tile are computed in 32 bits.
 constexpr int64_t kLongestRow = 1 << 22;
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t blocks_of(const Matrices& r, const Tile& tile) {
-  return ceil_div(r.m, tile.m) * ceil_div(r.n, tile.n) * r.batch;
-}
+int64_t blocks_of(const Matrices& r, const Tile& tile) { return cuda::gemm::blocks_of(tile, r.m, r.n, r.batch); }
 
 struct Choice {
   std::string image, name;

@@ -15,8 +15,9 @@ struct Results {
   }
 };
 
-template <class Loop>
-__device__ inline void product(const Params& p) {
+// sink_of(c): where results go that begin at element c.
+template <class Loop, class SinkOf>
+__device__ inline void product(const Params& p, const SinkOf& sink_of) {
   extern __shared__ __align__(128) char shared[];
   const Place w = place<Loop::kTile>(p.m, p.n, p.k, p.depth);
   int64_t a = 0, b = 0;  // where its matrices begin
@@ -31,7 +32,12 @@ __device__ inline void product(const Params& p) {
   using Matrix = Dense<Loop::kBytes>;
   const Matrix of_a(p.a, a, Loop::kTurnedA ? w.k_end : p.m, Loop::kTurnedA ? p.m : w.k_end);
   const Matrix of_b(p.b, b, Loop::kTurnedB ? p.n : w.k_end, Loop::kTurnedB ? w.k_end : p.n);
-  Loop::run(of_a, of_b, w, shared, Results{p, c, p.m, p.n});
+  Loop::run(of_a, of_b, w, shared, sink_of(c));
+}
+
+template <class Loop>
+__device__ inline void product(const Params& p) {
+  product<Loop>(p, [&](int64_t c) { return Results{p, c, p.m, p.n}; });
 }
 
 }  // namespace native::cuda::gemm
