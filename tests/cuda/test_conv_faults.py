@@ -30,7 +30,7 @@ def one(name, kernel, fault=None):
     """A kernel's unit."""
     kind, direction, _ = kernel.split("_")
     function, turned = DIRECTIONS[direction]
-    return unit(name, FILES, "conv", f"{function}<{LOOPS[kind].format(turned=turned)}>(p);", fault)
+    return unit(name, "conv", FILES, f"{function}<{LOOPS[kind].format(turned=turned)}>(p);", fault)
 
 
 @pytest.fixture(scope="module")

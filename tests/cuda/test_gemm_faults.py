@@ -21,7 +21,7 @@ def one(name, kernel, fault=None):
     """A kernel's unit."""
     kind, transposes = kernel.split("_")
     turned = [str(t == "t").lower() for t in transposes]
-    return unit(name, FILES, "gemm", ENTRY[kind].format(a=turned[0], b=turned[1]), fault)
+    return unit(name, "gemm", FILES, ENTRY[kind].format(a=turned[0], b=turned[1]), fault)
 
 
 @pytest.fixture(scope="module")
