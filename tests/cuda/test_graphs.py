@@ -10,7 +10,7 @@ from test_gpu_device import network, rows, train
 from keras_native.engine import control, device, transforms
 from keras_native.engine.host import host_call
 from keras_native.engine.primitives import elementwise as ew
-from keras_native.engine.primitives import reduce
+from keras_native.engine.primitives import linalg, matmul, reduce
 from keras_native.engine.tensor import from_numpy
 
 ADD = """add.u64 %rd1, %p0, %off4; ld.global.u32 %r1, [%rd1]; add.u32 %r1, %r1, 1;
@@ -162,7 +162,11 @@ def branching(x):
     return control.cond(ew.lt(total, 0.0), lambda: ew.neg(x), lambda: ew.mul(x, 2.0))
 
 
-@pytest.mark.parametrize("fn", [on_the_host, branching, lambda x: reduce.cummax(ew.add(x, 1.0), 0)])
+def without_a_kernel(x):
+    return linalg.det(ew.add(matmul.matmul(x, x, transpose_a=True), 1.0))
+
+
+@pytest.mark.parametrize("fn", [on_the_host, branching, without_a_kernel])
 @pytest.mark.filterwarnings("ignore:.*has no kernels for these")
 def test_steps_with_work_on_the_host_are_not_recorded_as_a_whole(kept, fn):
     run, x = transforms.jit(fn, device="gpu:0"), rows(4, 3)

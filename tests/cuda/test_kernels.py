@@ -20,7 +20,7 @@ MISSING = {
     "rnn": set(),
     "softmax": set(),
     "shape": set(),
-    "random": set(),
+    "random": {"random_gamma", "random_binomial"},
     "conv": set(),
     "pool": set(),
     "gather": set(),

@@ -42,7 +42,7 @@ def test_bench_says_what_fails(monkeypatch, capsys):
     (case,) = harness.test_cases(harness.load_cases("matmul"))[:1]
     monkeypatch.setattr(harness, "expected", lambda case, arrays: (np.zeros((1, 1)),))
     (failure,) = bench_gpu.check(gpu, [case])
-    assert failure.startswith(str(case))
+    assert failure.startswith(case.name)
     assert "1 failed" in capsys.readouterr().out
 
 

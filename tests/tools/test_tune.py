@@ -148,10 +148,14 @@ def test_nothing_to_tune(capsys):
 def test_what_kernels_says(capsys):
     assert kernels.main([]) == 0
     listed = capsys.readouterr().out
-    assert "winograd (30), depthwise-slab (25), depthwise (20), pointwise (15), direct (10)" in listed
+    assert (
+        "winograd (30), depthwise-slab (25), depthwise (20), pointwise (15), direct (10)" in listed
+    )
     assert "gemm-tiles" not in listed
     assert kernels.main(["conv"]) == 0
-    assert "winograd (by choice only): float32 or bfloat16, 3x3 of stride 1" in capsys.readouterr().out
+    assert (
+        "winograd (by choice only): float32 or bfloat16, 3x3 of stride 1" in capsys.readouterr().out
+    )
     problem = ["float32(1, 7, 7, 16)", "float32(3, 3, 16, 16)", "strides=(1, 1)",
                "padding=(1, 1, 1, 1)", "dilation=(1, 1)", "groups=1"]  # fmt: skip
     assert kernels.main(["conv", *problem]) == 0
