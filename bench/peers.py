@@ -55,6 +55,8 @@ def on_gpu(name: str, library):
     """What builds a case's call on the GPU, and what waits for it."""
     if name == "torch":
         library.set_default_device("cuda")
+        # float32 exactly, as ours; PyTorch would let cuDNN round to tf32.
+        library.backends.cudnn.allow_tf32 = False
         # Every builder takes its operands from there.
         on_cpu = library.from_numpy
         library.from_numpy = lambda array: on_cpu(array).to("cuda")

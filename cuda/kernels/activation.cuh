@@ -26,6 +26,17 @@ __device__ inline float gelu_slope(float x) {
   const float sum = 0.5f * erfcf(bounded * -0.70710678118654752f) + bounded * density;
   return x != x ? x : sum;
 }
+// exp(x + low) for x above -88, to 1 ulp: expf may be 2 off, where the unit for exp2 rounds, and nothing is left
+// for the arithmetic around it. Two steps of reduction by log 2, Taylor's polynomial (its rest below 2^-27), and 2^k as
+// a product of two, which overflows to infinity.
+__device__ inline float exp_in_two(float x, float low) {
+  const float k = fminf(rintf(x * 1.44269504f), 256);
+  const float r = fmaf(k, -1.42860677e-6f, fmaf(k, -0.693145752f, x)) + low;
+  float rest = fmaf(r, 1.0f / 5040, 1.0f / 720);
+  for (float term : {1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f}) rest = fmaf(rest, r, term);
+  const int half = static_cast<int>(k) / 2, other = static_cast<int>(k) - half;
+  return fmaf(rest, r, 1) * __int_as_float((half + 127) << 23) * __int_as_float((other + 127) << 23);
+}
 // 0.5 x (1 + tanh(v)) is x times the logistic function of 2 v, and that is x (a + b x^2).
 __device__ inline float gelu_tanh(float x) {
   constexpr float kA = 1.59576912160573071f, kALow = -4.534068e-8f, kB = 0.0713548162726f, kBLow = 2.3988325e-9f;
@@ -36,8 +47,7 @@ __device__ inline float gelu_tanh(float x) {
   const float lost = (cubic - (slope - part)) + (kA - part) + fmaf(kB, square, -cubic) +
                      (fmaf(bounded, bounded, -square) * kB + (square * kBLow + kALow));
   const float z = bounded * slope, rest = fmaf(bounded, slope, -z) + bounded * lost;
-  const float power = expf(-z);
-  return x / (1 + (power < INFINITY ? fmaf(-power, rest, power) : power));
+  return x / (1 + exp_in_two(-z, -rest));
 }
 __device__ inline float selu(float x) { return x > 0 ? 1.05070098735548049f * x : 1.75809934084737686f * expm1f(x); }
 

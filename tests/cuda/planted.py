@@ -21,10 +21,10 @@ class Planted:
     shared: int = 0
 
 
-SHARED = ".shared .align 16 .b8 s[512]; mov.u32 %r30, s; mad.lo.u32 %r31, %tid, 4, %r30;"
+SHARED = ".shared .align 16 .b8 s[512]; mov.u32 %r30, s; mad.lo.u32 %r31, %thread, 4, %r30;"
 LOCAL = ".local .align 16 .b8 l[32]; mov.u64 %rd30, l;"
-ROW = "mad.lo.u32 %r31, %tid, 16, %r30;"
-FILL = "st.shared.u32 [%r31], %tid;"
-NEXT = "xor.b32 %r1, %tid, {k}; mad.lo.u32 %r1, %r1, 4, %r30;"
+ROW = "mad.lo.u32 %r31, %thread, 16, %r30;"
+FILL = "st.shared.u32 [%r31], %thread;"
+NEXT = "xor.b32 %r1, %thread, {k}; mad.lo.u32 %r1, %r1, 4, %r30;"
 OUT = "add.u64 %rd9, %p1, %off4; st.global.u32 [%rd9], {v};"
 COPY = "add.u64 %rd20, %p0, %off4; cp.async.ca.shared.global [%r31], [%rd20], 4;"

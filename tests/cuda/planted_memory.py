@@ -140,7 +140,7 @@ BOUNDS = [
         "out of bounds",
         SHARED
         + ROW
-        + "st.shared.v4.u32 [%r31], {{%tid, %tid, %tid, %tid}}; bar.warp.sync 0xffffffff; "
+        + "st.shared.v4.u32 [%r31], {{%thread, %thread, %thread, %thread}}; bar.warp.sync 0xffffffff; "
         "ldmatrix.sync.aligned.m8n8.x1.shared.b16 {{%r1}}, [%r31+{x}];",
         "0",
         "400",
@@ -221,7 +221,7 @@ ALIGNMENT = [
         "misaligned",
         SHARED
         + ROW
-        + "st.shared.v4.u32 [%r31], {{%tid, %tid, %tid, %tid}}; bar.warp.sync 0xffffffff; "
+        + "st.shared.v4.u32 [%r31], {{%thread, %thread, %thread, %thread}}; bar.warp.sync 0xffffffff; "
         "ldmatrix.sync.aligned.m8n8.x1.shared.b16 {{%r1}}, [%r31+{x}];",
         "16",
         "8",
@@ -243,7 +243,7 @@ NOTHING_WRITTEN = [
         "uninitialised",
         SHARED + "{x} bar.sync 0; ld.shared.v2.u32 {{%r1, %r2}}, [%r30];",
         FILL,
-        "setp.ne.u32 %q0, %tid, 1; @%q0 " + FILL,
+        "setp.ne.u32 %q0, %thread, 1; @%q0 " + FILL,
         (0, 0),
     ),
     Planted(
@@ -251,8 +251,8 @@ NOTHING_WRITTEN = [
         "uninitialised",
         SHARED + ROW + "{x} bar.warp.sync 0xffffffff; "
         "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {{%r1, %r2, %r3, %r4}}, [%r31];",
-        "st.shared.v4.u32 [%r31], {%tid, %tid, %tid, %tid};",
-        "setp.ne.u32 %q0, %lane, 19; @%q0 st.shared.v4.u32 [%r31], {%tid, %tid, %tid, %tid};",
+        "st.shared.v4.u32 [%r31], {%thread, %thread, %thread, %thread};",
+        "setp.ne.u32 %q0, %lane, 19; @%q0 st.shared.v4.u32 [%r31], {%thread, %thread, %thread, %thread};",
         (19, 304),
     ),
     Planted(

@@ -59,8 +59,8 @@ RACES = [
     Planted(
         "bytes of a word",
         "race in shared memory",
-        SHARED + "cvt.u16.u32 %h1, %tid; add.u32 %r1, %r30, %tid; st.shared.u8 [%r1], %h1; "
-        "{x} xor.b32 %r2, %tid, 33; add.u32 %r2, %r2, %r30; ld.shared.u8 %h2, [%r2];",
+        SHARED + "cvt.u16.u32 %h1, %thread; add.u32 %r1, %r30, %thread; st.shared.u8 [%r1], %h1; "
+        "{x} xor.b32 %r2, %thread, 33; add.u32 %r2, %r2, %r30; ld.shared.u8 %h2, [%r2];",
         "bar.sync 0;",
         "",
         block=64,
@@ -84,18 +84,18 @@ RACES = [
         "race in shared memory",
         SHARED
         + FILL
-        + " setp.lt.u32 %q0, %tid, 64; {x} "
+        + " setp.lt.u32 %q0, %thread, 64; {x} "
         + NEXT.format(k=32)
         + " @%q0 ld.shared.u32 %r2, [%r1];",
         "@%q0 bar.sync 1, 64; @!%q0 bar.sync 2, 64;",
-        "@%q0 bar.sync 1, 64; @!%q0 bar.sync 2, 64; xor.b32 %r1, %tid, 64; "
+        "@%q0 bar.sync 1, 64; @!%q0 bar.sync 2, 64; xor.b32 %r1, %thread, 64; "
         "mad.lo.u32 %r1, %r1, 4, %r30; ld.shared.u32 %r2, [%r1];",
         block=128,
     ),
     Planted(
         "an atomic and a store",
         "race in shared memory",
-        SHARED + "setp.eq.u32 %q0, %tid, 0; @%q0 st.shared.u32 [%r30], 0; "
+        SHARED + "setp.eq.u32 %q0, %thread, 0; @%q0 st.shared.u32 [%r30], 0; "
         "{x} red.shared.add.u32 [%r30], 1;",
         "bar.sync 0;",
         "bar.warp.sync 0xffffffff;",
@@ -165,7 +165,7 @@ RACES = [
     Planted(
         "blocks write one place",
         "race in global memory",
-        "{x} st.global.u32 [%rd1], %ctaid;",
+        "{x} st.global.u32 [%rd1], %block;",
         "add.u64 %rd1, %p1, %off4;",
         "mov.u64 %rd1, %p1;",
         grid=2,
@@ -176,7 +176,7 @@ RACES = [
         "race in global memory",
         "add.u64 %rd1, %p0, %off4; st.global.u32 [%rd1], 1; {x} ld.global.u32 %r2, [%rd1];",
         "",
-        "setp.eq.u32 %q0, %ctaid, 0; @%q0 add.u64 %rd1, %rd1, 32; @!%q0 sub.u64 %rd1, %rd1, 32;",
+        "setp.eq.u32 %q0, %block, 0; @%q0 add.u64 %rd1, %rd1, 32; @!%q0 sub.u64 %rd1, %rd1, 32;",
         grid=2,
         block=8,
     ),
@@ -221,7 +221,7 @@ BARRIERS = [
     Planted(
         "one warp leaves another waiting",
         "deadlock",
-        "setp.lt.u32 %q0, %tid, 32; {x}",
+        "setp.lt.u32 %q0, %thread, 32; {x}",
         "@%q0 bar.sync 1, 32; bar.sync 0;",
         "@%q0 bar.sync 1, 64; bar.sync 0;",
         block=64,
@@ -229,7 +229,7 @@ BARRIERS = [
     Planted(
         "two barriers crossed",
         "deadlock",
-        "setp.lt.u32 %q0, %tid, 32; @%q0 bra A; bar.sync {x}, 64; bra B; A: bar.sync 2, 64; B:",
+        "setp.lt.u32 %q0, %thread, 32; @%q0 bra A; bar.sync {x}, 64; bra B; A: bar.sync 2, 64; B:",
         "2",
         "3",
         block=64,
@@ -237,7 +237,7 @@ BARRIERS = [
     Planted(
         "numbers of threads differ",
         "divergent barrier",
-        "setp.ge.u32 %q0, %tid, 64; @%q0 ret; setp.lt.u32 %q0, %tid, 32; @%q0 bra A; "
+        "setp.ge.u32 %q0, %thread, 64; @%q0 ret; setp.lt.u32 %q0, %thread, 32; @%q0 bra A; "
         "bar.sync 2, {x}; bra B; A: bar.sync 2, 64; B:",
         "64",
         "96",

@@ -13,6 +13,8 @@ from ptxkernel import _cuda
 from bench import harness
 from bench.cases.attention import attention
 
+pytestmark = pytest.mark.emulator
+
 FILES = [
     *GEMM_FILES,
     "philox.cuh",

@@ -7,6 +7,8 @@ from conv_launch import Convolution, launch
 from planted_kernels import GEMM_FILES, compiled, unit
 from ptxkernel import _cuda
 
+pytestmark = pytest.mark.emulator
+
 FILES = [*GEMM_FILES, "conv/params.h", "conv/sources.cuh", "conv/implicit.cuh"]
 LOOPS = {
     "exact": "gemm::ExactLoop<gemm::kExactSmall, 8, 4, {turned}>",

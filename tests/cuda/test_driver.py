@@ -54,6 +54,7 @@ def test_emulator():
     assert said("emulator") == "opened"
 
 
+@pytest.mark.emulator
 def test_module_that_does_not_fit():
     with pytest.raises(
         RuntimeError, match="machine code.*build it with this architecture, or with PTX"
@@ -61,6 +62,7 @@ def test_module_that_does_not_fit():
         _cuda.Module("\x7fELF\x02")
 
 
+@pytest.mark.emulator
 def test_device():
     found = _cuda.device()
     assert found["name"] == "emulated A100" and found["capability"] == 80

@@ -10,6 +10,8 @@ from ptxkernel import source
 from keras_native.tools import nvidia
 from keras_native.tools.emulate import arguments, estimate, main
 
+pytestmark = pytest.mark.emulator
+
 KERNELS = Path(__file__).with_name("kernels.cu")
 # y = a x + y for n elements, without a guard when {guard} is empty.
 SAXPY = """.version 8.5
@@ -142,7 +144,7 @@ def test_what_makes_no_sense_is_said(files, case, capsys):
 
 
 def test_what_the_emulator_does_not_know_is_said(files, capsys):
-    (files / "odd.ptx").write_text(source("vadd.u32.u32.u32 %r1, %tid, %tid;", 1))
+    (files / "odd.ptx").write_text(source("vadd.u32.u32.u32 %r1, %thread, %thread;", 1))
     assert main([str(files / "odd.ptx"), "k", "--args", "0"]) == 2
     assert "the emulator does not take it" in capsys.readouterr().err
     (files / "odd.ptx").write_text("this is no PTX")

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from ptxkernel import Buffer, _cuda, run
 
+pytestmark = pytest.mark.emulator
+
 
 def counted(body, *arguments, opcode, **sizes):
     """The counts of the one instruction with that opcode."""
@@ -130,11 +132,11 @@ mad.wide.u32 %rd1, %lane, 16, %p0; cp.async.cg.shared.global [%r2], [%rd1], 16; 
 def test_classes_and_executions():
     """Each instruction once for each warp that comes to it, loops and skipped ones included."""
     body = """{ .shared .align 4 .b8 s[512]; .local .align 4 .b8 l[4]; mov.u32 %r1, s;
-mad.lo.u32 %r2, %tid, 4, %r1;
+mad.lo.u32 %r2, %thread, 4, %r1;
 mov.u32 %r3, 0; mov.f32 %f1, 0f3F800000; mov.u64 %rd1, l;
 L: add.rn.f32 %f1, %f1, %f1; add.s32 %r3, %r3, 1; setp.lt.u32 %q0, %r3, 5; @%q0 bra L;
 cvt.rzi.u32.f32 %r4, %f1; st.shared.u32 [%r2], %r4; st.local.u32 [%rd1], %r4; bar.sync 0;
-setp.ge.u32 %q1, %tid, 64; @%q1 bra E; red.global.add.u32 [%p0], 1; E:
+setp.ge.u32 %q1, %thread, 64; @%q1 bra E; red.global.add.u32 [%p0], 1; E:
 ld.global.u32 %r9, [%p1]; }"""
     kernel = run(body, big(), big(), block=(128,), grid=(3,), name="classes")
     assert kernel
@@ -157,7 +159,7 @@ ld.global.u32 %r9, [%p1]; }"""
 
 
 def test_counts_add_up_and_are_cleared():
-    kernel = run("add.u32 %r1, %tid, 77;", name="adding")
+    kernel = run("add.u32 %r1, %thread, 77;", name="adding")
     for _ in range(2):
         kernel.launch([2], [64], [])
     _cuda.synchronize()

@@ -7,6 +7,8 @@ import planted_order
 import pytest
 from ptxkernel import Buffer, _cuda, launch, source
 
+pytestmark = pytest.mark.emulator
+
 RACES = planted_order.RACES
 ALL = [
     *planted_memory.BOUNDS,
@@ -149,8 +151,8 @@ ld.global.u32 %r1, [%rd1];"""
 def test_place_in_three_dimensions():
     """The block and thread of a fault, counted as the kernel counts them."""
     body = """mov.u32 %r1, %tid.y; mov.u32 %r2, %tid.z; mov.u32 %r3, %ctaid.y;
-setp.eq.u32 %q0, %tid, 1; setp.eq.and.u32 %q0, %r1, 2, %q0; setp.eq.and.u32 %q0, %r2, 3, %q0;
-setp.eq.and.u32 %q0, %r3, 1, %q0; setp.eq.and.u32 %q0, %ctaid, 2, %q0;
+setp.eq.u32 %q0, %thread, 1; setp.eq.and.u32 %q0, %r1, 2, %q0; setp.eq.and.u32 %q0, %r2, 3, %q0;
+setp.eq.and.u32 %q0, %r3, 1, %q0; setp.eq.and.u32 %q0, %block, 2, %q0;
 @%q0 ld.global.u32 %r4, [%p0+512];"""
     buffer = Buffer(np.zeros(128, np.uint32))
     kernel = launch(source(body, 1), buffer, grid=(3, 2), block=(2, 4, 5))

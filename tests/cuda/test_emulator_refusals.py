@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from ptxkernel import HEADER, Buffer, _cuda, launch, run, source
 
+pytestmark = pytest.mark.emulator
+
 # Instruction -> what the message must say besides the instruction's line.
 UNKNOWN = {
     "wgmma.fence.sync.aligned;": "wgmma.fence.sync.aligned: unknown instruction",
@@ -200,10 +202,10 @@ def test_a_fault_that_nobody_waits_for_is_told_later():
 
 
 CORPUS = """{ .shared .align 16 .b8 s[512]; .local .align 8 .b8 l[16]; mov.u32 %r1, s;
-mad.lo.u32 %r2, %tid, 4, %r1; add.u64 %rd1, %p0, %off4; mov.u64 %rd2, l;
+mad.lo.u32 %r2, %thread, 4, %r1; add.u64 %rd1, %p0, %off4; mov.u64 %rd2, l;
 ld.global.u32 %r3, [%rd1]; st.shared.u32 [%r2], %r3; st.local.u32 [%rd2+4], %r3;
 bar.sync 0;
-xor.b32 %r4, %tid, 1; mad.lo.u32 %r4, %r4, 4, %r1; ld.shared.u32 %r5, [%r4];
+xor.b32 %r4, %thread, 1; mad.lo.u32 %r4, %r4, 4, %r1; ld.shared.u32 %r5, [%r4];
 cvt.rn.f32.u32 %f1, %r5; fma.rn.f32 %f2, %f1, 0f3FC00000, %f1; sqrt.rn.f32 %f2, %f2;
 setp.gt.and.f32 %q0|%q1, %f2, %f1, !%q2;
 selp.b32 %r6, %r5, %r3, %q0; @%q1 bra L; add.s32 %r6, %r6, 7;
@@ -216,7 +218,7 @@ atom.global.add.u32 %r12, [%p0], 1; red.shared.max.s32 [%r1], %r12;
 mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32
 {%f4,%f5,%f6,%f7}, {%r3,%r5,%r6,%r7}, {%r8,%r9}, {%f1,%f2,%f1,%f2};
 ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r13}, [%r1];
-T: .branchtargets A, B; and.b32 %r14, %tid, 1; brx.idx %r14, T;
+T: .branchtargets A, B; and.b32 %r14, %thread, 1; brx.idx %r14, T;
 A: add.u32 %r13, %r13, 1; B: bfe.u32 %r15, %r13, 3, 9; st.global.u32 [%rd1], %r15; }"""
 
 

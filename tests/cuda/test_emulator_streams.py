@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from ptxkernel import Buffer, _cuda, source
 
+pytestmark = pytest.mark.emulator
+
 ADD = """add.u64 %rd1, %p0, %off4; add.u64 %rd2, %p1, %off4; ld.global.u32 %r1, [%rd2];
 add.u32 %r1, %r1, 1; st.global.u32 [%rd1], %r1;"""
 

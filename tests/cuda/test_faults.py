@@ -122,6 +122,7 @@ except MemoryError as error:
     assert "use a smaller batch, or use the CPU" in done.stdout
 
 
+@pytest.mark.emulator
 def test_out_of_memory_in_a_computation():
     """The emulated device has 8 GiB."""
     with device.scope("gpu:0"):
@@ -131,6 +132,7 @@ def test_out_of_memory_in_a_computation():
         assert ew.add(x, x).numpy().sum() == 16
 
 
+@pytest.mark.emulator
 def test_a_fault_of_a_kernel_leaves_the_emulated_device_usable():
     x = Buffer(np.zeros(8, np.uint32))
     body = "add.u64 %rd1, %p0, %off4; st.global.u32 [%rd1], %lane;"
@@ -143,6 +145,7 @@ def test_a_fault_of_a_kernel_leaves_the_emulated_device_usable():
         assert ew.add(y, y).numpy().sum() == 16
 
 
+@pytest.mark.emulator
 def test_a_module_for_a_later_gpu():
     text = source("mov.u32 %r1, 0;", 1).replace(HEADER, HEADER.replace("sm_80", "sm_90"))
     with pytest.raises(RuntimeError, match="PTX for sm_90 on an emulated A100; .*no code for this"):

@@ -8,6 +8,8 @@ from gemm_launch import TYPES, launch, operands, product
 from planted_kernels import GEMM_FILES, compiled, unit
 from ptxkernel import _cuda
 
+pytestmark = pytest.mark.emulator
+
 FILES = [*GEMM_FILES, "gemm/product.cuh"]
 ENTRY = {
     "exact": "product<ExactLoop<kExactSmall, 8, 4, {a}, {b}>>(p);",

@@ -18,7 +18,7 @@ import keras  # noqa: E402
 from keras_native import _core  # noqa: E402
 from keras_native.engine import control, device, transforms  # noqa: E402
 from keras_native.engine.primitives import elementwise as ew  # noqa: E402
-from keras_native.engine.primitives import matmul, reduce  # noqa: E402
+from keras_native.engine.primitives import linalg, matmul, reduce  # noqa: E402
 from keras_native.engine.primitives import shape as sh  # noqa: E402
 from keras_native.engine.tensor import from_numpy  # noqa: E402
 
@@ -57,6 +57,16 @@ def test_names_of_no_device(name):
     with pytest.raises(ValueError, match="'gpu:0'"), device.scope(name):
         pass
     assert device.STATE.name == "cpu:0"
+
+
+def test_results_of_the_host_are_where_the_operands_are():
+    """LAPACK's, outside of the scope in which their operand was made."""
+    with device.scope("gpu:0"):
+        x = from_numpy(np.eye(3, dtype=np.float32) * 4)
+    low = linalg.cholesky(x)
+    assert low.array.device == "gpu:0"
+    np.testing.assert_array_equal(low.numpy(), np.eye(3) * 2)
+    assert linalg.cholesky(from_numpy(np.eye(2, dtype=np.float32))).array.device == "cpu:0"
 
 
 def network(x, *w):

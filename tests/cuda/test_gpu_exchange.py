@@ -49,6 +49,7 @@ X = np.arange(24, dtype=np.float32).reshape(4, 6)
 WIDE = X.astype(np.float64) / 10
 
 
+@pytest.mark.emulator
 def test_emulated_memory_goes_by_way_of_the_host():
     x = there(X)
     assert x.__dlpack_device__() == (1, 0)
@@ -84,6 +85,7 @@ def test_dlpack_out(shared, dtype, version):
     assert again.tobytes() == x.numpy().tobytes()
 
 
+@pytest.mark.emulator
 def test_a_capsule_keeps_its_memory_alive(shared):
     capsule = there(X).__dlpack__(stream=-1, max_version=(1, 0))
     found = _cuda.describe_dlpack(capsule)
@@ -127,6 +129,7 @@ def interface(array, **more):
     return types.SimpleNamespace(held=held, __cuda_array_interface__=facts | more)
 
 
+@pytest.mark.emulator
 @pytest.mark.parametrize("stream", [None, 1, "own"])
 @pytest.mark.parametrize("strides", [None, (24, 4)])
 def test_from_the_interface(stream, strides):

@@ -34,7 +34,7 @@ def kept():
     """Memory is reused as on a GPU, so that addresses come again."""
     _cuda.keep_blocks(True)
     yield
-    _cuda.keep_blocks(False)
+    _cuda.keep_blocks(not _cuda.device()["emulated"])
 
 
 def calls():
@@ -87,6 +87,7 @@ def test_an_exception_ends_the_recording(add):
     assert (x.get() == 1).all()
 
 
+@pytest.mark.emulator
 def test_launches_of_a_graph_are_looked_at_for_races(add):
     """Its kernels are work of the stream that it is launched into."""
     x, stream = Buffer(np.zeros(32, np.uint32)), _cuda.Stream()
@@ -99,6 +100,7 @@ def test_launches_of_a_graph_are_looked_at_for_races(add):
         stream.synchronize()
 
 
+@pytest.mark.emulator
 def test_a_fault_in_a_graph_names_the_kernel():
     x = Buffer(np.zeros(8, np.uint32))
     kernel = _cuda.Module(source(ADD, 1, name="stray")).kernel("stray")

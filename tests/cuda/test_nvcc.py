@@ -148,6 +148,7 @@ def line_of(text):
     return next(k for k, line in enumerate(SOURCE.read_text().splitlines(), 1) if text in line)
 
 
+@pytest.mark.emulator
 def test_forgotten_barriers_are_found(ptx):
     """The same kernels without one wait: the report names the line of the source."""
     text = ptx("FORGETS_TO_WAIT")

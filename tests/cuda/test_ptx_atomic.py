@@ -45,7 +45,7 @@ SPACE = {
     "generic": ("", "add.u64 %rd3, %rd2, 0;", "", "%rd3"),
     "shared": (
         ".shared .align 8 .b8 s[1024];",
-        "mov.u32 %r1, s; mad.lo.u32 %r1, %tid, 8, %r1;",
+        "mov.u32 %r1, s; mad.lo.u32 %r1, %thread, 8, %r1;",
         ".shared",
         "%r1",
     ),

@@ -18,13 +18,13 @@ STORE = "add.u64 %rd9, %p0, %off4; st.global.u32 [%rd9], %r1;"
 
 
 def test_predication():
-    body = f"""mov.u32 %r1, 0; and.b32 %r2, %tid, 1; setp.eq.u32 %q0, %r2, 1;
-@%q0 add.u32 %r1, %tid, 100; @!%q0 sub.u32 %r1, 1000, %tid; {STORE}"""
+    body = f"""mov.u32 %r1, 0; and.b32 %r2, %thread, 1; setp.eq.u32 %q0, %r2, 1;
+@%q0 add.u32 %r1, %thread, 100; @!%q0 sub.u32 %r1, 1000, %thread; {STORE}"""
     assert (results(body) == np.where(LANES % 2, LANES + 100, 1000 - LANES)).all()
 
 
 def test_nested_ifs():
-    body = f"""mov.u32 %r1, 1; and.b32 %r2, %tid, 1; and.b32 %r3, %tid, 2; and.b32 %r4, %tid, 4;
+    body = f"""mov.u32 %r1, 1; and.b32 %r2, %thread, 1; and.b32 %r3, %thread, 2; and.b32 %r4, %thread, 4;
 setp.ne.u32 %q1, %r2, 0; setp.ne.u32 %q2, %r3, 0; setp.ne.u32 %q3, %r4, 0;
 @%q1 bra A;
  @%q2 bra B; add.u32 %r1, %r1, 10; bra C;
@@ -46,7 +46,7 @@ E: add.u32 %r1, %r1, 1; {STORE}"""
 
 def test_loops_of_different_lengths():
     """Steps of the Collatz sequence: a loop with a branch in it, each lane for itself."""
-    body = f"""mov.u32 %r1, 0; add.u32 %r2, %tid, 1;
+    body = f"""mov.u32 %r1, 0; add.u32 %r2, %thread, 1;
 L: setp.eq.u32 %q0, %r2, 1; @%q0 bra E;
 and.b32 %r3, %r2, 1; setp.eq.u32 %q1, %r3, 0; add.u32 %r1, %r1, 1;
 @%q1 bra H; mad.lo.u32 %r2, %r2, 3, 1; bra L; H: shr.u32 %r2, %r2, 1; bra L;
@@ -64,7 +64,7 @@ E: {STORE}"""
 @pytest.mark.parametrize("leave", ["ret", "exit"])
 def test_early_exit(leave):
     """Lanes that have left take no part in anything that follows, not even in votes."""
-    body = f"""and.b32 %r2, %tid, 3; setp.eq.u32 %q0, %r2, 0; @%q0 {leave};
+    body = f"""and.b32 %r2, %thread, 3; setp.eq.u32 %q0, %r2, 0; @%q0 {leave};
 activemask.b32 %r1; {STORE}"""
     expected = np.where(LANES % 4 == 0, 7, 0xEEEEEEEE)
     assert (results(body) == expected).all()
@@ -72,7 +72,7 @@ activemask.b32 %r1; {STORE}"""
 
 def test_exit_in_a_loop():
     body = f"""mov.u32 %r1, 0;
-L: {STORE} setp.ge.u32 %q0, %r1, %tid; @%q0 ret; add.u32 %r1, %r1, 1; bra.uni L;"""
+L: {STORE} setp.ge.u32 %q0, %r1, %thread; @%q0 ret; add.u32 %r1, %r1, 1; bra.uni L;"""
     assert (results(body) == LANES).all()
 
 
@@ -85,7 +85,7 @@ def test_end_of_text_ends():
 
 
 def test_indexed_branch():
-    body = f"""and.b32 %r2, %tid, 3; mov.u32 %r1, 0;
+    body = f"""and.b32 %r2, %thread, 3; mov.u32 %r1, 0;
 T: .branchtargets A, B, C, B;
 brx.idx %r2, T;
 A: mov.u32 %r1, 11; bra E;
@@ -175,10 +175,11 @@ def test_random_programs(seed):
             expected.append(interpret(statements, int(x)))
         except Left as left:
             expected.append(left.args[0])
-    body = f"{{ mul.lo.u32 %r1, %tid, 2654435761;\n{text}\nEND: {STORE} }}"
+    body = f"{{ mul.lo.u32 %r1, %thread, 2654435761;\n{text}\nEND: {STORE} }}"
     assert (results(body) == np.array(expected, np.uint32)).all()
 
 
+@pytest.mark.emulator
 def test_trap_is_a_fault():
     out = Buffer(np.zeros(32, np.uint32))
     launch(source("trap;", 1), out)
@@ -186,6 +187,7 @@ def test_trap_is_a_fault():
         out.get()
 
 
+@pytest.mark.emulator
 def test_endless_loop_ends():
     _cuda.set_options(most_instructions=10000)
     launch(source("L: bra L;", 0))
@@ -196,8 +198,8 @@ def test_endless_loop_ends():
 @pytest.mark.parametrize("threads", ["", "128, "])
 def test_barriers_that_reduce(threads):
     """Over all threads of the block; those that have left do not count."""
-    body = f"""setp.ge.u32 %q3, %tid, 100; @%q3 ret; and.b32 %r2, %tid, 3; setp.eq.u32 %q0, %r2, 1;
-setp.lt.u32 %q4, %tid, 128; bar.red.popc.u32 %r1, 0, {threads}%q0;
+    body = f"""setp.ge.u32 %q3, %thread, 100; @%q3 ret; and.b32 %r2, %thread, 3; setp.eq.u32 %q0, %r2, 1;
+setp.lt.u32 %q4, %thread, 128; bar.red.popc.u32 %r1, 0, {threads}%q0;
 bar.red.and.pred %q1, 0, {threads}%q4; @%q1 add.u32 %r1, %r1, 100;
 bar.red.or.pred %q2, 1, {threads}!%q4; @!%q2 add.u32 %r1, %r1, 1000; {STORE}"""
     if threads:
@@ -212,6 +214,6 @@ bar.red.or.pred %q2, 1, {threads}!%q4; @!%q2 add.u32 %r1, %r1, 1000; {STORE}"""
 @pytest.mark.parametrize("to", ["E: ret; ", "E: "])
 def test_branch_to_the_end_leaves(to):
     """As compilers write an early return: a barrier does not wait for those who have gone there."""
-    body = f"setp.ge.u32 %q0, %tid, 75; @%q0 bra E; bar.sync 0; activemask.b32 %r1; {STORE} {to}"
+    body = f"setp.ge.u32 %q0, %thread, 75; @%q0 bra E; bar.sync 0; activemask.b32 %r1; {STORE} {to}"
     expected = np.where(LANES < 64, 0xFFFFFFFF, np.where(LANES < 75, 0x7FF, 7))
     assert (results(body) == expected).all()

@@ -209,13 +209,13 @@ def test_ldmatrix(count, trans, generic):
     place = ""
     if generic:
         place, register, space = "cvt.u64.u32 %rd4, %r6; cvta.shared.u64 %rd4, %rd4;", "%rd4", ""
-    body = f"""{{ .shared .align 16 .b8 s[640]; mov.u32 %r1, s; mov.u32 %r2, %tid;
+    body = f"""{{ .shared .align 16 .b8 s[640]; mov.u32 %r1, s; mov.u32 %r2, %thread;
 L: mad.wide.u32 %rd1, %r2, 4, %p1; ld.global.u32 %r3, [%rd1]; mad.lo.u32 %r4, %r2, 4, %r1;
 st.shared.u32 [%r4], %r3;
 add.u32 %r2, %r2, 32; setp.lt.u32 %q0, %r2, 160; @%q0 bra L; bar.warp.sync 0xffffffff;
 add.u64 %rd2, %p2, %off4; ld.global.u32 %r5, [%rd2]; add.u32 %r6, %r5, %r1; {place}
 ldmatrix.sync.aligned.m8n8.x{count}{trans}{space}.b16 {{{", ".join(names)}}}, [{register}];
-mad.wide.u32 %rd3, %tid, {4 * count}, %p0;
+mad.wide.u32 %rd3, %thread, {4 * count}, %p0;
 {"".join(f"st.global.u32 [%rd3+{4 * k}], {n};" for k, n in enumerate(names))} }}"""
     out = Buffer.empty((32, count), np.uint32)
     run(body, out, Buffer(memory), Buffer(addresses))

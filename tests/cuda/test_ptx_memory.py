@@ -12,18 +12,18 @@ ZEROS = {"f32": "0f00000000", "f64": "0d0000000000000000"}
 
 # How a space is declared, and where a thread's own 16 bytes begin. Local memory is each thread's.
 SPACES = {
-    "global": ("", "mad.wide.u32 %rd3, %tid, 16, %p2;", "global", "%rd3"),
+    "global": ("", "mad.wide.u32 %rd3, %thread, 16, %p2;", "global", "%rd3"),
     "shared": (
         ".shared .align 16 .b8 s[1024];",
-        "mov.u32 %r1, s; mad.lo.u32 %r1, %tid, 16, %r1;",
+        "mov.u32 %r1, s; mad.lo.u32 %r1, %thread, 16, %r1;",
         "shared",
         "%r1",
     ),
     "local": (".local .align 16 .b8 l[16];", "mov.u64 %rd3, l;", "local", "%rd3"),
-    "generic global": ("", "mad.wide.u32 %rd3, %tid, 16, %p2;", "", "%rd3"),
+    "generic global": ("", "mad.wide.u32 %rd3, %thread, 16, %p2;", "", "%rd3"),
     "generic shared": (
         ".shared .align 16 .b8 s[1024];",
-        "mov.u64 %rd3, s; cvta.shared.u64 %rd3, %rd3; mad.wide.u32 %rd3, %tid, 16, %rd3;",
+        "mov.u64 %rd3, s; cvta.shared.u64 %rd3, %rd3; mad.wide.u32 %rd3, %thread, 16, %rd3;",
         "",
         "%rd3",
     ),
@@ -53,8 +53,8 @@ def test_there_and_back(space, kind):
         group = "{" + ", ".join(names) + "}" if lanes > 1 else names[0]
         step = lanes * size
         body = f"""{{ {declared} .reg .{register} %x<4>;
-mad.wide.u32 %rd1, %tid, {step}, %p1;
-mad.wide.u32 %rd2, %tid, {step}, %p0;
+mad.wide.u32 %rd1, %thread, {step}, %p1;
+mad.wide.u32 %rd2, %thread, {step}, %p0;
 {place}
 ld.global{vector}.{kind} {group}, [%rd1];
 st{dot}{vector}.{kind} [{address}], {group};
@@ -75,9 +75,9 @@ def test_extension(kind, register, out):
     size = np.dtype(dtype).itemsize
     data = inputs.of(kind, LANES, np.random.default_rng(2))
     result, low = Buffer.empty(LANES, out), Buffer.empty(LANES, dtype)
-    body = f"""mad.wide.u32 %rd1, %tid, {size}, %p2;
-mad.wide.u32 %rd2, %tid, {np.dtype(out).itemsize}, %p0;
-mad.wide.u32 %rd3, %tid, {size}, %p1;
+    body = f"""mad.wide.u32 %rd1, %thread, {size}, %p2;
+mad.wide.u32 %rd2, %thread, {np.dtype(out).itemsize}, %p0;
+mad.wide.u32 %rd3, %thread, {size}, %p1;
 ld.global.{kind} %{register}9, [%rd1];
 st.global.u{8 * np.dtype(out).itemsize} [%rd2], %{register}9;
 st.global.{kind} [%rd3], %{register}9;"""
@@ -102,7 +102,7 @@ add.u32 %r1, %r1, %r2; sub.u32 %r1, %r1, %r3; st.global.u32 [%rd2], %r1;"""
 def test_vector_with_holes():
     """A result that is not wanted is written _."""
     data, out = np.arange(128, dtype=np.float32), Buffer(np.zeros(32, np.float32))
-    body = """mad.wide.u32 %rd1, %tid, 16, %p1; add.u64 %rd2, %p0, %off4;
+    body = """mad.wide.u32 %rd1, %thread, 16, %p1; add.u64 %rd2, %p0, %off4;
 ld.global.v4.f32 {_, %f1, _, %f2}, [%rd1]; add.f32 %f1, %f1, %f2; st.global.f32 [%rd2], %f1;"""
     run(body, out, Buffer(data))
     assert (out.get() == data[1::4] + data[3::4]).all()
@@ -116,7 +116,7 @@ def test_variables():
 .global .align 8 .u64 link = generic(letters);
 .global .align 4 .u32 zeros[3];
 """
-    body = """and.b32 %r1, %tid, 3; mul.wide.u32 %rd1, %r1, 4;
+    body = """and.b32 %r1, %thread, 3; mul.wide.u32 %rd1, %r1, 4;
 mov.u64 %rd2, table; add.u64 %rd2, %rd2, %rd1; ld.const.u32 %r2, [%rd2];
 ld.global.f32 %f1, [scale]; cvt.rn.f32.u32 %f2, %r2; mul.f32 %f1, %f1, %f2;
 ld.global.u64 %rd3, [link]; cvt.u64.u32 %rd4, %r1; add.u64 %rd3, %rd3, %rd4;
@@ -180,9 +180,9 @@ def test_dynamic_shared_memory():
     """It begins behind the static one, and is as long as the launch says."""
     outer = ".extern .shared .align 16 .b8 dynamic[];\n"
     body = """{ .shared .align 4 .b8 static[20];
-mov.u32 %r1, static; mov.u32 %r2, dynamic; mad.lo.u32 %r3, %tid, 4, %r2; st.shared.u32 [%r3], %tid;
-setp.lt.u32 %q0, %tid, 5; mad.lo.u32 %r4, %tid, 4, %r1; @%q0 st.shared.u32 [%r4], 77;
-bar.sync 0; xor.b32 %r5, %tid, 63; mad.lo.u32 %r5, %r5, 4, %r2; ld.shared.u32 %r6, [%r5];
+mov.u32 %r1, static; mov.u32 %r2, dynamic; mad.lo.u32 %r3, %thread, 4, %r2; st.shared.u32 [%r3], %thread;
+setp.lt.u32 %q0, %thread, 5; mad.lo.u32 %r4, %thread, 4, %r1; @%q0 st.shared.u32 [%r4], 77;
+bar.sync 0; xor.b32 %r5, %thread, 63; mad.lo.u32 %r5, %r5, 4, %r2; ld.shared.u32 %r6, [%r5];
 add.u64 %rd1, %p0, %off4; st.global.u32 [%rd1], %r6; }"""
     out = Buffer.empty(64, np.uint32)
     run(body, out, block=(64,), shared=256, outer=outer)

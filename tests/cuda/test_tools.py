@@ -24,6 +24,7 @@ def python(*arguments, **environment):
     )
 
 
+@pytest.mark.emulator
 def test_bench_counts_and_checks(tmp_path, capsys):
     file = tmp_path / "report.json"
     command = ["matmul", "--device", "gpu", "--check", "--filter", "float32:7x17x15"]
@@ -69,6 +70,7 @@ def test_bench_times_beside_cupy(tmp_path, capsys, monkeypatch):
     assert "cupy stand-in" in capsys.readouterr().out
 
 
+@pytest.mark.emulator
 def test_info_names_the_emulated_gpu():
     found = info.collect()["GPU"]
     for part in ("emulated A100", "compute capability 8.0", "experimental", "kernels for"):

@@ -75,9 +75,12 @@ def scope(name: str):
         STATE.name = saved
 
 
-def place(array):
-    """The `_core.Array` on the current device: itself if it is there."""
-    return array if STATE.name == CPU else array.to(STATE.name)
+def place(array, beside=()):
+    """The `_core.Array` on the current device, or on the GPU if one of the arrays `beside` is there;
+    itself if it is there already."""
+    if STATE.name == CPU and all(other.device == CPU for other in beside):
+        return array
+    return array.to(GPU)
 
 
 _said: set[str] = set()

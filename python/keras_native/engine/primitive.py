@@ -123,8 +123,9 @@ class Primitive:
         results = self.reference(*(t.numpy() for t in inputs), **attrs)
         if not isinstance(results, tuple):
             results = (results,)
+        beside = [t.array for t in inputs]
         return [
-            Tensor(device.place(_core.Array.from_numpy(as_spec(r, dims, dtype), False)))
+            Tensor(device.place(_core.Array.from_numpy(as_spec(r, dims, dtype), False), beside))
             for r, (dims, dtype) in zip(results, specs, strict=True)
         ]
 
