@@ -156,9 +156,9 @@ Compiled compile(Graph& graph, const std::vector<int>& outputs, const Slots& rea
   if (!observer.is_none())
     observe = [&observer](const std::string& name, const Graph& g) { observer(name, g.to_text()); };
   const std::vector<std::string> disabled = disabled_passes();
-  run_passes(graph, {disabled, added}, observe);
-
   const DevicePtr device = find_device(device_name);
+  run_passes(graph, {disabled, added, device->kernels() == cpu_device()->kernels()}, observe);
+
   Compiled compiled{nullptr, reads, writes, nullptr};
   if (std::find(disabled.begin(), disabled.end(), "steady") == disabled.end()) {
     if (const Graph once = take_steady(graph); !once.outputs.empty()) {
@@ -286,7 +286,7 @@ void bind_graph(py::module_& m) {
       [](bool wanted) {
         std::vector<std::string> names;
         for (const Pass& pass : registered_passes())
-          if (pass.wanted == wanted) names.push_back(pass.name);
+          if (pass.scope.wanted == wanted) names.push_back(pass.name);
         return names;
       },
       py::arg("wanted") = true, "Passes that run always, or those that run only where `compile` is given their names.");

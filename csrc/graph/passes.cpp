@@ -12,9 +12,9 @@ std::vector<Pass>& table() {
 
 }  // namespace
 
-RegisterPass::RegisterPass(int stage, const char* name, void (*run)(Graph&), bool wanted) {
+RegisterPass::RegisterPass(int stage, const char* name, void (*run)(Graph&), PassScope scope) {
   auto before = [](const Pass& a, const Pass& b) { return a.stage != b.stage ? a.stage < b.stage : a.name < b.name; };
-  Pass pass{stage, name, run, wanted};
+  Pass pass{stage, name, run, scope};
   table().insert(std::upper_bound(table().begin(), table().end(), pass, before), pass);
 }
 
@@ -27,7 +27,8 @@ void run_passes(Graph& graph, const PassChoice& choice, const PassObserver& obse
   rebuild(graph);
   if (observe) observe("recorded", graph);
   for (const Pass& pass : table()) {
-    if (names(choice.disabled, pass.name) || !(pass.wanted || names(choice.added, pass.name))) continue;
+    if (names(choice.disabled, pass.name) || !(pass.scope.wanted || names(choice.added, pass.name))) continue;
+    if (pass.scope.cpu_only && !choice.on_cpu) continue;
     pass.run(graph);
     rebuild(graph);
     if (observe) observe(pass.name, graph);

@@ -11,15 +11,21 @@
 
 namespace native {
 
+// Where a pass runs.
+struct PassScope {
+  bool wanted = true;     // else only where it is asked for by name
+  bool cpu_only = false;  // it makes nodes that other devices have no kernels for
+};
+
 struct Pass {
   int stage;  // ascending
   std::string name;
   void (*run)(Graph&);
-  bool wanted;  // else only where it is asked for by name
+  PassScope scope;
 };
 
 struct RegisterPass {
-  RegisterPass(int stage, const char* name, void (*run)(Graph&), bool wanted = true);
+  RegisterPass(int stage, const char* name, void (*run)(Graph&), PassScope scope = {});
 };
 
 std::vector<Pass> registered_passes();
@@ -27,9 +33,11 @@ std::vector<Pass> registered_passes();
 // Called after each pass with its name ("recorded" at first) and the graph.
 using PassObserver = std::function<void(const std::string& name, const Graph& graph)>;
 
-// Which passes run: those that are wanted always or named in `added`, but for those in `disabled`.
+// Which passes run: those that are wanted always or named in `added`, but for those in `disabled`, and for those of
+// the CPU only where the graph will run elsewhere.
 struct PassChoice {
   std::vector<std::string> disabled, added;
+  bool on_cpu = true;
 };
 
 // Runs passes over the graph and its regions.

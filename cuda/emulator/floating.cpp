@@ -133,7 +133,8 @@ struct CopySign {
   }
 };  // the sign of a
 
-// Subnormal operands and results become zero; results are clamped to [0, 1], NaN to 0.
+// Subnormal operands become zero, and results that are before they are rounded to the spacing of subnormals (an H100
+// makes zero of what would round up to the least normal number); results are clamped to [0, 1], NaN to 0.
 template <class T>
 T flush(T v) {
   return std::fabs(v) < std::numeric_limits<T>::min() ? std::copysign(T(0), v) : v;
@@ -154,13 +155,15 @@ void arithmetic(Warp& w, const Instr& i, uint32_t m) {
     const T v = get<T>(bits);
     return Special && i.a ? flush(v) : v;
   };
+  auto result = [&]<class U>(U, int l) {
+    if constexpr (N == 1) return Op::run(U(in(a[l])));
+    if constexpr (N == 2) return Op::run(U(in(a[l])), U(in(b[l])));
+    if constexpr (N == 3) return Op::run(U(in(a[l])), U(in(b[l])), U(in(c[l])));
+  };
   each_lane(m, [&](int l) {
-    T r;
-    if constexpr (N == 1) r = Op::run(in(a[l]));
-    if constexpr (N == 2) r = Op::run(in(a[l]), in(b[l]));
-    if constexpr (N == 3) r = Op::run(in(a[l]), in(b[l]), in(c[l]));
+    T r = result(T(), l);
     if constexpr (Special) {
-      if (i.a) r = flush(r);
+      if (i.a && std::fabs(result(double(), l)) < std::numeric_limits<T>::min()) r = std::copysign(T(0), r);
       if (i.b) r = saturate(r);
     }
     if (std::isnan(r)) r = canonical_nan<T>();
@@ -243,7 +246,7 @@ void testp(Warp& w, const Instr& i, uint32_t m) {
         yes = std::isnan(v);
         break;
       case 4:
-        yes = std::isfinite(v) && std::fabs(v) >= least;
+        yes = v == 0 || (std::isfinite(v) && std::fabs(v) >= least);  // zeros are normal here, says the manual
         break;
       case 5:
         yes = v != 0 && std::fabs(v) < least;

@@ -64,7 +64,7 @@ void arithmetic(Warp& w, const Instr& i, uint32_t m) {
       if (i.c & 2) x = x > 0 ? std::min(x, 1.0) : 0.0;
       if ((i.c & 4) && !(x > 0) && !std::isnan(x)) x = 0.0;
       uint16_t bits = F::bits(x);
-      if ((i.c & 1) && std::fabs(F::value(bits)) < F::kLeast) bits &= 0x8000;
+      if ((i.c & 1) && std::fabs(x) < F::kLeast) bits &= 0x8000;  // before rounding, as hardware does
       r |= uint64_t(bits) << (16 * e);
     }
     d[l] = r;

@@ -70,9 +70,10 @@ def arithmetic(operation, f: Format, mode: str = "n", *, ftz: bool = False, sat:
 
     def one(*values):
         x = [flush(float(v), f) if ftz else float(v) for v in values]
-        r = RULES[operation](x, f, mode)
-        if ftz:
-            r = flush(r, f)
+        if ftz:  # by the exponent that the result would have without subnormals
+            r = flush(RULES[operation](x, dataclasses.replace(f, least=f.least - 300), mode), f)
+        else:
+            r = RULES[operation](x, f, mode)
         if sat:
             r = 0.0 if math.isnan(r) or r <= 0 else min(r, 1.0)
         return r

@@ -138,9 +138,8 @@ BOUNDS = [
     Planted(
         "ldmatrix",
         "out of bounds",
-        SHARED
-        + ROW
-        + "st.shared.v4.u32 [%r31], {{%thread, %thread, %thread, %thread}}; bar.warp.sync 0xffffffff; "
+        SHARED + ROW + "st.shared.v4.u32 [%r31], {{%thread, %thread, %thread, %thread}}; "
+        "bar.warp.sync 0xffffffff; "
         "ldmatrix.sync.aligned.m8n8.x1.shared.b16 {{%r1}}, [%r31+{x}];",
         "0",
         "400",
@@ -219,9 +218,8 @@ ALIGNMENT = [
     Planted(
         "ldmatrix",
         "misaligned",
-        SHARED
-        + ROW
-        + "st.shared.v4.u32 [%r31], {{%thread, %thread, %thread, %thread}}; bar.warp.sync 0xffffffff; "
+        SHARED + ROW + "st.shared.v4.u32 [%r31], {{%thread, %thread, %thread, %thread}}; "
+        "bar.warp.sync 0xffffffff; "
         "ldmatrix.sync.aligned.m8n8.x1.shared.b16 {{%r1}}, [%r31+{x}];",
         "16",
         "8",
@@ -252,7 +250,8 @@ NOTHING_WRITTEN = [
         SHARED + ROW + "{x} bar.warp.sync 0xffffffff; "
         "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {{%r1, %r2, %r3, %r4}}, [%r31];",
         "st.shared.v4.u32 [%r31], {%thread, %thread, %thread, %thread};",
-        "setp.ne.u32 %q0, %lane, 19; @%q0 st.shared.v4.u32 [%r31], {%thread, %thread, %thread, %thread};",
+        "setp.ne.u32 %q0, %lane, 19; "
+        "@%q0 st.shared.v4.u32 [%r31], {%thread, %thread, %thread, %thread};",
         (19, 304),
     ),
     Planted(

@@ -229,3 +229,16 @@ def test_modules_of_different_builds_do_not_meet():
         _cuda.attach(new(ctypes.addressof(table), b"keras_native.companion", None))
     with pytest.raises(ValueError, match="incorrect name"):
         _cuda.attach(new(ctypes.addressof(table), b"other", None))
+
+
+def test_predictions_of_a_convolution_stay_there():
+    """One that the CPU would prepare for Winograd's method, of which the GPU has no kernel."""
+    model = keras.Sequential(
+        [keras.Input((6, 6, 32)), keras.layers.Conv2D(32, 3), keras.layers.BatchNormalization()]
+    )
+    x = rows(2, 6, 6, 32)
+    want = model.predict_on_batch(x)
+    with keras.device("gpu:0"):
+        got, host = through_host(lambda: model.predict_on_batch(x))
+    assert host == {}
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)

@@ -1,6 +1,7 @@
-"""CuPy, PyTorch and JAX beside this backend on a real GPU: shared memory, streams and the long tail.
+"""CuPy, PyTorch and JAX beside this backend on a real GPU: shared memory, streams, the long tail.
 
-The logic around them is tested by test_gpu_exchange.py with stand-ins; these need NATIVE_TEST_GPU=1.
+The logic around them is tested by test_gpu_exchange.py with stand-ins; this needs a GPU and
+NATIVE_TEST_GPU=1.
 """
 
 import importlib

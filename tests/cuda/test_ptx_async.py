@@ -13,8 +13,10 @@ FORMS = [("ca", 4), ("ca", 8), ("ca", 16), ("cg", 16)]
 )
 def test_copies(cache, size, wait):
     data = np.random.default_rng(1).integers(0, 256, 32 * size).astype(np.uint8)
-    body = f"""{{ .shared .align 16 .b8 s[512]; mov.u32 %r1, s; mad.lo.u32 %r2, %thread, {size}, %r1;
-mad.wide.u32 %rd1, %thread, {size}, %p1; cp.async.{cache}.shared.global.L2::128B [%r2], [%rd1], {size};
+    body = f"""{{ .shared .align 16 .b8 s[512]; mov.u32 %r1, s;
+mad.lo.u32 %r2, %thread, {size}, %r1;
+mad.wide.u32 %rd1, %thread, {size}, %p1;
+cp.async.{cache}.shared.global.L2::128B [%r2], [%rd1], {size};
 {wait} bar.sync 0;
 mov.u32 %r3, %thread; L: add.u32 %r4, %r3, %r1; ld.shared.u8 %h1, [%r4]; cvt.u64.u32 %rd2, %r3;
 add.u64 %rd3, %p0, %rd2; st.global.u8 [%rd3], %h1; add.u32 %r3, %r3, 32;
@@ -30,7 +32,8 @@ def test_zero_fill(cache, size):
     """With a source size, the rest of the target becomes zero; nothing is read at size zero."""
     data = np.arange(1, 32 * size + 1).astype(np.uint8) | 1
     sizes = (np.arange(32) % (size + 1)).astype(np.uint32)
-    body = f"""{{ .shared .align 16 .b8 s[512]; mov.u32 %r1, s; mad.lo.u32 %r2, %thread, {size}, %r1;
+    body = f"""{{ .shared .align 16 .b8 s[512]; mov.u32 %r1, s;
+mad.lo.u32 %r2, %thread, {size}, %r1;
 mad.wide.u32 %rd1, %thread, {size}, %p1; add.u64 %rd4, %p2, %off4; ld.global.u32 %r5, [%rd4];
 setp.eq.u32 %q1, %r5, 0; @%q1 mov.u64 %rd1, 0;
 cp.async.{cache}.shared.global [%r2], [%rd1], {size}, %r5; cp.async.wait_all;

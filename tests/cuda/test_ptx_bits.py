@@ -86,11 +86,10 @@ def test_bfind(kind):
 
 @pytest.mark.parametrize("kind", ["u32", "s32", "u64", "s64"])
 def test_bfe(kind):
-    """Bits beyond the top are zero, or the sign of the field."""
+    """Bits beyond the top are zero, or the sign of the field. Start and length are at most 255."""
     size = width(kind)
 
     def field(a, start, length):
-        start, length = start & 255, length & 255
         if length == 0:
             return 0
         bits = a & ((1 << size) - 1)
@@ -101,6 +100,7 @@ def test_bfe(kind):
         return found
 
     a, start, length = inputs.cases([kind, "u32", "u32"])
+    start, length = start % 256, length % 256
     start[::2], length[::3] = start[::2] % 70, length[::3] % 70
     check(
         f"bfe.{kind} {{d}}, {{a}}, {{b}}, {{c}};",
@@ -116,11 +116,11 @@ def test_bfi(kind):
     size = width(kind)
 
     def insert(a, b, start, length):
-        start, length = start & 255, length & 255
         mask = ((1 << length) - 1) << start & ((1 << size) - 1)
         return (b & ~mask) | (a << start & mask)
 
     a, b, start, length = inputs.cases([kind, kind, "u32", "u32"])
+    start, length = start % 256, length % 256
     start[::2], length[::3] = start[::2] % 70, length[::3] % 70
     text = f"bfi.{kind} {{d}}, {{a}}, {{b}}, {{c}}, {{e}};"
     check(text, kind, (kind, kind, "u32", "u32"), insert, [a, b, start, length])

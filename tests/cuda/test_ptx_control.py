@@ -24,7 +24,8 @@ def test_predication():
 
 
 def test_nested_ifs():
-    body = f"""mov.u32 %r1, 1; and.b32 %r2, %thread, 1; and.b32 %r3, %thread, 2; and.b32 %r4, %thread, 4;
+    body = f"""mov.u32 %r1, 1; and.b32 %r2, %thread, 1; and.b32 %r3, %thread, 2;
+and.b32 %r4, %thread, 4;
 setp.ne.u32 %q1, %r2, 0; setp.ne.u32 %q2, %r3, 0; setp.ne.u32 %q3, %r4, 0;
 @%q1 bra A;
  @%q2 bra B; add.u32 %r1, %r1, 10; bra C;
@@ -198,7 +199,8 @@ def test_endless_loop_ends():
 @pytest.mark.parametrize("threads", ["", "128, "])
 def test_barriers_that_reduce(threads):
     """Over all threads of the block; those that have left do not count."""
-    body = f"""setp.ge.u32 %q3, %thread, 100; @%q3 ret; and.b32 %r2, %thread, 3; setp.eq.u32 %q0, %r2, 1;
+    body = f"""setp.ge.u32 %q3, %thread, 100; @%q3 ret; and.b32 %r2, %thread, 3;
+setp.eq.u32 %q0, %r2, 1;
 setp.lt.u32 %q4, %thread, 128; bar.red.popc.u32 %r1, 0, {threads}%q0;
 bar.red.and.pred %q1, 0, {threads}%q4; @%q1 add.u32 %r1, %r1, 100;
 bar.red.or.pred %q2, 1, {threads}!%q4; @!%q2 add.u32 %r1, %r1, 1000; {STORE}"""

@@ -180,7 +180,8 @@ def test_dynamic_shared_memory():
     """It begins behind the static one, and is as long as the launch says."""
     outer = ".extern .shared .align 16 .b8 dynamic[];\n"
     body = """{ .shared .align 4 .b8 static[20];
-mov.u32 %r1, static; mov.u32 %r2, dynamic; mad.lo.u32 %r3, %thread, 4, %r2; st.shared.u32 [%r3], %thread;
+mov.u32 %r1, static; mov.u32 %r2, dynamic; mad.lo.u32 %r3, %thread, 4, %r2;
+st.shared.u32 [%r3], %thread;
 setp.lt.u32 %q0, %thread, 5; mad.lo.u32 %r4, %thread, 4, %r1; @%q0 st.shared.u32 [%r4], 77;
 bar.sync 0; xor.b32 %r5, %thread, 63; mad.lo.u32 %r5, %r5, 4, %r2; ld.shared.u32 %r6, [%r5];
 add.u64 %rd1, %p0, %off4; st.global.u32 [%rd1], %r6; }"""

@@ -3,7 +3,7 @@ special registers."""
 
 import numpy as np
 import pytest
-from ptxkernel import Buffer, run
+from ptxkernel import ON_GPU, Buffer, run
 
 STORE = "add.u64 %rd9, %p0, %off4; st.global.u32 [%rd9], %r1;"
 LOAD = "add.u64 %rd8, %p1, %off4; ld.global.u32 %r2, [%rd8];"
@@ -178,6 +178,8 @@ add.u64 %rd1, %rd1, %p0; {stores}"""
     expected = [tx, ty, tz, cx, cy, cz, *np.broadcast_arrays(*block, *grid, linear)[:6]]
     expected += [linear % 32, linear // 32, np.full_like(linear, -(-np.prod(block) // 32))]
     for k, (name, values) in enumerate(zip(names, expected)):
+        if ON_GPU and name in ("%warpid", "%nwarpid"):
+            continue  # of the multiprocessor there, which moves warps as it likes
         assert (out.get()[..., k] == values).all(), name
 
 

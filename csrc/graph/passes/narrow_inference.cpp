@@ -135,7 +135,7 @@ void narrow_inference(Graph& graph) {
   if (words_table().bf16.block) Narrower(graph).run();
 }
 
-const RegisterPass pass(48, "narrow_inference", narrow_inference, false);
+const RegisterPass pass(48, "narrow_inference", narrow_inference, {.wanted = false});
 
 }  // namespace
 }  // namespace native

@@ -59,7 +59,7 @@ void prepare_weights(Graph& graph) {
   for (Node& node : extra) graph.nodes.push_back(std::move(node));
 }
 
-const RegisterPass pass(60, "prepare_weights", prepare_weights);
+const RegisterPass pass(60, "prepare_weights", prepare_weights, {.cpu_only = true});
 
 }  // namespace
 }  // namespace native

@@ -76,8 +76,8 @@ def scope(name: str):
 
 
 def place(array, beside=()):
-    """The `_core.Array` on the current device, or on the GPU if one of the arrays `beside` is there;
-    itself if it is there already."""
+    """The `_core.Array` on the current device, or on the GPU if one of the arrays `beside` is
+    there; itself if it is there already."""
     if STATE.name == CPU and all(other.device == CPU for other in beside):
         return array
     return array.to(GPU)
