@@ -4,6 +4,7 @@
     python bench/models.py ... --peer-python PYTHON    where the peers are installed
     python bench/models.py ... --rounds 2              interleaved; the better one of each figure
     python bench/models.py --table FILE                the results as the README's table
+    python bench/models.py --device gpu ...            on a GPU, which JAX and PyTorch take as well
 
 Prints and writes one JSON line for each: medians in seconds of a training step (`fit_s`), a
 prediction on the batch (`predict_s`) and on one example (`predict1_s`), the time from compile to
@@ -140,6 +141,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--peer-python", default=sys.executable)
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="of this backend")
     parser.add_argument("--out")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--table", help="a results file to print as a Markdown table")
@@ -150,6 +152,7 @@ def main() -> int:
     if args.one:
         print(json.dumps(measure(args.one, args.seconds)))
         return 0
+    os.environ["NATIVE_DEVICE"] = args.device
     rows = []
     for name in args.models:
         for _ in range(args.rounds):
@@ -158,6 +161,10 @@ def main() -> int:
                 print(json.dumps(rows[-1]), flush=True)
     if args.out:
         head = {"machine": machine(), "threads": len(os.sched_getaffinity(0))}
+        if args.device == "gpu":
+            from keras_native import _cuda
+
+            head["gpu"] = _cuda.device()["name"]
         lines = [{**head, "rounds": args.rounds}, *best(rows)]
         with open(args.out, "w") as file:
             file.write("".join(json.dumps(line) + "\n" for line in lines))
@@ -193,7 +200,8 @@ def table(path: str) -> str:
         head, *rows = (json.loads(line) for line in file)
     columns = ["fit_s", "predict_s", "predict1_s", "first_fit_step_s"]
     lines = [
-        f"Milliseconds, {head['threads']} threads of {head['machine']}, float32, medians of one "
+        f"Milliseconds, {head['threads']} threads of {head['machine']}"
+        f"{', on ' + head['gpu'] if 'gpu' in head else ''}, float32, medians of one "
         f"run, the better of {head.get('rounds', 1)} rounds.",
         "",
         "| model (batch) | backend | training step | predict | predict 1 | first step | MB |",

@@ -10,6 +10,7 @@ but the tables of cases, so it runs in any interpreter that has it.
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import json
 import os
@@ -26,14 +27,15 @@ def limit_threads(count: int) -> None:
         os.sched_setaffinity(0, processors[:count])
 
 
-def torch_tensor(array):
-    """An array as PyTorch's tensor of the same memory."""
+def torch_tensor(array, make=None):
+    """An array as PyTorch's tensor of the same memory, made by `make`, `torch.from_numpy`."""
     import numpy as np
     import torch
 
+    make = make or torch.from_numpy
     if array.dtype == "bfloat16":  # a dtype of NumPy's that PyTorch does not know
-        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
-    return torch.from_numpy(array)
+        return make(array.view(np.int16)).view(torch.bfloat16)
+    return make(array)
 
 
 def load(name: str, threads: int) -> str:
@@ -45,6 +47,8 @@ def load(name: str, threads: int) -> str:
     library = importlib.import_module(name)
     if name == "torch":
         library.set_num_threads(threads)
+        # Cases make their operands by this, bfloat16 too.
+        library.from_numpy = functools.partial(torch_tensor, make=library.from_numpy)
     if name == "tensorflow":
         library.config.threading.set_intra_op_parallelism_threads(threads)
         library.config.threading.set_inter_op_parallelism_threads(1)
@@ -106,7 +110,10 @@ def main(arguments: list[str]) -> int:
                 with harness.forced(case.op, options.kernel):
                     found[case.name] = harness.sample_case(case, seconds, clock)
             elif table in (case.peer or {}):
-                found[case.name] = harness.sample(build(case), seconds, clock=clock, wait=wait)
+                try:
+                    found[case.name] = harness.sample(build(case), seconds, clock=clock, wait=wait)
+                except (RuntimeError, TypeError, ValueError) as error:
+                    print(f"{options.library} at {case.name}: {error}", file=sys.stderr)
         answer(found)
     return 0
 

@@ -54,9 +54,10 @@ def _channels_last(x):
 
 def _batch(torch, x, gamma, beta):
     # Channels last in memory, as here.
-    return torch.nn.functional.batch_norm(
+    y = torch.nn.functional.batch_norm(
         _channels_last(x), None, None, gamma, beta, training=True, eps=1e-3
     )
+    return y.permute(0, *range(2, x.ndim), 1)
 
 
 def _group(groups):

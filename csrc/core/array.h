@@ -31,6 +31,8 @@ class Device {
   virtual void copy_out(void* host_data, const void* device_data, size_t bytes) = 0;
   // Between two places on this device that do not overlap.
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
+  // Returns when all that it was given is done, where it works on its own.
+  virtual void wait() {}
   // The address at which a kernel that runs on this device sees the data.
   virtual void* kernel_address(void* data) const { return data; }
   virtual bool host_visible() const { return false; }

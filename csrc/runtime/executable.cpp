@@ -231,6 +231,7 @@ void Executable::run_steps(const Memory& memory, Run& run, std::vector<double>* 
         break;
       }
     }
+    if (seconds) device_->wait();
     if (seconds) seconds->push_back(std::chrono::duration<double>(Run::Clock::now() - start).count());
   }
   for (const auto& [index, value] : plan.copies)

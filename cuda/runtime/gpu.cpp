@@ -43,6 +43,7 @@ class Gpu final : public native::Device {
   void copy_in(void* to, const void* from, size_t bytes) override { device_.copy_in(address(to), from, bytes); }
   void copy_out(void* to, const void* from, size_t bytes) override { device_.copy_out(to, address(from), bytes); }
   void copy(void* to, const void* from, size_t bytes) override { device_.copy(address(to), address(from), bytes); }
+  void wait() override { device_.synchronize(); }
 
   std::unique_ptr<Recording> record(const std::function<void()>& enqueue) override {
     auto graph = device_.record(enqueue);

@@ -2,7 +2,7 @@
 
 What leaves is the tensor's own memory, marked read-only, because tensors never change; where a
 consumer cannot be told so it gets a copy. What comes in is copied on the device, for the same
-reason. Unproved on hardware: the emulator's addresses mean nothing to other libraries.
+reason. The emulator's addresses mean nothing to other libraries: there all goes by the host.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """CuPy, where it is installed: it shares the device's memory and stream, and computes what no
 kernel of the GPU takes, so that this need not go by way of the host.
 
-Unproved on hardware: the tests have a stand-in for CuPy.
+The tests have a stand-in for CuPy; with CuPy itself they run on a GPU (NATIVE_TEST_GPU=1).
 """
 
 from __future__ import annotations
