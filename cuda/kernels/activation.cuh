@@ -42,11 +42,12 @@ __device__ inline float gelu_tanh(float x) {
   constexpr float kA = 1.59576912160573071f, kALow = -4.534068e-8f, kB = 0.0713548162726f, kBLow = 2.3988325e-9f;
   if (x > 10) return x;
   const float bounded = fmaxf(x, -20);  // exp overflows there
-  const float square = bounded * bounded, cubic = kB * square;
-  const float slope = cubic + kA, part = slope - cubic;
+  // What is lost in rounding can be known only where ptxas does not make one operation of two.
+  const float square = __fmul_rn(bounded, bounded), cubic = __fmul_rn(kB, square);
+  const float slope = __fadd_rn(cubic, kA), part = slope - cubic;
   const float lost = (cubic - (slope - part)) + (kA - part) + fmaf(kB, square, -cubic) +
                      (fmaf(bounded, bounded, -square) * kB + (square * kBLow + kALow));
-  const float z = bounded * slope, rest = fmaf(bounded, slope, -z) + bounded * lost;
+  const float z = __fmul_rn(bounded, slope), rest = fmaf(bounded, slope, -z) + bounded * lost;
   return x / (1 + exp_in_two(-z, -rest));
 }
 __device__ inline float selu(float x) { return x > 0 ? 1.05070098735548049f * x : 1.75809934084737686f * expm1f(x); }

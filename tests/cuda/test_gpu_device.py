@@ -88,6 +88,17 @@ def test_a_compiled_gradient_runs_on_kernels_of_the_gpu_alone():
     assert _cuda.reports() == []
 
 
+def test_compiled_code_opens_the_gpu():
+    """In a process that has not used it."""
+    code = """
+from keras_native.engine import transforms
+from keras_native.engine.tensor import from_numpy
+print(transforms.jit(lambda x: x * 2.0, device="gpu:0")(from_numpy([1.5])).array.device)
+"""
+    done = python(code, NATIVE_CUDA_DRIVER=os.environ["NATIVE_CUDA_DRIVER"])
+    assert done.stdout == "gpu:0\n", done.stderr
+
+
 def test_control_flow():
     def steps(x):
         def body(i, v):

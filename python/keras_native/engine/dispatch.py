@@ -87,7 +87,8 @@ class Dispatcher:
         self.fn = fn
         self.name = name
         self.leading = leading
-        self.place = place
+        # The GPU is opened by whoever asks for it first.
+        self.place = device.find(place) if place in ("gpu", device.GPU) else place
         self.passes = passes
         self.traces = 0
         self._variants: OrderedDict[Hashable, list[Variant]] = OrderedDict()
