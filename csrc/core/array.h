@@ -65,6 +65,8 @@ class Buffer {
   void* data() const { return data_; }
   size_t bytes() const { return bytes_; }
   const DevicePtr& device() const { return device_; }
+  // Whether the memory is somebody else's, who may look at it.
+  bool adopted() const { return release_ != nullptr; }
 
  private:
   DevicePtr device_;
