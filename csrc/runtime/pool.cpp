@@ -32,9 +32,9 @@ void relax() {
 #endif
 }
 
-// About 20 microseconds: longer than the gap between two kernels of one step, shorter than a nap that
+// About 80 microseconds: longer than what Python does between two steps of a loop, shorter than a nap that
 // another process would feel.
-constexpr int kSpins = 2000;
+constexpr int kSpins = 8000;
 
 // Tasks that nobody has begun: [next, end).
 struct alignas(64) Range {
