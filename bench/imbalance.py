@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 import time
+from collections import deque
 from collections.abc import Sequence
 
 from bench import harness
@@ -19,11 +20,20 @@ THREADS = (2, 4, 8, 16, 32, 64)
 
 
 def makespan(tasks: Sequence[float], threads: int) -> float:
-    """Seconds until the last task ends, the next one going to the first thread that is free."""
-    free = [0.0] * min(threads, max(1, len(tasks)))
-    for seconds in tasks:
-        heapq.heappush(free, heapq.heappop(free) + seconds)
-    return max(free, default=0.0)
+    """Seconds until the last task ends. A thread has an equal share of the tasks, one after the
+    other; without any left it takes what the threads behind it have not begun."""
+    count = len(tasks)
+    shares = [
+        deque(tasks[t * count // threads : (t + 1) * count // threads]) for t in range(threads)
+    ]
+    free, last = [(0.0, t) for t in range(threads)], 0.0
+    while free:
+        now, thread = heapq.heappop(free)
+        last = max(last, now)
+        share = next((s for s in shares[thread:] + shares[:thread] if s), None)
+        if share:
+            heapq.heappush(free, (now + share.popleft(), thread))
+    return last
 
 
 def efficiency(grids: Sequence[Sequence[float]], serial: float, threads: int) -> float:

@@ -9,7 +9,9 @@
 Prints and writes one JSON line for each: medians in seconds of a training step (`fit_s`), a
 prediction on the batch (`predict_s`) and on one example (`predict1_s`), the time from compile to
 the end of the first training step (`first_fit_step_s`), and the peak memory of the process in MB.
-The first line names the machine. A ratio between backends holds within one run only.
+The first line names the machine. A ratio between backends holds within one run only, and only as
+far as the machine was the same: `gflops` (of registers) and `round_trip_ns` (of a cache line
+between two threads) are what it gave right before and right after each process.
 """
 
 import argparse
@@ -174,13 +176,29 @@ def main() -> int:
 def run(model: str, backend: str, args: argparse.Namespace) -> dict:
     """What a process of that backend measures; without figures if it failed."""
     python = sys.executable if backend == "native" else args.peer_python
+    before = machine_gives()
     done = subprocess.run(
         [python, __file__, "--one", model, "--seconds", str(args.seconds)],
         env=dict(os.environ, KERAS_BACKEND=backend, TF_CPP_MIN_LOG_LEVEL="3"),
         capture_output=True,
         text=True,
     )
-    return json.loads(done.stdout or json.dumps({"backend": backend, "model": model}))
+    row = json.loads(done.stdout or json.dumps({"backend": backend, "model": model}))
+    after = machine_gives()
+    return row | {key: [before[key], after[key]] for key in before}
+
+
+def machine_gives() -> dict:
+    """What a shared or virtual machine gives at the moment, which changes in the course of a run;
+    nothing where this backend is not installed."""
+    try:
+        from keras_native import _core
+    except ImportError:
+        return {}
+    return {
+        "gflops": round(_core.measure_peak() / 1e9),
+        "round_trip_ns": round(_core.measure_round_trip() * 1e9),
+    }
 
 
 def best(rows: list[dict]) -> list[dict]:

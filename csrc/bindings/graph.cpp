@@ -6,6 +6,7 @@
 
 #include "bindings/gil.h"
 #include "bindings/module.h"
+#include "bindings/slot.h"
 #include "core/errors.h"
 #include "core/symbols.h"
 #include "graph/passes.h"
@@ -37,14 +38,6 @@ class PythonCall final : public HostCall {
   PyObject* fn_;
 };
 
-// One storage slot of a variable. Reading gives the current array; an array never changes, so a reader's
-// copy is a snapshot. Guarded by the GIL.
-struct Slot {
-  explicit Slot(Array a) : array(std::move(a)) {}
-  Array array;
-  uint64_t version = 0;  // counts writes
-};
-
 Spec spec_of(const py::handle& item) {
   auto pair = py::reinterpret_borrow<py::tuple>(item);
   return {dtype_from_name(pair[0].cast<std::string>()), pair[1].cast<Shape>()};
@@ -73,8 +66,6 @@ std::vector<std::string> disabled_passes() {
   return names;
 }
 
-using Slots = std::vector<std::shared_ptr<Slot>>;
-
 // What a step computes from variables that it does not write: done again only after one was written.
 // Guarded by the GIL.
 class Once {
@@ -86,8 +77,8 @@ class Once {
     std::vector<uint64_t> versions;
     std::vector<Array> inputs;
     for (const auto& slot : slots_) {
-      versions.push_back(slot->version);
-      inputs.push_back(executable_->place(slot->array));
+      versions.push_back(slot->version());
+      inputs.push_back(slot->on(executable_->device()));
     }
     if (runs_ && versions == versions_) return results_;
     std::vector<Array> results;
@@ -118,7 +109,7 @@ struct Compiled {
 
   std::vector<Array> gather(const std::vector<Array>& arguments) const {
     std::vector<Array> inputs = arguments;
-    for (const auto& slot : reads) inputs.push_back(executable->place(slot->array));
+    for (const auto& slot : reads) inputs.push_back(slot->on(executable->device()));
     if (once)
       for (Array& array : once->results()) inputs.push_back(std::move(array));
     return inputs;
@@ -127,15 +118,13 @@ struct Compiled {
   std::vector<Array> run(const std::vector<Array>& arguments, const std::vector<int64_t>& sizes) const {
     std::vector<Array> inputs = gather(arguments);
     std::vector<Array> outputs;
+    size_t results;
     {
       gil::Release released;
-      outputs = executable->run(inputs, sizes);
-    }
-    // The commit: moves of handles, which cannot fail.
-    const size_t results = outputs.size() - writes.size();
-    for (size_t i = 0; i < writes.size(); ++i) {
-      std::swap(writes[i]->array, outputs[results + i]);
-      ++writes[i]->version;
+      Commit commit(reads, arguments.size());
+      outputs = executable->run(inputs, sizes, &commit);
+      results = outputs.size() - writes.size();
+      commit.write(writes, outputs.data() + results);
     }
     outputs.resize(results);
     return outputs;
@@ -151,6 +140,11 @@ Compiled compile(Graph& graph, const std::vector<int>& outputs, const Slots& rea
     if (std::find(writes.begin(), writes.end(), reads[i]) == writes.end())
       steady.emplace(graph.inputs[arguments + i], reads[i]);
   for (const auto& [value, slot] : steady) graph.steady.push_back(value);
+  for (size_t i = 0; i < writes.size(); ++i) {
+    const auto read = std::find(reads.begin(), reads.end(), writes[i]);
+    if (read != reads.end())
+      graph.updates.emplace_back(outputs.size() - writes.size() + i, arguments + (read - reads.begin()));
+  }
 
   PassObserver observe;
   if (!observer.is_none())
@@ -208,13 +202,9 @@ void bind_graph(py::module_& m) {
 
   py::class_<Slot, std::shared_ptr<Slot>>(m, "Slot")
       .def(py::init<Array>())
-      .def("get", [](const Slot& slot) { return slot.array; })
-      .def("set",
-           [](Slot& slot, const Array& array) {
-             slot.array = array;
-             ++slot.version;
-           })
-      .def_readonly("version", &Slot::version);
+      .def("get", &Slot::get)
+      .def("set", &Slot::set)
+      .def_property_readonly("version", &Slot::version);
 
   py::class_<Graph, GraphPtr>(m, "Graph")
       .def(py::init<>())

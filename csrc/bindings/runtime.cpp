@@ -118,6 +118,8 @@ void bind_runtime(py::module_& m) {
       "Operations a second of all threads together on operands of that dtype, measured by a loop of multiply-adds.");
   m.def("measure_stream", &measure_stream, py::call_guard<gil::Release>(),
         "Bytes a second that all threads together read and write out of cache, measured by a sum of two arrays.");
+  m.def("measure_round_trip", &measure_round_trip, py::call_guard<gil::Release>(),
+        "Seconds that a cache line takes to another thread and back.");
   m.def("register_test_device", &register_test_device);
   m.def("trim_memory", &allocator::trim);
   m.def(

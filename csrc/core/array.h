@@ -1,6 +1,7 @@
 // Memory and tensors. A Buffer is bytes on a device; an Array is a contiguous row-major tensor in a
 // Buffer. Both are cheap handles with shared ownership; contents are immutable once an Array is visible to
-// more than its maker (value semantics), so sharing needs no lock.
+// more than its maker (value semantics), so sharing needs no lock. Only who has the last handles may write again
+// (Owner, in runtime/executable.h).
 #pragma once
 
 #include <cstddef>
@@ -67,6 +68,8 @@ class Buffer {
   void* data() const { return data_; }
   size_t bytes() const { return bytes_; }
   const DevicePtr& device() const { return device_; }
+  // Whether the memory is somebody else's, who may look at it.
+  bool adopted() const { return release_ != nullptr; }
 
  private:
   DevicePtr device_;

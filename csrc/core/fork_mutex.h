@@ -10,7 +10,7 @@ namespace native {
 // the process, and released on both sides. Code that holds one may take those of higher rank.
 class ForkMutex {
  public:
-  enum class Rank { KernelCache, Plans, Leaf };
+  enum class Rank { Slots, KernelCache, Plans, Leaf };
 
   explicit ForkMutex(Rank rank);
   ForkMutex(const ForkMutex&) = delete;

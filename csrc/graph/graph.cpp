@@ -265,6 +265,7 @@ std::shared_ptr<Code> lower(const Graph& graph) {
   code->inputs = graph.inputs;
   code->outputs = graph.outputs;
   code->constants = graph.constants;
+  code->updates = graph.updates;
   for (const Node& node : graph.nodes) {
     Step step{node.op, node.in, node.out, node.attrs, {}, node.host};
     for (const GraphPtr& region : node.regions) step.regions.push_back(lower(*region));

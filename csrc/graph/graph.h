@@ -63,6 +63,8 @@ class Graph {
   std::vector<std::pair<int, Array>> constants;
   // Inputs that rarely change from run to run: variables that the graph does not assign to.
   std::vector<int> steady;
+  // Output and input, by their index, of variables that it does assign to.
+  std::vector<std::pair<int, int>> updates;
 
  private:
   friend void rebuild(Graph& graph);

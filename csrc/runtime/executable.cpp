@@ -1,5 +1,6 @@
 #include "runtime/executable.h"
 
+#include <atomic>
 #include <mutex>
 
 #include "core/errors.h"
@@ -80,7 +81,7 @@ std::vector<std::pair<std::string, std::string>> Executable::chosen(const std::v
 }
 
 std::vector<Array> Executable::run_plan(const Plan& plan, const std::vector<Array>& inputs, Run& run,
-                                        std::vector<double>* seconds) const {
+                                        std::vector<double>* seconds, Owner* owner) const {
   std::vector<Array> held;
   std::vector<const void*> in;
   for (size_t i = 0; i < inputs.size(); ++i) {
@@ -93,27 +94,53 @@ std::vector<Array> Executable::run_plan(const Plan& plan, const std::vector<Arra
   }
   std::vector<Array> results;
   std::vector<void*> out;
+  std::vector<bool> updated(code_->outputs.size(), false);
+  for (const auto& [output, input] : plan.updates) updated[output] = true;
   for (int v : code_->outputs) {
     // An output that is an input or a constant needs no copy: arrays are immutable.
     if (auto found = input_of_.find(v); found != input_of_.end())
       results.push_back(held[found->second]);
     else if (auto constant = constant_of_.find(v); constant != constant_of_.end())
       results.push_back(constants_[constant->second]);
+    else if (updated[results.size()])
+      results.emplace_back();  // placed when its turn comes
     else
       results.push_back(Array::empty(plan.specs[v], device_));
-    const bool shared = input_of_.count(v) || constant_of_.count(v);
-    out.push_back(shared ? nullptr : results.back().data());
+    const bool given = input_of_.count(v) || constant_of_.count(v) || updated[out.size()];
+    out.push_back(given ? nullptr : results.back().data());
   }
   std::vector<int> passed(out.size(), -1);
-  execute(plan, in.data(), out.data(), run, seconds, &passed);
+  execute(plan, in.data(), out.data(), run, {seconds, &passed, [&] {
+                                               place_updates(plan, held, inputs, owner, results);
+                                               for (const auto& [output, input] : plan.updates)
+                                                 out[output] = results[output].data();
+                                             }});
   for (size_t i = 0; i < passed.size(); ++i)
     if (passed[i] >= 0) results[i] = held[passed[i]].reshaped(results[i].spec.shape);
   return results;
 }
 
-std::vector<Array> Executable::run(const std::vector<Array>& inputs, const std::vector<int64_t>& sizes) const {
+void Executable::place_updates(const Plan& plan, const std::vector<Array>& held, const std::vector<Array>& inputs,
+                               Owner* owner, std::vector<Array>& results) const {
+  // The owner's handle, the caller's and this run's.
+  constexpr long kHandles = 3;
+  if (owner) owner->close();
+  for (const auto& [output, input] : plan.updates) {
+    const BufferPtr& buffer = inputs[input].buffer;
+    const Array* handle = owner ? owner->handle(input) : nullptr;
+    const bool alone = handle && handle->buffer == buffer && held[input].buffer == buffer && !buffer->adopted() &&
+                       buffer.use_count() == kHandles;
+    const Spec& spec = plan.specs[code_->outputs[output]];
+    results[output] = alone ? Array{spec, buffer} : Array::empty(spec, device_);
+  }
+  // Others who had a handle have read what they wanted before they gave it up.
+  std::atomic_thread_fence(std::memory_order_acquire);
+}
+
+std::vector<Array> Executable::run(const std::vector<Array>& inputs, const std::vector<int64_t>& sizes,
+                                   Owner* owner) const {
   Run run;
-  return run_plan(*plan(sizes), inputs, run, nullptr);
+  return run_plan(*plan(sizes), inputs, run, nullptr, owner);
 }
 
 std::vector<double> Executable::profile(const std::vector<Array>& inputs, const std::vector<int64_t>& sizes) const {
@@ -132,7 +159,7 @@ Run::Trail Executable::executed(const std::vector<Array>& inputs, const std::vec
 
 void Executable::run_into(const void* const* inputs, void* const* outputs, const std::vector<int64_t>& sizes,
                           Run& run) const {
-  execute(*plan(sizes), inputs, outputs, run, nullptr, nullptr);
+  execute(*plan(sizes), inputs, outputs, run, {});
 }
 
 void Executable::pass_unchanged(const BoundStep& step, const Plan& plan, const Executable& branch,
@@ -178,26 +205,28 @@ struct Executable::Memory {
 };
 
 void Executable::execute(const Plan& plan, const void* const* inputs, void* const* outputs, Run& run,
-                         std::vector<double>* seconds, std::vector<int>* passed) const {
+                         const Extras& extras) const {
   Buffer arena(device_, plan.arena_bytes);
   Buffer scratch(device_, plan.scratch_bytes);
-  const Memory memory{plan, constants_, inputs, outputs, static_cast<char*>(arena.data()), scratch.data(), passed};
-  if (!plan.recordable || seconds || run.watched()) return run_steps(memory, run, seconds, passed);
+  const Memory memory{plan,           constants_,   inputs, outputs, static_cast<char*>(arena.data()),
+                      scratch.data(), extras.passed};
+  if (!plan.recordable || extras.seconds || run.watched()) return run_steps(memory, run, extras);
   run.poll();
   Recordings::Addresses addresses{arena.data(), scratch.data()};
   addresses.insert(addresses.end(), inputs, inputs + code_->inputs.size());
   addresses.insert(addresses.end(), outputs, outputs + code_->outputs.size());
-  plan.recordings.run(*device_, addresses, [&] { run_steps(memory, run, nullptr, passed); });
+  plan.recordings.run(*device_, addresses, [&] { run_steps(memory, run, extras); });
 }
 
-void Executable::run_steps(const Memory& memory, Run& run, std::vector<double>* seconds,
-                           std::vector<int>* passed) const {
+void Executable::run_steps(const Memory& memory, Run& run, const Extras& extras) const {
   const Plan& plan = memory.plan;
   std::vector<const void*> in;
   std::vector<void*> out;
-  for (const BoundStep& step : plan.steps) {
+  for (size_t s = 0; s < plan.steps.size(); ++s) {
+    const BoundStep& step = plan.steps[s];
     const auto start = Run::Clock::now();
-    run.step(step.step->op, step.kernel_name, start);
+    if (s == plan.first_update && extras.before_updates) extras.before_updates();
+    run.step(step.step->op, step.kernel_name, start, s < plan.first_update);
     in.clear();
     out.clear();
     switch (step.kind) {
@@ -225,14 +254,14 @@ void Executable::run_steps(const Memory& memory, Run& run, std::vector<double>* 
       case BoundStep::Kind::Region: {
         for (int v : step.step->in) in.push_back(memory.at(v));
         for (int v : step.step->out) out.push_back(memory.at(v));
-        if (passed && step.step->op == "cond")
-          pass_unchanged(step, plan, taken_branch(step, device_, in[0]), out, *passed);
+        if (extras.passed && step.step->op == "cond")
+          pass_unchanged(step, plan, taken_branch(step, device_, in[0]), out, *extras.passed);
         run_region(step, plan, device_, in.data(), out.data(), run);
         break;
       }
     }
-    if (seconds) device_->wait();
-    if (seconds) seconds->push_back(std::chrono::duration<double>(Run::Clock::now() - start).count());
+    if (extras.seconds) device_->wait();
+    if (extras.seconds) extras.seconds->push_back(std::chrono::duration<double>(Run::Clock::now() - start).count());
   }
   for (const auto& [index, value] : plan.copies)
     if (memory.outputs[index]) device_->copy(memory.outputs[index], memory.at(value), plan.specs[value].bytes());

@@ -3,7 +3,7 @@
 // Code is what a graph is lowered to. Sizes may be symbolic; for each assignment of sizes a Plan (concrete
 // specs, prepared kernels, offsets in one arena) is made once and kept in a bounded cache. Running is
 // thread safe: each run has its own arena and outputs. Nothing in a run changes state that the caller can
-// see before it returns, so a failing run has no effect.
+// see before its last steps, which cannot fail, so a failing run has no effect.
 #pragma once
 
 #include <functional>
@@ -44,6 +44,17 @@ struct Code {
   std::vector<Step> steps;   // in order
   std::vector<int> inputs, outputs;
   std::vector<std::pair<int, Array>> constants;
+  std::vector<std::pair<int, int>> updates;  // output, input: a variable's new value and the one before
+};
+
+// Who has inputs of a run, which may be written to where the code updates them.
+class Owner {
+ public:
+  virtual ~Owner() = default;
+  // From now on, while the owner exists, nobody takes another handle of what he has.
+  virtual void close() = 0;
+  // His handle of that input, after close(); null if it is not his.
+  virtual const Array* handle(int input) const = 0;
 };
 
 // What runs a primitive that no kernel takes; set once by the bindings. Gets the primitive's name.
@@ -61,18 +72,16 @@ class Executable {
   ~Executable();
 
   // Sizes: the value of every symbol. Inputs in the order of code().inputs, of the sizes that the symbols
-  // imply. Fresh outputs, except that an output which is an input or constant is that very array.
-  std::vector<Array> run(const std::vector<Array>& inputs, const std::vector<int64_t>& sizes) const;
+  // imply. Fresh outputs, except that an output which is an input or constant is that very array, and that updates are
+  // in the memory of the owner's inputs where nobody else has a handle of it. If a run with an owner throws, nothing
+  // was written there.
+  std::vector<Array> run(const std::vector<Array>& inputs, const std::vector<int64_t>& sizes,
+                         Owner* owner = nullptr) const;
   // The same into memory of the caller's: a region, as part of a run.
   void run_into(const void* const* inputs, void* const* outputs, const std::vector<int64_t>& sizes, Run& run) const;
 
-  // Moves an array to where the code runs, for good: what is read at every run is copied once.
-  const Array& place(Array& array) const {
-    if (array.device() != device_) array = array.to(device_);
-    return array;
-  }
-
   const Code& code() const { return *code_; }
+  const DevicePtr& device() const { return device_; }
   // For the profiler and tests: per step of the plan for these sizes: the primitive and the kernel that
   // runs it ("alias", "host", "region" otherwise).
   std::vector<std::pair<std::string, std::string>> chosen(const std::vector<int64_t>& sizes) const;
@@ -85,17 +94,25 @@ class Executable {
 
  private:
   std::shared_ptr<const Plan> plan(const std::vector<int64_t>& sizes) const;
-  void execute(const Plan& plan, const void* const* inputs, void* const* outputs, Run& run,
-               std::vector<double>* seconds, std::vector<int>* passed) const;
+  // What a whole run has beside a region: all may be null. `before_updates` says where they go.
+  struct Extras {
+    std::vector<double>* seconds;
+    std::vector<int>* passed;
+    std::function<void()> before_updates;
+  };
+  void execute(const Plan& plan, const void* const* inputs, void* const* outputs, Run& run, const Extras& extras) const;
   struct Memory;
   // The steps of memory.plan, one after another.
-  void run_steps(const Memory& memory, Run& run, std::vector<double>* seconds, std::vector<int>* passed) const;
+  void run_steps(const Memory& memory, Run& run, const Extras& extras) const;
+  // Sets plan.updates' results: the memory of inputs that are the owner's alone, else fresh memory.
+  void place_updates(const Plan& plan, const std::vector<Array>& held, const std::vector<Array>& inputs, Owner* owner,
+                     std::vector<Array>& results) const;
   // Results of a branch that are what it was given are not copied: passed[output] = input. (A branch that
   // only adds up gradients passes on every weight and all state of the optimiser.)
   void pass_unchanged(const BoundStep& step, const Plan& plan, const Executable& branch, std::vector<void*>& out,
                       std::vector<int>& passed) const;
   std::vector<Array> run_plan(const Plan& plan, const std::vector<Array>& inputs, Run& run,
-                              std::vector<double>* seconds) const;
+                              std::vector<double>* seconds, Owner* owner = nullptr) const;
 
   std::shared_ptr<const Code> code_;
   DevicePtr device_;

@@ -1,7 +1,9 @@
 #include "runtime/peak.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
+#include <thread>
 #include <vector>
 
 #include "core/array.h"
@@ -67,6 +69,31 @@ double measure_stream() {
     });
     return 3.0 * kCount * sizeof(float);
   });
+}
+
+double measure_round_trip() {
+  constexpr int kRounds = 16, kStop = -1;
+  struct alignas(64) Line {
+    std::atomic<int> value{0};
+  } line;  // even: written by the other thread; odd: by this one
+  std::thread other([&] {
+    for (int seen = 0; seen != kStop; seen = line.value.load())
+      if (seen % 2 == 1) line.value.store(seen + 1);
+  });
+  double least = 1;
+  const auto begin = Clock::now();
+  for (auto start = begin; start - begin < std::chrono::milliseconds(50);) {
+    for (int i = 0; i < kRounds; ++i) {
+      line.value.store(1);
+      while (line.value.load() == 1) continue;
+    }
+    const auto end = Clock::now();
+    least = std::min(least, std::chrono::duration<double>(end - start).count() / kRounds);
+    start = end;
+  }
+  line.value.store(kStop);
+  other.join();
+  return least;
 }
 
 }  // namespace native

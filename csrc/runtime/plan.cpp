@@ -87,6 +87,7 @@ Plan::Plan(const Code& code, const std::vector<int64_t>& bound, const DevicePtr&
   }
   bind_steps(code, device);
   place_values(code);
+  find_updates(code);
   recordable = device->records() && std::all_of(steps.begin(), steps.end(), [](const BoundStep& step) {
                  return step.kind == BoundStep::Kind::Alias ||
                         (step.kind == BoundStep::Kind::Kernel && !borrowed(step.kernel_name));
@@ -165,6 +166,39 @@ void Plan::place_values(const Code& code) {
   }
   for (size_t v = 0; v < count; ++v) places[v] = places[root[v]];
   arena_bytes = arena.end();
+}
+
+void Plan::find_updates(const Code& code) {
+  const auto place_is = [&](int v, Place::Kind kind, int index) {
+    return places[v].kind == kind && places[v].index == static_cast<size_t>(index);
+  };
+  std::vector<bool> read(code.inputs.size(), false);  // by steps behind the one looked at, or by the caller
+  for (int v : code.outputs)
+    if (places[v].kind == Place::Kind::Input) read[places[v].index] = true;
+  const auto updates_of = [&](const BoundStep& step) {
+    std::vector<std::pair<int, int>> found;
+    if (step.kind != BoundStep::Kind::Kernel) return found;
+    const auto reads = [&](int input) {
+      return std::count_if(step.step->in.begin(), step.step->in.end(),
+                           [&](int v) { return place_is(v, Place::Kind::Input, input); });
+    };
+    for (const auto& [output, input] : code.updates)
+      for (size_t o = 0; o < step.step->out.size(); ++o)
+        for (size_t i = 0; i < step.step->in.size(); ++i)
+          if (place_is(step.step->out[o], Place::Kind::Output, output) &&
+              place_is(step.step->in[i], Place::Kind::Input, input) && step.kernel->may_overwrite(o, i) &&
+              reads(input) == 1 && !read[input] && specs[step.step->out[o]].bytes() == specs[step.step->in[i]].bytes())
+            found.emplace_back(output, input);
+    return found;
+  };
+  for (first_update = steps.size(); first_update > 0; --first_update) {
+    const BoundStep& step = steps[first_update - 1];
+    const auto found = updates_of(step);
+    if (found.empty()) return;
+    updates.insert(updates.end(), found.begin(), found.end());
+    for (int v : step.step->in)
+      if (places[v].kind == Place::Kind::Input) read[places[v].index] = true;
+  }
 }
 
 }  // namespace native

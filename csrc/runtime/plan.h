@@ -36,6 +36,10 @@ class Plan {
   std::vector<BoundStep> steps;
   std::vector<Place> places;                // by value
   std::vector<std::pair<int, int>> copies;  // output index, value: outputs that share another's place
+  // Of the code's updates those that may be written to where their input is, by the steps from `first_update` to the
+  // last; these steps do not throw.
+  std::vector<std::pair<int, int>> updates;
+  size_t first_update = 0;
   size_t arena_bytes = 0;
   size_t scratch_bytes = 0;
   // Nothing but kernels of a device that can record them.
@@ -46,6 +50,7 @@ class Plan {
  private:
   void bind_steps(const Code& code, const DevicePtr& device);
   void place_values(const Code& code);
+  void find_updates(const Code& code);
 };
 
 // Steps whose output is the input's bytes under another shape.

@@ -32,20 +32,41 @@ void relax() {
 #endif
 }
 
-// About 20 microseconds: longer than the gap between two kernels of one step, shorter than a nap that
+// About 80 microseconds: longer than what Python does between two steps of a loop, shorter than a nap that
 // another process would feel.
-constexpr int kSpins = 2000;
+constexpr int kSpins = 8000;
+
+// Tasks that nobody has begun: [next, end).
+struct alignas(64) Range {
+  std::atomic<int64_t> next{0};
+  int64_t end = 0;
+
+  // The next task, or -1. Looks first, as a thread without work asks everywhere.
+  int64_t take() {
+    if (next.load(std::memory_order_relaxed) >= end) return -1;
+    const int64_t i = next.fetch_add(1);
+    return i < end ? i : -1;
+  }
+};
 
 struct Job {
   void (*task)(void*, int64_t);
   void* context;
   int64_t tasks;
-  std::atomic<int64_t> next{0};
   std::atomic<bool> failed{false};
   std::exception_ptr error;  // written once, by the thread that set `failed`
 
-  void work() {
-    for (int64_t i = next.fetch_add(1); i < tasks; i = next.fetch_add(1)) attempt(i);
+  void work_alone() {
+    for (int64_t i = 0; i < tasks; ++i) attempt(i);
+  }
+
+  // A thread begins with the tasks of its own range, then helps the threads behind it. The same part of every grid
+  // falls to the same thread, so that what one kernel wrote the next one finds near that processor.
+  void work(std::vector<Range>& ranges, size_t own) {
+    for (size_t k = 0; k < ranges.size(); ++k) {
+      Range& range = ranges[(own + k) % ranges.size()];
+      for (int64_t i = range.take(); i >= 0; i = range.take()) attempt(i);
+    }
   }
 
   void attempt(int64_t i) {
@@ -78,8 +99,8 @@ void work_recorded(Job& job) {
 
 class Workers {
  public:
-  explicit Workers(int count) : workers_(count - 1) {
-    for (int i = 0; i < workers_; ++i) threads_.emplace_back([this] { loop(); });
+  explicit Workers(int count) : workers_(count - 1), ranges_(count) {
+    for (int i = 0; i < workers_; ++i) threads_.emplace_back([this, i] { loop(i + 1); });
   }
   ~Workers() {
     stop_.store(true);
@@ -93,6 +114,11 @@ class Workers {
 
   void run(Job& job) {
     job_ = &job;
+    const auto parts = static_cast<int64_t>(ranges_.size());
+    for (int64_t t = 0; t < parts; ++t) {
+      ranges_[t].next.store(t * job.tasks / parts, std::memory_order_relaxed);
+      ranges_[t].end = (t + 1) * job.tasks / parts;
+    }
     busy_.store(workers_);
     {
       std::lock_guard lock(mutex_);
@@ -100,7 +126,7 @@ class Workers {
     }
     if (sleeping_.load() > 0) wake_.notify_all();
     t_inside = true;
-    job.work();
+    job.work(ranges_, 0);
     t_inside = false;
     for (int spins = 0; busy_.load() > 0; ++spins) {
       if (spins < kSpins)
@@ -111,7 +137,7 @@ class Workers {
   }
 
  private:
-  void loop() {
+  void loop(size_t own) {
     t_inside = true;
     uint64_t seen = 0;
     while (true) {
@@ -124,12 +150,13 @@ class Workers {
       }
       seen = epoch_.load();
       if (stop_.load()) return;
-      job_->work();
+      job_->work(ranges_, own);
       busy_.fetch_sub(1);
     }
   }
 
   const int workers_;
+  std::vector<Range> ranges_;  // one a thread, the caller's first
   std::vector<std::thread> threads_;
   std::mutex mutex_;
   std::condition_variable wake_;
@@ -215,7 +242,7 @@ void set_threads(int count) {
 
 void run(int64_t tasks, void (*task)(void*, int64_t), void* context) {
   if (tasks <= 0) return;
-  Job job{task, context, tasks, {}, {}, {}};
+  Job job{task, context, tasks, {}, {}};
   if (t_recorded && !t_inside) {
     work_recorded(job);
     if (job.failed) std::rethrow_exception(job.error);
@@ -224,7 +251,7 @@ void run(int64_t tasks, void (*task)(void*, int64_t), void* context) {
   State& s = state();
   std::unique_lock lock(s.mutex, std::defer_lock);
   if (t_inside || tasks == 1 || s.threads == 1 || !lock.try_lock()) {
-    job.work();
+    job.work_alone();
   } else {
     if (!s.workers) s.workers = std::make_unique<Workers>(s.threads);
     s.workers->run(job);

@@ -16,10 +16,12 @@ int threads();
 void set_threads(int count);
 
 // Runs task(context, i) for every i in [0, tasks), in any order, on up to threads() threads, and returns
-// when all are done. A call from inside a task runs serially. Concurrent calls from several threads are
-// safe: one gets the workers, the others run on their own thread. Survives fork (the child starts its own
-// workers). Workers spin briefly for the next call, then sleep. An exception (std::bad_alloc) in a task is
-// remembered and thrown on the calling thread after all tasks ended.
+// when all are done. A thread begins with its own equal share of the range, the same share at every call, and then
+// takes what others have not begun: kernels that cut their work alike find in its caches what it wrote there. A call
+// from inside a task runs serially. Concurrent calls from several threads are safe: one gets the workers, the others
+// run on their own thread. Survives fork (the child starts its own workers). Workers spin briefly for the next call,
+// then sleep. An exception (std::bad_alloc) in a task is remembered and thrown on the calling thread after all tasks
+// ended.
 void run(int64_t tasks, void (*task)(void* context, int64_t index), void* context);
 
 template <class F>

@@ -34,7 +34,8 @@ struct HashProblem {
 
 // A kernel bound to one problem: immutable, so several threads may run it at once.
 // Operands are contiguous row-major in memory of the kernel's device, 64-byte aligned unless a slice of a larger buffer
-// (then aligned to the element); outputs never overlap inputs; the caller owns all memory. `scratch` has
+// (then aligned to the element); outputs overlap no inputs but
+// those that may_overwrite() names; the caller owns all memory. `scratch` has
 // scratch_bytes() bytes of the same memory, 64-byte aligned, uninitialised. run() may use pool::parallel_for and must
 // not allocate in the steady state; it must not throw other than std::bad_alloc.
 class Kernel {
@@ -42,6 +43,9 @@ class Kernel {
   virtual ~Kernel() = default;
   virtual void run(const void* const* in, void* const* out, void* scratch) const = 0;
   virtual size_t scratch_bytes() const { return 0; }
+  // Whether output `out` may be where input `in` is, which has its size and which run() reads under no other index: an
+  // element of the one is written when that of the other is no longer needed. run() of such a kernel does not throw.
+  virtual bool may_overwrite(size_t /*out*/, size_t /*in*/) const { return false; }
 };
 
 using Prepare = std::unique_ptr<Kernel> (*)(const Problem&);

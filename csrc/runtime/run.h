@@ -17,9 +17,9 @@ class Run {
   // trail: where to write what is executed, or null.
   explicit Run(Trail* trail = nullptr) : trail_(trail) {}
 
-  // Before each step.
-  void step(const std::string& op, const std::string& kernel, Clock::time_point now) {
-    poll(now);
+  // Before each step; `may_stop`: whether it may be the last.
+  void step(const std::string& op, const std::string& kernel, Clock::time_point now, bool may_stop) {
+    if (may_stop) poll(now);
     if (trail_) trail_->emplace_back(op, kernel);
   }
   // Whether what is executed is written down, step by step.

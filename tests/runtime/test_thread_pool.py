@@ -68,3 +68,8 @@ def test_thread_count_is_clamped():
     assert _core.threads() == 1
     _core.set_threads(100000)
     assert _core.threads() == 256
+
+
+def test_round_trip_between_threads():
+    """Nanoseconds, or a time slice where both share a processor."""
+    assert 1e-9 < _core.measure_round_trip() < 1

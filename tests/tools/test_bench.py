@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from bench import choose, harness, imbalance, measure
+from bench import turns as turns_of_models
 from keras_native import _core
 from keras_native.tools import bench
 
@@ -184,6 +185,20 @@ def test_axes_end_at_the_peak():
     assert axes.get_ylim() == (0, 50.0)
     assert [list(line.get_xdata()) for line in axes.lines[:2]] == [[64, 128]] * 2
     assert list(axes.lines[1].get_ydata()) == [5.0, 5.0]
+
+
+def test_turns_are_compared_in_each_state():
+    turns = [
+        {"work": "mlp/fit", "state": state, "seconds": {"native": native, "jax": jax}}
+        for state, native, jax in [("near", 2, 4), ("near", 1, 3), ("near", 4, 4), ("far", 5, 5)]
+    ]
+    far, near = turns_of_models.summary(turns)
+    assert (far["state"], far["turns"], far["of_native"]["jax"]) == ("far", 1, 1.0)
+    assert (near["turns"], near["seconds"], near["of_native"]["jax"]) == (
+        3,
+        {"native": 2, "jax": 4},
+        2.0,
+    )
 
 
 def test_model_of_imbalance(capsys):

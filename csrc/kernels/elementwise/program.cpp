@@ -93,15 +93,30 @@ class TileProgram : public Kernel {
   size_t block_bytes = 0;  // of all blocks
   int64_t total = 0, chunk = kTile;
 
+  std::vector<std::pair<size_t, size_t>> overwrites;  // output and input, as may_overwrite() has it
+
   void run(const void* const* in, void* const* out, void*) const override {
     if (total == 0) return;
-    pool::parallel_for((total + chunk - 1) / chunk,
-                       [&](int64_t task) { run_range(in, out, task * chunk, std::min(total, (task + 1) * chunk)); });
+    pool::parallel_for((total + chunk - 1) / chunk, [&](int64_t task) {
+      const int64_t begin = task * chunk, end = std::min(total, begin + chunk);
+      if (own_bytes() > kOnStack) return run_range(in, out, begin, end, pool::thread_scratch(own_bytes()));
+      alignas(64) char own[kOnStack];
+      run_range(in, out, begin, end, own);
+    });
+  }
+
+  bool may_overwrite(size_t o, size_t i) const override {
+    return own_bytes() <= kOnStack &&
+           std::find(overwrites.begin(), overwrites.end(), std::pair{o, i}) != overwrites.end();
   }
 
  private:
-  void run_range(const void* const* in, void* const* out, int64_t begin, int64_t end) const {
-    char* blocks = static_cast<char*>(pool::thread_scratch(block_bytes + sizeof(void*) * registers));
+  // So much a task has for itself without asking for memory, which could fail.
+  static constexpr size_t kOnStack = 64 << 10;
+  size_t own_bytes() const { return block_bytes + sizeof(void*) * registers; }
+
+  void run_range(const void* const* in, void* const* out, int64_t begin, int64_t end, void* own) const {
+    char* blocks = static_cast<char*>(own);
     auto** reg = reinterpret_cast<char**>(blocks + block_bytes);
     prepare_task(in, blocks, reg);
     for (int64_t start = begin; start < end; start += kTile) {
@@ -395,6 +410,20 @@ class Compiler {
     kernel_->total = out_[0].count();
     const int64_t tiles = std::max<int64_t>(1, kTaskWork / (work_ * kTile));
     kernel_->chunk = tiles * kTile;
+    for (size_t o = 0; o < out_.size(); ++o)
+      for (size_t i = 0; i < in_.size(); ++i)
+        if (done_before_written(i, kernel_->outputs[o])) kernel_->overwrites.emplace_back(o, i);
+  }
+
+  // Whether nothing of a tile of the input is read once that of the output is written.
+  bool done_before_written(size_t input, const Output& output) const {
+    if (kernel_->inputs[input].bytes != output.bytes) return false;
+    if (kernel_->total == 1) return true;  // read before anything else is done
+    if (kernel_->inputs[input].access != Access::Direct) return false;
+    int written = 0;
+    const int end = static_cast<int>(uses_.size());  // when what is not written in place is
+    while (output.direct && written < end && uses_[written].written != output.reg) ++written;
+    return regs_[input].last_use <= (output.direct ? written : end - 1);
   }
 
   const ProgramText& text_;

@@ -31,10 +31,11 @@ class Slot:
     def current(self) -> Tensor:
         """The value that is stored, whatever is being traced."""
         # A compiled step may have replaced the array behind our back.
-        if self._version != self.core.version:
-            self._tensor = Tensor(self.core.get())
-            self._version = self.core.version
-        return self._tensor
+        tensor, version = self._tensor, self.core.version
+        if tensor is None or self._version != version:
+            tensor = self._tensor = Tensor(self.core.get())
+            self._version = version
+        return tensor
 
     def write(self, tensor: Tensor) -> None:
         """Replaces the value.
@@ -51,6 +52,11 @@ class Slot:
             STATE.trace.write(self, tensor)
         else:
             self.store(tensor)
+
+    def forget(self) -> None:
+        """Lets go of what was read before a compiled step wrote: the next one may then write to
+        the same memory."""
+        self._tensor = None
 
     def store(self, tensor: Tensor) -> None:
         """Replaces what is stored, whatever is being traced."""

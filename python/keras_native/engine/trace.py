@@ -233,6 +233,7 @@ class CompiledFunction:
         self.nodes = trace.nodes
         self.guards = trace.guards
         self.slots = trace.read_slots
+        self._written = [slot for slot, _ in kept]
         self.compiled = _core.compile(
             trace.graph,
             [t.node for t in results] + [t.node for _, t in kept],
@@ -249,6 +250,8 @@ class CompiledFunction:
 
     def run(self, arrays, sizes) -> list[Tensor]:
         results = [Tensor(a) for a in self.compiled.run(arrays, sizes)]
+        for slot in self._written:
+            slot.forget()
         if self.place != device.CPU:
             device.say_what_went_through_host()
         return results

@@ -36,6 +36,7 @@ def collect() -> dict[str, str]:
         "threads": f"{_core.threads()} of {os.cpu_count()} processors",
         "caches": f"{l1} first, {l2} second, {l3} third",
         "peak": f"{_core.measure_peak() / 1e9:.0f} GFLOP/s in float32, measured",
+        "hand-over": f"{_core.measure_round_trip() * 1e9:.0f} ns between two threads and back",
         "kernels": f"{len(kernels)} for {len({op for op, *_ in kernels})} primitives",
     }
     for name, value in sorted(os.environ.items()):
