@@ -34,9 +34,9 @@ struct HashProblem {
 
 // A kernel bound to one problem: immutable, so several threads may run it at once.
 // Operands are contiguous row-major in memory of the kernel's device, 64-byte aligned unless a slice of a larger buffer
-// (then aligned to the element); outputs overlap no inputs but those
-// that may_overwrite() names; the caller owns all memory. `scratch` has scratch_bytes() bytes of the same memory, 64-byte aligned, uninitialised. run() may use pool::parallel_for and must
-// not allocate in the steady state; it must not throw other than std::bad_alloc.
+// (then aligned to the element); outputs overlap no inputs but those that may_overwrite() names; the caller owns all
+// memory. `scratch` has scratch_bytes() bytes of the same memory, 64-byte aligned, uninitialised. run() may use
+// pool::parallel_for and must not allocate in the steady state; it must not throw other than std::bad_alloc.
 class Kernel {
  public:
   virtual ~Kernel() = default;
