@@ -4,6 +4,9 @@ Keras 3.16 has a set of the names of pluggable backends: the name is added. Kera
 backends out as chains, `if backend() == "tensorflow": ... elif ... else: raise`, in a few modules:
 those chains get one more branch, in the syntax tree, in memory. Every chain is found and checked
 before the first module runs, so that an unknown Keras is refused whole and never half patched.
+
+One layer, `Equalization`, has a road for JAX by name and shapes that depend on values for all
+others: two of its methods are replaced.
 """
 
 import ast
@@ -14,6 +17,7 @@ from _keras_native_hook import NAME, finder
 KNOWN = "3.15 and 3.16"
 
 _DYNAMIC = "keras.src.utils.backend_utils"
+_EQUALIZATION = "keras.src.layers.preprocessing.image_preprocessing.equalization"
 
 # What the new branch of each chain of Keras 3.15 does.
 _BRANCHES = {
@@ -47,6 +51,7 @@ def load_backend(loader, module):
     sys.modules.pop("keras_native.src", None)
     if hasattr(config, "PLUGGABLE_BACKENDS"):
         _add_to_pluggable()
+        finder.watched[_EQUALIZATION] = _load_equalization
         loader.exec_module(module)
         return
     loaders = {name: _loader_of(name) for name in (*_BRANCHES, _DYNAMIC)}
@@ -54,7 +59,7 @@ def load_backend(loader, module):
     trees = {name: _extend_chain(loaders[name], name, _BRANCHES[name]) for name in _BRANCHES}
     backend = trees.pop(module.__name__)
     # Watched from here on: running keras.src.backend imports some of them.
-    finder.watched[_DYNAMIC] = _load_dynamic_backend
+    finder.watched |= {_DYNAMIC: _load_dynamic_backend, _EQUALIZATION: _load_equalization}
     for name in trees:
         finder.watched[name] = lambda loader, module: _run(trees[module.__name__], module)
     _run(backend, module)
@@ -185,3 +190,11 @@ def _load_dynamic_backend(loader, module):
         return stock_getattr(self, name)
 
     dynamic.set_backend, dynamic.__getattr__ = set_backend, __getattr__
+
+
+def _load_equalization(loader, module):
+    # Its histogram has a shape that depends on values, but for JAX by name.
+    loader.exec_module(module)
+    from keras_native.src.image import equalization
+
+    equalization.amend(module.Equalization)

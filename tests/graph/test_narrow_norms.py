@@ -5,7 +5,7 @@ import pytest
 
 from keras_native.engine import transforms
 from keras_native.engine.primitives import elementwise as ew
-from keras_native.engine.primitives import norm, reduce
+from keras_native.engine.primitives import norm, norm_batch, reduce
 from keras_native.engine.tensor import from_numpy
 
 RNG = np.random.default_rng(0)
@@ -22,7 +22,7 @@ def narrow_tensor(dtype, *dims):
 
 
 def batch(x, gamma, beta):
-    return norm.batch_norm_train(x, gamma, beta)[0]
+    return norm_batch.batch_norm_train(x, gamma, beta)[0]
 
 
 NORMS = {

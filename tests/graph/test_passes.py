@@ -6,7 +6,15 @@ import pytest
 
 from keras_native import _core
 from keras_native.engine import transforms
-from keras_native.engine.primitives import conv, matmul, norm, pool, reduce, shape, softmax
+from keras_native.engine.primitives import (
+    conv,
+    matmul,
+    norm_batch,
+    pool,
+    reduce,
+    shape,
+    softmax,
+)
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import random as rn
 from keras_native.engine.tensor import from_numpy
@@ -52,7 +60,7 @@ def spelled_layer_norm(x, gamma, beta):
 
 def spelled_batch_norm(x, gamma, beta):
     mean, variance = reduce.moments(x, (0, 1, 2))
-    return norm.batch_norm_inference(x, mean, variance, gamma, beta, 1e-3)
+    return norm_batch.batch_norm_inference(x, mean, variance, gamma, beta, 1e-3)
 
 
 def spelled_attention(q, k, v, key):
@@ -172,7 +180,7 @@ def test_the_mask_of_relu_goes_into_batch_norm(clip, gamma, beta):
     scale, shift = tensor(20) if gamma else None, tensor(20) if beta else None
 
     def loss(x):
-        y = clip(norm.batch_norm_train(ew.mul(x, 3.0), scale, shift)[0])
+        y = clip(norm_batch.batch_norm_train(ew.mul(x, 3.0), scale, shift)[0])
         return reduce.reduce_sum(ew.mul(y, w), None)
 
     grad = transforms.grad(loss)
@@ -188,7 +196,7 @@ def test_what_batch_norm_adds_may_depend_on_its_statistics():
     x, gamma, beta = tensor(4, 3, 3, 6), tensor(6), tensor(6)
 
     def fn(x):
-        y, mean, _ = norm.batch_norm_train(x, gamma, beta)
+        y, mean, _ = norm_batch.batch_norm_train(x, gamma, beta)
         return ew.relu(ew.add(y, ew.mul(x, mean)))
 
     np.testing.assert_allclose(transforms.jit(fn)(x).numpy(), fn(x).numpy(), rtol=1e-5, atol=1e-5)
@@ -198,7 +206,7 @@ def test_the_mask_of_a_sum_stays_outside_of_batch_norm():
     x, r, w = tensor(4, 3, 3, 6), tensor(4, 3, 3, 6), tensor(4, 3, 3, 6)
 
     def loss(x):
-        y = ew.relu(ew.add(norm.batch_norm_train(x)[0], r))
+        y = ew.relu(ew.add(norm_batch.batch_norm_train(x)[0], r))
         return reduce.reduce_sum(ew.mul(y, w), None)
 
     grad = transforms.grad(loss)
@@ -211,7 +219,7 @@ def test_a_bias_in_front_of_batch_norm_has_no_gradient():
     x, b, gamma, beta, w = tensor(4, 3, 3, 6), tensor(6), tensor(6), tensor(6), tensor(4, 3, 3, 6)
 
     def loss(b, beta):
-        y = norm.batch_norm_train(ew.add(x, b), gamma, beta)[0]
+        y = norm_batch.batch_norm_train(ew.add(x, b), gamma, beta)[0]
         return reduce.reduce_sum(ew.mul(y, w), None)
 
     grad = transforms.grad(loss, (0, 1))
@@ -271,7 +279,7 @@ def test_a_scale_made_from_the_moments_is_not_fused_with_them():
     def fn(x, gamma, beta):
         mean, variance = reduce.moments(x, (0,))
         gamma = ew.mul(gamma, transforms.stop_gradient(ew.sqrt(variance)))
-        return norm.batch_norm_inference(x, mean, variance, gamma, beta, 1e-3)
+        return norm_batch.batch_norm_inference(x, mean, variance, gamma, beta, 1e-3)
 
     args = CASES["batch_norm"][1]
     args = [t if t.ndim == 1 else shape.reshape(t, (-1, t.dims[-1])) for t in args]

@@ -14,7 +14,17 @@ from hypothesis import strategies as st
 
 from keras_native import _core
 from keras_native.engine import control, transforms
-from keras_native.engine.primitives import conv, gather, matmul, norm, pool, reduce, shape, softmax
+from keras_native.engine.primitives import (
+    conv,
+    gather,
+    matmul,
+    norm,
+    norm_batch,
+    pool,
+    reduce,
+    shape,
+    softmax,
+)
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.slot import Slot
 from keras_native.engine.tensor import from_numpy
@@ -161,7 +171,7 @@ def batch_normal(g, x, env, takes=lambda x: x.ndim > 1 and np.prod(x.dims[:-1]) 
     def work(v, env):
         v = noise(v)
         x = ew.add(v, bias(env)) if bias else v
-        y, mean, _ = norm.batch_norm_train(x, gamma(env), beta(env))
+        y, mean, _ = norm_batch.batch_norm_train(x, gamma(env), beta(env))
         slot.write(ew.add(ew.mul(slot.read(), 0.9), ew.mul(mean, 0.1)))
         y = ew.add(y, v) if shortcut else y
         return y if clip is None else clip(y)

@@ -8,7 +8,7 @@ import pytest
 
 from keras_native import _core
 from keras_native.engine import transforms
-from keras_native.engine.primitives import conv, matmul, norm, reduce, shape
+from keras_native.engine.primitives import conv, matmul, norm_batch, reduce, shape
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.slot import Slot
 from keras_native.engine.tensor import from_numpy
@@ -50,7 +50,7 @@ class Compiled:
 
 def batch_norm(x, statistics, eps=1e-3):
     mean, var, gamma, beta = (slot.read() for slot in statistics)
-    return norm.batch_norm_inference(x, mean, ew.square(var), gamma, beta, eps)
+    return norm_batch.batch_norm_inference(x, mean, ew.square(var), gamma, beta, eps)
 
 
 CHANNELS = 129  # depthwise weights of 4 KB and more: less is not worth keeping
@@ -162,7 +162,10 @@ def test_a_mean_far_from_zero_costs_no_digits():
         Slot(from_numpy(np.ones(1024, "float32"))),
     )
     compiled = Compiled(
-        lambda t: ew.relu(norm.batch_norm_inference(t, mean.read(), var.read(), None, None, 0.0)), x
+        lambda t: ew.relu(
+            norm_batch.batch_norm_inference(t, mean.read(), var.read(), None, None, 0.0)
+        ),
+        x,
     )
     expected = np.maximum(x.numpy().astype("float64") - 1e6, 0)
     np.testing.assert_allclose(compiled(x), expected, atol=1e-6)

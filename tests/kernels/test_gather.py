@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bench import harness
 from bench.cases import gather as table
-from keras_native.engine.primitives import gather as ops
+from keras_native.engine.primitives import gather, gather_nd, gather_sort
 from keras_native.engine.tensor import from_numpy
 
 CASES = harness.test_cases(table.CASES)
@@ -69,20 +69,20 @@ def test_the_last_of_repeated_places_stays():
     x = from_numpy(np.zeros((3, 2), np.float32))
     i = from_numpy(np.array([[1], [1], [-1]], np.int32))
     u = from_numpy(np.arange(6, dtype=np.float32).reshape(3, 2))
-    assert ops.scatter_nd_set(x, i, u).numpy().tolist() == [[0, 0], [2, 3], [4, 5]]
+    assert gather_nd.scatter_nd_set(x, i, u).numpy().tolist() == [[0, 0], [2, 3], [4, 5]]
 
 
 def test_outside_is_clipped():
     x = from_numpy(np.arange(4, dtype=np.float32))
     i = from_numpy(np.array([-9, -1, 3, 2**31 - 1], np.int32))
-    assert ops.gather(x, i, 0).numpy().tolist() == [0, 3, 3, 3]
-    assert ops.scatter_add(x, i, x, 0).numpy().tolist() == [0, 1, 2, 9]
+    assert gather.gather(x, i, 0).numpy().tolist() == [0, 3, 3, 3]
+    assert gather.scatter_add(x, i, x, 0).numpy().tolist() == [0, 1, 2, 9]
 
 
 def test_wide_take_along_axis_broadcasts():
     x = np.random.default_rng(0).standard_normal((4, 5)).astype(np.float32)
     i = np.array([[1, -1, 0]])
-    got = ops.take_along_axis(from_numpy(x), from_numpy(i), 1).numpy()
+    got = gather.take_along_axis(from_numpy(x), from_numpy(i), 1).numpy()
     np.testing.assert_array_equal(got, np.take_along_axis(x, np.broadcast_to(i, (4, 3)), 1))
 
 
@@ -94,15 +94,19 @@ E = from_numpy(np.zeros((0, 3), np.float32))
 @pytest.mark.parametrize(
     "call, error, words",
     [
-        (lambda: ops.gather(X, X, 0), TypeError, "gather: indices must be int32 or int64"),
-        (lambda: ops.gather(E, I, 0), ValueError, "gather.*empty"),
-        (lambda: ops.gather(X, I, 2), ValueError, "gather: axis 2"),
-        (lambda: ops.scatter_add(X, I, X, 1), ValueError, r"scatter_add.*\(2, 2\)"),
-        (lambda: ops.take_along_axis(X, I, 0), ValueError, "take_along_axis: ranks"),
-        (lambda: ops.gather_nd(X, from_numpy(np.zeros((2, 4), np.int32))), ValueError, "gather_nd"),
-        (lambda: ops.top_k(X, 4), ValueError, "top_k: k = 4"),
-        (lambda: ops.one_hot(X, 3), TypeError, "one_hot"),
-        (lambda: ops.searchsorted(X, X), ValueError, "searchsorted"),
+        (lambda: gather.gather(X, X, 0), TypeError, "gather: indices must be int32 or int64"),
+        (lambda: gather.gather(E, I, 0), ValueError, "gather.*empty"),
+        (lambda: gather.gather(X, I, 2), ValueError, "gather: axis 2"),
+        (lambda: gather.scatter_add(X, I, X, 1), ValueError, r"scatter_add.*\(2, 2\)"),
+        (lambda: gather.take_along_axis(X, I, 0), ValueError, "take_along_axis: ranks"),
+        (
+            lambda: gather_nd.gather_nd(X, from_numpy(np.zeros((2, 4), np.int32))),
+            ValueError,
+            "gather_nd",
+        ),
+        (lambda: gather_sort.top_k(X, 4), ValueError, "top_k: k = 4"),
+        (lambda: gather.one_hot(X, 3), TypeError, "one_hot"),
+        (lambda: gather_sort.searchsorted(X, X), ValueError, "searchsorted"),
     ],
 )
 def test_wrong_input(call, error, words):

@@ -137,9 +137,16 @@ def pictures():
     made = {
         "AutoContrast": L.AutoContrast(),
         "CenterCrop": L.CenterCrop(6, 8),
+        "ContrastLimitedAdaptiveHistogramEqualization": (
+            L.ContrastLimitedAdaptiveHistogramEqualization()
+        ),
         "CutMix": L.CutMix(),
         "MixUp": L.MixUp(),
         "AugMix": L.AugMix(),
+        # Its spec is its input, so that a functional model leaves it out; a pipeline does not.
+        "Equalization": L.Pipeline([L.Equalization()]),
+        "RandAugment": L.RandAugment(),
+        "RandomElasticTransform": L.RandomElasticTransform(),
         "RandomCrop": L.RandomCrop(6, 8),
         "RandomFlip": L.RandomFlip(),
         "RandomPerspective": L.RandomPerspective(1.0),
@@ -226,11 +233,6 @@ ELSEWHERE = {
     **dict.fromkeys(["Hashing", "HashedCrossing", "IntegerLookup"], "computed by TensorFlow"),
     **dict.fromkeys(["StringLookup", "TextVectorization"], "computed by TensorFlow"),
     "MaxNumBoundingBoxes": "takes labels, not tensors",
-    **dict.fromkeys(
-        ["Equalization", "RandAugment", "ContrastLimitedAdaptiveHistogramEqualization"],
-        "reads how many bins are used, so models with it run eagerly and say so",
-    ),
-    "RandomElasticTransform": "draws the size of a kernel, so models with it run eagerly",
 }
 
 

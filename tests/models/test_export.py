@@ -13,7 +13,7 @@ from keras import layers, ops
 from keras_native.engine import primitives as room
 from keras_native.engine.errors import UnsupportedError
 from keras_native.engine.primitive import REGISTRY
-from keras_native.engine.primitives import conv, gather, pool, reduce, shape
+from keras_native.engine.primitives import conv, gather, gather_nd, gather_sort, pool, reduce, shape
 from keras_native.engine.primitives import matmul as products
 from keras_native.engine.primitives.elementwise import Elementwise
 from keras_native.engine.tensor import from_numpy
@@ -145,14 +145,14 @@ CALLS = {
         X,
         integers(3, 7, 5, low=-4, high=4),
     ),
-    "gather_nd": (gather.gather_nd, X, WHERE),
+    "gather_nd": (gather_nd.gather_nd, X, WHERE),
     "one_hot": (lambda i: gather.one_hot(i, 4, 1, "int32"), WHERE),
     "one_hot last": (lambda i: gather.one_hot(i, 4, -1, "float32"), WHERE),
-    "sort": (lambda x: gather.sort(x, 1), X),
-    "argsort": (lambda x: gather.argsort(x, 0), integers(9, 3)),
-    "top_k": (lambda x: gather.top_k(x, 2), X),
+    "sort": (lambda x: gather_sort.sort(x, 1), X),
+    "argsort": (lambda x: gather_sort.argsort(x, 0), integers(9, 3)),
+    "top_k": (lambda x: gather_sort.top_k(x, 2), X),
     "searchsorted": (
-        lambda row, x: gather.searchsorted(row, x, "right"),
+        lambda row, x: gather_sort.searchsorted(row, x, "right"),
         np.sort(floats(6)),
         floats(3, 4),
     ),
@@ -205,7 +205,7 @@ CALLS = {
 }
 for _name in ("add", "max", "min", "set"):
     CALLS[f"scatter_nd_{_name}"] = (
-        getattr(gather, f"scatter_nd_{_name}"),
+        getattr(gather_nd, f"scatter_nd_{_name}"),
         X,
         np.unique(WHERE % 3, axis=0).astype("int32"),
         floats(len(np.unique(WHERE % 3, axis=0)), 5),

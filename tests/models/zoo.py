@@ -132,17 +132,22 @@ MODELS = [
 ]  # fmt: skip
 
 
-def losses(make, steps: int = 10) -> list[float]:
-    """Ten losses of training from weights and data that depend on the model alone."""
-    made = make()
-    model = keras.Sequential(made) if isinstance(made, list) else made
-    rng = np.random.default_rng(len(make.__name__))
+def draw_weights(model, rng) -> None:
+    """Weights that depend on the generator alone, whatever the backend."""
     for w in model.weights:
         if "seed" not in w.path and "variance" not in w.path:
             fan = max(1, int(np.prod(w.shape[:-1])))
             w.assign(
                 rng.standard_normal(w.shape) / np.sqrt(fan) if w.ndim > 1 else 0.1 + 0 * np.array(w)
             )
+
+
+def losses(make, steps: int = 10) -> list[float]:
+    """Ten losses of training from weights and data that depend on the model alone."""
+    made = make()
+    model = keras.Sequential(made) if isinstance(made, list) else made
+    rng = np.random.default_rng(len(make.__name__))
+    draw_weights(model, rng)
     shape = (16, *model.input_shape[1:])
     x = (
         rng.integers(0, 20, shape)

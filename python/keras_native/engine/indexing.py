@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_native.engine import dtype as dtypes
 from keras_native.engine.primitives import gather as ga
+from keras_native.engine.primitives import gather_nd as gn
 from keras_native.engine.primitives import shape as sh
 from keras_native.engine.symbolic import SymInt
 from keras_native.engine.tensor import Tensor, from_numpy
@@ -214,7 +215,7 @@ def _advanced(x: Tensor, places: list) -> Tensor:
     indices = _broadcast([_as(i, dtype) for i in indices])
     rank = indices[0].ndim
     rest = [a for a in range(x.ndim) if a not in axes]
-    out = ga.gather_nd(sh.transpose(x, tuple(axes + rest)), sh.stack(indices, -1))
+    out = gn.gather_nd(sh.transpose(x, tuple(axes + rest)), sh.stack(indices, -1))
     # Adjacent index arrays leave their axes where the first one stood, others go to the front.
     first = 0 if any(apart for _, _, apart in places[1:]) else axes[0]
     if first == 0:

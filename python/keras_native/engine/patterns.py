@@ -9,6 +9,7 @@ import numpy as np
 from keras_native.engine.primitives import attention as _attention  # noqa: F401
 from keras_native.engine.primitives import elementwise, reduce, shape
 from keras_native.engine.primitives import norm as _norm  # noqa: F401
+from keras_native.engine.primitives import norm_batch as _norm_batch  # noqa: F401
 from keras_native.engine.recognise import Chain, matcher, scalar
 
 

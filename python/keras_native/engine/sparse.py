@@ -14,6 +14,8 @@ from keras_native.engine import promotion
 from keras_native.engine.primitive import STATE
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import gather as ga
+from keras_native.engine.primitives import gather_nd as gn
+from keras_native.engine.primitives import gather_sort as gs
 from keras_native.engine.primitives import reduce as rd
 from keras_native.engine.primitives import shape as sh
 from keras_native.engine.tensor import Tensor, from_numpy
@@ -94,7 +96,7 @@ class SparseTensor:
         if not self.n_sparse:
             return _add(lambda wide: rd.reduce_sum(wide, (0,)), self.values)
         return _add(
-            lambda wide: ga.scatter_nd_add(sh.zeros(self.dims, wide.dtype), self.indices, wide),
+            lambda wide: gn.scatter_nd_add(sh.zeros(self.dims, wide.dtype), self.indices, wide),
             self.values,
         )
 
@@ -244,7 +246,7 @@ def coalesce(x: SparseTensor) -> SparseTensor:
         return x
     count, dims = x.values.dims[0], x.dims[: x.n_sparse]
     places = ravel(x.indices, dims)
-    order = ga.argsort(places, 0)
+    order = gs.argsort(places, 0)
     places = ga.gather(places, order, 0)
     rank = sh.iota(count, "int32")
     before = ga.gather(places, ew.maximum(rank - 1, 0), 0)
@@ -260,7 +262,7 @@ def coalesce(x: SparseTensor) -> SparseTensor:
         ),
         x.values,
     )
-    places = ga.scatter_nd_max(sh.zeros((runs,), places.dtype), sh.reshape(run, (count, 1)), places)
+    places = gn.scatter_nd_max(sh.zeros((runs,), places.dtype), sh.reshape(run, (count, 1)), places)
     return entries(unravel(places, dims), values, x.dims, unique=True)
 
 
@@ -310,4 +312,4 @@ def elements_at(x: SparseTensor, dense: Tensor) -> Tensor:
         ew.mul(column, 0) if type(size) is int and size == 1 else column
         for column, size in zip(wanted, dense.dims)
     ]
-    return ga.gather_nd(dense, join(parts, x.values.dims[0]))
+    return gn.gather_nd(dense, join(parts, x.values.dims[0]))

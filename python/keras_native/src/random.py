@@ -7,6 +7,7 @@ from keras.src.random.seed_generator import SeedGenerator, draw_seed, make_defau
 
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import gather as ga
+from keras_native.engine.primitives import gather_sort as gs
 from keras_native.engine.primitives import random as rn
 from keras_native.engine.primitives import random_rejection as rj
 from keras_native.engine.primitives import reduce as rd
@@ -109,7 +110,7 @@ def shuffle(x, axis=0, seed=None):
     """`x` with its slices along `axis` in random order."""
     x = convert_to_tensor(x)
     axis = sh.normal_axis("shuffle", axis, x.ndim)
-    order = ga.argsort(rn.random_bits(seed_key(seed), (x.dims[axis],)), 0)
+    order = gs.argsort(rn.random_bits(seed_key(seed), (x.dims[axis],)), 0)
     return ga.gather(x, order, axis)
 
 

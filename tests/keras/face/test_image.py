@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 from numeric import check_gradients
 
+from keras_native.engine.tensor import from_numpy
+from keras_native.src.image.equalization import equalize, histogram_fixed_width
+from keras_native.src.image.filters import smooth
 from keras_native.src.ops import image
 
 RNG = np.random.default_rng(13)
@@ -77,3 +80,28 @@ def test_sobel_of_a_ramp():
     edges = image.sobel_edges(ramp, "channels_last").numpy()[0, 1:-1, 1:-1, 0]
     np.testing.assert_allclose(edges[..., 0], 0, atol=1e-9)
     np.testing.assert_allclose(edges[..., 1], 8)
+
+
+@pytest.mark.parametrize("height, width, sigma", [(12, 9, 1.3), (30, 21, 0.2), (5, 6, 9.0)])
+def test_smoothing_by_a_width_unknown_yet_is_a_blur(height, width, sigma):
+    x = RNG.standard_normal((2, height, width)).astype("float32")
+    found = smooth(from_numpy(x), from_numpy(np.float32(sigma))).numpy()
+    taps = int(6 * sigma) | 1
+    expected = image.gaussian_blur(x[..., None], (taps, taps), (sigma, sigma), "channels_last")
+    np.testing.assert_allclose(found, expected.numpy()[..., 0], atol=1e-6)
+
+
+@pytest.mark.parametrize("bins", [256, 50])
+@pytest.mark.parametrize("low, high", [(0, 255), (40, 60), (-30, 300), (7, 7)])
+def test_equalization(bins, low, high):
+    x = RNG.uniform(low, high, (3, 11, 7)).astype("float32")
+    places = np.clip((x * np.float32(bins - 1) / np.float32(255)).astype("int32"), 0, bins - 1)
+    counts = np.bincount(places.ravel(), minlength=bins)
+    found = histogram_fixed_width(from_numpy(x), (0, 255), bins)
+    np.testing.assert_array_equal(found.numpy(), counts)
+    sums = np.cumsum(counts)
+    least = sums[np.flatnonzero(sums)[0]]
+    levels = np.rint((sums - least) * 255 / max(sums[-1] - least, 1))
+    expected = levels[np.clip(x / np.float32(255) * (bins - 1), 0, bins - 1).astype("int32")]
+    # A half may be rounded either way.
+    np.testing.assert_allclose(equalize(from_numpy(x), found).numpy(), expected, atol=1)

@@ -20,6 +20,7 @@ from opcases.calling import evaluate, function, leaves, tensors
 from opcases.derivatives import Scalar, Weighted, differentiable, sixty_four_bits
 from opcases.drawing import ANY_ORDER, FLOAT, NONE
 from opcases.peer import check, narrowed
+from opcases.slopes import VARIES, slopes, varies
 
 import keras_native
 from keras_native.engine.tensor import from_numpy
@@ -145,6 +146,33 @@ def test_gradients_are_those_of_finite_differences(name, examples):
                 np.testing.assert_allclose(second, expected, rtol=1e-4, atol=1e-4)
 
     each_call(examples, 2, op, body, smooth=True)
+
+
+def test_gradients_are_those_of_jax(name, jax_backend, examples):
+    """Also where they are a matter of choice: at zeros, at ties and at bounds."""
+    op = OPS[name]
+    op = dataclasses.replace(op, dtypes=[d for d in op.dtypes if d in VARIES], special=False)
+    if op.gradient == NONE or not op.dtypes:
+        return
+
+    def body(args, kwargs, draw):
+        if has_64_bits(args, kwargs):
+            return
+        if draw.flip() and not op.jax_ties:
+            args, kwargs = tree.map_structure(
+                lambda x: np.round(2 * x) / 2 if varies(x) else x, (args, kwargs)
+            )
+        if not any(map(varies, tree.flatten((args, kwargs)))):
+            return
+        seed = draw.between(0, 1 << 30)
+        expected, refused = jax_backend(name, args, kwargs, seed=seed)
+        if refused:
+            return
+        found = slopes(name, op, args, kwargs, seed)
+        loose = dataclasses.replace(op, level=1, bound=max(op.bound, 32), values=True)
+        check(found, expected, loose, name, slack=4, arrays=arrays_of(args, kwargs))
+
+    each_call(examples, 4, op, body)
 
 
 @pytest.mark.parametrize("name", [name for name in OPS if OPS[name].gradient != NONE])

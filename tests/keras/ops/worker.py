@@ -1,7 +1,7 @@
 """Another backend of Keras in a process of its own: reads pickled calls, writes pickled results.
 
-Run with KERAS_BACKEND set. A call is (name, args, kwargs, wide); `wide` computes in 64 bits, as
-an oracle for narrower results.
+Run with KERAS_BACKEND set. A call is (name, args, kwargs, wide, seed); `wide` computes in 64 bits,
+as an oracle for narrower results; a seed that is not None asks for gradients.
 """
 
 import contextlib
@@ -70,17 +70,21 @@ def main() -> None:
         for name in ("jax", "keras.src.backend.jax", "keras.src.backend.jax.math"):
             sys.modules[name] = Missing(name)
     from keras import tree
+    from opcases import OPS
     from opcases.calling import evaluate
+    from opcases.slopes import slopes
 
     pickle.dump("ready", results)
     results.flush()
     while True:
         try:
-            name, args, kwargs, wide = pickle.load(calls)
+            name, args, kwargs, wide, seed = pickle.load(calls)
         except EOFError:
             return
         try:
-            if wide:
+            if seed is not None:
+                answer = slopes(name, OPS[name], args, kwargs, seed)
+            elif wide:
                 args, kwargs = tree.map_structure(widened, (args, kwargs))
                 with wide_dtypes():
                     answer = evaluate(name, args, kwargs)

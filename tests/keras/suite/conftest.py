@@ -7,6 +7,7 @@ NATIVE_SUITE_ONLY one with the tests to run, where that is not all.
 import json
 import os
 import pathlib
+import re
 
 import keras
 import pytest
@@ -41,7 +42,7 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(items):
     if ONLY:
         wanted = set(pathlib.Path(ONLY).read_text().splitlines())
-        items[:] = [item for item in items if item.nodeid in wanted]
+        items[:] = [item for item in items if _stable(item.nodeid) in wanted]
     excluded = exclusions()
     for item in items:
         if item.get_closest_marker("multi_device"):
@@ -52,10 +53,15 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason=f"excluded: {reason}"))
 
 
+def _stable(node: str) -> str:
+    """A node id without the addresses of functions that are parameters: the same in each run."""
+    return re.sub(r"(?<=at)0x[0-9a-f]+", "", node)
+
+
 def _write(node, outcome, message=""):
     if REPORT:
         with open(REPORT, "a") as file:
-            file.write(json.dumps([node, outcome, message]) + "\n")
+            file.write(json.dumps([_stable(node), outcome, message]) + "\n")
 
 
 def _last_line(report) -> str:
@@ -68,6 +74,8 @@ def _last_line(report) -> str:
 def pytest_runtest_logreport(report):
     if report.skipped:
         reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else "")
+        if hasattr(report, "wasxfail"):
+            reason = f"expected to fail: {report.wasxfail}"
         outcome = "excluded" if "excluded: " in reason else "skipped"
         _write(report.nodeid, outcome, reason[:200])
     elif report.failed:

@@ -529,12 +529,8 @@ fma = E("fma", NUMERIC, _fma, lambda g, y, a, b, c: (mul(g, b), mul(g, a), g))
 
 def _clip_gradient(g, y, x, lo, hi):
     raised = maximum(x, lo)
-    inside = le(raised, hi)
-    return (
-        _where(logical_and(ge(x, lo), inside), g, 0),
-        _where(logical_and(lt(x, lo), inside), g, 0),
-        _where(gt(raised, hi), g, 0),
-    )
+    g, for_hi = _pick_gradient(g, raised, hi, lt)
+    return *_pick_gradient(g, x, lo, gt), for_hi
 
 
 clip = E(

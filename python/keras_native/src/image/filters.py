@@ -9,11 +9,14 @@ from keras_native.engine import dtype as dtypes
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import reduce as rd
 from keras_native.engine.primitives import shape as sh
+from keras_native.engine.primitives.matmul import matmul
 from keras_native.engine.tensor import Tensor, from_numpy
 from keras_native.src.image.color import check_rank
 from keras_native.src.nn.activations import as_float
 from keras_native.src.nn.convolution import depthwise_conv
 from keras_native.src.ops.convert import convert_to_tensor
+
+_LONGEST_REACH = 4096  # of a Gaussian whose width is unknown, in pixels
 
 
 def _each_channel(images: Tensor, kernel: Tensor, data_format: str) -> Tensor:
@@ -42,6 +45,34 @@ def gaussian_blur(images, kernel_size=(3, 3), sigma=(1.0, 1.0), data_format=None
     x = _each_channel(x, sh.expand_dims(_gaussian(width, across), 0), data_format)
     x = _each_channel(x, sh.expand_dims(_gaussian(height, down), 1), data_format)
     return sh.reshape(x, x.dims[1:]) if images.ndim == 3 else x
+
+
+def _band(size: int, sigma: Tensor, reach: Tensor) -> Tensor:
+    """The symmetric matrix [size, size] that smooths a vector by a Gaussian cut off at `reach`."""
+
+    def weights(distance):
+        density = ew.exp(ew.mul(-0.5, ew.square(ew.div(distance, sigma))))
+        return ew.mul(density, ew.cast(ew.le(distance, reach), "float32"))
+
+    one_side = rd.reduce_sum(weights(ew.add(sh.iota(_LONGEST_REACH, "float32"), 1.0)))
+    places = sh.iota(size, "float32")
+    apart = ew.abs(ew.sub(sh.expand_dims(places, 0), sh.expand_dims(places, 1)))
+    return ew.div(weights(apart), ew.add(ew.mul(2.0, one_side), 1.0))
+
+
+def smooth(images: Tensor, sigma: Tensor) -> Tensor:
+    """Images [..., H, W] convolved by a Gaussian whose width may be unknown yet; zeros around them.
+
+    The kernel reaches three widths, and at most 4,096 pixels, to each side. Its size would be a
+    shape, so it is the band of a matrix that the rows and the columns are multiplied by.
+
+    Args:
+        sigma: float32 scalar.
+    """
+    sigma = ew.maximum(sigma, 1e-6)
+    reach = ew.floor(ew.mul(sigma, 3.0))
+    down, across = (ew.cast(_band(n, sigma, reach), images.dtype) for n in images.dims[-2:])
+    return matmul(matmul(down, images), across)
 
 
 def sobel_edges(images, data_format=None):

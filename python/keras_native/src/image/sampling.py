@@ -13,11 +13,11 @@ from keras_native.engine.primitives import random as rn
 from keras_native.engine.primitives import shape as sh
 from keras_native.engine.tensor import Tensor
 from keras_native.src.image.color import check_rank
-from keras_native.src.image.filters import gaussian_blur
+from keras_native.src.image.filters import smooth
 from keras_native.src.image.projection import compute_homography_matrix
 from keras_native.src.nn.activations import as_float
 from keras_native.src.nn.layout import channels_last, restore
-from keras_native.src.ops.convert import convert_to_numpy, convert_to_tensor, seed_key
+from keras_native.src.ops.convert import convert_to_tensor, seed_key
 
 AFFINE_TRANSFORM_INTERPOLATIONS = {"nearest": 0, "bilinear": 1}
 FILL_MODES = {"constant", "nearest", "wrap", "mirror", "reflect"}
@@ -270,7 +270,7 @@ def elastic_transform(
     """Images on a grid bent by smoothed random displacements of strength `alpha`.
 
     Args:
-        sigma: width of the smoothing; it decides a kernel's size, so it must be known when traced.
+        sigma: width of the smoothing, in pixels.
     """
     data_format = config.standardize_data_format(data_format)
     order = _check_modes(interpolation, fill_mode)
@@ -278,16 +278,13 @@ def elastic_transform(
     batch = _batched(images, data_format)
     count, height, width, _ = batch.dims
     dtype = images.dtype if dtypes.is_float(images.dtype) else "float32"
-    alpha = convert_to_tensor(alpha, dtype)
-    sigma = float(convert_to_numpy(sigma))
-    taps = int(6 * sigma) | 1
-    noise = rn.random_normal(seed_key(seed), (count, height, width, 2), dtype)
-    noise = gaussian_blur(ew.mul(noise, sigma), (taps, taps), (sigma, sigma), "channels_last")
-    shift = ew.mul(noise, alpha)
+    alpha, sigma = convert_to_tensor(alpha, dtype), convert_to_tensor(sigma, "float32")
+    noise = rn.random_normal(seed_key(seed), (2, count, height, width), dtype)
+    shift = ew.mul(smooth(noise, sigma), ew.mul(ew.cast(sigma, dtype), alpha))
     y, x = _grid(height, width, dtype)
-    moved = [
-        ew.add(sh.reshape(sh.slice(shift, (0, 0, 0, i), (None, None, None, i + 1)), p), q)
-        for i, (p, q) in enumerate([((count, height, width), x), ((count, height, width), y)])
-    ]
-    out = _sample_images(batch, moved[1], moved[0], order, fill_mode, fill_value)
+    across, down = (
+        sh.reshape(sh.slice(shift, (i, 0, 0, 0), (i + 1, None, None, None)), batch.dims[:3])
+        for i in range(2)
+    )
+    out = _sample_images(batch, ew.add(down, y), ew.add(across, x), order, fill_mode, fill_value)
     return _unbatched(out, images, data_format)

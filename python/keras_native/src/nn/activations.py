@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from keras_native.engine import dtype as dtypes
 from keras_native.engine.primitives import elementwise as ew
-from keras_native.engine.primitives import gather as ga
+from keras_native.engine.primitives import gather_sort as gs
 from keras_native.engine.primitives import reduce as rd
 from keras_native.engine.primitives import shape as sh
 from keras_native.engine.primitives import softmax as sm
@@ -191,7 +191,7 @@ def sparsemax(x, axis=-1):
     """The Euclidean projection of x onto the probability simplex along `axis`."""
     x = as_float(x)
     axis = axis if axis >= 0 else axis + x.ndim
-    ordered = sh.flip(ga.sort(x, axis), (axis,))
+    ordered = sh.flip(gs.sort(x, axis), (axis,))
     total = rd.cumsum(ordered, axis)
     ranks = ew.add(sh.iota(x.dims[axis], x.dtype), 1.0)
     dims = [1] * x.ndim

@@ -7,6 +7,7 @@ import numpy as np
 from keras_native.engine.primitive import Primitive
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import gather as ga
+from keras_native.engine.primitives import gather_sort as gs
 from keras_native.engine.primitives import reduce as rd
 from keras_native.engine.primitives import shape as sh
 from keras_native.engine.primitives import softmax as sm
@@ -134,7 +135,7 @@ def _greedy(inputs: Tensor, lengths: Tensor, merge_repeated: bool, mask_index: i
     is_blank = ew.eq(labels, mask_index)
     labels = where(is_blank, -1, labels)
     # Labels move to the front, in their order.
-    order = ga.argsort(where(is_blank, steps, sh.broadcast_to(positions, (batch, steps))), -1)
+    order = gs.argsort(where(is_blank, steps, sh.broadcast_to(positions, (batch, steps))), -1)
     labels = ga.take_along_axis(labels, order, -1)
     total = ew.neg(rd.reduce_sum(scores, (1,), keepdims=True))
     return sh.expand_dims(labels, 0), total

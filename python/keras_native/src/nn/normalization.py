@@ -5,7 +5,7 @@ from __future__ import annotations
 from keras.src.backend import config
 
 from keras_native.engine.primitives import elementwise as ew
-from keras_native.engine.primitives import norm
+from keras_native.engine.primitives import norm, norm_batch
 from keras_native.engine.primitives import reduce as rd
 from keras_native.engine.primitives import shape as sh
 from keras_native.engine.tensor import Tensor
@@ -44,7 +44,7 @@ def batch_normalization(x, mean, variance, axis, offset=None, scale=None, epsilo
     scale, offset = (None if t is None else next(given) for t in (scale, offset))
     axis = sh.normal_axis("batch_normalization", axis, x.ndim)
     if axis == x.ndim - 1:
-        return norm.batch_norm_inference(x, mean, variance, scale, offset, epsilon)
+        return norm_batch.batch_norm_inference(x, mean, variance, scale, offset, epsilon)
     dims = [1] * x.ndim
     dims[axis] = mean.dims[0]
     dims = tuple(dims)

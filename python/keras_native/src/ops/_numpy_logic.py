@@ -7,6 +7,7 @@ import math
 from keras_native.engine import promotion
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import gather as ga
+from keras_native.engine.primitives import gather_sort as gs
 from keras_native.engine.primitives import reduce as rd
 from keras_native.engine.primitives import shape as sh
 from keras_native.src.ops._numpy_common import (
@@ -123,9 +124,9 @@ def isin(x1, x2, assume_unique=False, invert=False):
         x1, x2 = ew.cast(x1, "int32"), ew.cast(x2, "int32")
     if type(x2.size) is int and x2.size == 0:
         return sh.full(x1.dims, bool(invert), "bool")
-    ordered = ga.sort(sh.reshape(x2, (x2.size,)), 0)
+    ordered = gs.sort(sh.reshape(x2, (x2.size,)), 0)
     # A value above all lands behind the last place; gather clips it to the last.
-    found = ga.gather(ordered, ga.searchsorted(ordered, x1), 0)
+    found = ga.gather(ordered, gs.searchsorted(ordered, x1), 0)
     return ew.ne(found, x1) if invert else ew.eq(found, x1)
 
 
@@ -159,8 +160,8 @@ def digitize(x, bins):
     count = bins.dims[0]
     if type(count) is int and count == 0:
         return sh.full(x.dims, 0, "int32")
-    up = ga.searchsorted(bins, x, "right")
-    mirrored = ga.searchsorted(sh.flip(bins, (0,)), x, "right")
+    up = gs.searchsorted(bins, x, "right")
+    mirrored = gs.searchsorted(sh.flip(bins, (0,)), x, "right")
     down = ew.sub(promotion.as_dtype(count, "int32"), mirrored)
     descending = ew.lt(bins[-1], bins[0])
     return ew.select(descending, down, up)

@@ -12,6 +12,7 @@ from keras_native.engine import promotion
 from keras_native.engine.primitive import STATE
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import gather as ga
+from keras_native.engine.primitives import gather_sort as gs
 from keras_native.engine.primitives import host_elementwise
 from keras_native.engine.primitives import reduce as rd
 from keras_native.engine.primitives import shape as sh
@@ -45,13 +46,13 @@ def _ordered(x: Tensor) -> Tensor:
 def sort(x, axis=-1):
     """Sorted ascending along an axis (None: flattened), NaN last."""
     x = tensor(x)
-    return ew.cast(ga.sort(*last(_ordered(x), axis)), x.dtype)
+    return ew.cast(gs.sort(*last(_ordered(x), axis)), x.dtype)
 
 
 def argsort(x, axis=-1):
     """The positions (int32) that sort x ascending, equal elements in their order."""
     x = tensor(x)
-    return ga.argsort(*last(_ordered(x), None if x.ndim == 0 else axis))
+    return gs.argsort(*last(_ordered(x), None if x.ndim == 0 else axis))
 
 
 def argpartition(x, kth, axis=-1):
@@ -60,7 +61,7 @@ def argpartition(x, kth, axis=-1):
     kth = operator.index(kth)
     flat, place = last(_ordered(x), axis)
     axis_of(kth, flat.dims[place])
-    return ga.argsort(flat, place)
+    return gs.argsort(flat, place)
 
 
 def searchsorted(sorted_sequence, values, side="left"):
@@ -76,7 +77,7 @@ def searchsorted(sorted_sequence, values, side="left"):
             "`keras.ops.vectorized_map` to extend it to N-D sequences. Received: "
             f"sorted_sequence.shape={sorted_sequence.shape}"
         )
-    return ga.searchsorted(_ordered(sorted_sequence), _ordered(values), side)
+    return gs.searchsorted(_ordered(sorted_sequence), _ordered(values), side)
 
 
 # Quantiles
@@ -144,7 +145,7 @@ def _quantile(x, q, axis, method, keepdims, skip_nan) -> Tensor:
     x = sh.transpose(x, [i for i in range(x.ndim) if i not in axes] + list(axes))
     count = sh.product(x.dims[len(kept) :])
     rows = sh.product(kept)
-    x = ga.sort(sh.reshape(x, (rows, count)), 1)
+    x = gs.sort(sh.reshape(x, (rows, count)), 1)
     picked = _pick(x, q, count, method, skip_nan)
     q_dims = q.dims if isinstance(q, Tensor) else q.shape
     picked = sh.transpose(picked, (1, 0))
@@ -256,7 +257,7 @@ def histogram(x, bins=10, range=None):
     else:
         x, edges = tensors(x, tensor(bins))
     count = edges.dims[0] - 1
-    place = ew.sub(ga.searchsorted(edges, x, "right"), 1)
+    place = ew.sub(gs.searchsorted(edges, x, "right"), 1)
     # The last bin holds its upper edge, too.
     place = ew.select(ew.eq(x, edges[-1]), promotion.as_dtype(count - 1, "int32"), place)
     inside = ew.logical_and(ew.ge(x, edges[0]), ew.le(x, edges[-1]))

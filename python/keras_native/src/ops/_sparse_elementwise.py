@@ -12,7 +12,7 @@ import numpy as np
 from keras_native.engine import promotion
 from keras_native.engine.primitive import STATE
 from keras_native.engine.primitives import elementwise as ew
-from keras_native.engine.primitives import gather as ga
+from keras_native.engine.primitives import gather_nd as gn
 from keras_native.engine.primitives import shape as sh
 from keras_native.engine.sparse import (
     SparseTensor,
@@ -87,7 +87,7 @@ def _into_dense(fn, sign, x1, x2):
     if whole.dims != x2.dims or dtype == "bool":
         return densely(fn, x1, x2)
     values = sign(ew.cast(x2.values, dtype))
-    return ga.scatter_nd_add(ew.cast(whole, dtype), x2.indices, values)
+    return gn.scatter_nd_add(ew.cast(whole, dtype), x2.indices, values)
 
 
 def union(fn, x1, x2):

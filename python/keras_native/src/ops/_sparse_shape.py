@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_native.engine.primitive import signature
 from keras_native.engine.primitives import elementwise as ew
-from keras_native.engine.primitives import gather as ga
+from keras_native.engine.primitives import gather_nd as gn
 from keras_native.engine.primitives import reduce as rd
 from keras_native.engine.primitives import shape as sh
 from keras_native.engine.sparse import (
@@ -188,10 +188,10 @@ def _rows(x: SparseTensor, y: Tensor) -> Tensor:
         ew.mul(part, 0) if sh.same(size, 1) else part
         for part, size in zip(parts[x.ndim - y.ndim : -2], y.dims)
     ]
-    rows = ga.gather_nd(y, join([*taken, parts[-1]], values.dims[0]))
+    rows = gn.gather_nd(y, join([*taken, parts[-1]], values.dims[0]))
     out = sh.zeros((*x.dims[:-1], y.dims[-1]), values.dtype)
     weighted = ew.mul(sh.expand_dims(values, 1), rows)
-    return ew.cast(ga.scatter_nd_add(out, join(parts[:-1], values.dims[0]), weighted), dtype)
+    return ew.cast(gn.scatter_nd_add(out, join(parts[:-1], values.dims[0]), weighted), dtype)
 
 
 def one_hot(x: Tensor, depth: int, axis: int, dtype: str) -> SparseTensor:

@@ -10,7 +10,7 @@ from keras.src.backend.common.name_scope import name_scope
 
 from keras_native.engine import device
 from keras_native.engine.errors import UnsupportedError
-from keras_native.engine.primitives import gather
+from keras_native.engine.primitives import gather_nd
 from keras_native.engine.primitives import shape as sh
 from keras_native.engine.tensor import Tensor
 from keras_native.src.ops import sparse as sparse_rules
@@ -58,11 +58,11 @@ __all__ = [
 ]
 
 _REDUCTIONS = {
-    None: gather.scatter_nd_set,
-    "add": gather.scatter_nd_add,
-    "max": gather.scatter_nd_max,
-    "min": gather.scatter_nd_min,
-    "mul": gather.scatter_nd_mul,
+    None: gather_nd.scatter_nd_set,
+    "add": gather_nd.scatter_nd_add,
+    "max": gather_nd.scatter_nd_max,
+    "min": gather_nd.scatter_nd_min,
+    "mul": gather_nd.scatter_nd_mul,
 }
 
 
@@ -87,7 +87,7 @@ def scatter(indices, values, shape):
     """Zeros of `shape` with `values` added at `indices` (their last axis indexes)."""
     values = tensor(values)
     zeros = sh.full(tuple(shape), 0, values.dtype)
-    return gather.scatter_nd_add(zeros, _indices(indices), values)
+    return gather_nd.scatter_nd_add(zeros, _indices(indices), values)
 
 
 def scatter_update(inputs, indices, updates, reduction=None):

@@ -9,6 +9,8 @@ from keras_native.engine.errors import TraceError
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import fft as ft
 from keras_native.engine.primitives import gather as ga
+from keras_native.engine.primitives import gather_nd as gn
+from keras_native.engine.primitives import gather_sort as gs
 from keras_native.engine.primitives import reduce as rd
 from keras_native.engine.primitives import shape as sh
 from keras_native.engine.tensor import Tensor
@@ -74,29 +76,29 @@ def _segments(scatter, initial, data, segment_ids, num_segments) -> Tensor:
 
 def segment_sum(data, segment_ids, num_segments=None, sorted=False):
     """Sums of the rows of each segment; ids outside of [0, num_segments) are left out."""
-    return _segments(ga.scatter_nd_add, 0, data, segment_ids, num_segments)
+    return _segments(gn.scatter_nd_add, 0, data, segment_ids, num_segments)
 
 
 def segment_prod(data, segment_ids, num_segments=None, sorted=False):
     """Products of the rows of each segment."""
-    return _segments(ga.scatter_nd_mul, 1, data, segment_ids, num_segments)
+    return _segments(gn.scatter_nd_mul, 1, data, segment_ids, num_segments)
 
 
 def segment_max(data, segment_ids, num_segments=None, sorted=False):
     """Maxima of the rows of each segment; the lowest number for an empty one."""
     data = convert_to_tensor(data)
-    return _segments(ga.scatter_nd_max, _lowest(data.dtype), data, segment_ids, num_segments)
+    return _segments(gn.scatter_nd_max, _lowest(data.dtype), data, segment_ids, num_segments)
 
 
 def segment_min(data, segment_ids, num_segments=None, sorted=False):
     """Minima of the rows of each segment; the highest number for an empty one."""
     data = convert_to_tensor(data)
-    return _segments(ga.scatter_nd_min, _highest(data.dtype), data, segment_ids, num_segments)
+    return _segments(gn.scatter_nd_min, _highest(data.dtype), data, segment_ids, num_segments)
 
 
 def top_k(x, k, sorted=True):
     """The k largest along the last axis, in descending order, and their positions."""
-    return ga.top_k(convert_to_tensor(x), k)
+    return gs.top_k(convert_to_tensor(x), k)
 
 
 def in_top_k(targets, predictions, k):

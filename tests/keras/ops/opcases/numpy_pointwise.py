@@ -23,6 +23,8 @@ _BY_ZERO = "integers divided by zero are what the processor makes of them"
 _UINT64 = "it leaves uint64 as it is"
 _HALF = "it computes 8-bit integers in float16"
 
+_FIRST_WINS = "JAX gives one operand all where both are equal; maximum shares, here and there"
+
 
 def _smooth(low=-4.0, high=4.0, dtypes=ALL, **options):
     return Op(elementwise(low, high), dtypes, ANY_ORDER, **options)
@@ -132,11 +134,11 @@ OPS = {
     "exp": _real(),
     "exp2": _real(dtypes=REAL),
     "expm1": _real(dtypes=REAL),
-    "fabs": _smooth(dtypes=REAL),
+    "fabs": _smooth(dtypes=REAL, jax_ties="JAX has 1 at zero, where its abs has 0"),
     "floor": _flat(),
     "floor_divide": _pair(dtypes=NUMBER, jax=_BY_ZERO),
-    "fmax": _pair(gradient=ANY_ORDER),
-    "fmin": _pair(gradient=ANY_ORDER),
+    "fmax": _pair(gradient=ANY_ORDER, jax_ties=_FIRST_WINS),
+    "fmin": _pair(gradient=ANY_ORDER, jax_ties=_FIRST_WINS),
     "fmod": _remainder(),
     "gcd": _pair(dtypes=INTEGER, symbolic=_KERAS, numpy_dtype=_NUMBERS),
     "greater": _pair(),
@@ -157,6 +159,7 @@ OPS = {
         lambda d: call(d.array(s := d.shape()), d.array(s, "int32", special=False)),
         REAL,
         ANY_ORDER,
+        jax_ties="JAX has 1 at zero, whatever the power of two",
     ),
     "left_shift": _bits(shift=True),
     "less": _pair(),

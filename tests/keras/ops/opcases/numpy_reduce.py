@@ -53,7 +53,8 @@ def _quantile(scale, special):
             return call(x, q, **kwargs)
         return call(x, q, **kwargs, method=d.pick(*_METHODS))
 
-    return Op(make, NUMBER, ANY_ORDER, bound=32, level=1, special=special)
+    ties = "which of equal elements is the quantile is free"
+    return Op(make, NUMBER, ANY_ORDER, bound=32, level=1, special=special, jax_ties=ties)
 
 
 def _scan(**options):

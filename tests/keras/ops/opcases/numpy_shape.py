@@ -385,6 +385,7 @@ OPS = {
         lambda d: call(d.array((d.pick(1, 3),), special=False), d.pick(None, 2, 4), d.flip()),
         NUMBER,
         ANY_ORDER,
+        jax_ties="JAX has NaN at zero",
         bound=32,
     ),
     "vdot": _product(lambda d: call(x := _vector(d), d.array(x.shape, d.other_dtype()))),

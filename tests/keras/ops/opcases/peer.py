@@ -47,9 +47,9 @@ class Peer:
         """Until the worker has imported its backend; EOFError if it cannot."""
         pickle.load(self.process.stdout)
 
-    def __call__(self, name, args, kwargs, wide=False):
-        """(leaves, None), or (None, error) as a text."""
-        pickle.dump((name, args, kwargs, wide), self.process.stdin)
+    def __call__(self, name, args, kwargs, wide=False, seed=None):
+        """(leaves, or gradients if there is a seed; None), or (None, error) as a text."""
+        pickle.dump((name, args, kwargs, wide, seed), self.process.stdin)
         self.process.stdin.flush()
         return pickle.load(self.process.stdout)
 
