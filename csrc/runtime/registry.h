@@ -46,8 +46,9 @@ class Kernel {
 
 using Prepare = std::unique_ptr<Kernel> (*)(const Problem&);
 
-// The priority of entries that only a choice by name finds.
-inline constexpr int kOnlyByChoice = -1;
+// The priority of entries that only a choice by name finds, and of those that no race may choose, as they are less
+// exact: they serve where they are forced.
+inline constexpr int kOnlyByChoice = -1, kOnlyByForce = -2;
 
 struct KernelEntry {
   std::string op;

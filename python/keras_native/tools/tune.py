@@ -7,6 +7,7 @@ import sys
 
 from keras_native import _core, tuned
 from keras_native.tools.bench import find_checkout
+from keras_native.tools.kernels import ONLY_BY_FORCE
 
 # A winner must be faster than the registry's choice by more than what repeated timings differ by.
 LEAST_GAIN = 1.03
@@ -82,13 +83,18 @@ def forget() -> str:
 
 
 def candidates(problem: tuple) -> list[str]:
-    """Names of the kernels that are able to serve a problem, the registry's choice first.
+    """Names of the kernels that are able to serve a problem, the registry's choice first; without
+    those that are less exact and serve by force alone.
 
     Args:
         problem: primitive, operands, results and attributes, as the questions of `_core` take them.
     """
-    names = [name for op, name, *_ in _core.kernels() if op == problem[0]]
-    able = [name for name, takes in zip(names, _core.accepting_kernels(*problem)) if takes]
+    rows = [(name, priority) for op, name, priority, _ in _core.kernels() if op == problem[0]]
+    able = [
+        name
+        for (name, priority), takes in zip(rows, _core.accepting_kernels(*problem))
+        if takes and priority != ONLY_BY_FORCE
+    ]
     return list(dict.fromkeys(able))
 
 
