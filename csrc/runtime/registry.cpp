@@ -69,6 +69,11 @@ Register::Register(const char* op, const char* name, int priority, Prepare prepa
   register_kernel({op, name, priority, prepare, "cpu", problems});
 }
 
+Register::Register(std::initializer_list<const char*> ops, const char* name, int priority, Prepare prepare,
+                   const char* problems) {
+  for (const char* op : ops) Register(op, name, priority, prepare, problems);
+}
+
 std::unique_ptr<Kernel> prepare(const Problem& problem, std::string* chosen, const std::string& device) {
   const auto& of_device = entries_of(device);
   auto found = of_device.find(problem.op);

@@ -8,6 +8,7 @@
 // Registration happens in static initialisers of driver units (never in *.simd.cpp units).
 #pragma once
 
+#include <initializer_list>
 #include <memory>
 #include <string>
 #include <vector>
@@ -62,6 +63,9 @@ struct KernelEntry {
 // Put `static const Register r{"softmax", "rowwise", 10, prepare_softmax};` in a driver unit.
 struct Register {
   Register(const char* op, const char* name, int priority, Prepare prepare, const char* problems = "");
+  // One kernel of several primitives.
+  Register(std::initializer_list<const char*> ops, const char* name, int priority, Prepare prepare,
+           const char* problems = "");
 };
 // The same for other devices, when their module is loaded.
 void register_kernel(const KernelEntry& entry);

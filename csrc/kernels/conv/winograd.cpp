@@ -223,19 +223,12 @@ constexpr char kProblems[] =
 constexpr char kProblems4[] = "the same, where NATIVE_WINOGRAD is 4";
 constexpr char kAble[] = "float32 or bfloat16, 3x3 of stride 1";
 const Register prepared{"winograd_conv", "winograd", 30, prepare_prepared};
+constexpr std::initializer_list<const char*> kServed = {"conv", "conv_bias_act", "conv_input_grad"};
 const Register kernels[] = {
-    {"conv", "winograd", 30, prepare<2, true>, kProblems},
-    {"conv_bias_act", "winograd", 30, prepare<2, true>, kProblems},
-    {"conv_input_grad", "winograd", 30, prepare<2, true>, kProblems},
-    {"conv", "winograd", kOnlyByChoice, prepare<2, false>, kAble},
-    {"conv_bias_act", "winograd", kOnlyByChoice, prepare<2, false>, kAble},
-    {"conv_input_grad", "winograd", kOnlyByChoice, prepare<2, false>, kAble},
-    {"conv", "winograd4", 35, prepare<4, true>, kProblems4},
-    {"conv_bias_act", "winograd4", 35, prepare<4, true>, kProblems4},
-    {"conv_input_grad", "winograd4", 35, prepare<4, true>, kProblems4},
-    {"conv", "winograd4", kOnlyByForce, prepare<4, false>, kAble},
-    {"conv_bias_act", "winograd4", kOnlyByForce, prepare<4, false>, kAble},
-    {"conv_input_grad", "winograd4", kOnlyByForce, prepare<4, false>, kAble},
+    {kServed, "winograd", 30, prepare<2, true>, kProblems},
+    {kServed, "winograd", kOnlyByChoice, prepare<2, false>, kAble},
+    {kServed, "winograd4", 35, prepare<4, true>, kProblems4},
+    {kServed, "winograd4", kOnlyByForce, prepare<4, false>, kAble},
 };
 
 }  // namespace

@@ -1,6 +1,5 @@
 """Which kernels are registered, and which one takes a given problem."""
 
-import argparse
 import ast
 import importlib
 import pkgutil
@@ -10,6 +9,7 @@ from keras_native import _core
 from keras_native.engine import primitives
 from keras_native.engine.primitive import REGISTRY
 from keras_native.engine.tensor import Tensor
+from keras_native.tools import command
 
 EXAMPLES = """\
 examples:
@@ -25,12 +25,7 @@ ONLY_BY_CHOICE, ONLY_BY_FORCE = -1, -2
 
 def main(arguments: list[str]) -> int:
     """Lists kernels, or names the one that a problem gets; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m keras_native kernels",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser("kernels", __doc__, EXAMPLES)
     parser.add_argument("primitive", nargs="?")
     parser.add_argument("problem", nargs="*", help="operands as dtype(sizes), then name=value")
     options = parser.parse_args(arguments)

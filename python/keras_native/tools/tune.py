@@ -1,11 +1,11 @@
 """Races the kernels that are able to serve a problem and remembers the fastest on this machine."""
 
-import argparse
 import importlib
 import statistics
 import sys
 
 from keras_native import _core, tuned
+from keras_native.tools import command
 from keras_native.tools.bench import find_checkout
 from keras_native.tools.kernels import ONLY_BY_FORCE
 
@@ -27,12 +27,7 @@ package. It may change the rounding of results. Without tuning the registry's or
 
 def main(arguments: list[str]) -> int:
     """Runs the tool; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m keras_native tune",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser("tune", __doc__, EXAMPLES)
     parser.add_argument("family", nargs="?")
     parser.add_argument("cases", nargs="*", help="lists, cases or shapes, as the tool bench takes")
     parser.add_argument("--batch", type=int, default=8, help="of the lists of networks")
