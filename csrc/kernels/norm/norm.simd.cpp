@@ -1,14 +1,127 @@
 #include "kernels/norm/norm.h"
 
-#include "kernels/norm/rows.simd.h"
 #include "simd/element.h"
 
 namespace native {
 namespace NATIVE_ISA {
 namespace {
 
+// Four sums at a time: an addition takes four cycles, and one can start every half cycle.
+constexpr int kChains = 4;
+
+template <class W>
+W square_root(W x) {
+  if constexpr (sizeof(W) == 8)
+    return __builtin_sqrt(x);
+  else
+    return __builtin_sqrtf(x);
+}
+
+// Sum of term(vector) over a row; `term` takes vectors, `scalar` single elements.
+template <class T, class Term, class Scalar>
+Wide<T> row_sum(const T* x, int64_t n, const Term& term, const Scalar& scalar) {
+  using W = Wide<T>;
+  constexpr int L = kLanes<W>;
+  Vec<W> acc[kChains] = {};
+  int64_t i = 0;
+  for (; i + kChains * L <= n; i += kChains * L)
+    for (int k = 0; k < kChains; ++k) acc[k] += term(vload(x + i + k * L));
+  for (; i + L <= n; i += L) acc[0] += term(vload(x + i));
+  W sum = reduce_add<W>((acc[0] + acc[1]) + (acc[2] + acc[3]));
+  for (; i < n; ++i) sum += scalar(get(x + i));
+  return sum;
+}
+
+template <class W>
+struct Moments {
+  W mean, rstd;
+};
+
+template <class T>
+Moments<Wide<T>> row_moments(const T* x, int64_t n, double eps, bool centred) {
+  using W = Wide<T>;
+  const W count = static_cast<W>(n);
+  const auto same = [](auto v) { return v; };
+  const W mean = centred ? row_sum(x, n, same, same) / count : W{0};
+  const auto squared = [mean](auto v) {
+    const auto d = v - mean;
+    return d * d;
+  };
+  const W var = row_sum(x, n, squared, squared) / count;
+  return {mean, 1 / square_root<W>(var + static_cast<W>(eps))};
+}
+
+template <class T>
+void row_forward(const void* x_, const void* gamma_, const void* beta_, void* y_, int64_t rows, int64_t n, double eps,
+                 bool centred) {
+  using W = Wide<T>;
+  constexpr int L = kLanes<W>;
+  const W *gamma = static_cast<const W*>(gamma_), *beta = static_cast<const W*>(beta_);
+  for (int64_t r = 0; r < rows; ++r) {
+    const T* x = static_cast<const T*>(x_) + r * n;
+    T* y = static_cast<T*>(y_) + r * n;
+    const auto [mean, rstd] = row_moments(x, n, eps, centred);
+    int64_t i = 0;
+    for (; i + L <= n; i += L) vstore(y + i, (vload(x + i) - mean) * rstd * load(gamma + i) + load(beta + i));
+    for (; i < n; ++i) put(y + i, (get(x + i) - mean) * rstd * gamma[i] + beta[i]);
+  }
+}
+
+template <class T>
+void row_backward(const void* ct_, const void* x_, const void* gamma_, void* dx_, void* dgamma_, void* dbeta_,
+                  int64_t rows, int64_t n, double eps, bool centred) {
+  using W = Wide<T>;
+  constexpr int L = kLanes<W>;
+  const W* gamma = static_cast<const W*>(gamma_);
+  W *dgamma = static_cast<W*>(dgamma_), *dbeta = static_cast<W*>(dbeta_);
+  for (int64_t i = 0; i < n; ++i) dgamma[i] = dbeta[i] = 0;
+  for (int64_t r = 0; r < rows; ++r) {
+    const T *ct = static_cast<const T*>(ct_) + r * n, *x = static_cast<const T*>(x_) + r * n;
+    T* dx = static_cast<T*>(dx_) + r * n;
+    const auto [mean, rstd] = row_moments(x, n, eps, centred);
+
+    Vec<W> sum_g[2] = {}, sum_gx[2] = {};
+    const auto accumulate = [&, mean = mean, rstd = rstd](int64_t i, int k) {
+      const Vec<W> c = vload(ct + i), normal = (vload(x + i) - mean) * rstd, g = c * load(gamma + i);
+      store(dgamma + i, load(dgamma + i) + c * normal);
+      store(dbeta + i, load(dbeta + i) + c);
+      sum_g[k] += g;
+      sum_gx[k] += g * normal;
+    };
+    int64_t i = 0;
+    for (; i + 2 * L <= n; i += 2 * L) {
+      accumulate(i, 0);
+      accumulate(i + L, 1);
+    }
+    for (; i + L <= n; i += L) accumulate(i, 0);
+    W mean_g = reduce_add<W>(sum_g[0] + sum_g[1]), mean_gx = reduce_add<W>(sum_gx[0] + sum_gx[1]);
+    for (; i < n; ++i) {
+      const W c = get(ct + i), normal = (get(x + i) - mean) * rstd, g = c * gamma[i];
+      dgamma[i] += c * normal;
+      dbeta[i] += c;
+      mean_g += g;
+      mean_gx += g * normal;
+    }
+    mean_g = centred ? mean_g / static_cast<W>(n) : W{0};
+    mean_gx /= static_cast<W>(n);
+
+    for (i = 0; i + L <= n; i += L) {
+      const Vec<W> normal = (vload(x + i) - mean) * rstd;
+      vstore(dx + i, rstd * (vload(ct + i) * load(gamma + i) - mean_g - normal * mean_gx));
+    }
+    for (; i < n; ++i) {
+      const W normal = (get(x + i) - mean) * rstd;
+      put(dx + i, rstd * (get(ct + i) * gamma[i] - mean_g - normal * mean_gx));
+    }
+  }
+}
+
 // Calls body(std-like constant vectors, first channel) over all channels in strips of 4, 2, 1 vectors and
 // then single channels; sums of a strip stay in registers while its rows are run through.
+template <int N>
+struct Count {
+  static constexpr int value = N;
+};
 template <class W, class Body, class Tail>
 void strips(int64_t channels, const Body& body, const Tail& tail) {
   constexpr int L = kLanes<W>;
