@@ -227,6 +227,14 @@ def _torch_chain(arrays):
     return call
 
 
+def _torch_adam(arrays):
+    import torch
+
+    parameter = torch.from_numpy(arrays[0].copy()).requires_grad_()
+    parameter.grad = torch.from_numpy(arrays[3])
+    return torch.optim.Adam([parameter], fused=True).step
+
+
 def _speed():
     million, four = (1 << 20,), (1 << 22,)
     unary = "exp log log1p expm1 tanh erf sigmoid silu gelu sin cos relu sqrt rsqrt"
@@ -246,7 +254,8 @@ def _speed():
                speed=True, peer={"torch": _torch_chain}, label="chain_of_11")  # fmt: skip
     adam = (*pair, *pair, ((), "float32"))
     yield Case("fused_elementwise", adam, {"program": ADAM}, bytes=28 << 22, speed=True,
-               make=_positive([s for s, _ in adam]), label="adam")  # fmt: skip
+               make=_positive([s for s, _ in adam]), label="adam",
+               peer={"torch": _torch_adam})  # fmt: skip
 
 
 CASES = [

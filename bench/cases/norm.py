@@ -34,6 +34,7 @@ def _torch_grad(forward, order):
         tensors = [torch.from_numpy(arrays[i]).requires_grad_() for i in order]
         y = forward(torch, *tensors)
         ct = torch.from_numpy(arrays[0])
+        ct = ct if ct.shape == y.shape else _channels_last(ct)
         return lambda: torch.autograd.grad(y, tensors, ct, retain_graph=True)
 
     return {"torch": build}

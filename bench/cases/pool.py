@@ -27,16 +27,29 @@ def geometry(n, sizes, channels, window, strides=None, pad=0):
     return attrs, (n, *sizes, channels), (n, *out, channels)
 
 
-def _torch_max(attrs):
+def _torch(op, attrs, shape):
     pad = attrs["padding"]
     if len(pad) != 4 or pad[::2] != pad[1::2]:
         return {}
 
+    def forward(torch, x):
+        functional = torch.nn.functional
+        if op.startswith("max"):
+            return functional.max_pool2d(x, attrs["window"], attrs["strides"], pad[::2])
+        counts = attrs["count_include_pad"]
+        return functional.avg_pool2d(x, attrs["window"], attrs["strides"], pad[::2], False, counts)
+
     def build(arrays):
         import torch
 
-        x = torch.from_numpy(arrays[0]).permute(0, 3, 1, 2)
-        return lambda: torch.max_pool2d(x, attrs["window"], attrs["strides"], pad[::2])
+        if not op.endswith("_grad"):
+            x = torch.from_numpy(arrays[0]).permute(0, 3, 1, 2)
+            return lambda: forward(torch, x)
+        # Of the average the gradient needs no x.
+        x = torch.from_numpy(arrays[0]) if op.startswith("max") else torch.zeros(shape)
+        x = x.permute(0, 3, 1, 2).requires_grad_()
+        y, ct = forward(torch, x), torch.from_numpy(arrays[-1]).permute(0, 3, 1, 2)
+        return lambda: torch.autograd.grad(y, x, ct, retain_graph=True)
 
     return {"torch": build}
 
@@ -68,7 +81,7 @@ def cases(n, sizes, channels, window, dtype="float32", label="", speed=False, **
             tol=0.5,
             # Among many elements two of a window are closer than the step of a difference.
             grad=math.prod(x) < 5000,
-            peer=_torch_max(attrs),
+            peer=_torch("max_pool", attrs, x),
         ),
         Case(
             "max_pool_grad",
@@ -77,11 +90,20 @@ def cases(n, sizes, channels, window, dtype="float32", label="", speed=False, **
             bytes=2 * traffic,
             make=with_maximum(y),
             grad=False,
+            peer=_torch("max_pool_grad", attrs, x),
         ),
         Case("max_pool_select", (*three, (x, dtype)), attrs, make=with_maximum(x), grad=False),
-        Case("avg_pool", ((x, dtype),), averages, bytes=traffic),
-        Case("avg_pool", ((x, dtype),), {**averages, "count_include_pad": True}, bytes=traffic),
-        Case("avg_pool_grad", ((y, dtype),), {**averages, "input_dims": x[1:-1]}, bytes=traffic),
+        *(
+            Case("avg_pool", ((x, dtype),), a, bytes=traffic, peer=_torch("avg_pool", a, x))
+            for a in (averages, {**averages, "count_include_pad": True})
+        ),
+        Case(
+            "avg_pool_grad",
+            ((y, dtype),),
+            {**averages, "input_dims": x[1:-1]},
+            bytes=traffic,
+            peer=_torch("avg_pool_grad", averages, x),
+        ),
     ]
     extra = {"speed": speed, "label": label}
     return [Case(**{**vars(case), **extra}) for case in result]

@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from bench.harness import Case, _numpy_dtype
+from bench.peers import torch_tensor
 
 
 def _key(rng):
@@ -58,7 +59,7 @@ def randint(dims, low, high, dtype):
 
 def dropout(shape, rate, dtype="float32", **options):
     def run(torch, x, key):
-        return torch.nn.functional.dropout(torch.from_numpy(x), rate)
+        return torch.nn.functional.dropout(torch_tensor(x), rate)
 
     return Case(
         "random_bernoulli_scale",

@@ -13,6 +13,7 @@ import math
 import numpy as np
 
 from bench.harness import Case, _numpy_dtype
+from bench.peers import torch_tensor
 
 _TORCH = {
     "reduce_sum": lambda torch, x, axes: x.sum(axes),
@@ -34,7 +35,7 @@ def _peer(op, where):
     def build(arrays):
         import torch
 
-        x = torch.from_numpy(arrays[0])
+        x = torch_tensor(arrays[0])
         return lambda: _TORCH[op](torch, x, where)
 
     return {"torch": build}

@@ -35,11 +35,25 @@ def _kept(rng, gates, states, batch, time, units, like):
     return [a.astype(like) for a in (g, *(rng.standard_normal((batch, time, units)),) * states)]
 
 
+def _torch(gates, batch, time, units, grad, keep):
+    """PyTorch's layer, of one channel: the product of the input is not part of ours. It keeps what
+    its gradient needs if ours does."""
+    import torch
+
+    layer = {4: torch.nn.LSTM, 3: torch.nn.GRU}[gates](1, units, batch_first=True)
+    x = torch.randn(batch, time, 1, requires_grad=grad)
+    if not grad:
+        return (lambda: layer(x)) if keep else torch.no_grad()(lambda: layer(x))
+    y = layer(x)[0]
+    operands, ct = [x, *layer.parameters()], torch.randn(batch, time, units)
+    return lambda: torch.autograd.grad(y, operands, ct, retain_graph=True)
+
+
 def _case(op, gates, states, batch, time, units, dtype, grad, mask, bias, speed, attrs):
     attrs = {"reverse": False, "zero_output": False, "sequences": True, **attrs}
     attrs["has_mask"] = mask
     if not grad:
-        attrs["keep"] = True
+        attrs.setdefault("keep", True)
 
     def make(rng):
         x, state, w, extra, masks = _operands(rng, gates, batch, time, units, dtype, mask, bias)
@@ -51,6 +65,9 @@ def _case(op, gates, states, batch, time, units, dtype, grad, mask, bias, speed,
             operands += _kept(rng, 4, states, batch, time, units, x[0].dtype)
         return [*operands, *masks]
 
+    peer = None
+    if speed:
+        peer = {"torch": lambda arrays: _torch(gates, batch, time, units, grad, attrs.get("keep"))}
     work = 2 * batch * time * units * gates * units
     size = 4 * batch * time * units * (gates + 6)
     chosen = [k for k in (*FLAGS, "reset_after") if attrs.get(k)]
@@ -61,8 +78,9 @@ def _case(op, gates, states, batch, time, units, dtype, grad, mask, bias, speed,
     tol = 8 * (2 + math.sqrt(units)) * (1 + math.sqrt(time))
     name = f"{op}_grad" if grad else op
     return Case(
-        name, inputs, attrs, work, size, tol, grad=False, speed=speed, make=make, label=label
-    )
+        name, inputs, attrs, work, size, tol, grad=False, speed=speed, make=make, label=label,
+        peer=peer,
+    )  # fmt: skip
 
 
 def lstm(batch, time, units, dtype="float32", grad=False, mask=False, speed=False, **attrs):
@@ -112,8 +130,8 @@ CASES += [
 CASES += [gru(3, 4, 5, bias=False, grad=grad) for grad in (False, True)]
 CASES += [make(5, 3, 256, grad=g, mask=True) for make in (lstm, gru, before) for g in (False, True)]
 CASES += [
-    make(*size, grad=grad, speed=True)
+    make(*size, speed=True, **how)
     for make in (lstm, gru)
     for size in ((64, 80, 128), (32, 50, 512), (1, 80, 128))
-    for grad in (False, True)
+    for how in ({"keep": False}, {}, {"grad": True})
 ]

@@ -33,6 +33,30 @@ def _torch_softmax_grad(axis):
     )
 
 
+def _by_label(torch, x, labels):
+    return torch.nn.functional.cross_entropy(x, labels.long(), reduction="none")
+
+
+def _by_target(torch, x, targets):
+    return torch.nn.functional.cross_entropy(x, targets, reduction="none")
+
+
+def _sigmoid_loss(torch, targets, x):
+    loss = torch.nn.functional.binary_cross_entropy_with_logits
+    return loss(x, targets, reduction="none")
+
+
+def _torch_loss_grad(forward):
+    def build(arrays):
+        import torch
+
+        ct, x, other = (torch.from_numpy(a) for a in arrays)
+        y = forward(torch, x.requires_grad_(), other)
+        return lambda: torch.autograd.grad(y, x, ct, retain_graph=True)
+
+    return {"torch": build}
+
+
 def _tol(n):
     return 6 + math.sqrt(n) / 2
 
@@ -81,8 +105,8 @@ def labelled(dims, dtype="float32", labels="int32", grad=False, outside=False, *
         ]
 
     peer = None
-    if more.get("speed") and not grad:
-        peer = _torch(lambda t, x, y: t.nn.functional.cross_entropy(x, y.long(), reduction="none"))
+    if more.get("speed"):
+        peer = _torch_loss_grad(_by_label) if grad else _torch(_by_label)
     return Case(
         "sparse_softmax_cross_entropy" + ("_grad" if grad else ""),
         [(dims[:-1], dtype)] * grad + [(dims, dtype), (dims[:-1], labels)],
@@ -97,6 +121,9 @@ def labelled(dims, dtype="float32", labels="int32", grad=False, outside=False, *
 
 def targeted(dims, dtype="float32", grad=False, **more) -> Case:
     kind = _numpy_dtype(dtype)
+    peer = None
+    if more.get("speed"):
+        peer = _torch_loss_grad(_by_target) if grad else _torch(_by_target)
 
     def make(rng):
         given = [rng.standard_normal(dims[:-1]).astype(kind)] if grad else []
@@ -112,6 +139,7 @@ def targeted(dims, dtype="float32", grad=False, **more) -> Case:
         bytes=math.prod(dims) * 4 * (2 + grad),
         tol=_tol(dims[-1]),
         make=make,
+        peer=peer,
         label=f"{dtype}{list(dims)}",
         **more,
     )
@@ -151,4 +179,8 @@ CASES = [
     softmax((2048, 1000), grad=True, speed=True),
     labelled((2048, 8000), speed=True),
     labelled((2048, 8000), grad=True, speed=True),
+    targeted((2048, 1000), speed=True),
+    targeted((2048, 1000), grad=True, speed=True),
+    Case("sigmoid_cross_entropy", [((2048, 1000), "float32")] * 2, tol=6, speed=True,
+         bytes=12 * 2048 * 1000, peer=_torch(_sigmoid_loss)),
 ]  # fmt: skip

@@ -10,7 +10,7 @@ namespace {
 
 // A result is kept when it is not much larger than what it is made from (a broadcast is cheaper to do again
 // than to read) or small beside any cache.
-constexpr size_t kGrowth = 2, kSmall = 64 << 10;
+constexpr size_t kGrowth = 4, kSmall = 64 << 10;
 // Below this a run of the extra graph costs more than it saves.
 constexpr size_t kLeast = 4 << 10;
 

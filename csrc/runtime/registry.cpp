@@ -33,7 +33,7 @@ const std::map<std::string, Entries>& entries_of(const std::string& device) {
 std::unique_ptr<Kernel> first_of(const Entries& entries, const Problem& problem, std::string* chosen,
                                  const std::string& name = "") {
   for (const KernelEntry& entry : entries) {
-    if (name.empty() ? entry.priority == kOnlyByChoice : entry.name != name) continue;
+    if (name.empty() ? entry.priority < 0 : entry.name != name) continue;
     if (auto kernel = entry.prepare(problem)) {
       if (chosen) *chosen = entry.name;
       return kernel;
@@ -67,6 +67,11 @@ void register_kernel(const KernelEntry& entry) {
 
 Register::Register(const char* op, const char* name, int priority, Prepare prepare, const char* problems) {
   register_kernel({op, name, priority, prepare, "cpu", problems});
+}
+
+Register::Register(std::initializer_list<const char*> ops, const char* name, int priority, Prepare prepare,
+                   const char* problems) {
+  for (const char* op : ops) Register(op, name, priority, prepare, problems);
 }
 
 std::unique_ptr<Kernel> prepare(const Problem& problem, std::string* chosen, const std::string& device) {

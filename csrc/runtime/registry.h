@@ -8,6 +8,7 @@
 // Registration happens in static initialisers of driver units (never in *.simd.cpp units).
 #pragma once
 
+#include <initializer_list>
 #include <memory>
 #include <string>
 #include <vector>
@@ -49,8 +50,9 @@ class Kernel {
 
 using Prepare = std::unique_ptr<Kernel> (*)(const Problem&);
 
-// The priority of entries that only a choice by name finds.
-inline constexpr int kOnlyByChoice = -1;
+// The priority of entries that only a choice by name finds, and of those that no race may choose, as they are less
+// exact: they serve where they are forced.
+inline constexpr int kOnlyByChoice = -1, kOnlyByForce = -2;
 
 struct KernelEntry {
   std::string op;
@@ -64,6 +66,9 @@ struct KernelEntry {
 // Put `static const Register r{"softmax", "rowwise", 10, prepare_softmax};` in a driver unit.
 struct Register {
   Register(const char* op, const char* name, int priority, Prepare prepare, const char* problems = "");
+  // One kernel of several primitives.
+  Register(std::initializer_list<const char*> ops, const char* name, int priority, Prepare prepare,
+           const char* problems = "");
 };
 // The same for other devices, when their module is loaded.
 void register_kernel(const KernelEntry& entry);

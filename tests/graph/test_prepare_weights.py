@@ -64,6 +64,23 @@ def test_the_weights_are_transformed_once_for_each_value(tail, cin, cout, sizes)
         w.write(tensor(3, 3, cin, cout))
 
 
+def test_larger_squares_where_they_are_asked_for(monkeypatch):
+    monkeypatch.setenv("NATIVE_WINOGRAD", "4")
+    w, b = Slot(tensor(3, 3, 32, 48)), Slot(tensor(48))
+    x = tensor(2, 7, 6, 32)
+
+    def fn(t):
+        return ew.relu(ew.add(conv.conv(t, w.read(), 1, SAME), b.read()))
+
+    made, ops = compiled(fn, x)
+    assert ops == ["winograd_conv"]
+    # 36 positions instead of 16, and their sums' order.
+    monkeypatch.delenv("NATIVE_WINOGRAD")
+    other, _ = compiled(fn, x)
+    assert run(made, x).tobytes() != run(other, x).tobytes()
+    close(run(made, x), fn(x).numpy())
+
+
 def test_batches_of_every_size():
     w = Slot(tensor(3, 3, 64, 160))
     for batch in (0, 1, 5):

@@ -66,9 +66,12 @@ def test_random_linear(m, k, n, tw, bias):
     harness.check_forward(linear_case(m, k, n, "gelu", tw=tw, bias=bias), threads=(2,))
 
 
-# Paths that small sizes do not reach: split k, direct panels with a remainder, packed A.
+# Paths that small sizes do not reach: split k of cut and of whole tiles, direct panels with a
+# remainder, packed A, a row of C at a time.
 @pytest.mark.parametrize(
-    "sizes", [(20, 9000, 30), (40, 600, 333), (200, 600, 200), (98, 520, 530), (1, 999, 2001)]
+    "sizes",
+    [(20, 9000, 30), (40, 600, 333), (200, 600, 200), (98, 520, 530), (1, 999, 2001)]
+    + [(96, 13000, 390), (150, 1, 700)],
 )
 @pytest.mark.parametrize("ta", [False, True])
 @pytest.mark.parametrize("tb", [False, True])
@@ -82,6 +85,11 @@ def test_larger_sizes(sizes, ta, tb):
 @pytest.mark.parametrize("tb", [False, True])
 def test_larger_sizes_of_narrow_elements(dtype, out, sizes, ta, tb):
     harness.check_forward(matmul_case(*sizes, dtype, ta=ta, tb=tb, attrs={"out_dtype": out}))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_of_one_term_get_bias_and_activation(dtype):
+    harness.check_forward(linear_case(300, 1, 700, "relu", dtype))
 
 
 def test_split_sums_get_bias_and_activation():

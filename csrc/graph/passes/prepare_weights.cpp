@@ -37,6 +37,7 @@ bool takes_winograd(const Graph& graph, const Node& node) {
 void prepare_weights(Graph& graph) {
   const std::vector<bool> steady = graph.steady_values();
   const int64_t block = conv::WinogradWeights::best_block();
+  const int side = conv::winograd_side();
   std::map<int, int> prepared;
   std::vector<Node> extra;
   for (Node& node : graph.nodes) {
@@ -47,14 +48,16 @@ void prepare_weights(Graph& graph) {
       Node transform;
       transform.op = "winograd_weights";
       transform.in = {weights};
-      transform.out = {graph.value({DType::F32, {conv::WinogradWeights(dims[2], dims[3], block).size()}})};
+      transform.out = {graph.value({DType::F32, {conv::WinogradWeights(dims[2], dims[3], block, side).size()}})};
       transform.attrs.set("block", block);
+      transform.attrs.set("side", side);
       prepared[weights] = transform.out[0];
       extra.push_back(std::move(transform));
     }
     node.op = "winograd_conv";
     node.in[1] = prepared[weights];
     node.attrs.set("block", block);
+    node.attrs.set("side", side);
   }
   for (Node& node : extra) graph.nodes.push_back(std::move(node));
 }

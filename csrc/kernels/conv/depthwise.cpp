@@ -264,11 +264,11 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
   }
 }
 
-constexpr char kProblems[] = "a group for each channel, float32 and float64, no residual";
-const Register forward{"conv", "depthwise", 20, prepare, kProblems};
-const Register fused{"conv_bias_act", "depthwise", 20, prepare, kProblems};
-const Register input_gradient{"conv_input_grad", "depthwise", 20, prepare, kProblems};
-const Register weight_gradient{"conv_weight_grad", "depthwise", 20, prepare, kProblems};
+const Register entry{{"conv", "conv_bias_act", "conv_input_grad", "conv_weight_grad"},
+                     "depthwise",
+                     20,
+                     prepare,
+                     "a group for each channel, float32 and float64, no residual"};
 
 }  // namespace
 }  // namespace native::conv

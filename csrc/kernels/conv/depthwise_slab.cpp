@@ -181,8 +181,7 @@ constexpr char kProblems[] =
 constexpr char kInputProblems[] = "float32 on AVX-512, a group for each channel, 3x3, 5x5 or 7x7, stride 1";
 constexpr char kWeightProblems[] = "float32 on AVX-512, a group for each channel, 3x3, stride 1 or 2";
 const Register entries[] = {
-    {"conv", "depthwise-slab", 25, prepare, kProblems},
-    {"conv_bias_act", "depthwise-slab", 25, prepare, kProblems},
+    {{"conv", "conv_bias_act"}, "depthwise-slab", 25, prepare, kProblems},
     {"conv_input_grad", "depthwise-slab", 25, prepare, kInputProblems},
     {"conv_weight_grad", "depthwise-slab", 25, prepare, kWeightProblems},
 };

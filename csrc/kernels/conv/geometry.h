@@ -37,7 +37,7 @@ Activation activation_of(const Problem& problem);
 
 // 3x3, stride 1, two-dimensional, float32 or bfloat16: what Winograd can compute.
 bool winograd_fits(const Problem& problem, const Geometry& g);
-// Whether there is enough of it for the transforms to be worth it.
-bool winograd_pays(const Problem& problem, const Geometry& g);
+// Whether squares of that side may be taken (winograd_side()), and there are enough for the transforms to be worth it.
+bool winograd_pays(const Problem& problem, const Geometry& g, int side);
 
 }  // namespace native::conv

@@ -132,6 +132,8 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
   // The direct loop, which bfloat16 has not, reads pixels where they lie but copies the weights.
   const bool direct = best && dtype != DType::BF16;
   if (direct && kind == Kind::Forward && g->in != g->out && g->out_pixels() > g->cout) return nullptr;
+  // It packs pixels for all of few channels of y, without a copy in memory.
+  if (direct && kind == Kind::WeightGrad && g->in != g->out && g->cin >= 2 * g->cout) return nullptr;
   const Activation activation = activation_of(problem);
   const size_t operands = problem.in.size();
   switch (dtype) {
@@ -149,7 +151,9 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
   }
 }
 
-constexpr char kProblems[] = "1x1, no groups or padding; forward with strides from as many channels as pixels on";
+constexpr char kProblems[] =
+    "1x1, no groups or padding; with strides: forward from as many channels as pixels on, by the weights where x has "
+    "fewer channels than twice those of y";
 const Register forward{"conv", "pointwise", 15, prepare<true>, kProblems};
 const Register fused{"conv_bias_act", "pointwise", 15, prepare<true>, kProblems};
 const Register input_gradient{"conv_input_grad", "pointwise", 15, prepare<true>, kProblems};

@@ -85,18 +85,12 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
   return std::make_unique<Widen>(std::move(inner), std::move(inputs), std::move(result));
 }
 
-constexpr char kProblems[] = "float16 and bfloat16, by the kernels of float32";
-const Register entries[] = {
-    {"conv", "widen", 0, prepare, kProblems},
-    {"conv_bias_act", "widen", 0, prepare, kProblems},
-    {"conv_input_grad", "widen", 0, prepare, kProblems},
-    {"conv_weight_grad", "widen", 0, prepare, kProblems},
-    {"max_pool", "widen", 0, prepare, kProblems},
-    {"max_pool_grad", "widen", 0, prepare, kProblems},
-    {"max_pool_select", "widen", 0, prepare, kProblems},
-    {"avg_pool", "widen", 0, prepare, kProblems},
-    {"avg_pool_grad", "widen", 0, prepare, kProblems},
-};
+const Register entry{{"conv", "conv_bias_act", "conv_input_grad", "conv_weight_grad", "max_pool", "max_pool_grad",
+                      "max_pool_select", "avg_pool", "avg_pool_grad"},
+                     "widen",
+                     0,
+                     prepare,
+                     "float16 and bfloat16, by the kernels of float32"};
 
 }  // namespace
 }  // namespace native::conv

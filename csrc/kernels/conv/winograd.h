@@ -1,6 +1,9 @@
-// Transforms of the Winograd convolution F(2x2, 3x3), vectorised over channels: a 2x2 square of results
-// costs 16 products of transformed values instead of 36. Elements are float32 or bfloat16; what is transformed is
-// float32, so that bfloat16 is rounded once, at the end.
+// Transforms of the Winograd convolutions F(2x2, 3x3) and F(4x4, 3x3), vectorised over channels: a square of results of
+// side 2 costs 16 products of transformed values instead of 36, one of side 4 costs 36 instead of 144. Elements are
+// float32 or bfloat16; what is transformed is float32, so that bfloat16 is rounded once, at the end.
+//
+// Side 2 is computed at the points 0, 1, -1 and infinity. Side 4 at 0, +-sqrt(1/2), +-sqrt(2) and infinity: |A| |B|
+// |G|, by which rounding grows, is 8.3 in each dimension there, and 16 at the usual 0, +-1, +-2 and infinity.
 #pragma once
 
 #include <cstdint>
@@ -9,17 +12,25 @@
 
 namespace native::conv {
 
+// Pixels of x on each side of a square with results of that side, and positions of what is transformed.
+constexpr int64_t winograd_patch(int64_t side) { return side + 2; }
+constexpr int64_t winograd_positions(int64_t side) { return winograd_patch(side) * winograd_patch(side); }
+constexpr int kMostSide = 4;
+
+// The side in use: 2, or what NATIVE_WINOGRAD says, 2 or 4. Throws std::invalid_argument for anything else.
+int winograd_side();
+
 template <class T>
 struct WinogradTransforms {
-  // source[4 * row + column] are the pixels of a 4x4 square; value[p * pitch + c] is position p of 16.
+  // source[patch * row + column] are the pixels of a square; value[p * pitch + c] is position p.
   void (*input)(const T* const* source, int64_t channels, float* value, int64_t pitch);
   // w[tap * tap_pitch + c] are the nine taps.
   void (*weight)(const T* w, int64_t tap_pitch, int64_t channels, float* value, int64_t pitch);
-  // result[2 * row + column] are the pixels of a 2x2 square, null outside the image; bias may be null.
+  // result[side * row + column] are the pixels of a square, null outside the image; bias may be null.
   // `residual` is added before the activation: like `result`, or null. Activation: 0 none, 1 relu, 2 relu6.
   void (*output)(const float* value, int64_t pitch, int64_t channels, const T* bias, const T* const* residual,
                  int activation, T* const* result);
-  // The adjoint of `output`: ct[2 * row + column] are the cotangents of a 2x2 square.
+  // The adjoint of `output`: ct[side * row + column] are the cotangents of a square.
   void (*cotangent)(const T* const* ct, int64_t channels, float* value, int64_t pitch);
   // The adjoint of `weight`, of a sum: value[part * part_pitch + p * pitch + c] over the parts in order.
   void (*weight_back)(const float* value, int64_t parts, int64_t part_pitch, int64_t pitch, int64_t channels, T* w,
@@ -27,18 +38,18 @@ struct WinogradTransforms {
 };
 
 struct WinogradTable {
-  WinogradTransforms<float> f32;
-  WinogradTransforms<uint16_t> bf16;
+  WinogradTransforms<float> f32[2];  // of side 2 and 4
+  WinogradTransforms<uint16_t> bf16[2];
 };
 
 NATIVE_ISA_TABLE(WinogradTable, winograd_table)
 
 template <class T>
-static inline const WinogradTransforms<T>& winograd_transforms() {
+static inline const WinogradTransforms<T>& winograd_transforms(int side) {
   if constexpr (sizeof(T) == sizeof(float))
-    return winograd_table().f32;
+    return winograd_table().f32[side == 4];
   else
-    return winograd_table().bf16;
+    return winograd_table().bf16[side == 4];
 }
 
 }  // namespace native::conv

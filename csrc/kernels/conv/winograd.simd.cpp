@@ -28,63 +28,155 @@ inline void write(T* p, vf32 v) {
   vstore(elements(p), v);
 }
 
-template <class V, class T>
-inline void input_lanes(const T* const* source, int64_t c, float* value, int64_t pitch) {
-  V t[4][4];
-#pragma GCC unroll 4
-  for (int j = 0; j < 4; ++j) {
-    const V d0 = read<V>(source[j] + c), d1 = read<V>(source[4 + j] + c), d2 = read<V>(source[8 + j] + c),
-            d3 = read<V>(source[12 + j] + c);
-    t[0][j] = d0 - d2;
-    t[1][j] = d1 + d2;
-    t[2][j] = d2 - d1;
-    t[3][j] = d1 - d3;
+// The transforms of one dimension, of a square of results of side S.
+template <int S>
+struct Line;
+
+template <>
+struct Line<2> {
+  template <class V>
+  static inline void input(const V* d, V* t) {
+    t[0] = d[0] - d[2];
+    t[1] = d[1] + d[2];
+    t[2] = d[2] - d[1];
+    t[3] = d[1] - d[3];
   }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    float* to = value + 4 * i * pitch + c;
-    write(to, t[i][0] - t[i][2]);
-    write(to + pitch, t[i][1] + t[i][2]);
-    write(to + 2 * pitch, t[i][2] - t[i][1]);
-    write(to + 3 * pitch, t[i][1] - t[i][3]);
+  template <class V>
+  static inline void weight(const V* g, V* t) {
+    const V even = 0.5f * (g[0] + g[2]), odd = 0.5f * g[1];
+    t[0] = g[0];
+    t[1] = even + odd;
+    t[2] = even - odd;
+    t[3] = g[2];
+  }
+  template <class V>
+  static inline void output(const V* m, V* y) {
+    y[0] = m[0] + m[1] + m[2];
+    y[1] = m[1] - m[2] - m[3];
+  }
+  // The adjoint of `output`.
+  template <class V>
+  static inline void cotangent(const V* y, V* t) {
+    t[0] = y[0];
+    t[1] = y[0] + y[1];
+    t[2] = y[0] - y[1];
+    t[3] = -y[1];
+  }
+  // The adjoint of `weight`.
+  template <class V>
+  static inline void weight_back(const V* u, V* g) {
+    const V even = 0.5f * (u[1] + u[2]);
+    g[0] = u[0] + even;
+    g[1] = 0.5f * (u[1] - u[2]);
+    g[2] = even + u[3];
+  }
+};
+
+template <>
+struct Line<4> {
+  static constexpr float kHalf = 0.70710678f, kTwo = 1.41421356f;  // roots, the points
+
+  template <class V>
+  static inline void input(const V* d, V* t) {
+    const V even = d[4] - 2.0f * d[2], odd = kHalf * d[3] - kTwo * d[1];
+    const V even2 = d[4] - 0.5f * d[2], odd2 = kTwo * d[3] - kHalf * d[1];
+    t[0] = (d[0] + d[4]) - 2.5f * d[2];
+    t[1] = even + odd;
+    t[2] = even - odd;
+    t[3] = even2 + odd2;
+    t[4] = even2 - odd2;
+    t[5] = (d[1] + d[5]) - 2.5f * d[3];
+  }
+  template <class V>
+  static inline void weight(const V* g, V* t) {
+    const V even = (-2 / 3.0f) * (g[0] + 0.5f * g[2]), odd = (-2 / 3.0f * kHalf) * g[1];
+    const V even2 = (1 / 6.0f) * (g[0] + 2.0f * g[2]), odd2 = (1 / 6.0f * kTwo) * g[1];
+    t[0] = g[0];
+    t[1] = even + odd;
+    t[2] = even - odd;
+    t[3] = even2 + odd2;
+    t[4] = even2 - odd2;
+    t[5] = g[2];
+  }
+  template <class V>
+  static inline void output(const V* m, V* y) {
+    const V even = m[1] + m[2], odd = kHalf * (m[1] - m[2]);
+    const V even2 = m[3] + m[4], odd2 = kTwo * (m[3] - m[4]);
+    y[0] = m[0] + even + even2;
+    y[1] = odd + odd2;
+    y[2] = 0.5f * even + 2.0f * even2;
+    y[3] = 0.5f * odd + 2.0f * odd2 + m[5];
+  }
+  template <class V>
+  static inline void cotangent(const V* y, V* t) {
+    const V even = y[0] + 0.5f * y[2], odd = kHalf * (y[1] + 0.5f * y[3]);
+    const V even2 = y[0] + 2.0f * y[2], odd2 = kTwo * (y[1] + 2.0f * y[3]);
+    t[0] = y[0];
+    t[1] = even + odd;
+    t[2] = even - odd;
+    t[3] = even2 + odd2;
+    t[4] = even2 - odd2;
+    t[5] = y[3];
+  }
+  template <class V>
+  static inline void weight_back(const V* u, V* g) {
+    const V even = (-2 / 3.0f) * (u[1] + u[2]), even2 = (1 / 6.0f) * (u[3] + u[4]);
+    g[0] = u[0] + even + even2;
+    g[1] = (-2 / 3.0f * kHalf) * (u[1] - u[2]) + (1 / 6.0f * kTwo) * (u[3] - u[4]);
+    g[2] = 0.5f * even + 2.0f * even2 + u[5];
+  }
+};
+
+// A line's transform of columns and then of rows: from(i, j) is read once for each element, to(i, j, x) takes each
+// result.
+// What is captured by reference would be loaded again behind every store.
+template <int In, int Out, class V, class F, class From, class To>
+[[gnu::always_inline]] inline void both_ways(F line, From from, To to) {
+  V t[Out][In];
+#pragma GCC unroll 6
+  for (int j = 0; j < In; ++j) {
+    V column[In], done[Out];
+#pragma GCC unroll 6
+    for (int i = 0; i < In; ++i) column[i] = from(i, j);
+    line(column, done);
+#pragma GCC unroll 6
+    for (int i = 0; i < Out; ++i) t[i][j] = done[i];
+  }
+#pragma GCC unroll 6
+  for (int i = 0; i < Out; ++i) {
+    V done[Out];
+    line(t[i], done);
+#pragma GCC unroll 6
+    for (int j = 0; j < Out; ++j) to(i, j, done[j]);
   }
 }
 
-template <class T>
+// body(V{}, c) for vectors of channels and then for single ones.
+template <class F>
+[[gnu::always_inline]] inline void for_channels(int64_t channels, F body) {
+  int64_t c = 0;
+  for (; c + kLanes<float> <= channels; c += kLanes<float>) body(vf32{}, c);
+  for (; c < channels; ++c) body(float{}, c);
+}
+
+template <int S, class T>
 void input(const T* const* source, int64_t channels, float* value, int64_t pitch) {
-  int64_t c = 0;
-  for (; c + kLanes<float> <= channels; c += kLanes<float>) input_lanes<vf32>(source, c, value, pitch);
-  for (; c < channels; ++c) input_lanes<float>(source, c, value, pitch);
+  constexpr int N = winograd_patch(S);
+  for_channels(channels, [=]<class V>(V, int64_t c) __attribute__((always_inline)) {
+    both_ways<N, N, V>([](const V* d, V* t) { Line<S>::input(d, t); },
+                       [=](int i, int j) { return read<V>(source[N * i + j] + c); },
+                       [=](int i, int j, V x) { write(value + (N * i + j) * pitch + c, x); });
+  });
 }
 
-template <class V, class T>
-inline void weight_lanes(const T* w, int64_t tap_pitch, int64_t c, float* value, int64_t pitch) {
-  V t[4][3];
-#pragma GCC unroll 3
-  for (int j = 0; j < 3; ++j) {
-    const V g0 = read<V>(w + j * tap_pitch + c), g1 = read<V>(w + (3 + j) * tap_pitch + c),
-            g2 = read<V>(w + (6 + j) * tap_pitch + c);
-    t[0][j] = g0;
-    t[1][j] = 0.5f * (g0 + g2) + 0.5f * g1;
-    t[2][j] = 0.5f * (g0 + g2) - 0.5f * g1;
-    t[3][j] = g2;
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    float* to = value + 4 * i * pitch + c;
-    const V even = 0.5f * (t[i][0] + t[i][2]), odd = 0.5f * t[i][1];
-    write(to, t[i][0]);
-    write(to + pitch, even + odd);
-    write(to + 2 * pitch, even - odd);
-    write(to + 3 * pitch, t[i][2]);
-  }
-}
-
-template <class T>
+template <int S, class T>
 void weight(const T* w, int64_t tap_pitch, int64_t channels, float* value, int64_t pitch) {
-  int64_t c = 0;
-  for (; c + kLanes<float> <= channels; c += kLanes<float>) weight_lanes<vf32>(w, tap_pitch, c, value, pitch);
-  for (; c < channels; ++c) weight_lanes<float>(w, tap_pitch, c, value, pitch);
+  constexpr int N = winograd_patch(S);
+  for_channels(channels, [=]<class V>(V, int64_t c) __attribute__((always_inline)) {
+    both_ways<3, N, V>([](const V* g, V* t) { Line<S>::weight(g, t); },
+                       [=](int i, int j) { return read<V>(w + (3 * i + j) * tap_pitch + c); },
+                       [=](int i, int j, V x) { write(value + (N * i + j) * pitch + c, x); });
+  });
 }
 
 template <class V>
@@ -96,110 +188,61 @@ inline V activated(V x, int activation) {
   return x;
 }
 
-template <class V, class T>
-inline void output_lanes(const float* value, int64_t pitch, int64_t c, const T* bias, const T* const* residual,
-                         int activation, T* const* result) {
-  V t[2][4];
-#pragma GCC unroll 4
-  for (int j = 0; j < 4; ++j) {
-    const float* from = value + j * pitch + c;
-    const V m0 = read<V>(from), m1 = read<V>(from + 4 * pitch), m2 = read<V>(from + 8 * pitch),
-            m3 = read<V>(from + 12 * pitch);
-    t[0][j] = m0 + m1 + m2;
-    t[1][j] = m1 - m2 - m3;
-  }
-  const V b = bias ? read<V>(bias + c) : V{};
-#pragma GCC unroll 2
-  for (int i = 0; i < 2; ++i) {
-    const V sums[2] = {t[i][0] + t[i][1] + t[i][2] + b, t[i][1] - t[i][2] - t[i][3] + b};
-#pragma GCC unroll 2
-    for (int j = 0; j < 2; ++j) {
-      const int pixel = 2 * i + j;
-      if (!result[pixel]) continue;
-      const V sum = residual ? sums[j] + read<V>(residual[pixel] + c) : sums[j];
-      write(result[pixel] + c, activated(sum, activation));
-    }
-  }
-}
-
-template <class T>
+template <int S, class T>
 void output(const float* value, int64_t pitch, int64_t channels, const T* bias, const T* const* residual,
             int activation, T* const* result) {
-  int64_t c = 0;
-  for (; c + kLanes<float> <= channels; c += kLanes<float>)
-    output_lanes<vf32>(value, pitch, c, bias, residual, activation, result);
-  for (; c < channels; ++c) output_lanes<float>(value, pitch, c, bias, residual, activation, result);
+  constexpr int N = winograd_patch(S);
+  for_channels(channels, [=]<class V>(V, int64_t c) __attribute__((always_inline)) {
+    const V b = bias ? read<V>(bias + c) : V{};
+    both_ways<N, S, V>([](const V* m, V* y) { Line<S>::output(m, y); },
+                       [=](int i, int j) { return read<V>(value + (N * i + j) * pitch + c); },
+                       [=](int i, int j, V x) {
+                         const int pixel = S * i + j;
+                         if (!result[pixel]) return;
+                         x += b;
+                         if (residual) x += read<V>(residual[pixel] + c);
+                         write(result[pixel] + c, activated(x, activation));
+                       });
+  });
 }
 
-template <class V, class T>
-inline void cotangent_lanes(const T* const* ct, int64_t c, float* value, int64_t pitch) {
-  V t[4][2];
-#pragma GCC unroll 2
-  for (int j = 0; j < 2; ++j) {
-    const V c0 = read<V>(ct[j] + c), c1 = read<V>(ct[2 + j] + c);
-    t[0][j] = c0;
-    t[1][j] = c0 + c1;
-    t[2][j] = c0 - c1;
-    t[3][j] = -c1;
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    float* to = value + 4 * i * pitch + c;
-    write(to, t[i][0]);
-    write(to + pitch, t[i][0] + t[i][1]);
-    write(to + 2 * pitch, t[i][0] - t[i][1]);
-    write(to + 3 * pitch, -t[i][1]);
-  }
-}
-
-template <class T>
+template <int S, class T>
 void cotangent(const T* const* ct, int64_t channels, float* value, int64_t pitch) {
-  int64_t c = 0;
-  for (; c + kLanes<float> <= channels; c += kLanes<float>) cotangent_lanes<vf32>(ct, c, value, pitch);
-  for (; c < channels; ++c) cotangent_lanes<float>(ct, c, value, pitch);
+  constexpr int N = winograd_patch(S);
+  for_channels(channels, [=]<class V>(V, int64_t c) __attribute__((always_inline)) {
+    both_ways<S, N, V>([](const V* y, V* t) { Line<S>::cotangent(y, t); },
+                       [=](int i, int j) { return read<V>(ct[S * i + j] + c); },
+                       [=](int i, int j, V x) { write(value + (N * i + j) * pitch + c, x); });
+  });
 }
 
-template <class V, class T>
-inline void weight_back_lanes(const float* value, int64_t parts, int64_t part_pitch, int64_t pitch, int64_t c, T* w,
-                              int64_t tap_pitch) {
-  V t[3][4];
-#pragma GCC unroll 4
-  for (int j = 0; j < 4; ++j) {
-    V u[4];
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) {
-      const float* from = value + (4 * i + j) * pitch + c;
-      u[i] = read<V>(from);
-      for (int64_t part = 1; part < parts; ++part) u[i] += read<V>(from + part * part_pitch);
-    }
-    t[0][j] = u[0] + 0.5f * (u[1] + u[2]);
-    t[1][j] = 0.5f * (u[1] - u[2]);
-    t[2][j] = 0.5f * (u[1] + u[2]) + u[3];
-  }
-#pragma GCC unroll 3
-  for (int i = 0; i < 3; ++i) {
-    T* to = w + 3 * i * tap_pitch + c;
-    write(to, t[i][0] + 0.5f * (t[i][1] + t[i][2]));
-    write(to + tap_pitch, 0.5f * (t[i][1] - t[i][2]));
-    write(to + 2 * tap_pitch, 0.5f * (t[i][1] + t[i][2]) + t[i][3]);
-  }
-}
-
-template <class T>
+template <int S, class T>
 void weight_back(const float* value, int64_t parts, int64_t part_pitch, int64_t pitch, int64_t channels, T* w,
                  int64_t tap_pitch) {
-  int64_t c = 0;
-  for (; c + kLanes<float> <= channels; c += kLanes<float>)
-    weight_back_lanes<vf32>(value, parts, part_pitch, pitch, c, w, tap_pitch);
-  for (; c < channels; ++c) weight_back_lanes<float>(value, parts, part_pitch, pitch, c, w, tap_pitch);
+  constexpr int N = winograd_patch(S);
+  for_channels(channels, [=]<class V>(V, int64_t c) __attribute__((always_inline)) {
+    auto sum = [=](int i, int j) {
+      const float* from = value + (N * i + j) * pitch + c;
+      V total = read<V>(from);
+      for (int64_t part = 1; part < parts; ++part) total += read<V>(from + part * part_pitch);
+      return total;
+    };
+    both_ways<N, 3, V>([](const V* u, V* g) { Line<S>::weight_back(u, g); }, sum,
+                       [=](int i, int j, V x) { write(w + (3 * i + j) * tap_pitch + c, x); });
+  });
+}
+
+template <int S, class T>
+constexpr WinogradTransforms<T> transforms() {
+  return {input<S, T>, weight<S, T>, output<S, T>, cotangent<S, T>, weight_back<S, T>};
 }
 
 }  // namespace
 
 extern const WinogradTable winograd_table;
 const WinogradTable winograd_table = {
-    {&input<float>, &weight<float>, &output<float>, &cotangent<float>, &weight_back<float>},
-    {&input<uint16_t>, &weight<uint16_t>, &output<uint16_t>, &cotangent<uint16_t>, &weight_back<uint16_t>},
+    {transforms<2, float>(), transforms<4, float>()},
+    {transforms<2, uint16_t>(), transforms<4, uint16_t>()},
 };
 
 }  // namespace NATIVE_ISA

@@ -1,5 +1,5 @@
-// Gradient of a 3x3 convolution of stride 1 by its weights, by the adjoint of Winograd's F(2x2, 3x3): the
-// sum over squares of results is taken of the 16 products of transformed values, and transformed back once.
+// Gradient of a 3x3 convolution of stride 1 by its weights, by the adjoint of Winograd's method: the
+// sum over squares of results is taken of the products of transformed values, and transformed back once.
 //
 // A task takes a range of squares times a slab of input channels; its partial sums are [position][cin][cout].
 #include <algorithm>
@@ -15,16 +15,21 @@
 namespace native::conv {
 namespace {
 
-constexpr int64_t kPositions = WinogradWeights::kPositions;
 constexpr int64_t kSquares = 64;  // of a block: enough for a tile's sums to outweigh loading and storing them
 
 template <class T>
 class WinogradWeightGrad final : public Kernel {
  public:
-  explicit WinogradWeightGrad(const Geometry& g)
-      : g_(g), transform_(winograd_transforms<T>()), product_(gemm_table().f32), panel_(WinogradWeights::best_block()) {
-    high_ = ceil_div(g.out[1], 2);
-    wide_ = ceil_div(g.out[2], 2);
+  WinogradWeightGrad(const Geometry& g, int side)
+      : g_(g),
+        side_(side),
+        patch_(winograd_patch(side)),
+        positions_(winograd_positions(side)),
+        transform_(winograd_transforms<T>(side)),
+        product_(gemm_table().f32),
+        panel_(WinogradWeights::best_block()) {
+    high_ = ceil_div(g.out[1], side_);
+    wide_ = ceil_div(g.out[2], side_);
     squares_ = g.batch * high_ * wide_;
     constexpr int64_t kSlab = 64, kLine = 16;  // 64 channels of 64 squares are 256 KB
     slabs_ = ceil_div(g.cin, kSlab);
@@ -33,7 +38,7 @@ class WinogradWeightGrad final : public Kernel {
     // Partial sums are large: more tasks would spend on adding them what more threads gain.
     const int64_t tasks = part() * static_cast<int64_t>(sizeof(float)) > (512 << 10) ? 8 : 16;
     splits_ = std::clamp<int64_t>(tasks / slabs_, 1, ceil_div(squares_, kSquares));
-    // One line more, so that the 16 positions do not fall on the same cache sets.
+    // One line more, so that positions do not fall on the same cache sets.
     value_pitch_ = kSquares * slab_ + 16;
     cotangent_pitch_ = kSquares * panel_ + 16;
   }
@@ -63,36 +68,36 @@ class WinogradWeightGrad final : public Kernel {
   }
 
  private:
-  int64_t part() const { return kPositions * g_.cin * g_.cout; }
+  int64_t part() const { return positions_ * g_.cin * g_.cout; }
 
   struct Square {
     int64_t n, h, w;
   };
   Square square_at(int64_t index) const {
-    return {index / wide_ / high_, index / wide_ % high_ * 2, index % wide_ * 2};
+    return {index / wide_ / high_, index / wide_ % high_ * side_, index % wide_ * side_};
   }
 
   void add_squares(const T* x, const T* ct, const T* zeros, int64_t begin, int64_t end, int64_t channel,
                    int64_t channels, float* sums) const {
-    const size_t value_bytes = whole_lines(kPositions * value_pitch_ * sizeof(float));
-    const size_t cotangent_bytes = whole_lines(kPositions * cotangent_pitch_ * sizeof(float));
+    const size_t value_bytes = whole_lines(positions_ * value_pitch_ * sizeof(float));
+    const size_t cotangent_bytes = whole_lines(positions_ * cotangent_pitch_ * sizeof(float));
     char* memory = static_cast<char*>(pool::thread_scratch(value_bytes + cotangent_bytes));
     float* values = reinterpret_cast<float*>(memory);
     float* cotangents = reinterpret_cast<float*>(memory + value_bytes);
-    const T* squares[4 * kSquares];
+    const T* squares[kMostSide * kMostSide * kSquares];
     for (int64_t first = begin; first < end; first += kSquares) {
       const int64_t count = std::min(kSquares, end - first);
       for (int64_t s = 0; s < count; ++s) {
         const Square q = square_at(first + s);
         take_input(q, x, zeros, channel, channels, values + s * slab_);
-        find_cotangent(q, ct, zeros, squares + 4 * s);
+        find_cotangent(q, ct, zeros, squares + side_ * side_ * s);
       }
       for (int64_t column = 0; column < g_.cout; column += panel_) {
         const int64_t width = std::min(panel_, g_.cout - column);
         if (width < panel_) std::memset(cotangents, 0, cotangent_bytes);
         for (int64_t s = 0; s < count; ++s) {
-          const T* square[4];
-          for (int i = 0; i < 4; ++i) square[i] = squares[4 * s + i] + column;
+          const T* square[kMostSide * kMostSide];
+          for (int i = 0; i < side_ * side_; ++i) square[i] = squares[side_ * side_ * s + i] + column;
           transform_.cotangent(square, width, cotangents + s * panel_, cotangent_pitch_);
         }
         multiply(values, cotangents, count, channels, width, first > begin, sums + channel * g_.cout + column);
@@ -101,21 +106,22 @@ class WinogradWeightGrad final : public Kernel {
   }
 
   void take_input(const Square& q, const T* x, const T* zeros, int64_t channel, int64_t channels, float* value) const {
-    const T* patch[16];
-    for (int64_t i = 0; i < 16; ++i) {
-      const int64_t row = q.h - g_.low[1] + i / 4, column = q.w - g_.low[2] + i % 4;
-      const bool inside = row >= 0 && row < g_.in[1] && column >= 0 && column < g_.in[2];
-      patch[i] = inside ? x + ((q.n * g_.in[1] + row) * g_.in[2] + column) * g_.cin + channel : zeros;
-    }
+    const T* patch[winograd_positions(kMostSide)];
+    const T** pixel = patch;
+    for (int64_t row = q.h - g_.low[1]; row < q.h - g_.low[1] + patch_; ++row)
+      for (int64_t column = q.w - g_.low[2]; column < q.w - g_.low[2] + patch_; ++column) {
+        const bool inside = row >= 0 && row < g_.in[1] && column >= 0 && column < g_.in[2];
+        *pixel++ = inside ? x + ((q.n * g_.in[1] + row) * g_.in[2] + column) * g_.cin + channel : zeros;
+      }
     transform_.input(patch, channels, value, value_pitch_);
   }
 
   void find_cotangent(const Square& q, const T* ct, const T* zeros, const T** square) const {
-    for (int64_t i = 0; i < 4; ++i) {
-      const int64_t row = q.h + i / 2, column = q.w + i % 2;
-      const bool inside = row < g_.out[1] && column < g_.out[2];
-      square[i] = inside ? ct + ((q.n * g_.out[1] + row) * g_.out[2] + column) * g_.cout : zeros;
-    }
+    for (int64_t row = q.h; row < q.h + side_; ++row)
+      for (int64_t column = q.w; column < q.w + side_; ++column) {
+        const bool inside = row < g_.out[1] && column < g_.out[2];
+        *square++ = inside ? ct + ((q.n * g_.out[1] + row) * g_.out[2] + column) * g_.cout : zeros;
+      }
   }
 
   void multiply(const float* values, const float* cotangents, int64_t count, int64_t channels, int64_t width,
@@ -128,7 +134,7 @@ class WinogradWeightGrad final : public Kernel {
     product.c_row = g_.cout;
     product.accumulate = accumulate;
     product.b = {nullptr, panel_, panel_ <= product_.nr ? cotangent_pitch_ : product_.nr};
-    for (int64_t position = 0; position < kPositions; ++position) {
+    for (int64_t position = 0; position < positions_; ++position) {
       product.a = {values + position * value_pitch_, 1, slab_};
       product.b.data = cotangents + position * cotangent_pitch_;
       product.c = sums + position * g_.cin * g_.cout;
@@ -137,27 +143,32 @@ class WinogradWeightGrad final : public Kernel {
   }
 
   const Geometry g_;
+  const int64_t side_, patch_, positions_;  // of a square of results, of its pixels of x; products of a square
   const WinogradTransforms<T>& transform_;
   const gemm::Kernels<float>& product_;
   const int64_t panel_;            // output channels of a product
-  int64_t high_, wide_, squares_;  // 2x2 squares of results
+  int64_t high_, wide_, squares_;  // squares of results
   int64_t slabs_, slab_, splits_;  // tasks: slabs of `slab_` input channels, ranges of squares
   int64_t value_pitch_, cotangent_pitch_;
 };
 
-template <bool best>
+template <int side, bool best>
 std::unique_ptr<Kernel> prepare(const Problem& problem) {
   const auto g = geometry_of(problem);
-  if (!g || !winograd_fits(problem, *g) || (best && !winograd_pays(problem, *g))) return nullptr;
-  if (problem.out[0].dtype == DType::BF16) return std::make_unique<WinogradWeightGrad<uint16_t>>(*g);
-  return std::make_unique<WinogradWeightGrad<float>>(*g);
+  if (!g || !winograd_fits(problem, *g) || (best && !winograd_pays(problem, *g, side))) return nullptr;
+  if (problem.out[0].dtype == DType::BF16) return std::make_unique<WinogradWeightGrad<uint16_t>>(*g, side);
+  return std::make_unique<WinogradWeightGrad<float>>(*g, side);
 }
 
-const Register weight_gradient{
-    "conv_weight_grad", "winograd", 30, prepare<true>,
-    "float32 or bfloat16, 3x3 of stride 1, from 32 channels on both sides and 100 squares of 2x2 results on"};
-const Register able{"conv_weight_grad", "winograd", kOnlyByChoice, prepare<false>,
-                    "float32 or bfloat16, 3x3 of stride 1"};
+constexpr char kProblems[] =
+    "float32 or bfloat16, 3x3 of stride 1, from 32 channels on both sides and 100 squares of results on";
+constexpr char kAble[] = "float32 or bfloat16, 3x3 of stride 1";
+const Register kernels[] = {
+    {"conv_weight_grad", "winograd", 30, prepare<2, true>, kProblems},
+    {"conv_weight_grad", "winograd", kOnlyByChoice, prepare<2, false>, kAble},
+    {"conv_weight_grad", "winograd4", 35, prepare<4, true>, "the same, where NATIVE_WINOGRAD is 4"},
+    {"conv_weight_grad", "winograd4", kOnlyByForce, prepare<4, false>, kAble},
+};
 
 }  // namespace
 }  // namespace native::conv

@@ -1,6 +1,9 @@
 #include "kernels/conv/winograd_weights.h"
 
+#include <cstdlib>
 #include <cstring>
+#include <stdexcept>
+#include <string>
 
 #include "kernels/conv/winograd.h"
 #include "runtime/pool.h"
@@ -15,7 +18,7 @@ constexpr int64_t kDepth = 64;  // of a task
 template <class T>
 class Transform final : public Kernel {
  public:
-  Transform(const Shape& weights, int64_t block) : weights_(weights[2], weights[3], block) {}
+  Transform(const Shape& weights, int64_t block, int side) : weights_(weights[2], weights[3], block, side) {}
   void run(const void* const* in, void* const* out, void*) const override {
     weights_.transform(static_cast<const T*>(in[0]), static_cast<float*>(out[0]));
   }
@@ -27,17 +30,25 @@ class Transform final : public Kernel {
 std::unique_ptr<Kernel> prepare(const Problem& problem) {
   const Spec& weights = problem.in[0];
   const int64_t block = problem.attrs.integer("block");
-  if (weights.dtype == DType::BF16) return std::make_unique<Transform<uint16_t>>(weights.shape, block);
-  return std::make_unique<Transform<float>>(weights.shape, block);
+  const int side = static_cast<int>(problem.attrs.integer("side"));
+  if (weights.dtype == DType::BF16) return std::make_unique<Transform<uint16_t>>(weights.shape, block, side);
+  return std::make_unique<Transform<float>>(weights.shape, block, side);
 }
 
 const Register weights{"winograd_weights", "winograd", 10, prepare};
 
 }  // namespace
 
+int winograd_side() {
+  const char* const text = std::getenv("NATIVE_WINOGRAD");
+  if (!text || !*text || std::string(text) == "2") return 2;
+  if (std::string(text) == "4") return 4;
+  throw std::invalid_argument("NATIVE_WINOGRAD is '" + std::string(text) + "': it may be 2 or 4");
+}
+
 template <class T>
 void WinogradWeights::transform(const T* weights, float* out) const {
-  const WinogradTransforms<T>& table = winograd_transforms<T>();
+  const WinogradTransforms<T>& table = winograd_transforms<T>(side_);
   const int64_t cuts = ceil_div(depth_, kDepth);
   pool::parallel_for(blocks() * cuts, [&](int64_t task) {
     const int64_t block = task / cuts, first = task % cuts * kDepth, count = columns(block), row = width(block);
@@ -45,7 +56,7 @@ void WinogradWeights::transform(const T* weights, float* out) const {
     float* to = out + offset(block);
     for (int64_t k = first; k < std::min(depth_, first + kDepth); ++k) {
       if (count < row)
-        for (int64_t p = 0; p < kPositions; ++p)
+        for (int64_t p = 0; p < positions_; ++p)
           std::fill_n(to + p * pitch(block) + k * row + count, row - count, 0.0f);
       table.weight(from + k * columns_, depth_ * columns_, count, to + k * row, pitch(block));
     }
@@ -55,7 +66,7 @@ void WinogradWeights::transform(const T* weights, float* out) const {
 // A range of the depth is transformed along memory, a column at a time, and then transposed.
 template <class T>
 void WinogradWeights::transform_turned(const T* weights, float* out) const {
-  const WinogradTransforms<T>& table = winograd_transforms<T>();
+  const WinogradTransforms<T>& table = winograd_transforms<T>(side_);
   const auto transpose = gemm_table().f32.transpose;
   const int64_t cuts = ceil_div(depth_, kDepth);
   pool::parallel_for(blocks() * cuts, [&](int64_t task) {
@@ -63,12 +74,12 @@ void WinogradWeights::transform_turned(const T* weights, float* out) const {
     const int64_t depth = std::min(kDepth, depth_ - first);
     // A line more, so that the positions do not fall on the same cache sets.
     const int64_t turned_pitch = block_ * kDepth + kLine;
-    float* const turned = static_cast<float*>(pool::thread_scratch(kPositions * turned_pitch * sizeof(float)));
-    if (columns(block) < row) std::memset(turned, 0, kPositions * turned_pitch * sizeof(float));
+    float* const turned = static_cast<float*>(pool::thread_scratch(positions_ * turned_pitch * sizeof(float)));
+    if (columns(block) < row) std::memset(turned, 0, positions_ * turned_pitch * sizeof(float));
     for (int64_t c = 0; c < columns(block); ++c)
       table.weight(weights + (8 * columns_ + block * block_ + c) * depth_ + first, -columns_ * depth_, depth,
                    turned + c * kDepth, turned_pitch);
-    for (int64_t p = 0; p < kPositions; ++p)
+    for (int64_t p = 0; p < positions_; ++p)
       transpose(turned + p * turned_pitch, kDepth, row, depth, out + offset(block) + p * pitch(block) + first * row,
                 row);
   });

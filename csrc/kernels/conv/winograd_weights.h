@@ -1,5 +1,5 @@
-// The weights of a 3x3 convolution as the products of Winograd's F(2x2, 3x3) take them: blocks of columns (the last
-// one narrower), and of each block [position of 16][depth][width]. A product has `depth` input and `columns`
+// The weights of a 3x3 convolution as the products of Winograd's method take them: blocks of columns (the last
+// one narrower), and of each block [position][depth][width]. A product has `depth` input and `columns`
 // output channels; the gradient by the input has them the other way round. A block is best as wide as a panel
 // of the matrix product in use, but every width serves every instruction set.
 #pragma once
@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "kernels/conv/winograd.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/grid.h"
 
@@ -14,22 +15,23 @@ namespace native::conv {
 
 class WinogradWeights {
  public:
-  static constexpr int64_t kPositions = 16, kLine = 16;
+  static constexpr int64_t kLine = 16;
 
-  // `block`: columns of a block, a multiple of 16.
-  WinogradWeights(int64_t depth, int64_t columns, int64_t block) : depth_(depth), columns_(columns), block_(block) {}
+  // `block`: columns of a block, a multiple of 16. `side`: of a square of results, 2 or 4.
+  WinogradWeights(int64_t depth, int64_t columns, int64_t block, int side)
+      : depth_(depth), columns_(columns), block_(block), side_(side), positions_(winograd_positions(side)) {}
   // The best width for the instruction set in use.
   static int64_t best_block() { return std::max<int64_t>(kLine, gemm_table().f32.nr); }
 
   // Elements of all blocks.
-  int64_t size() const { return kPositions * depth_ * round_up(columns_, kLine); }
+  int64_t size() const { return positions_ * depth_ * round_up(columns_, kLine); }
   int64_t blocks() const { return ceil_div(columns_, block_); }
   // Columns of a block, and elements of its rows: the same in whole cache lines, filled with zeros.
   int64_t columns(int64_t block) const { return std::min(block_, columns_ - block * block_); }
   int64_t width(int64_t block) const { return round_up(columns(block), kLine); }
   // Elements between positions.
   int64_t pitch(int64_t block) const { return depth_ * width(block); }
-  int64_t offset(int64_t block) const { return kPositions * depth_ * block_ * block; }
+  int64_t offset(int64_t block) const { return positions_ * depth_ * block_ * block; }
 
   // From weights [3][3][depth][columns], T float32 or bfloat16 as uint16_t. On the pool; `out` is 64-byte aligned.
   template <class T>
@@ -40,6 +42,8 @@ class WinogradWeights {
 
  private:
   int64_t depth_, columns_, block_;
+  int side_;
+  int64_t positions_;
 };
 
 }  // namespace native::conv

@@ -120,6 +120,8 @@ bool takes_path(Path path, int64_t m, int64_t n, int64_t k, bool transpose_a, bo
       return m == 1 || n == 1;
     case Path::Dots:
       return transpose_b && !transpose_a && m <= kDotRows;
+    case Path::Outer:
+      return k == 1;
     case Path::SplitK:
       return k >= 16;
     default:
@@ -130,6 +132,7 @@ bool takes_path(Path path, int64_t m, int64_t n, int64_t k, bool transpose_a, bo
 template <class T>
 Path Plan<T>::suitable_path() const {
   if (m_ == 1 || n_ == 1) return Path::Vector;
+  if (k_ == 1 && n_ >= kStreamColumns) return Path::Outer;
   if (k_ >= 16 && takes_path(Path::Dots, m_, n_, k_, transpose_a_, transpose_b_)) return Path::Dots;
   return m_ <= kColumnRows ? Path::Columns : Path::Tiles;
 }
@@ -151,26 +154,43 @@ Plan<T>::Plan(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, bool t
     task_n_ = std::min(length, std::max(round_up(ceil_div(length, tasks), 32), dots ? 1 : kStreamColumns));
   } else if (path_ == Path::Dots) {
     task_n_ = std::min(n, round_up(ceil_div(n, static_cast<int64_t>(most)), 12));
+  } else if (path_ == Path::Outer) {
+    // 256 KB of C.
+    task_m_ = std::max<int64_t>(1, 65536 / n);
   } else {
     const double wanted = std::clamp(work / kLargeTaskWork, std::min(most, kFewTasks), kMostTasks);
-    const double tasks = cut(wanted);
+    const int64_t most_splits = path ? k / 8 : k / (2 * kernels.kc);
+    double tasks = whole_tasks();
+    // Where ranges of terms are tasks enough, tiles stay as large as they are best: cut, they would read all of A or B
+    // again each.
+    if (path || wanted < 2 * tasks || tasks * static_cast<double>(most_splits) < wanted / 2) tasks = cut(wanted);
     // Few tiles and many terms.
-    const bool deep = wanted >= 2 * tasks && k >= 4 * kernels.kc;
+    const bool deep = wanted >= 2 * tasks && most_splits >= 2;
     if (path ? path_ != Path::SplitK : !deep) return;
     path_ = Path::SplitK;
-    const int64_t most_splits = path ? k / 8 : k / (2 * kernels.kc);
     splits_ =
         std::clamp<int64_t>(static_cast<int64_t>(wanted / tasks), path ? 2 : 1, std::min<int64_t>(most_splits, 16));
   }
 }
 
-// Sets the size of tasks so that there are about `wanted` of them; returns how many there are.
 template <class T>
-double Plan<T>::cut(double wanted) {
+double Plan<T>::tasks() const {
+  return static_cast<double>(ceil_div(m_, task_m_) * ceil_div(n_, task_n_));
+}
+
+// Sets the size of tasks to what is best for one of them; returns how many there are.
+template <class T>
+double Plan<T>::whole_tasks() {
   if (path_ != Path::Columns) task_m_ = even_share(m_, kernels_.mc, kernels_.mr);
   const bool packs = packs_a(kernels_, at_a(nullptr, 0, 0));
   task_n_ = even_share(n_, packs ? kPackedColumns : kColumns, kernels_.nr);
-  auto tasks = [&] { return static_cast<double>(ceil_div(m_, task_m_) * ceil_div(n_, task_n_)); };
+  return tasks();
+}
+
+// Makes them smaller, so that there are about `wanted` of them; returns how many there are.
+template <class T>
+double Plan<T>::cut(double wanted) {
+  const bool packs = packs_a(kernels_, at_a(nullptr, 0, 0));
   const bool streams = path_ == Path::Columns && !transpose_b_ && m_ <= kStreamRows;
   const int64_t narrow = streams ? kStreamColumns / 2 : (packs ? 8 : 4) * kernels_.nr;
   const int64_t low = path_ == Path::Columns ? m_ : (packs ? 16 : 4) * kernels_.mr;
@@ -203,6 +223,8 @@ void Plan<T>::run(const T* a, const T* b, T* c, const Epilogue<T>& epilogue, T* 
       return run_vector(a, b, c, epilogue);
     case Path::Dots:
       return run_dots(a, b, c, epilogue);
+    case Path::Outer:
+      return run_outer(a, b, c, epilogue);
     case Path::Columns:
       return run_columns(a, b, c, epilogue);
     case Path::Tiles:
@@ -245,6 +267,18 @@ Operand<T> Plan<T>::at_a(const T* a, int64_t i, int64_t p) const {
 template <class T>
 Operand<T> Plan<T>::at_b(const T* b, int64_t p, int64_t j) const {
   return transpose_b_ ? Operand<T>{b + j * k_ + p, 1, k_} : Operand<T>{b + p * n_ + j, n_, 1};
+}
+
+template <class T>
+void Plan<T>::run_outer(const T* a, const T* b, T* c, const Epilogue<T>& epilogue) const {
+  pool::parallel_for(ceil_div(m_, task_m_), [&](int64_t task) {
+    const int64_t end = std::min(m_, (task + 1) * task_m_);
+    for (int64_t i = task * task_m_; i < end; ++i) {
+      const Operand<T> row = at_a(a, i, 0);
+      kernels_.gemv(n_, k_, row.data, row.column, b, n_, c + i * n_);
+      if (needs_finish(epilogue)) kernels_.finish(1, n_, c + i * n_, n_, epilogue.from(i, 0, n_));
+    }
+  });
 }
 
 template <class T>

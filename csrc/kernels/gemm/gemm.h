@@ -149,10 +149,11 @@ template <class T>
 void block_packed(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, const Operand<T>& a, const Panels<T>& b,
                   T* c, int64_t c_row, bool accumulate, const Epilogue<T>& epilogue, T* scratch);
 
-// How a product is cut. Vector and Dots have conditions of their own: see takes_path().
+// How a product is cut. Vector, Dots and Outer have conditions of their own: see takes_path().
 enum class Path {
   Vector,   // one row or column: bound by the matrix's bytes
   Dots,     // few rows of A times contiguous rows of B^T
+  Outer,    // one term: rows of C are written from end to end
   Columns,  // a task has all rows and packs its own columns of B
   Tiles,    // B is packed once for all tasks
   SplitK,   // few tiles and many terms: partial sums of ranges of k
@@ -172,6 +173,8 @@ class Plan {
 
  private:
   Path suitable_path() const;
+  double tasks() const;
+  double whole_tasks();
   double cut(double wanted);
 
   // A from row i and term p, B from term p and column j.
@@ -179,6 +182,7 @@ class Plan {
   Operand<T> at_b(const T* b, int64_t p, int64_t j) const;
   void run_vector(const T* a, const T* b, T* c, const Epilogue<T>& epilogue) const;
   void run_dots(const T* a, const T* b, T* c, const Epilogue<T>& epilogue) const;
+  void run_outer(const T* a, const T* b, T* c, const Epilogue<T>& epilogue) const;
   void run_columns(const T* a, const T* b, T* c, const Epilogue<T>& epilogue) const;
   void run_tiles(const T* a, const T* b, T* c, const Epilogue<T>& epilogue, T* scratch) const;
   void run_split(const T* a, const T* b, T* c, const Epilogue<T>& epilogue, T* scratch) const;

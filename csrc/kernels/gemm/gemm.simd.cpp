@@ -39,8 +39,9 @@ inline void tile(const Block<T>& block, const T* a, const T* b, T* c, const T* b
   // Two pointers and multiples of one register by 1 and 2 reach all rows; more would be spilled.
   const T* low = a + (R > 3 ? 3 : 0) * a_row;
   // The same row of the next panel, to the second-level cache, a whole pass before its use: packed panels
-  // come from the third level, and panels read in place have one line on each row, which no prefetcher follows.
-  const T* next = b + block.b.panel;
+  // come from the third level, and panels read in place have one line on each row, which no prefetcher follows. Of a
+  // single panel what lies behind it: more terms, or the next matrix of a batch, which if narrow suits the first level.
+  const T* next = b + (block.n <= kVectors * L ? block.k * b_step : block.b.panel);
   // Where A passes but once, its next rows, which lie together if it is row-major: each is too short a stream for a
   // prefetcher to follow. Else A is in the second-level cache, and what is fetched are the rows at hand.
   const bool once = block.n <= kVectors * L && a_row != 1;
@@ -50,7 +51,7 @@ inline void tile(const Block<T>& block, const T* a, const T* b, T* c, const T* b
     __builtin_prefetch(ahead);
     ahead += ahead_step;
 #pragma GCC unroll 4
-    for (int v = 0; v < V; v += 64 / NATIVE_VEC_BYTES) __builtin_prefetch(next + v * L, 0, 2);
+    for (int v = 0; v < V; v += 64 / NATIVE_VEC_BYTES) __builtin_prefetch(next + v * L, 0, V < kVectors ? 3 : 2);
     Vec<T> bv[V];
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) bv[v] = Partial && kMasked && v == V - 1 ? load_part(b + v * L, tail) : load(b + v * L);

@@ -113,6 +113,29 @@ inline void finish_rows(int64_t m, int64_t n, T* c, int64_t c_row, const Epilogu
   }
 }
 
+// rows(function of the activation); `gelu` is the one that the result is exact enough for.
+template <class Gelu, class F>
+inline void activated(Activation activation, Gelu gelu, const F& rows) {
+  switch (activation) {
+    case Activation::None:
+      return rows([](vf32 x) { return x; });
+    case Activation::Relu:
+      return rows([](vf32 x) { return relu<float>(x); });
+    case Activation::Relu6:
+      return rows([](vf32 x) { return vmin(splat(6.0f), relu<float>(x)); });
+    case Activation::Gelu:
+      return rows(gelu);
+    case Activation::GeluTanh:
+      return rows([](vf32 x) { return vgelu_tanh(x); });
+    case Activation::Silu:
+      return rows([](vf32 x) { return vsilu(x); });
+    case Activation::Sigmoid:
+      return rows([](vf32 x) { return vsigmoid(x); });
+    case Activation::Tanh:
+      return rows([](vf32 x) { return vtanh(x); });
+  }
+}
+
 // Half precision, in steps of whole vectors; the tail goes through a buffer.
 template <class H>
 void widen_of(const uint16_t* in, float* out, int64_t count) {
@@ -153,25 +176,9 @@ void dots(int64_t m, int64_t n, int64_t k, const double* a, int64_t a_row, const
 }
 
 void finish(int64_t m, int64_t n, float* c, int64_t c_row, const Epilogue<float>& e) {
-  auto rows = [&](auto activation) { finish_rows(m, n, c, c_row, e, activation); };
-  switch (e.activation) {
-    case Activation::None:
-      return rows([](vf32 x) { return x; });
-    case Activation::Relu:
-      return rows([](vf32 x) { return relu<float>(x); });
-    case Activation::Relu6:
-      return rows([](vf32 x) { return vmin(splat(6.0f), relu<float>(x)); });
-    case Activation::Gelu:
-      return rows([](vf32 x) { return vgelu(x); });
-    case Activation::GeluTanh:
-      return rows([](vf32 x) { return vgelu_tanh(x); });
-    case Activation::Silu:
-      return rows([](vf32 x) { return vsilu(x); });
-    case Activation::Sigmoid:
-      return rows([](vf32 x) { return vsigmoid(x); });
-    case Activation::Tanh:
-      return rows([](vf32 x) { return vtanh(x); });
-  }
+  activated(
+      e.activation, [](vf32 x) { return vgelu(x); },
+      [&](auto activation) { finish_rows(m, n, c, c_row, e, activation); });
 }
 // The driver asks for no other activation in double precision.
 void finish(int64_t m, int64_t n, double* c, int64_t c_row, const Epilogue<double>& e) {
@@ -215,25 +222,9 @@ inline void finish_bf16_rows(int64_t m, int64_t n, const float* sum, int64_t sum
 
 void finish_bf16(int64_t m, int64_t n, const float* sum, int64_t sum_row, const Epilogue<uint16_t>& e, uint16_t* out,
                  int64_t row) {
-  auto rows = [&](auto activation) { finish_bf16_rows(m, n, sum, sum_row, e, out, row, activation); };
-  switch (e.activation) {
-    case Activation::None:
-      return rows([](vf32 x) { return x; });
-    case Activation::Relu:
-      return rows([](vf32 x) { return relu<float>(x); });
-    case Activation::Relu6:
-      return rows([](vf32 x) { return vmin(splat(6.0f), relu<float>(x)); });
-    case Activation::Gelu:
-      return rows([](vf32 x) { return vgelu_brief(x); });
-    case Activation::GeluTanh:
-      return rows([](vf32 x) { return vgelu_tanh(x); });
-    case Activation::Silu:
-      return rows([](vf32 x) { return vsilu(x); });
-    case Activation::Sigmoid:
-      return rows([](vf32 x) { return vsigmoid(x); });
-    case Activation::Tanh:
-      return rows([](vf32 x) { return vtanh(x); });
-  }
+  activated(
+      e.activation, [](vf32 x) { return vgelu_brief(x); },
+      [&](auto activation) { finish_bf16_rows(m, n, sum, sum_row, e, out, row, activation); });
 }
 
 }  // namespace

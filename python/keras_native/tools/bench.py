@@ -7,6 +7,7 @@ import pathlib
 import sys
 
 from keras_native import _core
+from keras_native.tools import command
 
 # The largest problem that is compared with float64 when it is asked for by name, in operations.
 MOST_CHECKED = 1e9
@@ -76,12 +77,7 @@ def main(arguments: list[str]) -> int:
 
 def parser_of() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m keras_native bench",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser("bench", __doc__, EXAMPLES)
     parser.add_argument("family", nargs="?", help="a file of bench/cases; gemm is matmul")
     parser.add_argument("cases", nargs="*", help="lists, cases as a table names them, or shapes")
     parser.add_argument("--list", action="store_true", help="say which lists and cases there are")

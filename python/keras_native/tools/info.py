@@ -1,6 +1,5 @@
 """What this machine and this build offer: versions, instruction sets, threads, caches, kernels."""
 
-import argparse
 import os
 import pathlib
 import platform
@@ -9,13 +8,12 @@ from importlib import metadata
 
 import keras_native
 from keras_native import _core
+from keras_native.tools import command
 
 
 def main(arguments: list[str]) -> None:
     """Prints the facts as one table."""
-    argparse.ArgumentParser(prog="python -m keras_native info", description=__doc__).parse_args(
-        arguments
-    )
+    command.parser("info", __doc__).parse_args(arguments)
     facts = collect()
     width = max(map(len, facts))
     for name, value in facts.items():

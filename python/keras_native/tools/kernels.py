@@ -1,6 +1,5 @@
 """Which kernels are registered, and which one takes a given problem."""
 
-import argparse
 import ast
 import importlib
 import pkgutil
@@ -10,6 +9,7 @@ from keras_native import _core
 from keras_native.engine import primitives
 from keras_native.engine.primitive import REGISTRY
 from keras_native.engine.tensor import Tensor
+from keras_native.tools import command
 
 EXAMPLES = """\
 examples:
@@ -19,18 +19,13 @@ examples:
                   the kernel that takes this problem, and why it and no other does
 """
 
-# The priority of entries that only a choice by name finds.
-ONLY_BY_CHOICE = -1
+# Priorities of entries that only a choice by name finds, or only force.
+ONLY_BY_CHOICE, ONLY_BY_FORCE = -1, -2
 
 
 def main(arguments: list[str]) -> int:
     """Lists kernels, or names the one that a problem gets; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m keras_native kernels",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser("kernels", __doc__, EXAMPLES)
     parser.add_argument("primitive", nargs="?")
     parser.add_argument("problem", nargs="*", help="operands as dtype(sizes), then name=value")
     options = parser.parse_args(arguments)
@@ -51,7 +46,7 @@ def main(arguments: list[str]) -> int:
         return 0
     table = {name: [] for name in known}
     for op, name, priority, _ in _core.kernels():
-        if priority != ONLY_BY_CHOICE:
+        if priority >= 0:
             table.setdefault(op, []).append(f"{name} ({priority})")
     width = max(map(len, table))
     for name, kernels in table.items():
@@ -71,7 +66,8 @@ def details(primitive: str) -> str:
 
 
 def _rank(priority: int) -> str:
-    return "by choice only" if priority == ONLY_BY_CHOICE else str(priority)
+    only = {ONLY_BY_CHOICE: "by choice only", ONLY_BY_FORCE: "by force only"}
+    return only.get(priority) or str(priority)
 
 
 def import_primitives() -> list[str]:
@@ -123,7 +119,7 @@ def answers(asked: tuple, kernel: str | None) -> list[str]:
     entries = [entry[1:] for entry in _core.kernels() if entry[0] == asked[0]]
     taken = False
     for (name, priority, problems), takes in zip(entries, _core.accepting_kernels(*asked)):
-        usual = takes and not taken and priority != ONLY_BY_CHOICE
+        usual = takes and not taken and priority >= 0
         taken = taken or usual
         serves = (usual or bool(choice)) and name == kernel
         says = "takes it" if takes else "declines"

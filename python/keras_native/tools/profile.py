@@ -3,7 +3,6 @@ node by node, and how far each node is from what the machine can do."""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import math
@@ -15,6 +14,7 @@ from collections import defaultdict
 import numpy as np
 
 from keras_native import _core
+from keras_native.tools import command
 from keras_native.tools.cost import operations
 
 
@@ -130,11 +130,7 @@ def _targets(model, batch, length, rng):
 
 def main(argv: list[str]) -> int:
     """Loads a saved model, runs it on random data and prints the table."""
-    parser = argparse.ArgumentParser(
-        prog="keras_native profile",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser("profile", __doc__)
     parser.add_argument("model", help="a .keras file")
     parser.add_argument("--fit", action="store_true", help="a training step, not a prediction")
     parser.add_argument("--batch", type=int, default=8)

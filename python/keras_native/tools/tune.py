@@ -1,12 +1,13 @@
 """Races the kernels that are able to serve a problem and remembers the fastest on this machine."""
 
-import argparse
 import importlib
 import statistics
 import sys
 
 from keras_native import _core, tuned
+from keras_native.tools import command
 from keras_native.tools.bench import find_checkout
+from keras_native.tools.kernels import ONLY_BY_FORCE
 
 # A winner must be faster than the registry's choice by more than what repeated timings differ by.
 LEAST_GAIN = 1.03
@@ -26,12 +27,7 @@ package. It may change the rounding of results. Without tuning the registry's or
 
 def main(arguments: list[str]) -> int:
     """Runs the tool; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m keras_native tune",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser("tune", __doc__, EXAMPLES)
     parser.add_argument("family", nargs="?")
     parser.add_argument("cases", nargs="*", help="lists, cases or shapes, as the tool bench takes")
     parser.add_argument("--batch", type=int, default=8, help="of the lists of networks")
@@ -82,13 +78,18 @@ def forget() -> str:
 
 
 def candidates(problem: tuple) -> list[str]:
-    """Names of the kernels that are able to serve a problem, the registry's choice first.
+    """Names of the kernels that are able to serve a problem, the registry's choice first; without
+    those that are less exact and serve by force alone.
 
     Args:
         problem: primitive, operands, results and attributes, as the questions of `_core` take them.
     """
-    names = [name for op, name, *_ in _core.kernels() if op == problem[0]]
-    able = [name for name, takes in zip(names, _core.accepting_kernels(*problem)) if takes]
+    rows = [(name, priority) for op, name, priority, _ in _core.kernels() if op == problem[0]]
+    able = [
+        name
+        for (name, priority), takes in zip(rows, _core.accepting_kernels(*problem))
+        if takes and priority != ONLY_BY_FORCE
+    ]
     return list(dict.fromkeys(able))
 
 

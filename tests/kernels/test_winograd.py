@@ -1,0 +1,200 @@
+"""Winograd's convolutions F(2, 3) and F(4, 3) against float64, within bounds that follow from their
+transforms' norms.
+
+With Y = A' [sum of (G w G') * (B' d B)] A, a result is wrong by at most n u times the same
+expression of magnitudes, where n is the number of roundings on the way of a term and u = 2^-24; and
+roundings that are independent of each other grow by sqrt(n) and the sums of squares instead.
+"""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench import harness
+from bench.cases import conv as table
+from keras_native import _core
+from keras_native.tools import tune
+
+UNIT = 2.0**-24
+KERNELS = {2: "winograd", 4: "winograd4"}
+POINTS = {2: (1.0,), 4: (0.5**0.5, 2.0**0.5)}
+# Roundings of constants, products and sums on a term's way through a transform of one dimension.
+INPUT, WEIGHT, OUTPUT = 4, 5, 5
+
+
+def matrices(side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A', B' and G of Toom and Cook's algorithm at 0, each point and its negative, and infinity."""
+    points = [0.0, *(s * p for p in POINTS[side] for s in (1, -1))]
+    infinite = np.eye(1, side + 2, side + 1)
+    a = np.array([[p**i for i in range(side)] for p in points] + [[0.0] * (side - 1) + [1.0]]).T
+    rows, g = [], []
+    for p in points:
+        others = [q for q in points if q != p]
+        # The polynomial that vanishes at the others, from the constant term on.
+        rows.append([*np.poly(others)[::-1], 0.0])
+        g.append([p**i / np.prod([p - q for q in others]) for i in range(3)])
+    rows.append(np.poly(points)[::-1])
+    return a, np.array(rows), np.array([*g, infinite[0, -3:]])
+
+
+def windows(x, side: int, out: tuple[int, int]) -> np.ndarray:
+    """[n, high, wide, side + 2, side + 2, c] of an image with its border."""
+    high, wide = (-(-size // side) for size in out)
+    padded = np.zeros((x.shape[0], high * side + 2, wide * side + 2, x.shape[3]))
+    padded[:, : x.shape[1], : x.shape[2]] = x
+    view = np.lib.stride_tricks.sliding_window_view(padded, (side + 2, side + 2), (1, 2))
+    return view[:, ::side, ::side].transpose(0, 1, 2, 4, 5, 3)
+
+
+def forward(x, w, side: int, magnitudes: bool = False) -> np.ndarray:
+    """Convolution without padding, by way of the transforms; or what bounds its terms."""
+    a, b, g = (abs(m) if magnitudes else m for m in matrices(side))
+    x, w = (abs(x), abs(w)) if magnitudes else (x, w)
+    out = x.shape[1] - 2, x.shape[2] - 2
+    values = np.einsum("ik,jl,nhwklc->nhwijc", b, b, windows(x, side, out), optimize=True)
+    weights = np.einsum("ik,jl,klco->ijco", g, g, w, optimize=True)
+    y = np.einsum("pi,qj,nhwijc,ijco->nhpwqo", a, a, values, weights, optimize=True)
+    n, high, _, wide, _, cout = y.shape
+    return y.reshape(n, high * side, wide * side, cout)[:, : out[0], : out[1]]
+
+
+def weight_gradient(x, ct, side: int, magnitudes: bool = False) -> np.ndarray:
+    """The same of the gradient by the weights, whose transforms are the adjoint ones."""
+    a, b, g = (abs(m) if magnitudes else m for m in matrices(side))
+    x, ct = (abs(x), abs(ct)) if magnitudes else (x, ct)
+    n, high, wide, cout = ct.shape
+    values = np.einsum("ik,jl,nhwklc->nhwijc", b, b, windows(x, side, (high, wide)), optimize=True)
+    rows, columns = (-(-size // side) for size in (high, wide))
+    padded = np.zeros((n, rows * side, columns * side, cout))
+    padded[:, :high, :wide] = ct
+    squares = padded.reshape(n, rows, side, columns, side, cout)
+    products = np.einsum("nhwijc,pi,qj,nhpwqo->ijco", values, a, a, squares, optimize=True)
+    return np.einsum("ik,jl,ijco->klco", g, g, products, optimize=True)
+
+
+def padded(x, low: int = 1) -> np.ndarray:
+    return np.pad(x, ((0, 0), (low, low), (low, low), (0, 0)))
+
+
+def turned(w) -> np.ndarray:
+    return w[::-1, ::-1].swapaxes(2, 3)
+
+
+# By kind: the terms, what bounds them, and how many roundings a term meets.
+def exact(kind: str, arrays, side: int, magnitudes: bool = False) -> np.ndarray:
+    first, second = (np.asarray(a, "float64") for a in arrays)
+    if kind == "w":
+        return weight_gradient(padded(first), second, side, magnitudes)
+    return forward(padded(first), second if kind == "f" else turned(second), side, magnitudes)
+
+
+def roundings(kind: str, arrays, side: int) -> int:
+    ways = 2 * (INPUT + WEIGHT + OUTPUT)
+    if kind != "w":
+        return ways + arrays[0].shape[-1]
+    n, high, wide, _ = arrays[1].shape
+    return ways + n * -(-high // side) * -(-wide // side)
+
+
+def growth(side: int) -> float:
+    """Of independent roundings over independent terms of equal size, in two dimensions."""
+    a, b, g = (m**2 for m in matrices(side))
+    return (a @ (b.sum(1) * g.sum(1))).max() / 3
+
+
+def case_of(kind: str, sizes, cin: int, cout: int, batch: int = 2):
+    (case,) = table.cases(batch, sizes, cin, cout, 3, ops=kind, pad=1)
+    return case
+
+
+def errors(kind: str, case, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Errors of the kernel and what each may be."""
+    arrays = case.arrays()
+    with harness.forced(case.op, KERNELS[side]):
+        assert harness.kernel_of(case) == KERNELS[side]
+        (got,) = harness.run(case, arrays)
+    (want,) = harness.expected(case, arrays)
+    np.testing.assert_allclose(exact(kind, arrays, side), want, atol=1e-11 * abs(want).max())
+    n = roundings(kind, arrays, side) * UNIT
+    return got - want, n / (1 - n) * exact(kind, arrays, side, magnitudes=True)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    kind=st.sampled_from("fdw"),
+    side=st.sampled_from((2, 4)),
+    sizes=st.tuples(st.integers(1, 13), st.integers(1, 13)),
+    cin=st.integers(1, 70),
+    cout=st.integers(1, 70),
+)
+def test_every_result_is_within_the_bound_of_its_terms(kind, side, sizes, cin, cout):
+    error, allowed = errors(kind, case_of(kind, sizes, cin, cout), side)
+    assert (abs(error) <= allowed).all()
+
+
+@pytest.mark.parametrize("isa", harness.isas())
+@pytest.mark.parametrize("side", KERNELS)
+@pytest.mark.parametrize("kind", "fdw")
+def test_errors_are_as_small_as_independent_roundings_make_them(isa, side, kind):
+    before = _core.isa()
+    try:
+        _core.set_isa(isa)
+        case = case_of(kind, (14, 15), 64, 80, batch=4)
+        error, allowed = errors(kind, case, side)
+    finally:
+        _core.set_isa(before)
+    assert (abs(error) <= allowed).all()
+    arrays = case.arrays()
+    (want,) = harness.expected(case, arrays)
+    most = growth(side) * np.sqrt(roundings(kind, arrays, side)) * UNIT
+    assert np.sqrt(np.mean(error**2)) <= most * np.sqrt(np.mean(want**2))
+
+
+def test_the_points_of_side_4_are_better_than_the_usual_ones(monkeypatch):
+    ours = growth(4)
+    monkeypatch.setitem(POINTS, 4, (1.0, 2.0))
+    assert ours < 0.25 * growth(4)
+
+
+@pytest.mark.parametrize("activation", ["none", "relu", "relu6", "silu"])
+def test_bias_residual_and_activation(activation):
+    case = table.fused(3, (10, 11), 37, 50, 3, activation, pad=1, residual=True)
+    arrays = case.arrays()
+    (want,) = harness.expected(case, arrays)
+    allowed = exact("f", arrays[:2], 4, magnitudes=True)
+    n = (roundings("f", arrays[:2], 4) + 8) * UNIT
+    with harness.forced(case.op, "winograd4"):
+        (got,) = harness.run(case, arrays)
+    # Activations change no difference by more than a tenth.
+    assert (abs(got - want) <= 1.1 * n * (allowed + abs(arrays[2]) + abs(arrays[3]))).all()
+
+
+@pytest.mark.parametrize("kind", "fdw")
+def test_side_4_is_taken_where_it_is_asked_for(monkeypatch, kind):
+    case = case_of(kind, (28, 28), 64, 64, batch=3)
+    problem = harness.problem_of(case)
+    assert harness.kernel_of(case) == "winograd"
+    assert "winograd4" not in tune.candidates(problem)
+    monkeypatch.setenv("NATIVE_WINOGRAD", "4")
+    assert harness.kernel_of(case) == "winograd4"
+    assert tune.candidates(problem)[0] == "winograd4"
+    monkeypatch.setenv("NATIVE_WINOGRAD", "2")
+    assert harness.kernel_of(case) == "winograd"
+    monkeypatch.setenv("NATIVE_WINOGRAD", "6")
+    with pytest.raises(ValueError, match="NATIVE_WINOGRAD is '6': it may be 2 or 4"):
+        harness.kernel_of(case)
+
+
+@pytest.mark.parametrize("kind", "fdw")
+def test_same_bits_at_every_number_of_threads(kind):
+    case = case_of(kind, (14, 15), 64, 80, batch=4)
+    arrays, before, found = case.arrays(), _core.threads(), []
+    try:
+        with harness.forced(case.op, "winograd4"):
+            for count in harness.THREADS:
+                _core.set_threads(count)
+                found.append(harness.run(case, arrays)[0].tobytes())
+    finally:
+        _core.set_threads(before)
+    assert len(set(found)) == 1
