@@ -111,8 +111,8 @@ def table(folder: Path) -> tuple[str, int]:
         "Written by `cuda/resources.py` from `ptxas -v`: registers a thread by architecture, bytes "
         "spilled on any of them, the most shared memory of a block in bytes, and which part of a "
         "multiprocessor's warps it leaves room for. Then instructions in the machine code for "
-        "sm_80, the whole kernel's. Estimates by the rules of the programming guide: nothing here "
-        "was measured on hardware.",
+        "sm_80, the whole kernel's. Estimates by the rules of the programming guide, not "
+        "measurements.",
         "",
         "| kernel | threads | " + " | ".join(heads) + " |",
         "|---|" + "---:|" * (len(heads) + 1),
