@@ -22,21 +22,22 @@ struct Kind {
   std::string image, name;
   Tile large, small;
   size_t bytes;  // of an element
+  int padding;   // of a tile's rows, elements
 };
 inline Kind kind_of(DataType type) {
   switch (type) {
     case DataType::F16:
-      return {"tensor", "f16", kTensorLarge, kTensorSmall, 2};
+      return {"tensor", "f16", kTensorLarge, kTensorSmall, 2, 0};
     case DataType::BF16:
-      return {"tensor", "bf16", kTensorLarge, kTensorSmall, 2};
+      return {"tensor", "bf16", kTensorLarge, kTensorSmall, 2, 0};
     case DataType::TF32:
-      return {"tensor", "tf32", kWideLarge, kWideSmall, 4};
+      return {"tensor", "tf32", kWideLarge, kWideSmall, 4, 0};
     default:
-      return {"exact", "exact", kExactLarge, kExactSmall, 4};
+      return {"exact", "exact", kExactLarge, kExactSmall, 4, 4};
   }
 }
 inline size_t stage_bytes(const Kind& kind, const Tile& tile) {
-  return static_cast<size_t>(tile.stages) * (tile.m + tile.n) * tile.depth * kind.bytes;
+  return static_cast<size_t>(tile.stages) * (tile.m + tile.n + 2 * kind.padding) * tile.depth * kind.bytes;
 }
 
 // How many parts k is split into where there are too few blocks for a GPU, and the terms of a part.
