@@ -13,6 +13,10 @@ namespace native::cuda::gemm {
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+// Large tiles are taken where they make so many blocks: on an H100 98 large blocks of a convolution took 75 us, four
+// times as many small ones 63; 256 of a product took 48, and small ones 63.
+constexpr int kEnoughLarge = 192;
+
 inline int64_t blocks_of(const Tile& tile, int64_t m, int64_t n, int64_t products) {
   return ceil_div(m, tile.m) * ceil_div(n, tile.n) * products;
 }
