@@ -28,7 +28,9 @@ FAULTS = [
     # Barriers and waits.
     Planted("loop barrier", PIPELINE, LOOP_BARRIER, "    //", reported=True),
     Planted("loop barrier, exact", PIPELINE, LOOP_BARRIER, "    //", "exact_tt", True),
-    Planted("late wait", PIPELINE, LOOP_WAIT, LOOP_WAIT.replace("2", "1"), reported=True),
+    Planted(
+        "late wait", PIPELINE, LOOP_WAIT, LOOP_WAIT.replace("2", "1"), reported=True, chunks=True
+    ),
     Planted(
         "late wait, exact",
         PIPELINE,
@@ -37,13 +39,14 @@ FAULTS = [
         "exact_nt",
         True,
     ),
-    Planted("no wait", PIPELINE, LOOP_WAIT, "", reported=True),
+    Planted("no wait", PIPELINE, LOOP_WAIT, "", reported=True, chunks=True),
     Planted(
         "no wait before the loop",
         PIPELINE,
         "\n  copy_async_wait<tile.stages - 2>();",
         "",
         reported=True,
+        chunks=True,
     ),
     Planted(
         "groups not counted",
@@ -51,6 +54,7 @@ FAULTS = [
         "  copy_async_commit();",
         "  if (k < w.k_end) copy_async_commit();",
         reported=True,
+        chunks=True,
     ),
     Planted(
         "one stage too far ahead",
