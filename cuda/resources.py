@@ -41,7 +41,8 @@ def gemm_shared(kernel: str) -> int:
     m, n, depth, stages, *_ = tile("gemm", names.get(kind, "Tensor") + size[0].capitalize())
     # Of convolutions over windows, for each row its window and its target (kBytesOfRow).
     rows = m * 20 if family == "conv" and not kernel.endswith("weight_grad") else 0
-    return stages * (m + n) * depth * {"bf16": 2, "f16": 2, "s8": 1, "u8": 1}.get(kind, 4) + rows
+    wide = m + n + (8 if kind == "exact" else 0)  # its rows are padded
+    return stages * wide * depth * {"bf16": 2, "f16": 2, "s8": 1, "u8": 1}.get(kind, 4) + rows
 
 
 def attention_shared(kernel: str) -> int:

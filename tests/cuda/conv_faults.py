@@ -4,7 +4,11 @@ direction and the convolution of test_conv_faults.py that they are tried on."""
 from planted_kernels import Planted
 
 SOURCES, IMPLICIT = "conv/sources.cuh", "conv/implicit.cuh"
-PIPELINE, OPERAND, EPILOGUE = "gemm/pipeline.cuh", "gemm/operand.cuh", "gemm/epilogue.cuh"
+PIPELINE, TENSOR, EPILOGUE = "gemm/pipeline.cuh", "gemm/tensor.cuh", "gemm/epilogue.cuh"
+LOOP_WAIT, LOOP_BARRIER = (
+    "        copy_async_wait<tile.stages - 2>();",
+    "        __syncthreads();  // the next",
+)
 FORWARD, BACK, WEIGHTS = "bf16_forward_odd", "bf16_inputgrad_odd", "bf16_weightgrad_odd"
 EXACT = "exact_forward_odd"
 IN_SIZE = "static_cast<unsigned>(r.at[d] + c.at[d]) < static_cast<unsigned>(g.size[d])"
@@ -56,13 +60,14 @@ FAULTS = [
     Planted("filter's taps", SOURCES, "t.at[1] * steps[1]", "t.at[1] * steps[2]",
             "bf16_inputgrad_chunks"),
     # Waits.
-    Planted("late wait", PIPELINE, "wait<tile.stages - 2>", "wait<tile.stages - 1>",
+    Planted("late wait", PIPELINE, LOOP_WAIT, LOOP_WAIT.replace("2", "1"),
             "bf16_forward_chunks", True),
-    Planted("loop barrier, back", PIPELINE, "    __syncthreads();  // this stage", "    //",
+    Planted("loop barrier, back", PIPELINE, LOOP_BARRIER, "    //",
             "bf16_inputgrad_chunks", True),
-    Planted("loop barrier, weights", PIPELINE, "    __syncthreads();  // this stage", "    //",
+    Planted("loop barrier, weights", PIPELINE, LOOP_BARRIER, "    //",
             "exact_weightgrad_odd", True),
-    Planted("chunks at any address", OPERAND, "if (source.aligned)", "if (true)", FORWARD, True),
+    Planted("chunks at any address", TENSOR, "if (source_a.aligned && source_b.aligned)",
+            "if (true)", FORWARD, True),
     # Where results go, and what is added to them.
     Planted("no stride of targets", IMPLICIT, "at.at[d] * p.target.stride[d]", "at.at[d]", BACK),
     Planted("targets of another set", IMPLICIT, " + p.target.start[d];", ";", BACK),
@@ -71,6 +76,6 @@ FAULTS = [
     Planted("weights of the first group", IMPLICIT,
             "part + static_cast<int64_t>(row) * p.row + column",
             "part + static_cast<int64_t>(row) * p.row + column - first_column", WEIGHTS),
-    Planted("residual of the row", EPILOGUE, "load_element(e.residual, at, e.out_type)",
-            "load_element(e.residual, column, e.out_type)", FORWARD),
+    Planted("residual of the row", EPILOGUE, "load_element(e.residual, at + i,",
+            "load_element(e.residual, column + i,", FORWARD),
 ]  # fmt: skip

@@ -182,7 +182,7 @@ def launch(module, kind, size, direction, c, activation=0, extra=False, *, name=
         residual = np.random.default_rng(1).integers(-9, 9, want.shape).astype(np.float32)
         want = want + bias + residual
         on_bias, on_residual = Buffer(bias.astype(TYPES[kind][0])), Buffer(residual)
-    threads, side, shared = TILES[size]["exact" if kind == "exact" else "tensor"]
+    threads, side, shared = TILES[size]["bf16" if kind == "f16" else kind]
     for p in launches:
         p["windows"]["data"] = on_a.memory.address
         run = c.cout // c.groups

@@ -7,16 +7,18 @@ import planted_kernels
 
 @dataclasses.dataclass(frozen=True)
 class Planted(planted_kernels.Planted):
-    """`k`: terms of the product, more steps than stages."""
+    """`k`: terms of the product, more steps than stages. `chunks`: of rows of whole chunks."""
 
     kernel: str = "bf16_nn"
     k: int = 200
+    chunks: bool = False
 
 
 PIPELINE, OPERAND = "gemm/pipeline.cuh", "gemm/operand.cuh"
 EXACT, TENSOR, DEVICE = "gemm/exact.cuh", "gemm/tensor.cuh", "device.cuh"
 EPILOGUE, PRODUCT = "gemm/epilogue.cuh", "gemm/product.cuh"
-LOOP_BARRIER = "    __syncthreads();  // this stage"
+LOOP_BARRIER = "        __syncthreads();  // the next stage"
+LOOP_WAIT = "        copy_async_wait<tile.stages - 2>();"
 SLAB = """      __syncthreads();
       Rows::write(sink, w, slab, [&](int r) { return r / 16 * warp_m + i * 16 + r % 16; });
       __syncthreads();
@@ -26,28 +28,39 @@ FAULTS = [
     # Barriers and waits.
     Planted("loop barrier", PIPELINE, LOOP_BARRIER, "    //", reported=True),
     Planted("loop barrier, exact", PIPELINE, LOOP_BARRIER, "    //", "exact_tt", True),
-    Planted("late wait", PIPELINE, "wait<tile.stages - 2>", "wait<tile.stages - 1>", reported=True),
+    Planted(
+        "late wait", PIPELINE, LOOP_WAIT, LOOP_WAIT.replace("2", "1"), reported=True, chunks=True
+    ),
     Planted(
         "late wait, exact",
         PIPELINE,
-        "wait<tile.stages - 2>",
-        "wait<tile.stages - 1>",
+        LOOP_WAIT,
+        LOOP_WAIT.replace("2", "1"),
         "exact_nt",
         True,
     ),
-    Planted("no wait", PIPELINE, "    copy_async_wait<tile.stages - 2>();", "", reported=True),
+    Planted("no wait", PIPELINE, LOOP_WAIT, "", reported=True, chunks=True),
+    Planted(
+        "no wait before the loop",
+        PIPELINE,
+        "\n  copy_async_wait<tile.stages - 2>();",
+        "",
+        reported=True,
+        chunks=True,
+    ),
     Planted(
         "groups not counted",
         PIPELINE,
         "  copy_async_commit();",
-        "  if (step < steps) copy_async_commit();",
+        "  if (k < w.k_end) copy_async_commit();",
         reported=True,
+        chunks=True,
     ),
     Planted(
         "one stage too far ahead",
         PIPELINE,
-        "fetch(step + tile.stages - 1)",
-        "fetch(step + tile.stages)",
+        "stage < tile.stages - 1",
+        "stage < tile.stages",
     ),
     # The slab lies over the first stage: five steps end there.
     Planted(
@@ -83,9 +96,11 @@ FAULTS = [
     Planted(
         "other stage read",
         PIPELINE,
-        "const char* stage = shared + step % tile.stages",
-        "const char* stage = shared + (step + 1) % tile.stages",
+        "        at = next;",
+        "",
     ),
+    Planted("step's buffer", PIPELINE, "load((step + 1) % 2", "load(step % 2"),
+    Planted("step again", PIPELINE, "(step + 1) % steps);", "step);"),
     Planted(
         "last terms left out",
         PIPELINE,
@@ -93,8 +108,13 @@ FAULTS = [
         "(w.k_end - w.k_begin) / tile.depth",
     ),
     Planted("terms beyond k", PIPELINE, "min(w.k_begin + depth, k)", "w.k_begin + depth"),
-    Planted("tile of B at A's row", PIPELINE, "A::kBytes, b, w.column", "A::kBytes, b, w.row"),
-    Planted("A's place for B's", PIPELINE, "B::fetch(stage + A::kBytes", "B::fetch(stage"),
+    Planted(
+        "tile of B at A's row",
+        TENSOR,
+        "Pieces<SourceB>(source_b, w.column",
+        "Pieces<SourceB>(source_b, w.row",
+    ),
+    Planted("A's place for B's", PIPELINE, "b.next(shared + to + A::kTile)", "b.next(shared + to)"),
     # Guards.
     Planted("one row too many", OPERAND, "r < rows}", "r <= rows}", "bf16_tn"),
     Planted("one element too many", OPERAND, "c < columns}", "c <= columns}"),
@@ -103,14 +123,47 @@ FAULTS = [
     Planted("no guard of halves", OPERAND, "return e.inside ?", "return true ?", reported=True),
     Planted("guard of columns alone", OPERAND, "r.inside && c.inside", "c.inside", reported=True),
     Planted(
-        "chunk of another row", OPERAND, "row(row0 + r), column)", "row(row0 + r + 1), column)"
+        "pieces of another row",
+        OPERAND,
+        "source.row(r + i * kApart),",
+        "source.row(r + i * kApart + 1),",
+    ),
+    Planted(
+        "chunk of another row",
+        OPERAND,
+        "{from + i * between,",
+        "{from + i * between + between,",
+        chunks=True,
+    ),
+    Planted(
+        "no guard of rows of chunks",
+        OPERAND,
+        "row + i * apart < of.rows &&",
+        "",
+        reported=True,
+        chunks=True,
+    ),
+    Planted("no guard of chunks", OPERAND, " && column < of.columns}", "}", chunks=True),
+    Planted("chunks stay", OPERAND, "      from += n * bytes;", "", chunks=True),
+    Planted("rows of chunks stay", OPERAND, "      from += n * of.row_bytes;", "", chunks=True),
+    Planted(
+        "guard of chunks stays",
+        OPERAND,
+        "      row += n;\n    }\n    __device__ void right(int n) {\n      from",
+        "    }\n    __device__ void right(int n) {\n      from",
+        "bf16_tn",
+        chunks=True,
     ),
     Planted("turned, no guard", EXACT, "e.inside ? 4 : 0", "4", "exact_nn", True),
     Planted(
-        "turned, terms of another warp", EXACT, "warp % (depth / 8) * 8", "warp * 8", "exact_nn"
+        "turned, terms of another warp",
+        EXACT,
+        "threadIdx.x / 32 % (depth / 8) * 8",
+        "threadIdx.x / 32 * 8",
+        "exact_nn",
     ),
     Planted("no guard of rows", PIPELINE, "row < sink.rows && column", "column", reported=True),
-    Planted("no guard of columns", PIPELINE, " && column < sink.columns)", ")"),
+    Planted("no guard of columns", PIPELINE, " && column < sink.columns)", ")", chunks=True),
     # Fragments.
     Planted("rows of A", TENSOR, "row + lane % 16, step", "row + lane % 8 * 2, step"),
     Planted("chunks of A", TENSOR, "step * 2 + lane / 16)", "step * 2 + lane / 8 % 2)"),
@@ -135,14 +188,14 @@ FAULTS = [
     Planted(
         "registers of B",
         TENSOR,
-        "b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]",
-        "b[j / 2][j % 2 * 2 + 1], b[j / 2][j % 2 * 2]",
+        "b[buffer][j / 2][j % 2 * 2], b[buffer][j / 2][j % 2 * 2 + 1]",
+        "b[buffer][j / 2][j % 2 * 2 + 1], b[buffer][j / 2][j % 2 * 2]",
     ),
     Planted(
         "second step again",
         TENSOR,
-        "FragmentsB::of_b(b[j], bt, column + j * 16, step)",
-        "FragmentsB::of_b(b[j], bt, column + j * 16, 0)",
+        "FragmentsB::of_b(b[buffer][j], bt, column + j * 16, step)",
+        "FragmentsB::of_b(b[buffer][j], bt, column + j * 16, 0)",
     ),
     Planted(
         "words of A",
@@ -172,7 +225,9 @@ FAULTS = [
         "warp / kWarpsAcross * 4 + lane % 4",
         "exact_tn",
     ),
-    Planted("turned word", EXACT, "+ o % 4 * 4", "+ k % 4 * 4", "exact_nn"),
+    Planted(
+        "turned word", EXACT, "outer_of_thread() % 4 * 4", "term_of_thread() % 4 * 4", "exact_nn"
+    ),
     # Strides and places.
     Planted(
         "stride of C",
@@ -190,16 +245,14 @@ FAULTS = [
     Planted("rows of the slab", TENSOR, "warp_m + i * 16 + r % 16", "warp_m + r % 16"),
     Planted("tiles in a group", PIPELINE, "w.column = t / rows", "w.column = t / kGroup"),
     # The epilogue.
-    Planted("bias of the row", PRODUCT, "+ column, column, value", "+ column, row, value"),
+    Planted("bias of the row", PRODUCT, "+ column, column, columns", "+ column, row, columns"),
     Planted(
         "bias after activation",
         EPILOGUE,
-        "activate(value, e.activation)",
-        "value < 0 ? value : activate(value, e.activation)",
+        "  if (in_packs) {",
+        "  activate(y, e.activation);\n  if (in_packs) {",
     ),
-    Planted(
-        "slab's stride", PIPELINE, "slab[r * kRow + i % tile.n]", "slab[r * tile.n + i % tile.n]"
-    ),
+    Planted("slab's stride", PIPELINE, "slab + r * kRow + c", "slab + r * tile.n + c"),
 ]
 
 # Right results, but each access in several passes: the counters show it.

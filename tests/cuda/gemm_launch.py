@@ -31,8 +31,16 @@ TYPES = {
 }
 # kind, size -> threads, side of the tile, bytes of shared memory
 TILES = {
-    "large": {"exact": (256, 128, 3 * 16384), "tensor": (256, 128, 3 * 16384)},
-    "small": {"exact": (128, 64, 3 * 8192), "tensor": (128, 64, 4 * 8192)},
+    "large": {
+        "exact": (256, 128, 3 * 16896),
+        "bf16": (128, 128, 4 * 16384),
+        "tf32": (256, 128, 3 * 16384),
+    },
+    "small": {
+        "exact": (128, 64, 4 * 8704),
+        "bf16": (128, 64, 4 * 8192),
+        "tf32": (128, 64, 4 * 8192),
+    },
 }
 
 
@@ -55,7 +63,7 @@ def launch(module, kind, size, transposes, a, b, bias=None, activation=0, *, nam
     """C in float32, as the kernel of that name in a module computes it."""
     k, m = a.shape if transposes[0] == "t" else a.shape[::-1]
     n = b.shape[0] if transposes[1] == "t" else b.shape[1]
-    threads, side, shared = TILES[size]["exact" if kind == "exact" else "tensor"]
+    threads, side, shared = TILES[size]["bf16" if kind == "f16" else kind]
     on_a, on_b, out = Buffer(a), Buffer(b), Buffer.empty((m, n), np.float32)
     on_bias = None if bias is None else Buffer(bias)
     p = np.zeros((), PARAMS)

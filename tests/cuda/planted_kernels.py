@@ -15,6 +15,7 @@ GEMM_FILES = [
     "divisor.h",
     "../../csrc/kernels/activation.h",
     "device.cuh",
+    "pack.cuh",
     "activation.cuh",
     "gemm/params.h",
     "gemm/tiles.h",

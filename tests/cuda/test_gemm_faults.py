@@ -68,7 +68,8 @@ def test_sound_kernels(module, kernel):
 @pytest.mark.parametrize("number", range(len(FAULTS)), ids=[f.id for f in FAULTS])
 def test_fault_is_found(module, number):
     fault = FAULTS[number]
-    right, faults = run(module, f"fault_{number}", fault.kernel, k=fault.k)
+    sizes = {"m": 152, "n": 104} if fault.chunks else {}
+    right, faults = run(module, f"fault_{number}", fault.kernel, k=fault.k, **sizes)
     assert faults if fault.reported else faults or not right
 
 

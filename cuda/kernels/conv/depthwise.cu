@@ -21,23 +21,6 @@ __device__ inline int meets(const Params& p, int d, int at, int k) {
   }
 }
 
-template <int lanes>
-__device__ inline void finish(const gemm::Epilogue& e, void* c, int64_t pack, int channel, Pack<lanes> y) {
-  if (e.bias) {
-    const Pack<lanes> bias = load_pack<lanes>(e.bias, channel, e.bias_type);
-#pragma unroll
-    for (int i = 0; i < lanes; ++i) y.v[i] += bias.v[i];
-  }
-  if (e.residual) {
-    const Pack<lanes> residual = load_pack<lanes>(e.residual, pack, e.out_type);
-#pragma unroll
-    for (int i = 0; i < lanes; ++i) y.v[i] += residual.v[i];
-  }
-#pragma unroll
-  for (int i = 0; i < lanes; ++i) y.v[i] = gemm::activate(y.v[i], e.activation);
-  store_pack<lanes>(c, pack, e.out_type, y);
-}
-
 // A thread has a pack of channels of some neighbours along the width.
 template <bool back, int lanes>
 __device__ inline void correlate(const Params& p) {

@@ -14,5 +14,5 @@ using namespace native::cuda::gemm;
   KERNEL(tile, columns, size, input_grad, false, true) \
   KERNEL(tile, columns, size, weight_grad, true, false)
 
-DIRECTIONS(kExactLarge, 8, large)
+DIRECTIONS(kExactWindows, 8, large)
 DIRECTIONS(kExactSmall, 4, small)

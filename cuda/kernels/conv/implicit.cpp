@@ -110,7 +110,7 @@ class Convolution : public Kernel {
   void add(const Params& p) {
     if (p.m == 0 || p.n == 0) return;
     // Half of a large tile's columns would be in vain for few channels.
-    const bool large = p.n > kind_.small.n && gemm::blocks_of(kind_.large, p.m, p.n, g_.groups) >= gemm::kEnoughBlocks;
+    const bool large = p.n > kind_.small.n && gemm::blocks_of(kind_.large, p.m, p.n, g_.groups) >= gemm::kEnoughLarge;
     const gemm::Tile& tile = large ? kind_.large : kind_.small;
     const std::string name = "conv_" + kind_.name + (large ? "_large_" : "_small_");
     launches_.push_back({p, tile, gemm::blocks_of(tile, p.m, p.n, g_.groups),

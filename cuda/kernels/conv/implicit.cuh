@@ -24,10 +24,12 @@ struct PixelResults {
   int first_row, first_column;  // of the block; of the group
   int64_t part;
   int rows, columns;
-  __device__ void put(int row, int column, float value) const {
+  bool in_packs = gemm::in_packs(p.epilogue, p.c, p.n | p.row);
+  __device__ void put(int row, int column, const Pack<4>& y) const {
+    const int left = columns - column;
     column += first_column;
     const int64_t pixel = targets[row - first_row];
-    finish(p.epilogue, p.c, part + pixel * p.row + column, column, value);
+    finish(p.epilogue, p.c, in_packs, part + pixel * p.row + column, column, left, y);
   }
 };
 
@@ -37,9 +39,11 @@ struct WeightResults {
   int first_column;
   int64_t part;
   int rows, columns;
-  __device__ void put(int row, int column, float value) const {
+  bool in_packs = gemm::in_packs(p.epilogue, p.c, p.n | p.row);
+  __device__ void put(int row, int column, const Pack<4>& y) const {
+    const int left = columns - column;
     column += first_column;
-    finish(p.epilogue, p.c, part + static_cast<int64_t>(row) * p.row + column, column, value);
+    finish(p.epilogue, p.c, in_packs, part + static_cast<int64_t>(row) * p.row + column, column, left, y);
   }
 };
 

@@ -53,7 +53,7 @@ __device__ inline Begin begin(const Windows& g, int row) {
 
 template <int bytes>
 struct WindowSource {
-  static constexpr bool kLight = false;
+  using Walk = gemm::Search<WindowSource>;
   const Windows& g;
   const char* data;
   int rows, columns;
@@ -108,6 +108,7 @@ struct WindowSource {
 // kept in shared memory.
 template <int bytes>
 struct KeptWindows : WindowSource<bytes> {
+  using Walk = gemm::Search<KeptWindows>;
   const Begin* kept;
   int first;
 
@@ -119,7 +120,7 @@ struct KeptWindows : WindowSource<bytes> {
 // The filter's matrix.
 template <int bytes>
 struct FilterSource {
-  static constexpr bool kLight = false;
+  using Walk = gemm::Search<FilterSource>;
   const Params& p;
   const char* data;
   int rows, columns;

@@ -8,7 +8,7 @@ namespace {
 // apart.
 template <int outer, int depth, bool k_contiguous, int threads>
 struct DoubleTile {
-  static constexpr int kRow = outer + 2, kBytes = depth * kRow * 8;
+  static constexpr int kRow = outer + 2, kBytes = depth * kRow * 8, kDepth = depth;
 
   __device__ static void fetch(char* tile, const Dense<8>& x, int o0, int k0) {
 #pragma unroll 1
@@ -58,24 +58,25 @@ struct DoubleLoop {
                              const DoubleResults& sink) {
     const int across = threadIdx.x % 16 * 2, down = threadIdx.x / 16 * 2;
     double sums[kM][kN] = {};
-    pipeline<tile, A, B>(of_a, of_b, w, shared, [&](const char* at, const char* bt) {
-#pragma unroll 2
-      for (int k = 0; k < tile.depth; ++k) {
-        double a[kM], b[kN];
+    double a[2][kM], b[2][kN];
+    const auto load = [&](int buffer, const char* at, const char* bt, int k) {
 #pragma unroll
-        for (int i = 0; i < kM; i += 2)
-          *reinterpret_cast<double2*>(a + i) =
-              *reinterpret_cast<const double2*>(at + (k * A::kRow + i * 16 + down) * 8);
+      for (int i = 0; i < kM; i += 2)
+        *reinterpret_cast<double2*>(a[buffer] + i) =
+            *reinterpret_cast<const double2*>(at + (k * A::kRow + i * 16 + down) * 8);
 #pragma unroll
-        for (int j = 0; j < kN; j += 2)
-          *reinterpret_cast<double2*>(b + j) =
-              *reinterpret_cast<const double2*>(bt + (k * B::kRow + j * 16 + across) * 8);
+      for (int j = 0; j < kN; j += 2)
+        *reinterpret_cast<double2*>(b[buffer] + j) =
+            *reinterpret_cast<const double2*>(bt + (k * B::kRow + j * 16 + across) * 8);
+    };
+    const auto compute = [&](int buffer) {
 #pragma unroll
-        for (int i = 0; i < kM; ++i)
+      for (int i = 0; i < kM; ++i)
 #pragma unroll
-          for (int j = 0; j < kN; ++j) sums[i][j] = fma(a[i], b[j], sums[i][j]);
-      }
-    });
+        for (int j = 0; j < kN; ++j) sums[i][j] = fma(a[buffer][i], b[buffer][j], sums[i][j]);
+    };
+    pipeline<tile, tile.depth>(Anew<A, Dense<8>>{of_a, w.row, w.k_begin}, Anew<B, Dense<8>>{of_b, w.column, w.k_begin},
+                               w, shared, load, compute);
     // Eight threads have sixteen results side by side.
 #pragma unroll
     for (int i = 0; i < kM; ++i)

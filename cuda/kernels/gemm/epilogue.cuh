@@ -2,36 +2,87 @@
 #pragma once
 
 #include "kernels/activation.cuh"
-#include "kernels/device.cuh"
 #include "kernels/gemm/params.h"
+#include "kernels/pack.cuh"
 
 namespace native::cuda::gemm {
 
-__device__ inline float activate(float x, Activation activation) {
+// The long ones are there once for all lanes, which take turns at the front: a kernel has this code for each of its
+// slabs.
+template <int lanes>
+__device__ inline void activate(Pack<lanes>& y, Activation activation) {
+  const auto each = [&](auto f) {
+#pragma unroll
+    for (int i = 0; i < lanes; ++i) y.v[i] = f(y.v[i]);
+  };
+  const auto in_turn = [&](auto f) {
+#pragma unroll 1
+    for (int turn = 0; turn < lanes; ++turn) {
+      const float x = f(y.v[0]);
+#pragma unroll
+      for (int i = 1; i < lanes; ++i) y.v[i - 1] = y.v[i];
+      y.v[lanes - 1] = x;
+    }
+  };
   switch (activation) {
     case Activation::Relu:
-      return relu(x);
+      return each([](float x) { return relu(x); });
     case Activation::Relu6:
-      return relu6(x);
+      return each([](float x) { return relu6(x); });
     case Activation::Gelu:
-      return gelu(x);
+      return in_turn([](float x) { return gelu(x); });
     case Activation::GeluTanh:
-      return gelu_tanh(x);
+      return in_turn([](float x) { return gelu_tanh(x); });
     case Activation::Silu:
-      return silu(x);
+      return in_turn([](float x) { return silu(x); });
     case Activation::Sigmoid:
-      return sigmoid(x);
+      return in_turn([](float x) { return sigmoid(x); });
     case Activation::Tanh:
-      return tanhf(x);
+      return in_turn([](float x) { return tanhf(x); });
     default:
-      return x;
+      return;
   }
 }
 
-__device__ inline void finish(const Epilogue& e, void* c, int64_t at, int column, float value) {
-  if (e.bias) value += load_element(e.bias, column, e.bias_type);
-  if (e.residual) value += load_element(e.residual, at, e.out_type);
-  store_element(c, at, e.out_type, activate(value, e.activation));
+template <int lanes>
+__device__ inline void add(Pack<lanes>& y, const void* data, int64_t pack, DataType type) {
+  const Pack<lanes> x = load_pack<lanes>(data, pack, type);
+#pragma unroll
+  for (int i = 0; i < lanes; ++i) y.v[i] += x.v[i];
+}
+
+// `pack` counts packs of C, `column` those of a row.
+template <int lanes>
+__device__ inline void finish(const Epilogue& e, void* c, int64_t pack, int column, Pack<lanes> y) {
+  if (e.bias) add(y, e.bias, column, e.bias_type);
+  if (e.residual) add(y, e.residual, pack, e.out_type);
+  activate(y, e.activation);
+  store_pack<lanes>(c, pack, e.out_type, y);
+}
+
+// Whether rows of so many columns can be finished four at a time.
+__device__ inline bool in_packs(const Epilogue& e, const void* c, int columns) {
+  const auto all =
+      reinterpret_cast<uintptr_t>(c) | reinterpret_cast<uintptr_t>(e.bias) | reinterpret_cast<uintptr_t>(e.residual);
+  return columns % 4 == 0 && all % 16 == 0;
+}
+// Four neighbours from element `at` and the column on, of which `there` are in the row.
+__device__ inline void finish(const Epilogue& e, void* c, bool in_packs, int64_t at, int column, int there, Pack<4> y) {
+  if (in_packs) {
+    if (e.bias) add(y, e.bias, column / 4, e.bias_type);
+    if (e.residual) add(y, e.residual, at / 4, e.out_type);
+  } else {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if (e.bias && i < there) y.v[i] += load_element(e.bias, column + i, e.bias_type);
+      if (e.residual && i < there) y.v[i] += load_element(e.residual, at + i, e.out_type);
+    }
+  }
+  activate(y, e.activation);
+  if (in_packs) return store_pack<4>(c, at / 4, e.out_type, y);
+#pragma unroll
+  for (int i = 0; i < 4; ++i)
+    if (i < there) store_element(c, at + i, e.out_type, y.v[i]);
 }
 
 }  // namespace native::cuda::gemm

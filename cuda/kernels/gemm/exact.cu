@@ -22,6 +22,6 @@ extern "C" __global__ void __launch_bounds__(256) gemm_join(const __grid_constan
   for (int64_t i = blockIdx.x * int64_t{256} + threadIdx.x; i < p.elements; i += gridDim.x * int64_t{256}) {
     float sum = 0;
     for (int s = 0; s < p.splits; ++s) sum += p.parts[s * p.elements + i];
-    finish(p.epilogue, p.c, i, static_cast<int>(i % p.n), sum);
+    finish<1>(p.epilogue, p.c, i, static_cast<int>(i % p.n), {sum});
   }
 }

@@ -9,23 +9,41 @@ namespace native::cuda::gemm {
 // a whole sector, from 4 rows.
 template <int outer, int depth, int threads>
 struct TurnedTile {
-  using Layout = OperandTile<outer, depth, 4, false, Swizzle::Rows, threads>;
+  using Layout = OperandTile<outer, depth, 4, false, Swizzle::Padded, threads>;
   static constexpr int kBytes = Layout::kBytes;
 
-  // A thread copies one term of some rows.
+  static_assert(threads / 32 % (depth / 8) == 0);
+  static constexpr int kApart = threads / 8 / (depth / 8);  // rows of a thread's copies
+
+  // Copies tiles of a source from k on, one after another; a thread copies one term of some rows.
   template <class Source>
-  __device__ static void fetch(char* tile, const Source& source, int o0, int k0) {
-    static_assert(threads / 32 % (depth / 8) == 0);
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    const int k = warp % (depth / 8) * 8 + lane % 8;
-    const auto column = source.column(k0 + k);
-#pragma unroll 2
-    for (int i = 0; i < outer * depth / threads; ++i) {
-      const int o = (warp + i * (threads / 32)) / (depth / 8) * 4 + lane / 8;
-      const Element e = source.at(source.row(o0 + o), column);
-      copy_async_4(shared_address(tile + Layout::offset(k, o / 4) + o % 4 * 4), e.from, e.inside ? 4 : 0);
+  struct Words {
+    static constexpr int kTile = kBytes;
+    typename Source::Walk walk;
+    int to;
+
+    __device__ Words(const Source& source, int o0, int k0)
+        : walk(source, o0 + outer_of_thread(), k0 + term_of_thread(), kApart),
+          to(Layout::offset(term_of_thread(), outer_of_thread() / 4) + outer_of_thread() % 4 * 4) {}
+    // Begins to.
+    __device__ void next(char* tile) {
+      const auto& line = walk.line();
+#pragma unroll(Source::Walk::kAtOnce)
+      for (int i = 0; i < outer / kApart; ++i) {
+        const Element e = line[i];
+        copy_async_4(shared_address(tile + to + i * kApart * 4), e.from, e.inside ? 4 : 0);
+      }
+      walk.right(depth);
     }
-  }
+  };
+  template <class Source>
+  using Chunks = Words<Source>;
+  template <class Source>
+  using Pieces = Words<Source>;
+
+ private:
+  __device__ static int term_of_thread() { return threadIdx.x / 32 % (depth / 8) * 8 + threadIdx.x % 8; }
+  __device__ static int outer_of_thread() { return threadIdx.x / 32 / (depth / 8) * 4 + threadIdx.x % 32 / 8; }
 };
 
 // Threads of a warp stand 4 (rows) by 8 (columns). A thread has groups of 4 rows and of 4 columns, the
@@ -36,7 +54,7 @@ struct ExactLoop {
   static constexpr int kBytes = 4;
   static constexpr Tile kTile = tile;
   static constexpr bool kTurnedA = a_turned, kTurnedB = b_turned;
-  using Direct = OperandTile<tile.m, tile.depth, 4, false, Swizzle::Rows, tile.threads>;
+  using Direct = OperandTile<tile.m, tile.depth, 4, false, Swizzle::Padded, tile.threads>;
   static_assert(tile.m == tile.n);
   using Turned = TurnedTile<tile.m, tile.depth, tile.threads>;
   // A as it is, [m, k], has its k contiguous; B as it is, [k, n], has not.
@@ -52,24 +70,31 @@ struct ExactLoop {
     const int across = warp % kWarpsAcross * 8 + lane % 8, down = warp / kWarpsAcross * 4 + lane / 8;
 
     float sums[thread_m][thread_n] = {};
-    pipeline<tile, A, B>(source_a, source_b, w, shared, [&](const char* at, const char* bt) {
-#pragma unroll 2
-      for (int k = 0; k < tile.depth; ++k) {
-        float a[thread_m], b[thread_n];
+    float a[2][thread_m], b[2][thread_n];
+    const auto load = [&](int buffer, const char* at, const char* bt, int k) {
 #pragma unroll
-        for (int g = 0; g < thread_m / 4; ++g)
-          *reinterpret_cast<float4*>(a + 4 * g) =
-              *reinterpret_cast<const float4*>(at + Direct::offset(k, g * kDown + down));
+      for (int g = 0; g < thread_m / 4; ++g)
+        *reinterpret_cast<float4*>(a[buffer] + 4 * g) =
+            *reinterpret_cast<const float4*>(at + Direct::offset(k, g * kDown + down));
 #pragma unroll
-        for (int g = 0; g < thread_n / 4; ++g)
-          *reinterpret_cast<float4*>(b + 4 * g) =
-              *reinterpret_cast<const float4*>(bt + Direct::offset(k, g * kAcross + across));
+      for (int g = 0; g < thread_n / 4; ++g)
+        *reinterpret_cast<float4*>(b[buffer] + 4 * g) =
+            *reinterpret_cast<const float4*>(bt + Direct::offset(k, g * kAcross + across));
+    };
+    const auto compute = [&](int buffer) {
 #pragma unroll
-        for (int i = 0; i < thread_m; ++i)
+      for (int i = 0; i < thread_m; ++i)
 #pragma unroll
-          for (int j = 0; j < thread_n; ++j) sums[i][j] = fmaf(a[i], b[j], sums[i][j]);
-      }
-    });
+        for (int j = 0; j < thread_n; ++j) sums[i][j] = fmaf(a[buffer][i], b[buffer][j], sums[i][j]);
+    };
+    if (source_a.aligned && source_b.aligned)
+      pipeline<tile, tile.depth>(typename A::template Chunks<SourceA>(source_a, w.row, w.k_begin),
+                                 typename B::template Chunks<SourceB>(source_b, w.column, w.k_begin), w, shared, load,
+                                 compute);
+    else
+      pipeline<tile, tile.depth>(typename A::template Pieces<SourceA>(source_a, w.row, w.k_begin),
+                                 typename B::template Pieces<SourceB>(source_b, w.column, w.k_begin), w, shared, load,
+                                 compute);
 
     using Rows = Slab<tile, kDown * 4>;
     static_assert(Rows::kBytes <= tile.stages * (A::kBytes + B::kBytes));

@@ -22,7 +22,7 @@ class Product : public Kernel {
  public:
   Product(const Problem& problem, const Matrices& r, DataType type, const Batch& batch, Activation activation)
       : kind_(kind_of(type)),
-        large_(blocks_of(kind_.large, r.m, r.n, r.batch) >= kEnoughBlocks),
+        large_(blocks_of(kind_.large, r.m, r.n, r.batch) >= kEnoughLarge),
         tile_(large_ ? kind_.large : kind_.small),
         blocks_(blocks_of(tile_, r.m, r.n, r.batch)),
         product_("gemm/" + kind_.image, "gemm_" + kind_.name + (large_ ? "_large_" : "_small_") +

@@ -26,7 +26,7 @@ __device__ inline void multiply_bytes(int32_t (&d)[4], const uint32_t (&a)[4], u
 template <int outer, int depth, bool k_contiguous, int threads>
 struct ByteTile {
   using Layout = OperandTile<outer, depth / 2, 2, true, Swizzle::Rows, threads>;
-  static constexpr int kBytes = Layout::kBytes;
+  static constexpr int kBytes = Layout::kBytes, kDepth = depth;
 
   __device__ static void fetch(char* tile, const Dense<1>& x, int o0, int k0) {
     const uint8_t* data = reinterpret_cast<const uint8_t*>(x.data);
@@ -134,22 +134,24 @@ struct IntegerLoop {
     const int row = warp / kWarpsAcross * warp_m, column = warp % kWarpsAcross * warp_n;
 
     int32_t sums[kMmaM][kMmaN][4] = {};
-    pipeline<tile, A, B>(of_a, of_b, w, shared, [&](const char* at, const char* bt) {
+    uint32_t a[2][kMmaM][4], b[2][kMmaN / 2][4];
+    const auto load = [&](int buffer, const char* at, const char* bt, int step) {
 #pragma unroll
-      for (int step = 0; step < tile.depth / 32; ++step) {
-        uint32_t a[kMmaM][4], b[kMmaN / 2][4];
+      for (int i = 0; i < kMmaM; ++i)
+        Fragments<typename A::Layout, true, false>::of_a(a[buffer][i], at, row + i * 16, step);
 #pragma unroll
-        for (int i = 0; i < kMmaM; ++i) Fragments<typename A::Layout, true, false>::of_a(a[i], at, row + i * 16, step);
+      for (int j = 0; j < kMmaN / 2; ++j)
+        Fragments<typename B::Layout, true, false>::of_b(b[buffer][j], bt, column + j * 16, step);
+    };
+    const auto compute = [&](int buffer) {
 #pragma unroll
-        for (int j = 0; j < kMmaN / 2; ++j)
-          Fragments<typename B::Layout, true, false>::of_b(b[j], bt, column + j * 16, step);
+      for (int i = 0; i < kMmaM; ++i)
 #pragma unroll
-        for (int i = 0; i < kMmaM; ++i)
-#pragma unroll
-          for (int j = 0; j < kMmaN; ++j)
-            multiply_bytes<type>(sums[i][j], a[i], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
-      }
-    });
+        for (int j = 0; j < kMmaN; ++j)
+          multiply_bytes<type>(sums[i][j], a[buffer][i], b[buffer][j / 2][j % 2 * 2], b[buffer][j / 2][j % 2 * 2 + 1]);
+    };
+    pipeline<tile, tile.depth / 32>(Anew<A, Dense<1>>{of_a, w.row, w.k_begin},
+                                    Anew<B, Dense<1>>{of_b, w.column, w.k_begin}, w, shared, load, compute);
 
     // Four lanes have eight results side by side: a sector of int32.
 #pragma unroll

@@ -6,7 +6,8 @@
 //
 // A source is a row-major matrix that need not lie in memory as one: row(r) and column(c) say what is to be
 // known of each, at(row, column) where their element is, and `aligned` that a chunk's elements lie side by
-// side from there, at an address of 16 bytes. Main loops do not know which source they read.
+// side from there, at an address of 16 bytes. Its Walk goes from tile to tile, over elements of one column in rows
+// that are equally far apart. Main loops do not know which source they read.
 #pragma once
 
 #include "kernels/device.cuh"
@@ -23,7 +24,6 @@ struct Element {
 // A matrix in memory; beyond its rows and columns are zeros.
 template <int bytes>
 struct Dense {
-  static constexpr bool kLight = true;  // takes so few registers that several copies are begun at once
   const char* data;
   int64_t row_bytes;
   int rows, columns;
@@ -46,10 +46,57 @@ struct Dense {
   __device__ Row row(int r) const { return {data + r * row_bytes, r < rows}; }
   __device__ Column column(int c) const { return {c * bytes, c < columns}; }
   __device__ Element at(const Row& r, const Column& c) const { return {r.begin + c.offset, r.inside && c.inside}; }
+
+  // The pointer moves on, and nothing is computed anew.
+  struct Walk {
+    static constexpr int kAtOnce = 16;  // copies that are begun at once
+    const Dense& of;
+    int row, column, apart;
+    const char* from;
+    int64_t between;  // bytes
+    __device__ Walk(const Dense& of, int row, int column, int apart)
+        : of(of),
+          row(row),
+          column(column),
+          apart(apart),
+          from(of.data + row * of.row_bytes + static_cast<int64_t>(column) * bytes),
+          between(apart * of.row_bytes) {}
+    __device__ const Walk& line() const { return *this; }
+    __device__ Element operator[](int i) const {
+      return {from + i * between, row + i * apart < of.rows && column < of.columns};
+    }
+    __device__ void down(int n) {
+      from += n * of.row_bytes;
+      row += n;
+    }
+    __device__ void right(int n) {
+      from += n * bytes;
+      column += n;
+    }
+  };
+};
+
+// A Walk over sources whose elements are looked for anew in each tile.
+template <class Source>
+struct Search {
+  static constexpr int kAtOnce = 2;
+  const Source& of;
+  int row, column, apart;
+  struct Line {
+    const Search& walk;
+    typename Source::Column column;
+    __device__ Element operator[](int i) const { return walk.of.at(walk.of.row(walk.row + i * walk.apart), column); }
+  };
+  __device__ Search(const Source& of, int row, int column, int apart)
+      : of(of), row(row), column(column), apart(apart) {}
+  __device__ Line line() const { return {*this, of.column(column)}; }
+  __device__ void down(int n) { row += n; }
+  __device__ void right(int n) { column += n; }
 };
 
 enum class Swizzle {
   Rows,     // eight rows, one chunk of each, at once: ldmatrix, and 16 bytes of one row
+  Padded,   // none: a row is longer by a chunk, so that words of one chunk of eight rows meet no bank twice
   Columns,  // four rows, two neighbouring chunks of each, word by word: fragments of float32
 };
 
@@ -58,66 +105,97 @@ struct OperandTile {
   static constexpr int kRows = k_contiguous ? outer : depth;
   static constexpr int kPerChunk = 16 / bytes;
   static constexpr int kChunks = (k_contiguous ? depth : outer) / kPerChunk;  // of a row
-  static constexpr int kBytes = outer * depth * bytes;
+  static constexpr int kRowChunks = kChunks + (swizzle == Swizzle::Padded);
+  static constexpr int kBytes = kRows * kRowChunks * 16;
   static constexpr int kCopies = kRows * kChunks / threads;
+  static constexpr int kApart = threads / kChunks;  // rows of a thread's copies
   static_assert(kRows * kChunks % threads == 0 && (kChunks == 4 || kChunks >= 8) && threads % kChunks == 0);
 
   // Byte offset of a chunk. Eight chunks fill the banks; a row of four shares them with its neighbour.
   __device__ static int offset(int row, int chunk) {
     if constexpr (swizzle == Swizzle::Columns)
       chunk ^= 2 * (row & 3);
+    else if constexpr (swizzle == Swizzle::Padded)
+      ;
     else if constexpr (kChunks == 4)
       chunk ^= row >> 1 & 3;
     else
       chunk ^= row & 7;
-    return (row * kChunks + chunk) * 16;
+    return (row * kRowChunks + chunk) * 16;
   }
 
-  // Begins to copy the tile at (o0, k0). A thread copies one chunk of some rows.
+  // Both copy tiles of a source from k on, one after another; a thread copies one chunk of some rows. Chunks: of a
+  // source that is aligned; Pieces: of one whose elements may lie at any address.
   template <class Source>
-  __device__ static void fetch(char* tile, const Source& source, int o0, int k0) {
-    const int row0 = k_contiguous ? o0 : k0, column0 = k_contiguous ? k0 : o0;
-    const int chunk = threadIdx.x % kChunks, first = column0 + chunk * kPerChunk;
-    if (source.aligned) {
-      const auto column = source.column(found_now(first));
-#pragma unroll(Source::kLight ? kCopies : 1)
+  struct Chunks {
+    static constexpr int kTile = kBytes;
+    typename Source::Walk walk;
+
+    __device__ Chunks(const Source& source, int o, int k) : walk(source, first_row(o, k), first_column(o, k), kApart) {}
+    // Begins to.
+    __device__ void next(char* tile) {
+      const auto& line = walk.line();
+#pragma unroll(Source::Walk::kAtOnce)
       for (int i = 0; i < kCopies; ++i) {
-        const int r = threadIdx.x / kChunks + i * (threads / kChunks);
-        const Element e = source.at(source.row(row0 + r), column);
-        copy_async_16(shared_address(tile + offset(r, chunk)), e.from, e.inside ? 16 : 0);
+        const Element e = line[i];
+        copy_async_16(shared_address(tile + place(i)), e.from, e.inside ? 16 : 0);
       }
-    } else {
-#pragma unroll 1  // more at once would take too many registers
-      for (int i = 0; i < kCopies; ++i) {
-        const int r = threadIdx.x / kChunks + i * (threads / kChunks);
-        piecewise(tile + offset(r, chunk), source, source.row(row0 + r), first);
-      }
+      if constexpr (k_contiguous)
+        walk.right(depth);
+      else
+        walk.down(depth);
     }
+  };
+  template <class Source>
+  struct Pieces {
+    static constexpr int kTile = kBytes;
+    const Source& source;
+    int row, column;
+
+    __device__ Pieces(const Source& source, int o, int k)
+        : source(source), row(first_row(o, k)), column(first_column(o, k)) {}
+    __device__ void next(char* tile) {
+      const int thread = found_now(threadIdx.x), r = found_now(row), c = found_now(column);
+#pragma unroll 1
+      for (int i = 0; i < kCopies; ++i)
+        piecewise(tile + offset(thread / kChunks + i * kApart, thread % kChunks), source, source.row(r + i * kApart),
+                  c);
+      (k_contiguous ? column : row) += depth;
+    }
+  };
+
+ private:
+  __device__ static int first_row(int o, int k) { return (k_contiguous ? o : k) + threadIdx.x / kChunks; }
+  __device__ static int first_column(int o, int k) {
+    return (k_contiguous ? k : o) + threadIdx.x % kChunks * kPerChunk;
+  }
+  // Of a thread's i-th chunk.
+  __device__ static int place(int i) { return offset(threadIdx.x / kChunks + i * kApart, threadIdx.x % kChunks); }
+
+  // What follows from it is computed here, and not once before the main loop: beside fragments of 16 bits there are
+  // no registers for that. (In the exact products it is the other way round: found anew, it makes them spill.)
+  __device__ static int found_now(int x) {
+    if constexpr (bytes == 2) asm volatile("" : "+r"(x));
+    return x;
   }
 
   // A chunk whose elements may lie at any address.
   template <class Source, class Row>
   __device__ static void piecewise(char* to, const Source& source, const Row& row, int first) {
     if constexpr (bytes == 4) {
-#pragma unroll
+#pragma unroll 1
       for (int j = 0; j < 4; ++j) {
-        const Element e = source.at(row, source.column(found_now(first + j)));
+        const Element e = source.at(row, source.column(first + j));
         copy_async_4(shared_address(to + 4 * j), e.from, e.inside ? 4 : 0);
       }
     } else {
-      uint32_t words[4];
-#pragma unroll
+#pragma unroll 1
       for (int j = 0; j < 4; ++j) {
-        const uint32_t low = bits(source.at(row, source.column(found_now(first + 2 * j))));
-        words[j] = low | bits(source.at(row, source.column(found_now(first + 2 * j + 1)))) << 16;
+        const uint32_t low = bits(source.at(row, source.column(first + 2 * j)));
+        const uint32_t high = bits(source.at(row, source.column(first + 2 * j + 1)));
+        *reinterpret_cast<uint32_t*>(to + 4 * j) = low | high << 16;
       }
-      *reinterpret_cast<uint4*>(to) = {words[0], words[1], words[2], words[3]};
     }
-  }
-  // What follows from it is computed here, and not once before the main loop: there are no registers for that.
-  __device__ static int found_now(int column) {
-    asm volatile("" : "+r"(column));
-    return column;
   }
   __device__ static uint32_t bits(const Element& e) {
     return e.inside ? *reinterpret_cast<const uint16_t*>(e.from) : 0;

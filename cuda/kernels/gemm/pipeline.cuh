@@ -31,28 +31,56 @@ __device__ inline Place place(int m, int n, int k, int depth) {
   return w;
 }
 
-// Calls compute(a, b) with each tile of the operands in turn. Copies run tile.stages - 1 tiles ahead.
-template <Tile tile, class A, class B, class SourceA, class SourceB, class Compute>
-__device__ inline void pipeline(const SourceA& a, const SourceB& b, const Place& w, char* shared,
-                                const Compute& compute) {
-  constexpr int kStage = A::kBytes + B::kBytes;
-  const int steps = (w.k_end - w.k_begin + tile.depth - 1) / tile.depth;
-  auto fetch = [&](int step) {
-    if (step < steps) {
-      char* stage = shared + step % tile.stages * kStage;
-      A::fetch(stage, a, w.row, w.k_begin + step * tile.depth);
-      B::fetch(stage + A::kBytes, b, w.column, w.k_begin + step * tile.depth);
+// Copies of tiles for which nothing is kept from one to the next.
+template <class Operand, class Source>
+struct Anew {
+  static constexpr int kTile = Operand::kBytes;
+  const Source& source;
+  int outer, k;
+  __device__ void next(char* tile) {
+    Operand::fetch(tile, source, outer, k);
+    k += Operand::kDepth;
+  }
+};
+
+// For each tile of the operands in turn, and each of its steps: compute(buffer), where load(buffer, a, b, step)
+// has put what it needs into registers one step before. Buffers are 0 and 1 by turns. Copies to shared memory
+// run tile.stages - 1 tiles ahead.
+template <Tile tile, int steps, class A, class B, class Load, class Compute>
+__device__ inline void pipeline(A a, B b, const Place& w, char* shared, const Load& load, const Compute& compute) {
+  static_assert(steps % 2 == 0);
+  constexpr int kStage = A::kTile + B::kTile, kEnd = tile.stages * kStage;
+  int k = w.k_begin, to = 0;
+  auto fetch = [&] {
+    if (k < w.k_end) {
+      a.next(shared + to);
+      b.next(shared + to + A::kTile);
     }
     copy_async_commit();  // of nothing too, so that the groups can be counted
+    k += tile.depth;
+    to = to + kStage == kEnd ? 0 : to + kStage;
   };
 #pragma unroll 1
-  for (int step = 0; step < tile.stages - 1; ++step) fetch(step);
-  for (int step = 0; step < steps; ++step) {
-    copy_async_wait<tile.stages - 2>();
-    __syncthreads();  // this stage has come, and everybody is done with the one before
-    fetch(step + tile.stages - 1);
-    const char* stage = shared + step % tile.stages * kStage;
-    compute(stage, stage + A::kBytes);
+  for (int stage = 0; stage < tile.stages - 1; ++stage) fetch();
+  copy_async_wait<tile.stages - 2>();
+  __syncthreads();
+  load(0, shared, shared + A::kTile, 0);
+  int at = 0;
+#pragma unroll 1
+  for (int tiles = (w.k_end - w.k_begin + tile.depth - 1) / tile.depth; tiles > 0; --tiles) {
+    // After the last tile some of it is loaded once more, for nobody.
+    const int next = tiles == 1 ? at : at + kStage == kEnd ? 0 : at + kStage;
+#pragma unroll
+    for (int step = 0; step < steps; ++step) {
+      if (step == steps - 1) {
+        copy_async_wait<tile.stages - 2>();
+        __syncthreads();  // the next stage has come, and everybody has loaded all of this one
+        at = next;
+      }
+      load((step + 1) % 2, shared + at, shared + at + A::kTile, (step + 1) % steps);
+      if (step == 0) fetch();  // into the stage before this one
+      compute(step % 2);
+    }
   }
   copy_async_wait<0>();
   __syncthreads();
@@ -79,9 +107,11 @@ struct Slab {
   // where each result goes.
   template <class Sink, class RowOf>
   __device__ static void write(const Sink& sink, const Place& w, const float* slab, const RowOf& row_of) {
-    for (int i = threadIdx.x; i < rows * tile.n; i += tile.threads) {
-      const int r = i / tile.n, row = w.row + row_of(r), column = w.column + i % tile.n;
-      if (row < sink.rows && column < sink.columns) sink.put(row, column, slab[r * kRow + i % tile.n]);
+#pragma unroll 1
+    for (int i = threadIdx.x; i < rows * tile.n / 4; i += tile.threads) {
+      const int r = i / (tile.n / 4), c = i % (tile.n / 4) * 4, row = w.row + row_of(r), column = w.column + c;
+      const float4 y = *reinterpret_cast<const float4*>(slab + r * kRow + c);
+      if (row < sink.rows && column < sink.columns) sink.put(row, column, {y.x, y.y, y.z, y.w});
     }
   }
 };

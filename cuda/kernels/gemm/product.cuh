@@ -10,8 +10,12 @@ struct Results {
   const Params& p;
   int64_t first;
   int rows, columns;
-  __device__ void put(int row, int column, float value) const {
-    finish(p.epilogue, p.c, first + static_cast<int64_t>(row) * columns + column, column, value);
+  bool in_packs;
+  __device__ Results(const Params& p, int64_t first)
+      : p(p), first(first), rows(p.m), columns(p.n), in_packs(gemm::in_packs(p.epilogue, p.c, p.n)) {}
+  __device__ void put(int row, int column, const Pack<4>& y) const {
+    finish(p.epilogue, p.c, in_packs, first + static_cast<int64_t>(row) * columns + column, column, columns - column,
+           y);
   }
 };
 
@@ -37,7 +41,7 @@ __device__ inline void product(const Params& p, const SinkOf& sink_of) {
 
 template <class Loop>
 __device__ inline void product(const Params& p) {
-  product<Loop>(p, [&](int64_t c) { return Results{p, c, p.m, p.n}; });
+  product<Loop>(p, [&](int64_t c) { return Results(p, c); });
 }
 
 }  // namespace native::cuda::gemm

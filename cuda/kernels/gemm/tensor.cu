@@ -14,10 +14,10 @@ using namespace native::cuda::gemm;
   KERNEL(tile, type, wm, wn, prefix##_nt, false, true)  \
   KERNEL(tile, type, wm, wn, prefix##_tn, true, false)  \
   KERNEL(tile, type, wm, wn, prefix##_tt, true, true)
-#define SIZES(type, name, large, small)         \
-  TRANSPOSES(large, type, 64, 32, name##_large) \
+#define SIZES(type, name, large, wn, small)     \
+  TRANSPOSES(large, type, 64, wn, name##_large) \
   TRANSPOSES(small, type, 32, 32, name##_small)
 
-SIZES(DataType::BF16, bf16, kTensorLarge, kTensorSmall)
-SIZES(DataType::F16, f16, kTensorLarge, kTensorSmall)
-SIZES(DataType::TF32, tf32, kWideLarge, kWideSmall)
+SIZES(DataType::BF16, bf16, kTensorLarge, 64, kTensorSmall)
+SIZES(DataType::F16, f16, kTensorLarge, 64, kTensorSmall)
+SIZES(DataType::TF32, tf32, kWideLarge, 32, kWideSmall)

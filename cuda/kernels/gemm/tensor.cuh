@@ -14,8 +14,7 @@ struct Fragments {
     const int lane = threadIdx.x % 32;
     if constexpr (words) {
 #pragma unroll
-      for (int i = 0; i < 4; ++i)
-        r[i] = to_tf32(word(tile, step * 8 + i / 2 * 4 + lane % 4, row + i % 2 * 8 + lane / 4));
+      for (int i = 0; i < 4; ++i) r[i] = word(tile, step * 8 + i / 2 * 4 + lane % 4, row + i % 2 * 8 + lane / 4);
     } else if constexpr (k_contiguous) {
       load_matrices(r, shared_address(tile + Tile::offset(row + lane % 16, step * 2 + lane / 16)));
     } else {
@@ -28,8 +27,7 @@ struct Fragments {
     const int lane = threadIdx.x % 32;
     if constexpr (words) {
 #pragma unroll
-      for (int i = 0; i < 4; ++i)
-        r[i] = to_tf32(word(tile, step * 8 + i % 2 * 4 + lane % 4, column + i / 2 * 8 + lane / 4));
+      for (int i = 0; i < 4; ++i) r[i] = word(tile, step * 8 + i % 2 * 4 + lane % 4, column + i / 2 * 8 + lane / 4);
     } else if constexpr (k_contiguous) {
       const int c = column + lane % 8 + lane / 16 * 8;
       load_matrices(r, shared_address(tile + Tile::offset(c, step * 2 + lane / 8 % 2)));
@@ -67,30 +65,37 @@ struct TensorLoop {
     const int row = warp / kWarpsAcross * warp_m, column = warp % kWarpsAcross * warp_n;
 
     float sums[kMmaM][kMmaN][4] = {};
-    pipeline<tile, A, B>(source_a, source_b, w, shared, [&](const char* at, const char* bt) {
+    uint32_t a[2][kMmaM][4], b[2][kMmaN / 2][4];
+    const auto load = [&](int buffer, const char* at, const char* bt, int step) {
 #pragma unroll
-      for (int step = 0; step < kSteps; ++step) {
-        uint32_t a[kMmaM][4], b[kMmaN / 2][4];
+      for (int i = 0; i < kMmaM; ++i) FragmentsA::of_a(a[buffer][i], at, row + i * 16, step);
 #pragma unroll
-        for (int i = 0; i < kMmaM; ++i) FragmentsA::of_a(a[i], at, row + i * 16, step);
+      for (int j = 0; j < kMmaN / 2; ++j) FragmentsB::of_b(b[buffer][j], bt, column + j * 16, step);
+    };
+    const auto compute = [&](int buffer) {
+      if constexpr (kWide) {
 #pragma unroll
-        for (int j = 0; j < kMmaN / 2; ++j) FragmentsB::of_b(b[j], bt, column + j * 16, step);
-        if constexpr (kWide) {
+        for (int e = 0; e < 4; ++e) {
 #pragma unroll
-          for (int e = 0; e < 4; ++e) {
+          for (int i = 0; i < kMmaM; ++i) a[buffer][i][e] = to_tf32(a[buffer][i][e]);
 #pragma unroll
-            for (int i = 0; i < kMmaM && !a_turned; ++i) a[i][e] = to_tf32(a[i][e]);
-#pragma unroll
-            for (int j = 0; j < kMmaN / 2 && b_turned; ++j) b[j][e] = to_tf32(b[j][e]);
-          }
+          for (int j = 0; j < kMmaN / 2; ++j) b[buffer][j][e] = to_tf32(b[buffer][j][e]);
         }
-#pragma unroll
-        for (int i = 0; i < kMmaM; ++i)
-#pragma unroll
-          for (int j = 0; j < kMmaN; ++j)
-            multiply<type>(sums[i][j], a[i], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
       }
-    });
+#pragma unroll
+      for (int i = 0; i < kMmaM; ++i)
+#pragma unroll
+        for (int j = 0; j < kMmaN; ++j)
+          multiply<type>(sums[i][j], a[buffer][i], b[buffer][j / 2][j % 2 * 2], b[buffer][j / 2][j % 2 * 2 + 1]);
+    };
+    if (source_a.aligned && source_b.aligned)
+      pipeline<tile, kSteps>(typename A::template Chunks<SourceA>(source_a, w.row, w.k_begin),
+                             typename B::template Chunks<SourceB>(source_b, w.column, w.k_begin), w, shared, load,
+                             compute);
+    else
+      pipeline<tile, kSteps>(typename A::template Pieces<SourceA>(source_a, w.row, w.k_begin),
+                             typename B::template Pieces<SourceB>(source_b, w.column, w.k_begin), w, shared, load,
+                             compute);
 
     // 16 rows of each warp at a time.
     using Rows = Slab<tile, kWarpsDown * 16>;

@@ -12,26 +12,32 @@ struct Tile {
   int m, n, depth, stages, threads, blocks;
 };
 
-// Exact float32, 8 results by 8 of a thread: 16 loads of shared memory, as 4 of 16 bytes, feed 64
-// multiply-adds; 64 sums, 16 operands and addresses stay below 128 registers, so that two blocks of 256
-// threads share a multiprocessor, with 2 x 48 KiB also on sm_120.
+// Times: an H100, products of 4096 (bench/NOTES.md).
+// Exact float32, 8 results by 8 of a thread: 4 loads of 16 bytes from shared memory feed 64 multiply-adds. 64
+// sums, two buffers of 16 operands and addresses stay below 128 registers, so that two blocks of 256 threads
+// share a multiprocessor: 44.5 TFLOP/s (one block with more registers 41.5, depth 8 in 5 stages 42.4, 4 stages
+// 44.3).
 constexpr Tile kExactLarge{128, 128, 16, 3, 256, 2};
+// The same where addresses of windows want more registers: 128 would spill.
+constexpr Tile kExactWindows{128, 128, 16, 3, 256, 1};
 // A quarter of the results in half of the threads (8 by 4): for problems that large tiles would not spread
-// over a GPU. 24 KiB: four blocks on every architecture.
-constexpr Tile kExactSmall{64, 64, 16, 3, 128, 4};
+// over a GPU; at 512 in 21.7 us, large ones in 58.9 (64 threads of 8 by 8: 33.8).
+constexpr Tile kExactSmall{64, 64, 16, 4, 128, 4};
 
-// Tensor cores. Rows of 64 bytes (depth 32 of 16 bits, 16 of float32) are two sectors each, and two steps of
-// mma. 8 warps of 64x32: 6 ldmatrix.x4 feed 16 mma; 64 sums and 24 operands, two blocks a multiprocessor
-// with 3 stages in 48 KiB each.
-constexpr Tile kTensorLarge{128, 128, 32, 3, 256, 2};
+// Tensor cores: 4 warps of 64x64, where 8 ldmatrix.x4 feed 32 mma; 128 sums and two buffers of 32 operands leave
+// few registers for more. Two blocks a multiprocessor, one of which computes while the other waits or writes:
+// 430 TFLOP/s (8 warps of 64x32, 6 ldmatrix.x4 for 16 mma: 342; rows of 128 bytes in 3 stages 414; blocks of
+// 128x256 with 8 warps, one a multiprocessor: 362, with rows of 128 bytes 415).
+constexpr Tile kTensorLarge{128, 128, 32, 4, 128, 2};
 // 4 warps of 32x32, 4 stages in 32 KiB: three blocks on sm_120, five on sm_80.
 constexpr Tile kTensorSmall{64, 64, 32, 4, 128, 3};
-// The same bytes for elements of 4.
-constexpr Tile kWideLarge{128, 128, 16, 3, 256, 2};
+// Elements of 4 bytes are rounded in registers on their way: 8 warps of 64x32, and no bound of registers but the
+// architecture's.
+constexpr Tile kWideLarge{128, 128, 16, 3, 256, 1};
 constexpr Tile kWideSmall{64, 64, 16, 4, 128, 3};
 
-// Bytes: rows of 64 again, and two steps of mma 32 deep.
-constexpr Tile kByteLarge{128, 128, 64, 3, 256, 2};
+// Bytes: rows of 64, and two steps of mma 32 deep.
+constexpr Tile kByteLarge{128, 128, 64, 3, 256, 1};
 constexpr Tile kByteSmall{64, 64, 64, 4, 128, 3};
 // float64, 4 results by 4 of a thread: 32 registers of sums, and 8 loads for 16 multiply-adds, which few GPUs
 // do quickly. 25 KiB.
