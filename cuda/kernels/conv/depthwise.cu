@@ -1,7 +1,6 @@
 // Depthwise convolution and its gradients, in float32.
+#include "kernels/conv/depthwise_finish.cuh"
 #include "kernels/conv/depthwise_params.h"
-#include "kernels/gemm/epilogue.cuh"
-#include "kernels/pack.cuh"
 
 namespace native::cuda::depthwise {
 namespace {
@@ -19,23 +18,6 @@ __device__ inline int meets(const Params& p, int d, int at, int k) {
     const int source = at * p.stride[d] - p.low[d] + k * p.dilation[d];
     return source >= 0 && source < p.source_size[d] ? source : -1;
   }
-}
-
-template <int lanes>
-__device__ inline void finish(const gemm::Epilogue& e, void* c, int64_t pack, int channel, Pack<lanes> y) {
-  if (e.bias) {
-    const Pack<lanes> bias = load_pack<lanes>(e.bias, channel, e.bias_type);
-#pragma unroll
-    for (int i = 0; i < lanes; ++i) y.v[i] += bias.v[i];
-  }
-  if (e.residual) {
-    const Pack<lanes> residual = load_pack<lanes>(e.residual, pack, e.out_type);
-#pragma unroll
-    for (int i = 0; i < lanes; ++i) y.v[i] += residual.v[i];
-  }
-#pragma unroll
-  for (int i = 0; i < lanes; ++i) y.v[i] = gemm::activate(y.v[i], e.activation);
-  store_pack<lanes>(c, pack, e.out_type, y);
 }
 
 // A thread has a pack of channels of some neighbours along the width.
@@ -133,22 +115,10 @@ __device__ inline void weight_grad(const WeightParams& p) {
     }
   }
 
-#pragma unroll
-  for (int t = 0; t < kTaps; ++t) {
-    if (t >= here) break;
-#pragma unroll
-    for (int i = 0; i < lanes; ++i) joints[i][threadIdx.x] = sums[t].v[i];
-    __syncthreads();
-    if (threadIdx.x < across && inside) {
-      Pack<lanes> sum = sums[t];
-      for (int r = 1; r < down; ++r)
-#pragma unroll
-        for (int i = 0; i < lanes; ++i) sum.v[i] += joints[i][r * across + threadIdx.x];
-      const int64_t tap = static_cast<int64_t>(blockIdx.z) * taps + first_tap + t;
-      store_pack<lanes>(p.parts, tap * p.channels + channel, DataType::F32, sum);
-    }
-    __syncthreads();
-  }
+  join_taps<lanes, kTaps>(sums, here, joints, across, down, inside, [&](int t, const Pack<lanes>& sum) {
+    const int64_t tap = static_cast<int64_t>(blockIdx.z) * taps + first_tap + t;
+    store_pack<lanes>(p.parts, tap * p.channels + channel, DataType::F32, sum);
+  });
 }
 
 }  // namespace
