@@ -261,7 +261,12 @@ constexpr RowShape kWide = Task::kHeld == 1 ? kWidePacks : kWidePacksOfTwo;
 
 // So many threads a multiprocessor has room for: more would spill what is held.
 template <class Task, RowShape shape>
-constexpr int kResident = (Task::kHeld == 1 && shape.lanes > 1) || shape.group == 1024 ? 1024 : 512;
+constexpr int kHolds = Task::kHeld * shape.packs;
+template <class Task, RowShape shape>
+constexpr int kResident = shape.group == 1024                           ? 1024
+                          : kHolds<Task, shape> > 16                    ? 256
+                          : kHolds<Task, shape> > 8 || shape.lanes == 1 ? 512
+                                                                        : 1024;
 
 #define KERNEL(Task, name, shape)                                                                               \
   extern "C" __global__ void __launch_bounds__((shape).threads(), (kResident<Task, shape> / (shape).threads())) \
@@ -269,6 +274,8 @@ constexpr int kResident = (Task::kHeld == 1 && shape.lanes > 1) || shape.group =
     run<Task, shape>(p);                                                                                        \
   }
 #define KERNELS(Task, name)                     \
+  KERNEL(Task, name##_few_packs, kFewPacks)     \
+  KERNEL(Task, name##_long_packs, kLongPacks)   \
   KERNEL(Task, name##_warp_packs, kWarpPacks)   \
   KERNEL(Task, name##_warp, kWarp)              \
   KERNEL(Task, name##_block_packs, kBlockPacks) \
