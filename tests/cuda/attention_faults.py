@@ -100,14 +100,6 @@ FAULTS = [
         "const char* stage = stages + (step + 1) % kStages",
         GRAD_QUERIES,
     ),
-    Planted(
-        "queries held too early",
-        FORWARD,
-        "    __syncthreads();  // queries have come",
-        "    //",
-        PLAIN,
-        True,
-    ),
     # Guards and masks.
     Planted("keys beyond the end, plain", SCORES, "key >= p.keys || ", "", PLAIN),
     Planted(
@@ -122,7 +114,7 @@ FAULTS = [
         "diagonal tile taken for whole, plain",
         SCORES,
         "> at.first_query() + 1;",
-        "> at.first_query() + 64;",
+        "> at.first_query() + 128;",
         PLAIN,
         options=CAUSAL,
     ),

@@ -23,7 +23,7 @@ FILES = [
 ]
 MATH = {
     "bf16": "TensorMath<DataType::BF16, kTensor{g}32, 32>",
-    "plain": "TensorMath<DataType::BF16, kPlain32, 32, true>",
+    "plain": "TensorMath<DataType::BF16, kPlain32, 32>",
     "exact": "ExactMath<kExact{g}32, 32>",
 }
 ENTRY = {
@@ -34,7 +34,7 @@ ENTRY = {
 # Rows of a tile, and bytes of shared memory, by kind and whether it is a gradient.
 TILES = {
     ("bf16", False): (128, (128 + 2 * 64) * 32 * 2),
-    ("plain", False): (128, (128 + 2 * 64) * 32 * 2),
+    ("plain", False): (128, (128 + 2 * 128) * 32 * 2),
     ("bf16", True): (64, (2 * 64 + 4 * 32) * 32 * 2 + 2 * 3 * 32 * 4),
     ("exact", False): (64, (64 + 2 * 64) * 32 * 4 + 64 * 64 * 4),
     ("exact", True): (64, (2 * 64 + 2 * 32) * 32 * 4 + 3 * 32 * 4 + 64 * 32 * 4),

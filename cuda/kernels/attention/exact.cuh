@@ -17,8 +17,6 @@ struct ExactMath {
   static constexpr int kBytes = 4, kExchange = tile.rows * tile.columns * 4;
   static constexpr int kWarpRows = tile.rows / (tile.threads / 32);
   static constexpr int kRows = kWarpRows / 2, kSharing = 16, kAhead = 1;
-  static constexpr bool kHolds = false;
-  struct Held {};
   static constexpr int kVector = width / 16 < 4 ? width / 16 : 4;  // neighbouring columns of sums
   using Own = gemm::OperandTile<tile.rows, width, 4, true, gemm::Swizzle::Rows, tile.threads>;
   using Other = gemm::OperandTile<tile.columns, width, 4, true, gemm::Swizzle::Rows, tile.threads>;

@@ -76,22 +76,13 @@ __device__ inline void forward(const Params& p) {
   fetch<Math, Own>(q, p.q, head.batch, p.queries, head.index, p.size, first);
   fetch<Math, Other>(k, p.k, head.batch, p.keys, key_head, p.size, 0);
   copy_async_commit();
-  [[maybe_unused]] typename Math::Held held;
-  if constexpr (Math::kHolds) {
-    copy_async_wait<0>();
-    __syncthreads();  // queries have come
-    Math::hold(held, q);
-  }
   for (int key = 0; key < keys; key += kKeys) {
     copy_async_wait<0>();
     __syncthreads();  // keys have come, and everybody is done with the values before
     fetch<Math, Other>(v, p.v, head.batch, p.keys, key_head, p.value_size, key);
     copy_async_commit();
     typename Math::Scores s;
-    if constexpr (Math::kHolds)
-      Math::multiply_held(s, held, k);
-    else
-      Math::multiply_rows(s, q, k, p.size);
+    Math::multiply_rows(s, q, k, p.size);
     const Place<Math, false> at{first, key};
     if constexpr (plain) {
       limit_scores<Math>(s, p, at);

@@ -11,7 +11,7 @@ using namespace native::cuda::attention;
   }                                                                                           \
   extern "C" __global__ void __launch_bounds__(kPlain##width.threads, kPlain##width.blocks)   \
       attention_##name##_##width##_plain(const __grid_constant__ Params p) {                  \
-    forward<TensorMath<type, kPlain##width, width, (width <= 64)>, true>(p);                  \
+    forward<TensorMath<type, kPlain##width, width>, true>(p);                                 \
   }
 #define WIDTHS(type, name) \
   KERNEL(32, type, name)   \

@@ -20,8 +20,7 @@ __device__ inline uint32_t pack(float low, float high) {
 
 // What attention needs of a way to multiply. Tiles are [rows or columns][width] in shared memory; scores are
 // [rows][columns] and sums [rows][width] in registers, a thread's share being at(i, j) of row(i) and column(j).
-// `holds`: own rows stay in registers as fragments.
-template <DataType type, Tile tile_, int width_, bool holds = false>
+template <DataType type, Tile tile_, int width_>
 struct TensorMath {
   static constexpr Tile tile = tile_;
   static constexpr int width = width_;
@@ -29,9 +28,8 @@ struct TensorMath {
   static constexpr int kBytes = 2, kExchange = 0;
   static constexpr int kWarpRows = tile.rows / (tile.threads / 32), kMma = kWarpRows / 16;
   static constexpr int kRows = 2 * kMma;  // of a thread
-  static constexpr bool kHolds = holds;
-  static constexpr int kSharing = 4;  // neighbouring lanes with the same rows
-  static constexpr int kAhead = 4;    // columns j and j + kAhead are 16 apart
+  static constexpr int kSharing = 4;      // neighbouring lanes with the same rows
+  static constexpr int kAhead = 4;        // columns j and j + kAhead are 16 apart
   using Own = gemm::OperandTile<tile.rows, width, 2, true, gemm::Swizzle::Rows, tile.threads>;
   using Other = gemm::OperandTile<tile.columns, width, 2, true, gemm::Swizzle::Rows, tile.threads>;
 
@@ -68,31 +66,6 @@ struct TensorMath {
         }
       }
     }
-  }
-
-  // The same with own rows that are held.
-  using Held = uint32_t[width / 16][kMma][4];
-  __device__ static void hold(Held& a, const char* own) {
-    using A = gemm::Fragments<Own, true, false>;
-#pragma unroll
-    for (int step = 0; step < width / 16; ++step)
-#pragma unroll
-      for (int i = 0; i < kMma; ++i) A::of_a(a[step][i], own, first_row() + i * 16, step);
-  }
-  __device__ static void multiply_held(Scores& s, const Held& a, const char* other) {
-    using B = gemm::Fragments<Other, true, false>;
-#pragma unroll
-    for (int step = 0; step < width / 16; ++step)
-#pragma unroll
-      for (int j = 0; j < tile.columns / 16; ++j) {
-        uint32_t b[4];
-        B::of_b(b, other, j * 16, step);
-#pragma unroll
-        for (int i = 0; i < kMma; ++i) {
-          multiply<type>(s.v[i][2 * j], a[step][i], b[0], b[1]);
-          multiply<type>(s.v[i][2 * j + 1], a[step][i], b[2], b[3]);
-        }
-      }
   }
 
   // sums += weights other: the results of one mma lie as the next one's operand.
