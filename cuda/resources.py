@@ -47,9 +47,10 @@ def gemm_shared(kernel: str) -> int:
 
 def attention_shared(kernel: str) -> int:
     """Bytes of attention's tiles, as forward_shared and backward_shared of tiles.h have them."""
-    *grad, kind, width = kernel.split("_")[1:]
+    plain = kernel.endswith("_plain")
+    *grad, kind, width = kernel.removesuffix("_plain").split("_")[1:]
     exact = kind == "f32"
-    name = ("Exact" if exact else "Tensor") + ("Grad" if grad else "") + width
+    name = ("Exact" if exact else "Plain" if plain else "Tensor") + ("Grad" if grad else "") + width
     rows, columns, stages, *_ = tile("attention", name)
     weights = rows * columns * 4 if exact else 0
     elements = int(width) * (4 if exact else 2)

@@ -15,4 +15,14 @@ __device__ inline Moments join(const Moments& a, const Moments& b) {
   return {count, fma(d, share, a.mean), a.squares + b.squares + d * d * a.count * share};
 }
 
+// Of all lanes of a warp together; all get the same bits.
+__device__ inline Moments join_lanes(Moments all) {
+  for (int by = 1; by < 32; by *= 2) {
+    const Moments other{__shfl_xor_sync(0xFFFFFFFFu, all.count, by), __shfl_xor_sync(0xFFFFFFFFu, all.mean, by),
+                        __shfl_xor_sync(0xFFFFFFFFu, all.squares, by)};
+    all = threadIdx.x & by ? join(other, all) : join(all, other);
+  }
+  return all;
+}
+
 }  // namespace native::cuda

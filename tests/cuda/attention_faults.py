@@ -19,6 +19,7 @@ KEYS_BARRIER = "    copy_async_wait<0>();\n    __syncthreads();  // keys have co
 VALUES_BARRIER = "    copy_async_wait<0>();\n    __syncthreads();  // values have come"
 CAUSAL, MASK, DROPOUT = ("causal",), ("mask",), ("dropout",)
 GRAD_KEYS, GRAD_QUERIES = "bf16_keys", "bf16_queries"
+PLAIN = "plain_forward"
 
 FAULTS = [
     # Barriers and waits.
@@ -100,6 +101,23 @@ FAULTS = [
         GRAD_QUERIES,
     ),
     # Guards and masks.
+    Planted("keys beyond the end, plain", SCORES, "key >= p.keys || ", "", PLAIN),
+    Planted(
+        "a query without itself, plain",
+        SCORES,
+        "key > at.query(i, j))) s",
+        "key >= at.query(i, j))) s",
+        PLAIN,
+        options=CAUSAL,
+    ),
+    Planted(
+        "diagonal tile taken for whole, plain",
+        SCORES,
+        "> at.first_query() + 1;",
+        "> at.first_query() + 128;",
+        PLAIN,
+        options=CAUSAL,
+    ),
     Planted("keys beyond the end", SCORES, "  if (!whole)\n", "  if (false)\n"),
     Planted(
         "a query without itself",
@@ -156,8 +174,12 @@ FAULTS = [
     ),
     Planted("lse beyond the end", FORWARD, " && query < p.queries)", ")"),
     # Softmax.
-    Planted("sums not rescaled", FORWARD, "sums.at(i, j) *= correction;", ";"),
-    Planted("total not rescaled", FORWARD, "total[i] *= correction;", ""),
+    Planted("sums not rescaled", FORWARD, "sums.at(i, j) *= correction[i];", ";"),
+    Planted("total not rescaled", FORWARD, "total[i] * correction[i] + sum", "total[i] + sum"),
+    Planted("peak moved unnoticed", FORWARD, "moved |= peak[i] != top;", "moved = false;"),
+    Planted(
+        "scale left out, plain", FORWARD, "take(s, sums, p.scale_2)", "take(s, sums, 1)", PLAIN
+    ),
     Planted(
         "peak of some columns", FORWARD, "fmaxf(top, __shfl_xor_sync(0xFFFFFFFFu, top, by))", "top"
     ),

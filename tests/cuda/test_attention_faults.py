@@ -23,16 +23,18 @@ FILES = [
 ]
 MATH = {
     "bf16": "TensorMath<DataType::BF16, kTensor{g}32, 32>",
+    "plain": "TensorMath<DataType::BF16, kPlain32, 32>",
     "exact": "ExactMath<kExact{g}32, 32>",
 }
 ENTRY = {
-    "forward": "forward<{math}>(p);",
+    "forward": "forward<{math}, {plain}>(p);",
     "keys": "backward<{math}, true>(p);",
     "queries": "backward<{math}, false>(p);",
 }
 # Rows of a tile, and bytes of shared memory, by kind and whether it is a gradient.
 TILES = {
     ("bf16", False): (128, (128 + 2 * 64) * 32 * 2),
+    ("plain", False): (128, (128 + 2 * 128) * 32 * 2),
     ("bf16", True): (64, (2 * 64 + 4 * 32) * 32 * 2 + 2 * 3 * 32 * 4),
     ("exact", False): (64, (64 + 2 * 64) * 32 * 4 + 64 * 64 * 4),
     ("exact", True): (64, (2 * 64 + 2 * 32) * 32 * 4 + 3 * 32 * 4 + 64 * 32 * 4),
@@ -44,7 +46,8 @@ def planted(name, kernel, fault=None):
     """One kernel in a namespace of its own."""
     kind, of = kernel.split("_")
     math = MATH[kind].format(g="" if of == "forward" else "Grad")
-    return unit(name, "attention", FILES, ENTRY[of].format(math=math), fault)
+    entry = ENTRY[of].format(math=math, plain="true" if kind == "plain" else "false")
+    return unit(name, "attention", FILES, entry, fault)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +80,7 @@ def check(module, name, kernel, options, whole=False):
         1, queries, 4, size, keys=keys, key_heads=2, causal="causal" in options,
         mask=(queries, keys) if "mask" in options else None,
         dropout=0.5 if "dropout" in options else 0.0,
-        dtype="bfloat16" if kind == "bf16" else "float32", grad=of != "forward",
+        dtype="float32" if kind == "exact" else "bfloat16", grad=of != "forward",
     )  # fmt: skip
     if "mask" in options:
         case = with_dead_queries(case)

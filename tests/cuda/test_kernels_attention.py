@@ -13,10 +13,11 @@ NAMES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 KERNELS = [(dtype, width) for dtype, widths in WIDTHS.items() for width in widths]
 
 
-def names(dtype, width, grad):
-    """The kernels of a problem."""
+def names(dtype, width, grad, plain=False):
+    """The kernels of a problem; `plain`: it has neither bias, mask nor dropout."""
     parts = ("grad_keys_", "grad_queries_") if grad else ("",)
-    return [f"attention_{part}{NAMES[dtype]}_{width}" for part in parts]
+    end = "_plain" if plain and not grad and dtype != "float32" else ""
+    return [f"attention_{part}{NAMES[dtype]}_{width}{end}" for part in parts]
 
 
 def rows(kernel):
@@ -36,6 +37,16 @@ def test_each_kernel(dtype, width, grad):
         attention(1, queries, 2, width - 3, causal=True, dropout=0.25, grad=grad, **more)
     )
     assert all(rows(name) for name in names(dtype, width, grad))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("dtype, width", [k for k in KERNELS if k[0] != "float32"])
+def test_each_plain_kernel(dtype, width, causal):
+    """The same of those that scores are given nothing by."""
+    more = {"keys": 175, "value_size": width // 2 + 5, "key_heads": 1, "dtype": dtype}
+    _cuda.clear_counts()
+    emulated.check(attention(1, 140, 2, width - 3, causal=causal, **more))
+    assert all(rows(name) for name in names(dtype, width, False, plain=True))
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -87,7 +98,7 @@ def test_memory_of_each_kernel(dtype, width, grad):
     case = attention(1, length, 1, width, dtype=dtype, grad=grad)
     emulated.outputs(case, case.arrays())
     _cuda.synchronize()
-    for name in names(dtype, width, grad):
+    for name in names(dtype, width, grad, plain=True):
         found = rows(name)
         assert [r for r in found if r["opcode"].startswith("cp.async") and r["sectors"]]
         assert [r for r in found if r["conflicts"]] == []

@@ -50,23 +50,24 @@ def test_depthwise(dtype):
         *conv_cases(1, (8, 9), 12, 12, (3, 5), dtype, strides=(2, 3), pad=(1, 0, 2, 3), groups=12),
         *conv_cases(2, (7, 9), 5, 15, (2, 3), dtype, dilation=(2, 1), strides=2, pad=2, groups=5),
         *conv_cases(3, (14, 13), 8, 8, 3, dtype, groups=8),
+        *conv_cases(1, (37, 5), 296, 296, 3, dtype, pad=(2, 0, 0, 3), groups=296),
         fused(1, (6, 9), 8, 8, 3, "gelu", dtype, pad=1, groups=8, residual=True),
     ]:
         emulated.check(case)
         assert emulated.kernel_of(case) == "depthwise"
 
 
-def test_memory_of_depthwise():
+WALKS = ("walk_forward", "walk_weight_grad", "join")
+OTHERS = ("forward_4", "input_grad_4", "weight_grad_4", "join")
+
+
+@pytest.mark.parametrize("strides, kernels", [(1, WALKS), (2, OTHERS)])
+def test_memory_of_depthwise(strides, kernels):
     """Channels that fill sectors: all are read and written whole, and no bank is met twice."""
-    for case in conv_cases(1, (8, 16), 32, 32, 3, groups=32):
+    for case in conv_cases(1, (8, 16), 32, 32, 3, strides=strides, groups=32):
         _cuda.clear_counts()
         emulated.check(case)
-        rows = [
-            r
-            for name in ("forward", "input_grad", "weight_grad")
-            for r in _cuda.counts(f"depthwise_{name}_4")
-            if r["executed"]
-        ]
+        rows = [r for name in kernels for r in _cuda.counts(f"depthwise_{name}") if r["executed"]]
         assert any(r["sectors"] for r in rows)
         assert [r for r in rows if r["conflicts"]] == []
         assert [r for r in rows if r["sectors"] != r["ideal_sectors"]] == []

@@ -78,6 +78,12 @@ def test_scans(op, dims, axis, reverse):
     emulated.check(scan(op, dims, axis, reverse=reverse))
 
 
+@pytest.mark.parametrize("op", ["cumsum", "cumprod", "cummax"])
+def test_scans_of_many_columns(op):
+    """Fewer threads for each column than where columns are few."""
+    emulated.check(scan(op, (65, 8200), 0))
+
+
 @pytest.mark.parametrize("axis", [0, 1])
 def test_scans_hand_on_nans(axis):
     x = np.array([[1, 3, np.nan, 2], [0, np.nan, 5, np.inf]], np.float32)

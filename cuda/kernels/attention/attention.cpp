@@ -97,8 +97,11 @@ class Forward : public Kernel {
  public:
   explicit Forward(const Layout& layout)
       : layout_(layout),
-        choice_(choose(layout, {kTensor32, kTensor64, kTensor128}, {kExact32, kExact64, kExact128, kExact256})),
-        function_(choice_.bytes == 4 ? "attention/exact" : "attention/tensor", "attention_" + choice_.name) {}
+        plain_(layout.p.type != DataType::F32 && layout.bias < 0 && layout.mask < 0 && layout.key < 0),
+        choice_(plain_ ? choose(layout, {kPlain32, kPlain64, kPlain128}, kExact)
+                       : choose(layout, {kTensor32, kTensor64, kTensor128}, kExact)),
+        function_(choice_.bytes == 4 ? "attention/exact" : "attention/tensor",
+                  "attention_" + choice_.name + (plain_ ? "_plain" : "")) {}
 
   void run(const void* const* in, void* const* out, void*) const override {
     Params p = layout_.p;
@@ -111,7 +114,9 @@ class Forward : public Kernel {
   }
 
  private:
+  static constexpr Tile kExact[] = {kExact32, kExact64, kExact128, kExact256};
   const Layout layout_;
+  const bool plain_;
   const Choice choice_;
   const Function function_;
 };

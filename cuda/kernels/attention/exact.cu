@@ -6,7 +6,7 @@ using namespace native::cuda::attention;
 #define KERNEL(width)                                                                       \
   extern "C" __global__ void __launch_bounds__(kExact##width.threads, kExact##width.blocks) \
       attention_f32_##width(const __grid_constant__ Params p) {                             \
-    forward<ExactMath<kExact##width, width>>(p);                                            \
+    forward<ExactMath<kExact##width, width>, false>(p);                                     \
   }
 
 KERNEL(32)

@@ -16,23 +16,34 @@ struct Softmax {
     for (int i = 0; i < Math::kRows; ++i) peak[i] = -INFINITY, total[i] = 0;
   }
 
-  // Scores to weights; sums and total are brought to the new peak.
-  __device__ void take(typename Math::Scores& s, typename Math::Sums& sums) {
+  // Scores, which are still to be multiplied by `scale`, to weights; sums and total are brought to the new peak.
+  __device__ void take(typename Math::Scores& s, typename Math::Sums& sums, float scale) {
+    float correction[Math::kRows];
+    bool moved = false;
 #pragma unroll
     for (int i = 0; i < Math::kRows; ++i) {
-      float top = peak[i];
+      float top = s.at(i, 0);
 #pragma unroll
-      for (int j = 0; j < Math::Scores::kColumns; ++j) top = fmaxf(top, s.at(i, j));
+      for (int j = 1; j < Math::Scores::kColumns; ++j) top = fmaxf(top, s.at(i, j));
 #pragma unroll
       for (int by = Math::kSharing / 2; by; by /= 2) top = fmaxf(top, __shfl_xor_sync(0xFFFFFFFFu, top, by));
+      top = fmaxf(peak[i], top * scale);
       // Of minus infinities alone the difference would be NaN, and the weights must be 0.
-      const float shift = top == -INFINITY ? 0 : top, correction = power_of_2(peak[i] - shift);
+      const float shift = top == -INFINITY ? 0 : top;
+      correction[i] = power_of_2(peak[i] - shift);
+      moved |= peak[i] != top;
       peak[i] = top;
-      total[i] *= correction;
+      float sum = 0;
 #pragma unroll
-      for (int j = 0; j < Math::Sums::kColumns; ++j) sums.at(i, j) *= correction;
+      for (int j = 0; j < Math::Scores::kColumns; ++j) sum += s.at(i, j) = power_of_2(fmaf(s.at(i, j), scale, -shift));
+      total[i] = total[i] * correction[i] + sum;
+    }
+    // After the first tiles peaks seldom move: the sums are then left alone.
+    if (__any_sync(0xFFFFFFFFu, moved)) {
 #pragma unroll
-      for (int j = 0; j < Math::Scores::kColumns; ++j) total[i] += s.at(i, j) = power_of_2(s.at(i, j) - shift);
+      for (int i = 0; i < Math::kRows; ++i)
+#pragma unroll
+        for (int j = 0; j < Math::Sums::kColumns; ++j) sums.at(i, j) *= correction[i];
     }
   }
 
@@ -44,7 +55,8 @@ struct Softmax {
   }
 };
 
-template <class Math>
+// plain: neither bias, mask nor dropout.
+template <class Math, bool plain>
 __device__ inline void forward(const Params& p) {
   using Own = typename Math::Own;
   using Other = typename Math::Other;
@@ -57,7 +69,7 @@ __device__ inline void forward(const Params& p) {
   const int first = (tiles - 1 - blockIdx.x % tiles) * kQueries;
   const Head head(p, blockIdx.x / tiles / p.heads, blockIdx.x / tiles % p.heads);
   const int key_head = head.index / (p.heads / p.key_heads);
-  const int keys = stops(p) ? min(p.keys, first + kQueries) : p.keys;
+  const int keys = (plain ? p.causal : stops(p)) ? min(p.keys, first + kQueries) : p.keys;
 
   typename Math::Sums sums;
   Softmax<Math> softmax;
@@ -72,11 +84,16 @@ __device__ inline void forward(const Params& p) {
     typename Math::Scores s;
     Math::multiply_rows(s, q, k, p.size);
     const Place<Math, false> at{first, key};
-    finish_scores<Math, false>(s, p, head, at, [](int, int) { return kMasked; });
-    softmax.take(s, sums);
-    if (p.key) {
-      const uint64_t kept = kept_bits<Math, false>(p, head, at);
-      at.each([&](int i, int j) { s.at(i, j) = dropped<Math>(p, kept, i, j, s.at(i, j)); });
+    if constexpr (plain) {
+      limit_scores<Math>(s, p, at);
+      softmax.take(s, sums, p.scale_2);
+    } else {
+      finish_scores<Math, false>(s, p, head, at, [](int, int) { return kMasked; });
+      softmax.take(s, sums, 1);
+      if (p.key) {
+        const uint64_t kept = kept_bits<Math, false>(p, head, at);
+        at.each([&](int i, int j) { s.at(i, j) = dropped<Math>(p, kept, i, j, s.at(i, j)); });
+      }
     }
     copy_async_wait<0>();
     __syncthreads();  // values have come, and everybody is done with the keys

@@ -119,6 +119,17 @@ __device__ inline float dropped(const Params& p, uint64_t kept, int i, int j, fl
   return bit_of<Math>(kept, i, j) ? value * p.kept : 0;
 }
 
+// Products without bias and mask: minus infinity beyond the ends and, if causal, beyond the diagonal.
+template <class Math>
+__device__ inline void limit_scores(typename Math::Scores& s, const Params& p, const Place<Math, false>& at) {
+  const bool crosses = p.causal && at.first_key() + Math::tile.columns > at.first_query() + 1;
+  if (!crosses && at.first_key() + Math::tile.columns <= p.keys) return;
+  at.each([&](int i, int j) {
+    const int key = at.key(i, j);
+    if (key >= p.keys || (p.causal && key > at.query(i, j))) s.at(i, j) = -INFINITY;
+  });
+}
+
 // Products to scores in base 2: minus infinity beyond the ends, masked(i, j) where a mask says so.
 template <class Math, bool turned, class Masked>
 __device__ inline void finish_scores(typename Math::Scores& s, const Params& p, const Head& head,
@@ -169,14 +180,19 @@ __device__ inline void piecewise(char* to, const char* from, int valid) {
 template <class Math, class Tile>
 __device__ inline void fetch(char* tile, const gemm::Operand& x, int batch, int length, int head, int width,
                              int first) {
-  const int row_elements = static_cast<int>(x.row), rows = length - first;
-  const char* origin = static_cast<const char*>(x.data) +
-                       ((static_cast<int64_t>(batch) * length + first) * x.row + head * width) * Math::kBytes;
+  constexpr int kStep = Math::tile.threads / Tile::kChunks;  // rows that all threads copy at once
+  const int row_bytes = static_cast<int>(x.row) * Math::kBytes, rows = length - first;
+  int mine = threadIdx.x / Tile::kChunks;
+  // What follows from it is computed here, and not once before the main loop: there are no registers for that.
+  asm volatile("" : "+r"(mine));
+  const int chunk = threadIdx.x % Tile::kChunks, column = chunk * Tile::kPerChunk;
+  const char* from = static_cast<const char*>(x.data) +
+                     ((static_cast<int64_t>(batch) * length + first) * x.row + head * width + column) * Math::kBytes +
+                     mine * row_bytes;
+  const int inside = min(max(width - column, 0), Tile::kPerChunk);
   auto copy = [&](int i, const auto& begin) {
-    const int at = threadIdx.x + i * Math::tile.threads, row = at / Tile::kChunks, chunk = at % Tile::kChunks;
-    const int column = chunk * Tile::kPerChunk;
-    const int valid = row < rows ? min(max(width - column, 0), Tile::kPerChunk) : 0;
-    begin(tile + Tile::offset(row, chunk), origin + (row * row_elements + column) * Math::kBytes, valid);
+    const int row = mine + i * kStep;
+    begin(tile + Tile::offset(row, chunk), from + i * (kStep * row_bytes), row < rows ? inside : 0);
   };
   if (x.aligned) {
 #pragma unroll

@@ -7,7 +7,11 @@ using namespace native::cuda::attention;
 #define KERNEL(width, type, name)                                                             \
   extern "C" __global__ void __launch_bounds__(kTensor##width.threads, kTensor##width.blocks) \
       attention_##name##_##width(const __grid_constant__ Params p) {                          \
-    forward<TensorMath<type, kTensor##width, width>>(p);                                      \
+    forward<TensorMath<type, kTensor##width, width>, false>(p);                               \
+  }                                                                                           \
+  extern "C" __global__ void __launch_bounds__(kPlain##width.threads, kPlain##width.blocks)   \
+      attention_##name##_##width##_plain(const __grid_constant__ Params p) {                  \
+    forward<TensorMath<type, kPlain##width, width>, true>(p);                                 \
   }
 #define WIDTHS(type, name) \
   KERNEL(32, type, name)   \

@@ -1,7 +1,6 @@
 // Depthwise convolution and its gradients, in float32.
+#include "kernels/conv/depthwise_finish.cuh"
 #include "kernels/conv/depthwise_params.h"
-#include "kernels/gemm/epilogue.cuh"
-#include "kernels/pack.cuh"
 
 namespace native::cuda::depthwise {
 namespace {
@@ -116,22 +115,10 @@ __device__ inline void weight_grad(const WeightParams& p) {
     }
   }
 
-#pragma unroll
-  for (int t = 0; t < kTaps; ++t) {
-    if (t >= here) break;
-#pragma unroll
-    for (int i = 0; i < lanes; ++i) joints[i][threadIdx.x] = sums[t].v[i];
-    __syncthreads();
-    if (threadIdx.x < across && inside) {
-      Pack<lanes> sum = sums[t];
-      for (int r = 1; r < down; ++r)
-#pragma unroll
-        for (int i = 0; i < lanes; ++i) sum.v[i] += joints[i][r * across + threadIdx.x];
-      const int64_t tap = static_cast<int64_t>(blockIdx.z) * taps + first_tap + t;
-      store_pack<lanes>(p.parts, tap * p.channels + channel, DataType::F32, sum);
-    }
-    __syncthreads();
-  }
+  join_taps<lanes, kTaps>(sums, here, joints, across, down, inside, [&](int t, const Pack<lanes>& sum) {
+    const int64_t tap = static_cast<int64_t>(blockIdx.z) * taps + first_tap + t;
+    store_pack<lanes>(p.parts, tap * p.channels + channel, DataType::F32, sum);
+  });
 }
 
 }  // namespace

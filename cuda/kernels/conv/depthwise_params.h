@@ -44,4 +44,35 @@ struct WeightParams {
   DataType type;
 };
 
+// Rows of a walk down: the first two that it meets it shares with the walk above, which reads them as well (walks of
+// 28 rows took 59.0 us on an H100 where 14 took 60.6 and 7 took 67). And so many blocks give a GPU enough to do when
+// each sums the weights' gradients: twice its multiprocessors, as twice as many took 64 us instead of 59.
+constexpr int kLongestWalk = 32, kEnoughWalks = 264;
+
+// Windows of 3x3 without strides. x is what they meet, y the weights or, for their gradient, the cotangent; out the
+// result, or parts as above. Channels are counted in packs; a column of results is cut into walks of some rows.
+struct WalkParams {
+  const void *x, *y;
+  void* out;
+  int64_t threads;
+  int x_height, x_width, height, width;
+  int low_row, low_column;
+  int channels, rows;  // rows of a walk
+  Divisor by_channels, by_width, by_walks;
+  int turned;                  // the weights, for the gradient by the input
+  int columns, piece, across;  // walks in all; of a block; packs side by side in a block
+  DataType type;
+  gemm::Epilogue epilogue;
+};
+
+// out [elements]: sums of parts [pieces, elements]. A block has 8 elements side by side, a sector of memory, and
+// takes 32 pieces at once: there are few elements and many pieces.
+constexpr int kJoinAcross = 8, kJoinDown = kThreads / kJoinAcross;
+struct JoinParams {
+  const float* parts;
+  void* out;
+  int elements, pieces;
+  DataType type;
+};
+
 }  // namespace native::cuda::depthwise

@@ -94,6 +94,24 @@ std::optional<Memory> memory_of(DType dtype) {
   }
 }
 
+int bytes_of(Memory memory) {
+  switch (memory) {
+    case Memory::I8:
+    case Memory::U8:
+      return 1;
+    case Memory::F16:
+    case Memory::BF16:
+    case Memory::I16:
+    case Memory::U16:
+      return 2;
+    case Memory::I64AsFloat:
+    case Memory::I64AsWord:
+      return 8;
+    default:
+      return 4;
+  }
+}
+
 std::optional<Op> rounding(DType dtype) {
   switch (dtype) {
     case DType::F16:

@@ -14,6 +14,7 @@ enum class Class { Float, Signed, Unsigned };
 // What registers of the dtype hold; nothing for dtypes of 64 bits and complex numbers.
 std::optional<Class> class_of(DType dtype);
 std::optional<Memory> memory_of(DType dtype);
+int bytes_of(Memory memory);
 
 // Operations that carry out `op`: the first on its operands, others in place on its result, so that it is
 // rounded to `result` as if it went through memory. Empty if the kernel has no such operation.

@@ -3,6 +3,7 @@
 
 #include <stdint.h>
 
+#include "kernels/divisor.h"
 #include "kernels/elementwise/ops.h"
 
 namespace native::cuda::elementwise {
@@ -44,12 +45,18 @@ struct Step {
   uint8_t dst, a, b, c;
   float immediate;
 };
+// How an operand's elements for a pack of the outputs lie: all the same for all packs, a pack as well, one for all
+// four, or anyhow.
+enum class Access : uint8_t { Constant, Pack, Same, Each };
+
 struct Input {
   const void* data;
   Memory memory;
   uint8_t reg;
-  uint8_t dims;                                 // 0: one element for all; 1 with stride 1: as the outputs lie
-  uint32_t size[kWalkDims], stride[kWalkDims];  // innermost last
+  uint8_t dims;  // 0: one element for all; 1 with stride 1: as the outputs lie
+  Access access;
+  Divisor size[kWalkDims];  // innermost last
+  uint32_t stride[kWalkDims];
 };
 struct Output {
   void* data;
@@ -64,6 +71,7 @@ struct Constant {
 struct Program {
   uint32_t elements;
   uint8_t inputs, outputs, constants, steps;
+  uint8_t packed;  // outputs are whole packs at aligned addresses
   Input input[kMostInputs];
   Output output[kMostOutputs];
   Constant constant[kMostConstants];

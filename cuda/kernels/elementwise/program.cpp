@@ -15,7 +15,7 @@ namespace {
 using namespace cuda::elementwise;
 
 // Elements are counted in 32 bits, with room for the last block's.
-constexpr int64_t kMostElements = int64_t{1} << 31;
+constexpr int64_t kMostElements = INT32_MAX - kElements;
 
 class TileProgram : public Kernel {
  public:
@@ -27,12 +27,32 @@ class TileProgram : public Kernel {
     Program p = program_;
     for (int i = 0; i < p.inputs; ++i) p.input[i].data = in[i];
     for (int i = 0; i < p.outputs; ++i) p.output[i].data = out[i];
+    find_packs(p);
     // As many blocks as a GPU has room for several times over; the rest by walking on.
     const unsigned blocks = std::min<unsigned>((p.elements + kElements - 1) / kElements, 8192);
     function_.launch({blocks}, kThreads, sizeof(uint32_t) * kElements * registers_, p);
   }
 
  private:
+  // Which accesses take packs of kLanes neighbouring elements: by addresses as well, so at each launch.
+  static void find_packs(Program& p) {
+    p.packed = p.elements % kLanes == 0;
+    for (int i = 0; i < p.outputs; ++i) p.packed = p.packed && aligned(p.output[i].data, p.output[i].memory);
+    for (int i = 0; i < p.inputs; ++i) p.input[i].access = access(p.input[i]);
+  }
+  static bool aligned(const void* data, Memory memory) {
+    return reinterpret_cast<uintptr_t>(data) % (kLanes * bytes_of(memory)) == 0;
+  }
+  static Access access(const Input& input) {
+    if (input.dims == 0) return Access::Constant;
+    const int last = input.dims - 1;
+    if (last > 0 && input.size[last].value % kLanes != 0) return Access::Each;
+    if (input.stride[last] == 0) return Access::Same;
+    const bool whole = std::all_of(input.stride, input.stride + last, [](uint32_t s) { return s % kLanes == 0; });
+    const bool pack = input.stride[last] == 1 && whole && bytes_of(input.memory) <= 4;
+    return pack && aligned(input.data, input.memory) ? Access::Pack : Access::Each;
+  }
+
   const Program program_;
   const int registers_;
   const Function function_;
@@ -118,7 +138,7 @@ class Compiler {
     if (axes->empty() || (axes->size() == 1 && axes->front().stride == 0)) return true;
     input->dims = static_cast<uint8_t>(axes->size());
     for (size_t d = 0; d < axes->size(); ++d) {
-      input->size[d] = static_cast<uint32_t>((*axes)[d].size);
+      input->size[d] = divisor((*axes)[d].size);
       input->stride[d] = static_cast<uint32_t>((*axes)[d].stride);
     }
     return true;

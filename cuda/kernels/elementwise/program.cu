@@ -86,15 +86,85 @@ __device__ inline void store(const Output& output, uint32_t at, uint32_t bits) {
   }
 }
 
+// Begins to copy a pack at an aligned address.
+__device__ inline void copy_pack(const Input& input, uint32_t at, uint32_t to) {
+  const uint32_t pack = at / kLanes;
+  switch (input.memory) {
+    case Memory::I8:
+    case Memory::U8:
+      return copy_async_4(to, static_cast<const uint32_t*>(input.data) + pack, 4);
+    case Memory::Word:
+      return copy_async_16(to, static_cast<const uint4*>(input.data) + pack, 16);
+    default:
+      return copy_async_8(to, static_cast<const uint2*>(input.data) + pack, 8);
+  }
+}
+// A pack as it is in memory, of less than words, to words.
+__device__ inline void widen(Memory memory, uint4& cell) {
+  // No more than has come: of bytes there is one word.
+  const uint32_t a = cell.x, b = memory == Memory::I8 || memory == Memory::U8 ? 0 : cell.y;
+  auto half = [](uint32_t bits) { return __float_as_uint(__half2float(__ushort_as_half(bits & 0xFFFFu))); };
+  auto low = [](uint32_t w) { return static_cast<uint32_t>(static_cast<int32_t>(w << 16) >> 16); };
+  auto high = [](uint32_t w) { return static_cast<uint32_t>(static_cast<int32_t>(w) >> 16); };
+  auto byte = [&](int i) { return static_cast<uint32_t>(static_cast<int32_t>(a << (24 - 8 * i)) >> 24); };
+  switch (memory) {
+    case Memory::F16:
+      cell = {half(a), half(a >> 16), half(b), half(b >> 16)};
+      break;
+    case Memory::BF16:
+      cell = {a << 16, a & 0xFFFF0000u, b << 16, b & 0xFFFF0000u};
+      break;
+    case Memory::I16:
+      cell = {low(a), high(a), low(b), high(b)};
+      break;
+    case Memory::U16:
+      cell = {a & 0xFFFFu, a >> 16, b & 0xFFFFu, b >> 16};
+      break;
+    case Memory::I8:
+      cell = {byte(0), byte(1), byte(2), byte(3)};
+      break;
+    default:
+      cell = {a & 0xFFu, a >> 8 & 0xFFu, a >> 16 & 0xFFu, a >> 24};
+  }
+}
+__device__ inline void store_packed(const Output& output, uint32_t at, const uint4& x) {
+  const uint32_t pack = at / kLanes;
+  auto halves = [&](uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+    static_cast<uint2*>(output.data)[pack] = {(a & 0xFFFFu) | b << 16, (c & 0xFFFFu) | d << 16};
+  };
+  switch (output.memory) {
+    case Memory::F16: {
+      auto half = [](uint32_t bits) -> uint32_t { return __half_as_ushort(__float2half_rn(__uint_as_float(bits))); };
+      return halves(half(x.x), half(x.y), half(x.z), half(x.w));
+    }
+    case Memory::BF16: {
+      auto half = [](uint32_t bits) -> uint32_t {
+        return __bfloat16_as_ushort(__float2bfloat16_rn(__uint_as_float(bits)));
+      };
+      return halves(half(x.x), half(x.y), half(x.z), half(x.w));
+    }
+    case Memory::I8:
+    case Memory::U8:
+      static_cast<uint32_t*>(output.data)[pack] = (x.x & 0xFFu) | (x.y & 0xFFu) << 8 | (x.z & 0xFFu) << 16 | x.w << 24;
+      return;
+    case Memory::I16:
+    case Memory::U16:
+      return halves(x.x, x.y, x.z, x.w);
+    default:
+      static_cast<uint4*>(output.data)[pack] = x;
+  }
+}
+
 // Where the element of a broadcast operand is.
 __device__ inline uint32_t walk(const Input& input, uint32_t i) {
   uint32_t at = 0;
+  int rest = static_cast<int>(i);
   for (int d = input.dims - 1; d > 0; --d) {
-    const uint32_t rest = i / input.size[d];
-    at += (i - rest * input.size[d]) * input.stride[d];
-    i = rest;
+    const int outer = divide(rest, input.size[d]);
+    at += static_cast<uint32_t>(rest) * input.stride[d];
+    rest = outer;
   }
-  return at + i * input.stride[0];
+  return at + static_cast<uint32_t>(rest) * input.stride[0];
 }
 
 // A thread's four elements of a register lie together: one access of 16 bytes.
@@ -148,7 +218,64 @@ __device__ inline void run(uint4* registers, const Step& step) {
 
 }  // namespace
 
+namespace {
+
 // Lane v of thread t has element v * kThreads + t of the block's, so that a warp's accesses are contiguous.
+__device__ inline void tile_of_elements(const Program& p, uint4* registers, uint32_t first) {
+  uint32_t at[kLanes];
+  bool inside[kLanes];
+  for (int v = 0; v < kLanes; ++v) {
+    at[v] = first + v * kThreads + threadIdx.x;
+    inside[v] = at[v] < p.elements;
+  }
+  for (int i = 0; i < p.inputs; ++i) {
+    const Input& input = p.input[i];
+    if (input.dims == 0) continue;
+    uint32_t bits[kLanes];
+    for (int v = 0; v < kLanes; ++v) bits[v] = inside[v] ? load(input, walk(input, at[v])) : 0;
+    cell(registers, input.reg) = {bits[0], bits[1], bits[2], bits[3]};
+  }
+  for (int i = 0; i < p.steps; ++i) run(registers, p.step[i]);
+  for (int i = 0; i < p.outputs; ++i) {
+    const uint4 value = cell(registers, p.output[i].reg);
+    const uint32_t bits[kLanes] = {value.x, value.y, value.z, value.w};
+    for (int v = 0; v < kLanes; ++v)
+      if (inside[v]) store(p.output[i], at[v], bits[v]);
+  }
+}
+
+// A thread's elements are neighbours: one access and one walk for all, where the operand's lie so as well. Those
+// go straight to the registers, all at once, as they are in memory, and are widened when they have come.
+__device__ inline void tile_of_packs(const Program& p, uint4* registers, uint32_t first) {
+  const uint32_t at = first + threadIdx.x * kLanes;
+  if (at >= p.elements) return;
+  for (int i = 0; i < p.inputs; ++i) {
+    const Input& input = p.input[i];
+    if (input.access == Access::Pack) copy_pack(input, walk(input, at), shared_address(&cell(registers, input.reg)));
+  }
+  copy_async_commit();
+  for (int i = 0; i < p.inputs; ++i) {
+    const Input& input = p.input[i];
+    uint4& to = cell(registers, input.reg);
+    if (input.access == Access::Same) {
+      const uint32_t bits = load(input, walk(input, at));
+      to = {bits, bits, bits, bits};
+    } else if (input.access == Access::Each) {
+      to = {load(input, walk(input, at)), load(input, walk(input, at + 1)), load(input, walk(input, at + 2)),
+            load(input, walk(input, at + 3))};
+    }
+  }
+  copy_async_wait<0>();
+  for (int i = 0; i < p.inputs; ++i) {
+    const Input& input = p.input[i];
+    if (input.access == Access::Pack && input.memory != Memory::Word) widen(input.memory, cell(registers, input.reg));
+  }
+  for (int i = 0; i < p.steps; ++i) run(registers, p.step[i]);
+  for (int i = 0; i < p.outputs; ++i) store_packed(p.output[i], at, cell(registers, p.output[i].reg));
+}
+
+}  // namespace
+
 extern "C" __global__ void __launch_bounds__(kThreads) tile_program(const __grid_constant__ Program p) {
   extern __shared__ uint4 registers[];
   for (int i = 0; i < p.constants; ++i) {
@@ -161,26 +288,10 @@ extern "C" __global__ void __launch_bounds__(kThreads) tile_program(const __grid
       cell(registers, p.input[i].reg) = {bits, bits, bits, bits};
     }
   for (uint32_t first = blockIdx.x * kElements; first < p.elements; first += gridDim.x * kElements) {
-    uint32_t at[kLanes];
-    bool inside[kLanes];
-    for (int v = 0; v < kLanes; ++v) {
-      at[v] = first + v * kThreads + threadIdx.x;
-      inside[v] = at[v] < p.elements;
-    }
-    for (int i = 0; i < p.inputs; ++i) {
-      const Input& input = p.input[i];
-      if (input.dims == 0) continue;
-      uint32_t bits[kLanes];
-      for (int v = 0; v < kLanes; ++v) bits[v] = inside[v] ? load(input, walk(input, at[v])) : 0;
-      cell(registers, input.reg) = {bits[0], bits[1], bits[2], bits[3]};
-    }
-    for (int i = 0; i < p.steps; ++i) run(registers, p.step[i]);
-    for (int i = 0; i < p.outputs; ++i) {
-      const uint4 value = cell(registers, p.output[i].reg);
-      const uint32_t bits[kLanes] = {value.x, value.y, value.z, value.w};
-      for (int v = 0; v < kLanes; ++v)
-        if (inside[v]) store(p.output[i], at[v], bits[v]);
-    }
+    if (p.packed)
+      tile_of_packs(p, registers, first);
+    else
+      tile_of_elements(p, registers, first);
   }
 }
 

@@ -2,6 +2,7 @@
 #include "kernels/elements.cuh"
 #include "kernels/moments.cuh"
 #include "kernels/norm/params.h"
+#include "kernels/pack.cuh"
 
 namespace native::cuda::norm {
 namespace {
@@ -104,57 +105,63 @@ __device__ inline void sums(const Params& p) {
   strip.store(p, sum, strip.sum(product, shared));
 }
 
-__device__ inline Moments of_channel(const Params& p, int64_t sample, int channel) {
-  Moments all{0, 0, 0};
-  for (int piece = 0; piece < p.pieces; ++piece) {
-    const float* part = p.parts + (sample * p.pieces + piece) * 2 * p.channels + channel;
-    const auto count = static_cast<double>(min(int64_t{kPiece}, p.rows - piece * int64_t{kPiece}));
-    all = join(all, {count, part[0], part[p.channels]});
-  }
-  return all;
+__device__ inline float sum_of_lanes(float value) {
+  for (int by = 16; by; by /= 2) value += __shfl_xor_sync(0xFFFFFFFFu, value, by);
+  return value;
 }
 
-// A group of channels of a sample: one thread, or a warp where it has many.
-template <int lanes>
+// A warp's group of channels of a sample. What is many stands across the lanes: the channels (`wide`), or the pieces.
+template <bool wide>
 struct Group {
+  const Params& p;
   int64_t sample;
   int first, lane;
   bool inside;
 
-  __device__ explicit Group(const Params& p) {
-    const int64_t unit = (blockIdx.x * int64_t{kThreads} + threadIdx.x) / lanes;
+  __device__ explicit Group(const Params& params) : p(params) {
+    const int64_t unit = (blockIdx.x * int64_t{kThreads} + threadIdx.x) / 32;
     const int groups = p.channels / p.each;
     sample = unit / groups;
     first = static_cast<int>(unit % groups) * p.each;
-    lane = threadIdx.x % lanes;
+    lane = threadIdx.x % 32;
     inside = sample < p.samples;
   }
+  // f(channel) for those of the lane.
   template <class F>
-  __device__ void each(const Params& p, const F& f) const {
+  __device__ void each(const F& f) const {
     if (inside)
-      for (int c = first + lane; c < first + p.each; c += lanes) f(c);
+      for (int c = first + (wide ? lane : 0); c < first + p.each; c += wide ? 32 : 1) f(c);
   }
-  __device__ static float sum(float value) {
-    for (int by = lanes / 2; by; by /= 2) value += __shfl_xor_sync(0xFFFFFFFFu, value, by);
-    return value;
+  // f(piece, its two numbers) for the lane's pieces of a channel.
+  template <class F>
+  __device__ void each_piece(int channel, const F& f) const {
+    for (int piece = wide ? 0 : lane; piece < p.pieces; piece += wide ? 1 : 32) {
+      const float* part = p.parts + (sample * p.pieces + piece) * 2 * p.channels + channel;
+      f(piece, part[0], part[p.channels]);
+    }
   }
+  // The sums over a channel's pieces, and over the channels of what each lane has.
+  __device__ float of_channel(float value) const { return wide ? value : sum_of_lanes(value); }
+  __device__ float of_channels(float value) const { return wide ? sum_of_lanes(value) : value; }
+  __device__ bool writes() const { return wide || lane == 0; }
 };
 
 // Mean and deviation of each group, from the pieces.
-template <int lanes>
+template <bool wide>
 __device__ inline void merge(const Params& p) {
-  const Group<lanes> group(p);
+  const Group<wide> group(p);
   Moments all{0, 0, 0};
-  group.each(p, [&](int c) { all = join(all, of_channel(p, group.sample, c)); });
-  for (int by = lanes / 2; by; by /= 2) {
-    const Moments other{__shfl_xor_sync(0xFFFFFFFFu, all.count, by), __shfl_xor_sync(0xFFFFFFFFu, all.mean, by),
-                        __shfl_xor_sync(0xFFFFFFFFu, all.squares, by)};
-    // The same order in both lanes.
-    all = threadIdx.x & by ? join(other, all) : join(all, other);
-  }
+  group.each([&](int c) {
+    group.each_piece(c, [&](int piece, float mean, float squares) {
+      const auto count = static_cast<double>(min(int64_t{kPiece}, p.rows - piece * int64_t{kPiece}));
+      all = join(all, {count, mean, squares});
+    });
+  });
+  all = join_lanes(all);
   const float mean = static_cast<float>(all.mean), variance = static_cast<float>(all.squares / all.count);
   const float inverse = 1 / sqrtf(variance + p.eps);
-  group.each(p, [&](int c) {
+  if (!group.writes()) return;
+  group.each([&](int c) {
     factor(p, kMean, group.sample, c) = mean;
     factor(p, kInverse, group.sample, c) = inverse;
     factor(p, kScale, group.sample, c) = parameter(p.gamma, c, p.type, 1) * inverse;
@@ -164,39 +171,83 @@ __device__ inline void merge(const Params& p) {
 }
 
 // What dx needs of each group, from the pieces of the sums.
-template <int lanes>
+template <bool wide>
 __device__ inline void slopes(const Params& p) {
-  const Group<lanes> group(p);
+  const Group<wide> group(p);
   float plain = 0, weighted = 0;
-  group.each(p, [&](int c) {
+  group.each([&](int c) {
     float sum = 0, product = 0;
-    for (int piece = 0; piece < p.pieces; ++piece) {
-      const float* part = p.parts + (group.sample * p.pieces + piece) * 2 * p.channels + c;
-      sum += part[0];
-      product += part[p.channels];
+    group.each_piece(c, [&](int, float a, float b) { sum += a, product += b; });
+    sum = group.of_channel(sum);
+    product = group.of_channel(product) * factor(p, kInverse, group.sample, c);
+    if (group.writes()) {
+      factor(p, kSum, group.sample, c) = sum;
+      factor(p, kProduct, group.sample, c) = product;
     }
-    product *= factor(p, kInverse, group.sample, c);
-    factor(p, kSum, group.sample, c) = sum;
-    factor(p, kProduct, group.sample, c) = product;
     plain += parameter(p.gamma, c, p.type, 1) * sum;
     weighted += parameter(p.gamma, c, p.type, 1) * product;
   });
   const float count = static_cast<float>(p.rows) * static_cast<float>(p.each);
-  plain = group.sum(plain) / count;
-  weighted = group.sum(weighted) / count;
-  group.each(p, [&](int c) {
+  plain = group.of_channels(plain) / count;
+  weighted = group.of_channels(weighted) / count;
+  if (!group.writes()) return;
+  group.each([&](int c) {
     const float inverse = factor(p, kInverse, group.sample, c);
     factor(p, kSlope, group.sample, c) = -inverse * inverse * weighted;
     factor(p, kOffset, group.sample, c) = -inverse * plain;
   });
 }
 
-// f(element, sample, channel) for all elements.
-template <class F>
-__device__ inline void each_element(const Params& p, const F& f) {
-  const int64_t of_sample = p.rows * p.channels, all = of_sample * p.samples;
-  for (int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x; i < all; i += gridDim.x * int64_t{kThreads})
-    f(i, i / of_sample, static_cast<int>(i % p.channels));
+// f(pack, sample, channel) for all packs of `lanes` neighbouring elements.
+template <int lanes, class F>
+__device__ inline void each_pack(const Params& p, const F& f) {
+  const int of_sample = static_cast<int>(p.by_sample.value);
+  const uint32_t all = static_cast<uint32_t>(of_sample) * p.samples;
+  for (uint32_t i = blockIdx.x * kThreads + threadIdx.x; i < all; i += gridDim.x * kThreads) {
+    int rest = static_cast<int>(i);
+    const int sample = divide(rest, p.by_sample);
+    divide(rest, p.by_channels);
+    f(i, sample, rest * lanes);
+  }
+}
+
+template <int lanes>
+__device__ inline Pack<lanes> factors(const Params& p, Factor which, int sample, int channel) {
+  return load_pack<lanes>(&factor(p, which, sample, channel), 0, DataType::F32);
+}
+
+template <int lanes>
+__device__ inline void apply(const Params& p) {
+  each_pack<lanes>(p, [&](uint32_t i, int sample, int first) {
+    Pack<lanes> x = load_pack<lanes>(p.x, i, p.type), residual{};
+    if (p.residual) residual = load_pack<lanes>(p.residual, i, p.type);
+    const Pack<lanes> mean = factors<lanes>(p, kMean, sample, first), scale = factors<lanes>(p, kScale, sample, first);
+#pragma unroll
+    for (int l = 0; l < lanes; ++l) {
+      const float y = affine(x.v[l], mean.v[l], scale.v[l], parameter(p.beta, first + l, p.type, 0));
+      x.v[l] = clipped(p.residual ? y + residual.v[l] : y, p.clip);
+    }
+    store_pack<lanes>(p.y, i, p.type, x);
+  });
+}
+
+template <int lanes>
+__device__ inline void grad(const Params& p) {
+  each_pack<lanes>(p, [&](uint32_t i, int sample, int first) {
+    const Pack<lanes> given = load_pack<lanes>(p.ct, i, p.type);
+    Pack<lanes> x = load_pack<lanes>(p.x, i, p.type);
+    const Pack<lanes> mean = factors<lanes>(p, kMean, sample, first), scale = factors<lanes>(p, kScale, sample, first);
+    const Pack<lanes> slope = factors<lanes>(p, kSlope, sample, first);
+    const Pack<lanes> offset = factors<lanes>(p, kOffset, sample, first);
+#pragma unroll
+    for (int l = 0; l < lanes; ++l) {
+      float ct = given.v[l];
+      const float y = affine(x.v[l], mean.v[l], scale.v[l], parameter(p.beta, first + l, p.type, 0));
+      if (p.clip != Clip::None && !(y > 0 && (p.clip == Clip::Relu || y < 6))) ct = 0;
+      x.v[l] = fmaf(ct, scale.v[l], fmaf(x.v[l] - mean.v[l], slope.v[l], offset.v[l]));
+    }
+    store_pack<lanes>(p.dx, i, p.type, x);
+  });
 }
 
 }  // namespace
@@ -210,10 +261,10 @@ constexpr int kBlocks = 2;
 KERNEL(statistics) { statistics(p); }
 KERNEL(sums_by_channel) { sums<false>(p); }
 KERNEL(sums_by_row) { sums<true>(p); }
-KERNEL(merge) { merge<1>(p); }
-KERNEL(merge_wide) { merge<32>(p); }
-KERNEL(slopes) { slopes<1>(p); }
-KERNEL(slopes_wide) { slopes<32>(p); }
+KERNEL(merge) { merge<false>(p); }
+KERNEL(merge_wide) { merge<true>(p); }
+KERNEL(slopes) { slopes<false>(p); }
+KERNEL(slopes_wide) { slopes<true>(p); }
 
 // Statistics that are given, as merge() leaves its own.
 KERNEL(given) {
@@ -225,26 +276,10 @@ KERNEL(given) {
   factor(p, kScale, 0, c) = parameter(p.gamma, c, p.type, 1) * inverse;
 }
 
-KERNEL(apply) {
-  each_element(p, [&](int64_t i, int64_t sample, int c) {
-    float y = affine(load_element(p.x, i, p.type), factor(p, kMean, sample, c), factor(p, kScale, sample, c),
-                     parameter(p.beta, c, p.type, 0));
-    if (p.residual) y += load_element(p.residual, i, p.type);
-    store_element(p.y, i, p.type, clipped(y, p.clip));
-  });
-}
-
-KERNEL(grad) {
-  each_element(p, [&](int64_t i, int64_t sample, int c) {
-    float ct = load_element(p.ct, i, p.type);
-    const float x = load_element(p.x, i, p.type), mean = factor(p, kMean, sample, c);
-    const float scale = factor(p, kScale, sample, c);
-    const float y = affine(x, mean, scale, parameter(p.beta, c, p.type, 0));
-    if (p.clip != Clip::None && !(y > 0 && (p.clip == Clip::Relu || y < 6))) ct = 0;
-    const float rest = fmaf(x - mean, factor(p, kSlope, sample, c), factor(p, kOffset, sample, c));
-    store_element(p.dx, i, p.type, fmaf(ct, scale, rest));
-  });
-}
+KERNEL(apply_1) { apply<1>(p); }
+KERNEL(apply_4) { apply<4>(p); }
+KERNEL(grad_1) { grad<1>(p); }
+KERNEL(grad_4) { grad<4>(p); }
 
 // Gradients of the parameters: sums over samples, or over the pieces of rows.
 KERNEL(parameters) {

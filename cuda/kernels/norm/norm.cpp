@@ -1,5 +1,6 @@
 // Layer, RMS, batch and group normalisation and their gradients: the launches of each.
 #include <algorithm>
+#include <initializer_list>
 
 #include "kernels/norm/params.h"
 #include "kernels/types_of.h"
@@ -52,6 +53,26 @@ struct Layout {
 void launch(const Function& f, int64_t blocks, const Params& p, size_t shared = 0) {
   f.launch({static_cast<unsigned>(blocks)}, kThreads, shared, p);
 }
+
+// A kernel for all elements: by packs of four where channels and addresses allow.
+class Elements {
+ public:
+  Elements(const char* image, const std::string& name) : single_(image, name + "1"), packed_(image, name + "4") {}
+  void launch(Params p, std::initializer_list<const void*> arrays) const {
+    const size_t bytes = 4 * (p.type == DataType::F32 ? 4 : 2);
+    const bool packs = p.channels % 4 == 0 && std::all_of(arrays.begin(), arrays.end(), [&](const void* x) {
+                         return reinterpret_cast<uintptr_t>(x) % bytes == 0;
+                       });
+    const int64_t channels = p.channels / (packs ? 4 : 1);
+    p.by_channels = divisor(channels);
+    p.by_sample = divisor(p.rows * channels);
+    const int64_t blocks = ceil_div(p.samples * p.rows * channels, kThreads);
+    ::native::cuda::launch(packs ? packed_ : single_, std::min<int64_t>(blocks, 8192), p);
+  }
+
+ private:
+  const Function single_, packed_;
+};
 
 // layer_norm(x, gamma, beta), rms_norm(x, gamma).
 class Rows : public Kernel {
@@ -127,7 +148,7 @@ class Channels : public Kernel {
         merge_("norm/columns", given   ? "norm_given"
                                : wide_ ? "norm_merge_wide"
                                        : "norm_merge"),
-        apply_("norm/columns", "norm_apply") {}
+        apply_("norm/columns", "norm_apply_") {}
   size_t scratch_bytes() const override { return sizeof(float) * static_cast<size_t>(factors() + layout_.parts()); }
   void run(const void* const* in, void* const* out, void* scratch) const override {
     Params p = layout_.p;
@@ -141,7 +162,7 @@ class Channels : public Kernel {
     p.y = out[0];
     if (gives_) p.mean = out[1], p.variance = out[2];
     launch_statistics(p, scratch);
-    launch(apply_, blocks_of_elements(), p);
+    apply_.launch(p, {p.x, p.residual, p.y});
   }
 
  protected:
@@ -155,16 +176,14 @@ class Channels : public Kernel {
   int64_t factors() const { return padded(int64_t{kFactors} * layout_.p.samples * layout_.p.channels); }
   int64_t blocks_of_groups() const {
     const int64_t groups = int64_t{layout_.p.samples} * (layout_.p.channels / layout_.p.each);
-    return ceil_div(groups * (wide_ ? 32 : 1), kThreads);
-  }
-  int64_t blocks_of_elements() const {
-    return std::min<int64_t>(ceil_div(layout_.p.rows * layout_.p.channels * layout_.p.samples, kThreads), 8192);
+    return ceil_div(groups * 32, kThreads);
   }
   const Layout layout_;
   const bool given_, gives_, wide_;
 
  private:
-  const Function statistics_, merge_, apply_;
+  const Function statistics_, merge_;
+  const Elements apply_;
 };
 
 // Gradients: batch_norm_train_grad(ct, x, mean, variance, gamma, beta if clipped), group_norm_grad(ct, x, gamma).
@@ -174,7 +193,7 @@ class ChannelsGrad : public Channels {
       : Channels(layout, given, false),
         sums_("norm/columns", "norm_sums_by_channel"),
         slopes_("norm/columns", wide_ ? "norm_slopes_wide" : "norm_slopes"),
-        grad_("norm/columns", "norm_grad"),
+        grad_("norm/columns", "norm_grad_"),
         ends_("norm/columns", "norm_parameters") {}
   void run(const void* const* in, void* const* out, void* scratch) const override {
     Params p = layout_.p;
@@ -189,12 +208,14 @@ class ChannelsGrad : public Channels {
     launch_statistics(p, scratch);
     launch(sums_, layout_.strips(), p);
     launch(slopes_, blocks_of_groups(), p);
-    launch(grad_, blocks_of_elements(), p);
+    grad_.launch(p, {p.x, p.ct, p.dx});
     if (p.dgamma || p.dbeta) launch(ends_, ceil_div(p.channels, kThreads), p);
   }
 
  private:
-  const Function sums_, slopes_, grad_, ends_;
+  const Function sums_, slopes_;
+  const Elements grad_;
+  const Function ends_;
 };
 
 bool fits(const Spec& x, int64_t channels) {
@@ -221,7 +242,7 @@ std::unique_ptr<Kernel> prepare_channels(const Problem& problem) {
   if (x.count() == 0 || !fits(x, x.shape.back())) return nullptr;
   Layout layout(problem, x, of == Of::Group ? x.shape.front() : 1, x.shape.back());
   if (of == Of::Group) layout.p.each = layout.p.channels / static_cast<int>(problem.attrs.integer("groups"));
-  if (layout.strips() > INT32_MAX) return nullptr;
+  if (layout.strips() > INT32_MAX || x.count() > INT32_MAX) return nullptr;
   if (grad) return std::make_unique<ChannelsGrad>(layout, of == Of::Batch);
   return std::make_unique<Channels>(layout, of == Of::Inference, of == Of::Batch);
 }

@@ -1,6 +1,7 @@
 // What launches of normalisations are told. Plain data, for device and host.
 #pragma once
 
+#include "kernels/divisor.h"
 #include "kernels/types.h"
 
 namespace native::cuda::norm {
@@ -33,6 +34,7 @@ struct Params {
   float* factors;
   int64_t rows;
   int samples, channels, each, pieces;
+  Divisor by_sample, by_channels;  // packs of a sample and of a row, where elements are taken one by one
   DataType type;
   Clip clip;
   float eps;

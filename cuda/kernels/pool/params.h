@@ -7,13 +7,16 @@
 namespace native::cuda::pooling {
 
 constexpr int kThreads = 256;
+// No place of a window, whose places are numbered.
+constexpr uint16_t kNowhere = 0xFFFF;
 
 // Windows over [n, size, channels], one for each of [n, positions]; missing dimensions in front are 1.
 struct Params {
   const void *a, *b, *c;  // the primitive's operands in their order
   void* out;
-  int packs;     // of the result: a thread for each
-  int channels;  // packs of a pixel
+  uint16_t* numbers;  // max_pool_grad only: where in each window its first largest is
+  int packs;          // of the result: a thread for each
+  int channels;       // packs of a pixel
   int size[3], positions[3], window[3], stride[3], low[3];
   Divisor by_channels, by[3];  // of the result's pixels
   DataType type;

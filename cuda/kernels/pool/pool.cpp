@@ -32,7 +32,7 @@ class Pooling : public Kernel {
         single_("pool/pool", problem.op + "_1"),
         packed_("pool/pool", problem.op + "_4") {}
 
-  void run(const void* const* in, void* const* out, void*) const override {
+  void run(const void* const* in, void* const* out, void* scratch) const override {
     Params p = p_;
     const void** const operands[] = {&p.a, &p.b, &p.c};
     for (size_t i = 0; i < operands_; ++i) *operands[i] = in[i];
@@ -42,8 +42,16 @@ class Pooling : public Kernel {
     p.channels = static_cast<int>(packs ? channels_ / 4 : channels_);
     p.packs = packs ? p.packs / 4 : p.packs;
     p.by_channels = divisor(p.channels);
+    prepare(p, packs, scratch);
+    launch(packs ? packed_ : single_, p);
+  }
+
+ protected:
+  // What another kernel does first.
+  virtual void prepare(Params&, bool, void*) const {}
+  static void launch(const Function& function, const Params& p) {
     const auto blocks = static_cast<unsigned>((int64_t{p.packs} + kThreads - 1) / kThreads);
-    if (blocks) (packs ? packed_ : single_).launch({blocks}, kThreads, 0, p);
+    if (blocks) function.launch({blocks}, kThreads, 0, p);
   }
 
  private:
@@ -52,6 +60,30 @@ class Pooling : public Kernel {
   const int64_t channels_;
   const size_t element_;
   const Function single_, packed_;
+};
+
+// First finds where each window's maximum is, so that a pixel need not look at what else its windows hold.
+class MaximumGrad : public Pooling {
+ public:
+  MaximumGrad(const Problem& problem, const Params& params, int64_t channels)
+      : Pooling(problem, params, channels),
+        windows_(problem.in[1].count()),
+        find_1_("pool/pool", "max_pool_find_1"),
+        find_4_("pool/pool", "max_pool_find_4") {}
+  size_t scratch_bytes() const override { return sizeof(uint16_t) * static_cast<size_t>(windows_); }
+
+ protected:
+  void prepare(Params& p, bool packs, void* scratch) const override {
+    p.numbers = static_cast<uint16_t*>(scratch);
+    Params find = p;
+    find.packs = static_cast<int>(packs ? windows_ / 4 : windows_);
+    for (int d = 0; d < 3; ++d) find.by[d] = divisor(p.positions[d]);
+    launch(packs ? find_4_ : find_1_, find);
+  }
+
+ private:
+  const int64_t windows_;
+  const Function find_1_, find_4_;
 };
 
 std::unique_ptr<Kernel> prepare(const Problem& problem) {
@@ -77,7 +109,10 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
     p.low[d] = static_cast<int>(problem.attrs.ints("padding")[2 * i]);
     p.by[d] = divisor(shapes.result[1 + i]);
   }
-  return std::make_unique<Pooling>(problem, p, shapes.array.back());
+  if (problem.op != "max_pool_grad") return std::make_unique<Pooling>(problem, p, shapes.array.back());
+  if (int64_t{p.window[0]} * p.window[1] * p.window[2] >= kNowhere || problem.in[1].count() > INT32_MAX - kThreads)
+    return nullptr;
+  return std::make_unique<MaximumGrad>(problem, p, shapes.array.back());
 }
 
 const RegisterCuda maximum{"max_pool", "channels", 10, prepare};

@@ -98,28 +98,57 @@ struct Average {
   }
 };
 
-// Operands: x, its maxima, their cotangent. A window's goes to the first of its largest.
+// The number of a place in a window, among all that it would hold without an edge.
+__device__ inline uint16_t number(const Params& p, const int (&window)[3], const int (&place)[3]) {
+  int n = 0;
+#pragma unroll
+  for (int d = 0; d < 3; ++d) n = n * p.window[d] + place[d] - (window[d] * p.stride[d] - p.low[d]);
+  return static_cast<uint16_t>(n);
+}
+
+// Operands: x and its maxima. To `numbers`: where each window's first largest is.
+template <int lanes>
+__device__ inline void find(const Params& p) {
+  const int64_t pack = blockIdx.x * int64_t{kThreads} + threadIdx.x;
+  if (pack >= p.packs) return;
+  const At r = at(p, static_cast<int>(pack));
+  const Pack<lanes> y = load_pack<lanes>(p.b, pack, p.type);
+  uint16_t found[lanes];
+#pragma unroll
+  for (int i = 0; i < lanes; ++i) found[i] = kNowhere;
+  each_tap(p, r, r.place[0], r.place[1], r.place[2], [&](int64_t from, int a, int b, int c) {
+    const Pack<lanes> x = load_pack<lanes>(p.a, from, p.type);
+    const uint16_t here = number(p, r.place, {a, b, c});
+#pragma unroll
+    for (int i = 0; i < lanes; ++i)
+      if (found[i] == kNowhere && same(x.v[i], y.v[i])) found[i] = here;
+    return false;
+  });
+  if constexpr (lanes == 1)
+    p.numbers[pack] = found[0];
+  else
+    reinterpret_cast<uint2*>(p.numbers)[pack] = {found[0] | static_cast<uint32_t>(found[1]) << 16,
+                                                 found[2] | static_cast<uint32_t>(found[3]) << 16};
+}
+
+// A window's cotangent goes where its first largest is.
 struct MaximumGrad {
   template <int lanes>
-  __device__ static Pack<lanes> run(const Params& p, const At& r, int pack) {
-    const Pack<lanes> x = load_pack<lanes>(p.a, pack, p.type);
+  __device__ static Pack<lanes> run(const Params& p, const At& r, int) {
     Pack<lanes> sum{};
     each_window(p, r, [&](int64_t window, int a, int b, int c) {
-      const Pack<lanes> y = load_pack<lanes>(p.b, window, p.type);
-      bool mine[lanes], any = false;
-#pragma unroll
-      for (int i = 0; i < lanes; ++i) any |= mine[i] = same(x.v[i], y.v[i]);
-      if (!any) return false;
-      each_tap(p, r, a, b, c, [&](int64_t earlier, int, int, int) {
-        if (earlier == pack) return true;
-        const Pack<lanes> z = load_pack<lanes>(p.a, earlier, p.type);
-#pragma unroll
-        for (int i = 0; i < lanes; ++i) mine[i] &= !same(z.v[i], y.v[i]);
-        return false;
-      });
+      const uint16_t here = number(p, {a, b, c}, r.place);
       const Pack<lanes> ct = load_pack<lanes>(p.c, window, p.type);
+      uint16_t of[lanes];
+      if constexpr (lanes == 1) {
+        of[0] = p.numbers[window];
+      } else {
+        const uint2 bits = reinterpret_cast<const uint2*>(p.numbers)[window];
 #pragma unroll
-      for (int i = 0; i < lanes; ++i) sum.v[i] += mine[i] ? ct.v[i] : 0;
+        for (int i = 0; i < lanes; ++i) of[i] = static_cast<uint16_t>((i < 2 ? bits.x : bits.y) >> i % 2 * 16);
+      }
+#pragma unroll
+      for (int i = 0; i < lanes; ++i) sum.v[i] += of[i] == here ? ct.v[i] : 0;
       return false;
     });
     return sum;
@@ -188,6 +217,12 @@ constexpr int kBlocks = 3;
   KERNEL(Task, name, 1)     \
   KERNEL(Task, name, 4)
 
+extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) max_pool_find_1(const __grid_constant__ Params p) {
+  find<1>(p);
+}
+extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) max_pool_find_4(const __grid_constant__ Params p) {
+  find<4>(p);
+}
 KERNELS(Maximum, max_pool)
 KERNELS(MaximumGrad, max_pool_grad)
 KERNELS(MaximumSelect, max_pool_select)

@@ -71,7 +71,7 @@ class PairReduction : public Kernel {
     two_ = p.out.size() == 2;
   }
   void add_merge(const Stage& s, const std::string& of, const Problem& p) {
-    add(s, s.reduced, 1, ceil_div(s.results(), kThreads), "merge_" + of, p);
+    add(s, s.reduced, 1, ceil_div(s.results(), kThreads / 32), "merge_" + of, p);
   }
 
   std::vector<Pass> passes_;

@@ -18,8 +18,8 @@ struct MomentsOf {
   }
   __device__ static Part merge(const PairParams& p, int64_t first) {
     Part sum{0, 0, 0};
-    for (int64_t i = 0; i < p.reduced; ++i) sum = cuda::join(sum, load(p, first + i * p.inner));
-    return sum;
+    for (int64_t i = threadIdx.x % 32; i < p.reduced; i += 32) sum = cuda::join(sum, load(p, first + i * p.inner));
+    return join_lanes(sum);
   }
   __device__ static Part load(const PairParams& p, int64_t i) {
     const int64_t all = p.outer * p.reduced * p.inner;
@@ -45,13 +45,15 @@ struct LogSumExp {
     // Nothing and infinity keep their meaning under any shift.
     auto plain = [](const Part& part) { return part.squares > 0 && part.squares < INFINITY; };
     double top = -INFINITY, sum = 0;
-    for (int64_t i = 0; i < p.reduced; ++i)
+    for (int64_t i = threadIdx.x % 32; i < p.reduced; i += 32)
       if (const Part part = MomentsOf::load(p, first + i * p.inner); plain(part)) top = fmax(top, part.mean);
+    for (int by = 16; by; by /= 2) top = fmax(top, __shfl_xor_sync(0xFFFFFFFFu, top, by));
     if (top == -INFINITY) top = 0;
-    for (int64_t i = 0; i < p.reduced; ++i) {
+    for (int64_t i = threadIdx.x % 32; i < p.reduced; i += 32) {
       const Part part = MomentsOf::load(p, first + i * p.inner);
       sum += plain(part) ? part.squares * expf(static_cast<float>(part.mean - top)) : part.squares;
     }
+    for (int by = 16; by; by /= 2) sum += __shfl_xor_sync(0xFFFFFFFFu, sum, by);
     return {1, top, sum};
   }
   __device__ static void finish(const PairParams& p, int64_t i, const Part& part) {
@@ -127,11 +129,13 @@ __device__ inline void columns(const PairParams& p) {
   if (inside && threadIdx.x < 32) store<Of>(p, unit * p.inner + column, p.outer * p.pieces * p.inner, part);
 }
 
-// Parts [outer, reduced, inner], a thread for each result.
+// Parts [outer, reduced, inner], a warp for each result: joins are long, and results may be few.
 template <class Of>
 __device__ inline void merge(const PairParams& p) {
-  const int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x, all = p.outer * p.inner;
-  if (i < all) store<Of>(p, i, all, Of::merge(p, i / p.inner * p.reduced * p.inner + i % p.inner));
+  const int64_t i = (blockIdx.x * int64_t{kThreads} + threadIdx.x) / 32, all = p.outer * p.inner;
+  if (i >= all) return;
+  const auto part = Of::merge(p, i / p.inner * p.reduced * p.inner + i % p.inner);
+  if (threadIdx.x % 32 == 0) store<Of>(p, i, all, part);
 }
 
 }  // namespace

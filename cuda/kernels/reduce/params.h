@@ -44,6 +44,7 @@ struct ScanParams {
   const void *x, *b;
   void* y;
   int64_t outer, n, inner;
+  int down;  // threads of a column: a power of 2
   int reverse;
   int type;  // DataType or IntegerType
 };

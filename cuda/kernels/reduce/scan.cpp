@@ -19,7 +19,7 @@ class Scan : public Kernel {
     p.x = in[0];
     p.b = two_ ? in[1] : nullptr;
     p.y = out[0];
-    const int64_t units = p.outer * p.inner, each = p.inner == 1 ? kThreads / 32 : kThreads;
+    const int64_t units = p.outer * p.inner, each = p.inner == 1 ? kThreads / 32 : kThreads / p.down;
     function_.launch({static_cast<unsigned>((units + each - 1) / each)}, kThreads, 0, p);
   }
 
@@ -40,6 +40,9 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
   for (size_t i = 0; i < axis; ++i) p.outer *= x.shape[i];
   for (size_t i = axis + 1; i < x.shape.size(); ++i) p.inner *= x.shape[i];
   if (p.outer * p.inner > INT32_MAX) return nullptr;
+  // Many columns are enough to do; of few, a sector of memory side by side and the other threads below.
+  const int64_t columns = p.outer * p.inner;
+  p.down = columns >= 1 << 16 || p.n < 64 ? 1 : columns >= 1 << 13 ? 8 : 32;
   p.reverse = problem.attrs.integer("reverse", 0) != 0;
   p.type = real ? static_cast<int>(*data_type(x.dtype)) : static_cast<int>(*integer_type(x.dtype));
   const std::string name = std::string("scan_") + (p.inner == 1 ? "rows_" : "columns_") + (real ? "float_" : "int_");

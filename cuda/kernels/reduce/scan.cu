@@ -67,17 +67,31 @@ __device__ inline void rows(const ScanParams& p) {
   }
 }
 
-// A thread for each column.
+// p.down threads for each column, one below the other: where there are several, each reads its rows twice, first for
+// what those below it begin with.
 template <class Carry>
 __device__ inline void columns(const ScanParams& p) {
-  const int64_t column = blockIdx.x * int64_t{kThreads} + threadIdx.x;
-  if (column >= p.outer * p.inner) return;
-  const int64_t base = column / p.inner * p.n * p.inner + column % p.inner;
+  __shared__ Carry pieces[kThreads];
+  const int across = kThreads / p.down, down = threadIdx.x / across;
+  const int64_t column = blockIdx.x * int64_t{across} + threadIdx.x % across;
+  const bool inside = column < p.outer * p.inner;
+  const int64_t base = inside ? column / p.inner * p.n * p.inner + column % p.inner : 0;
+  const int64_t rows = (p.n + p.down - 1) / p.down, first = min(down * rows, p.n);
+  const int64_t last = inside ? min(first + rows, p.n) : first;
+  auto at = [&](int64_t i) { return base + (p.reverse ? p.n - 1 - i : i) * p.inner; };
   Carry carry = Carry::identity();
-  for (int64_t i = 0; i < p.n; ++i) {
-    const int64_t at = base + (p.reverse ? p.n - 1 - i : i) * p.inner;
-    carry = Carry::join(carry, Carry::at(p, at));
-    store(p, at, carry.result());
+  if (p.down > 1) {
+    Carry piece = Carry::identity();
+#pragma unroll 4
+    for (int64_t i = first; i < last; ++i) piece = Carry::join(piece, Carry::at(p, at(i)));
+    pieces[threadIdx.x] = piece;
+    __syncthreads();
+    for (int d = 0; d < down; ++d) carry = Carry::join(carry, pieces[d * across + threadIdx.x % across]);
+  }
+#pragma unroll 4
+  for (int64_t i = first; i < last; ++i) {
+    carry = Carry::join(carry, Carry::at(p, at(i)));
+    store(p, at(i), carry.result());
   }
 }
 

@@ -1,5 +1,6 @@
 // Softmax, its logarithm, the cross-entropies and their gradients.
 #include <algorithm>
+#include <initializer_list>
 
 #include "kernels/softmax/params.h"
 #include "kernels/types_of.h"
@@ -11,68 +12,86 @@ namespace {
 
 using namespace cuda::softmax;
 
-// Elements of a row are counted in 32 bits, with room for a block.
-constexpr int64_t kLongestRow = INT32_MAX - kThreads;
-
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Kernels are named after their primitives.
+struct Variant {
+  const char* name;
+  RowShape shape;
+};
+
+// Kernels are named after their primitives; those of packs are for rows of whole packs at aligned addresses.
 class Rows : public Kernel {
  public:
-  Rows(const Problem& problem, const Params& params)
+  Rows(const Problem& problem, const Params& params, int held)
       : p_(params),
-        group_(params.n <= kShortRow ? 32 : kThreads),
-        function_("softmax/softmax", problem.op + (group_ == 32 ? "_short_rows" : "_rows")) {
-    p_.kept = p_.n * (kThreads / group_) <= kKept;
-  }
+        operands_(static_cast<int>(problem.in.size())),
+        pack_bytes_(4 * size_of(problem.in[0].dtype)),
+        single_(choose({{"_warp", kWarp}, {"_block", kBlock}, {"_any", kAny}})),
+        packed_(choose({{"_few_packs", kFewPacks},
+                        {"_warp_packs", kWarpPacks},
+                        {"_long_packs", kLongPacks},
+                        {"_block_packs", kBlockPacks},
+                        {"_wide_packs", held == 1 ? kWidePacks : kWidePacksOfTwo},
+                        {"_any", kAny}})),
+        of_singles_("softmax/softmax", problem.op + single_.name),
+        of_packs_("softmax/softmax", problem.op + packed_.name) {}
 
   void run(const void* const* in, void* const* out, void*) const override {
     Params p = p_;
     const void** const operands[] = {&p.a, &p.b, &p.c};
-    for (int i = 0; i < operands_; ++i) *operands[i] = in[i];
+    bool whole = p.n % 4 == 0 && p.inner == 1 && aligned(out[0]);
+    for (int i = 0; i < operands_; ++i) {
+      *operands[i] = in[i];
+      whole = whole && aligned(in[i]);
+    }
     p.out = out[0];
-    const size_t floats = kThreads / 32 + (p.kept ? static_cast<size_t>(p.n) * (kThreads / group_) : 0);
-    function_.launch({static_cast<unsigned>(ceil_div(p.rows, kThreads / group_))}, kThreads, floats * sizeof(float), p);
+    const RowShape& shape = whole ? packed_.shape : single_.shape;
+    (whole ? of_packs_ : of_singles_)
+        .launch({static_cast<unsigned>(ceil_div(p.rows, shape.threads() / shape.group))}, shape.threads(), 0, p);
   }
 
-  void operands(size_t count) { operands_ = static_cast<int>(count); }
-
  private:
-  Params p_;
-  int operands_ = 1;
-  const int group_;
-  const Function function_;
+  // Asked of operands that are no rows as well: labels begin as allocations do.
+  bool aligned(const void* x) const { return reinterpret_cast<uintptr_t>(x) % pack_bytes_ == 0; }
+  Variant choose(std::initializer_list<Variant> variants) const {
+    return *std::find_if(variants.begin(), variants.end(), [&](const Variant& v) { return p_.n <= v.shape.longest(); });
+  }
+
+  const Params p_;
+  const int operands_;
+  const size_t pack_bytes_;
+  const Variant single_, packed_;
+  const Function of_singles_, of_packs_;
 };
 
-std::unique_ptr<Kernel> rows(const Problem& problem, const Params& params) {
+std::unique_ptr<Kernel> rows(const Problem& problem, const Params& params, int held) {
   if (params.rows > INT32_MAX) return nullptr;
-  auto kernel = std::make_unique<Rows>(problem, params);
-  kernel->operands(problem.in.size());
-  return kernel;
+  return std::make_unique<Rows>(problem, params, held);
 }
 
 // softmax(x), log_softmax(x), and their gradients (ct, y).
+template <int held>
 std::unique_ptr<Kernel> prepare_axis(const Problem& problem) {
   const Shape& shape = problem.in[0].shape;
   const auto type = data_type(problem.in[0].dtype);
   const auto axis = static_cast<size_t>(problem.attrs.integer("axis"));
-  if (!type || problem.in[0].count() == 0 || shape[axis] > kLongestRow) return nullptr;
+  if (!type || problem.in[0].count() == 0 || shape[axis] > kAny.longest()) return nullptr;
   Params p{};
   p.type = *type;
   p.n = static_cast<int>(shape[axis]);
   p.rows = problem.in[0].count() / p.n;
   p.inner = 1;
   for (size_t i = axis + 1; i < shape.size(); ++i) p.inner *= shape[i];
-  return rows(problem, p);
+  return rows(problem, p, held);
 }
 
 // Losses [...] of logits [..., n] and their gradients; operands are ct (gradients only), logits, labels or
 // targets.
-template <bool grad>
+template <bool grad, int held>
 std::unique_ptr<Kernel> prepare_loss(const Problem& problem) {
   const Spec &logits = problem.in[grad], &labels = problem.in[grad + 1];
   const auto type = data_type(logits.dtype);
-  if (!type || logits.count() == 0 || logits.shape.back() > kLongestRow) return nullptr;
+  if (!type || logits.count() == 0 || logits.shape.back() > kAny.longest()) return nullptr;
   Params p{};
   p.type = *type;
   p.n = static_cast<int>(logits.shape.back());
@@ -80,7 +99,7 @@ std::unique_ptr<Kernel> prepare_loss(const Problem& problem) {
   p.inner = 1;
   p.label_bytes = static_cast<int>(size_of(labels.dtype));
   p.label_signed = labels.dtype >= DType::I8 && labels.dtype <= DType::I64;
-  return rows(problem, p);
+  return rows(problem, p, held);
 }
 
 class SigmoidLoss : public Kernel {
@@ -108,14 +127,14 @@ std::unique_ptr<Kernel> prepare_sigmoid(const Problem& problem) {
   return std::make_unique<SigmoidLoss>(p);
 }
 
-const RegisterCuda plain{"softmax", "rows", 10, prepare_axis};
-const RegisterCuda softmax_grad{"softmax_grad", "rows", 10, prepare_axis};
-const RegisterCuda log_softmax{"log_softmax", "rows", 10, prepare_axis};
-const RegisterCuda log_softmax_grad{"log_softmax_grad", "rows", 10, prepare_axis};
-const RegisterCuda sparse{"sparse_softmax_cross_entropy", "rows", 10, prepare_loss<false>};
-const RegisterCuda sparse_grad{"sparse_softmax_cross_entropy_grad", "rows", 10, prepare_loss<true>};
-const RegisterCuda dense{"softmax_cross_entropy", "rows", 10, prepare_loss<false>};
-const RegisterCuda dense_grad{"softmax_cross_entropy_grad", "rows", 10, prepare_loss<true>};
+const RegisterCuda plain{"softmax", "rows", 10, prepare_axis<1>};
+const RegisterCuda softmax_grad{"softmax_grad", "rows", 10, prepare_axis<2>};
+const RegisterCuda log_softmax{"log_softmax", "rows", 10, prepare_axis<1>};
+const RegisterCuda log_softmax_grad{"log_softmax_grad", "rows", 10, prepare_axis<2>};
+const RegisterCuda sparse{"sparse_softmax_cross_entropy", "rows", 10, prepare_loss<false, 1>};
+const RegisterCuda sparse_grad{"sparse_softmax_cross_entropy_grad", "rows", 10, prepare_loss<true, 1>};
+const RegisterCuda dense{"softmax_cross_entropy", "rows", 10, prepare_loss<false, 2>};
+const RegisterCuda dense_grad{"softmax_cross_entropy_grad", "rows", 10, prepare_loss<true, 2>};
 const RegisterCuda sigmoid{"sigmoid_cross_entropy", "elementwise", 10, prepare_sigmoid};
 
 }  // namespace

@@ -1,58 +1,138 @@
 // Softmax, its logarithm and the cross-entropies with their gradients: a warp or a block for each row.
 #include "kernels/elements.cuh"
+#include "kernels/pack.cuh"
 #include "kernels/softmax/params.h"
 
 namespace native::cuda::softmax {
 namespace {
 
-// The thread's share of a row, seen through shared memory where it fits: each thread has its own elements
-// there, so that nobody waits.
-template <int group>
+// The thread's share of a row.
+template <RowShape shape>
 struct Row {
+  static constexpr int kThreads = shape.threads(), kGroup = shape.group, kLanes = shape.lanes, kPacks = shape.packs;
+  static constexpr bool kHolds = kPacks > 0;
   const Params& p;
   int64_t index, base;
   bool inside;
-  float* kept;
   float* joints;
 
-  __device__ Row(const Params& params, float* shared) : p(params) {
-    index = blockIdx.x * int64_t{kThreads / group} + threadIdx.x / group;
+  // One of the thread's elements: its pack, its lane there, and its number in the row.
+  struct At {
+    int pack, lane, i;
+  };
+
+  __device__ Row(const Params& params, float* shared) : p(params), joints(shared) {
+    index = blockIdx.x * int64_t{kThreads / kGroup} + threadIdx.x / kGroup;
     inside = index < p.rows;
     if (!inside) index = 0;  // goes on with another's row and writes nothing: all lanes shuffle
     base = index / p.inner * p.n * p.inner + index % p.inner;
-    joints = shared;
-    kept = shared + kThreads / 32 + threadIdx.x / group * p.n;
   }
 
   __device__ float load(const void* data, int i) const { return load_element(data, base + i * p.inner, p.type); }
-  __device__ void store(int64_t i, float value) const {
-    if (inside) store_element(p.out, base + i * p.inner, p.type, value);
-  }
   __device__ void store_result(float value) const {
-    if (inside && threadIdx.x % group == 0) store_element(p.out, index, p.type, value);
+    if (inside && threadIdx.x % kGroup == 0) store_element(p.out, index, p.type, value);
   }
+  __device__ static int first(int pack) { return (pack * kGroup + static_cast<int>(threadIdx.x) % kGroup) * kLanes; }
 
+  // An operand of the row: held, or read where it is used.
+  struct Values {
+    const Row& row;
+    const void* data;
+    Pack<kLanes> held[kHolds ? kPacks : 1];
+
+    // Elements beyond the row's end are as `beyond`.
+    __device__ Values(const Row& row, const void* data, float beyond) : row(row), data(data) {
+      if constexpr (kHolds) {
+#pragma unroll
+        for (int k = 0; k < kPacks; ++k)
+#pragma unroll
+          for (int l = 0; l < kLanes; ++l) held[k].v[l] = beyond;
+        if (row.p.type == DataType::F32)
+          read<DataType::F32>();
+        else if (row.p.type == DataType::F16)
+          read<DataType::F16>();
+        else
+          read<DataType::BF16>();
+      }
+    }
+    // All loads are under way before the first is waited for: the type is asked once.
+    template <DataType type>
+    __device__ void read() {
+#pragma unroll
+      for (int k = 0; k < kPacks; ++k)
+        if (first(k) < row.p.n) {
+          if constexpr (kLanes == 1)
+            held[k].v[0] = load_element(data, row.base + first(k) * row.p.inner, type);
+          else
+            held[k] = load_four(data, (row.base + first(k)) / 4, type);
+        }
+    }
+    __device__ float operator[](const At& at) const {
+      if constexpr (kHolds)
+        return held[at.pack].v[at.lane];
+      else
+        return row.load(data, at.i);
+    }
+    // Held values for later; what is not held is computed again.
+    template <class F>
+    __device__ void replace(const F& f) {
+      if constexpr (kHolds) row.each([&](const At& at) { held[at.pack].v[at.lane] = f(held[at.pack].v[at.lane]); });
+    }
+  };
+
+  // f of all of the thread's elements, those it holds beyond the end among them.
   template <class F>
   __device__ void each(const F& f) const {
-    for (int i = threadIdx.x % group; i < p.n; i += group) f(i);
+    if constexpr (kHolds) {
+#pragma unroll
+      for (int k = 0; k < kPacks; ++k)
+#pragma unroll
+        for (int l = 0; l < kLanes; ++l) f(At{k, l, first(k) + l});
+    } else {
+      for (int i = threadIdx.x; i < p.n; i += kGroup) f(At{0, 0, i});
+    }
   }
   template <class Op, class F>
   __device__ float join(const F& f) const {
     float value = Op::template identity<float>();
-    each([&](int i) { value = Op::join(value, f(i)); });
-    return join_group<Op, group>(value, joints);
+    each([&](const At& at) { value = Op::join(value, f(at)); });
+    return join_group<Op, kGroup>(value, joints);
+  }
+  // Writes f of each element.
+  template <class F>
+  __device__ void store(const F& f) const {
+    if (!inside) return;
+    if constexpr (kHolds) {
+      if (p.type == DataType::F32)
+        write<DataType::F32>(f);
+      else if (p.type == DataType::F16)
+        write<DataType::F16>(f);
+      else
+        write<DataType::BF16>(f);
+    } else {
+      each([&](const At& at) { store_element(p.out, base + at.i * p.inner, p.type, f(at)); });
+    }
+  }
+  template <DataType type, class F>
+  __device__ void write(const F& f) const {
+#pragma unroll
+    for (int k = 0; k < kPacks; ++k) {
+      if (first(k) >= p.n) break;
+      Pack<kLanes> y;
+#pragma unroll
+      for (int l = 0; l < kLanes; ++l) y.v[l] = f(At{k, l, first(k) + l});
+      if constexpr (kLanes == 1)
+        store_element(p.out, base + first(k) * p.inner, type, y.v[0]);
+      else
+        store_four(p.out, (base + first(k)) / 4, type, y);
+    }
   }
 
-  // Largest of x and sum of exp(x - largest); afterwards value(x, i) gives x from where it is kept.
-  __device__ float2 peak_and_sum(const void* x) const {
-    const float peak = join<Maximum>([&](int i) {
-      const float v = load(x, i);
-      if (p.kept) kept[i] = v;
-      return v;
-    });
-    return {peak, join<Sum>([&](int i) { return expf(value(x, i) - peak); })};
+  // The largest x; sum of exp(x - largest).
+  __device__ float2 peak_and_sum(const Values& x) const {
+    const float peak = join<Maximum>([&](const At& at) { return x[at]; });
+    return {peak, join<Sum>([&](const At& at) { return expf(x[at] - peak); })};
   }
-  __device__ float value(const void* x, int i) const { return p.kept ? kept[i] : load(x, i); }
 
   // The row's label; -1 if it is none of the classes.
   __device__ int label(const void* labels) const {
@@ -76,98 +156,132 @@ struct Row {
   }
 };
 
+// What a task does with a row; kHeld of its operands are held.
 struct Softmax {
+  static constexpr int kHeld = 1;
   template <class Row>
   __device__ static void run(const Row& row, const Params& p) {
-    const float2 s = row.peak_and_sum(p.a);
-    row.each([&](int i) { row.store(i, expf(row.value(p.a, i) - s.x) / s.y); });
+    typename Row::Values x(row, p.a, -INFINITY);
+    const float peak = row.template join<Maximum>([&](const auto& at) { return x[at]; });
+    x.replace([&](float v) { return expf(v - peak); });
+    auto power = [&](const auto& at) { return Row::kHolds ? x[at] : expf(x[at] - peak); };
+    const float factor = 1 / row.template join<Sum>(power);
+    row.store([&](const auto& at) { return power(at) * factor; });
   }
 };
 struct LogSoftmax {
+  static constexpr int kHeld = 1;
   template <class Row>
   __device__ static void run(const Row& row, const Params& p) {
-    const float2 s = row.peak_and_sum(p.a);
+    const typename Row::Values x(row, p.a, -INFINITY);
+    const float2 s = row.peak_and_sum(x);
     const float log_sum = logf(s.y);
-    row.each([&](int i) { row.store(i, row.value(p.a, i) - s.x - log_sum); });
+    row.store([&](const auto& at) { return x[at] - s.x - log_sum; });
   }
 };
 // Operands: cotangent, result.
 struct SoftmaxGrad {
+  static constexpr int kHeld = 2;
   template <class Row>
   __device__ static void run(const Row& row, const Params& p) {
-    const float sum = row.template join<Sum>([&](int i) { return row.load(p.a, i) * row.load(p.b, i); });
-    row.each([&](int i) { row.store(i, row.load(p.b, i) * (row.load(p.a, i) - sum)); });
+    const typename Row::Values ct(row, p.a, 0), y(row, p.b, 0);
+    const float sum = row.template join<Sum>([&](const auto& at) { return ct[at] * y[at]; });
+    row.store([&](const auto& at) { return y[at] * (ct[at] - sum); });
   }
 };
 struct LogSoftmaxGrad {
+  static constexpr int kHeld = 2;
   template <class Row>
   __device__ static void run(const Row& row, const Params& p) {
-    const float sum = row.template join<Sum>([&](int i) { return row.load(p.a, i); });
-    row.each([&](int i) { row.store(i, row.load(p.a, i) - expf(row.load(p.b, i)) * sum); });
+    const typename Row::Values ct(row, p.a, 0), y(row, p.b, 0);
+    const float sum = row.template join<Sum>([&](const auto& at) { return ct[at]; });
+    row.store([&](const auto& at) { return ct[at] - expf(y[at]) * sum; });
   }
 };
 
 // Operands: logits, labels. A label outside of the classes costs nothing.
 struct LabelLoss {
+  static constexpr int kHeld = 1;
   template <class Row>
   __device__ static void run(const Row& row, const Params& p) {
-    const float2 s = row.peak_and_sum(p.a);
+    const float2 s = row.peak_and_sum({row, p.a, -INFINITY});
     const int label = row.label(p.b);
     row.store_result(label < 0 ? 0 : logf(s.y) - (row.load(p.a, label) - s.x));
   }
 };
 // Operands: cotangent, logits, labels.
 struct LabelLossGrad {
+  static constexpr int kHeld = 1;
   template <class Row>
   __device__ static void run(const Row& row, const Params& p) {
-    const float2 s = row.peak_and_sum(p.b);
+    const typename Row::Values x(row, p.b, -INFINITY);
+    const float2 s = row.peak_and_sum(x);
     const int label = row.label(p.c);
     const float ct = load_element(p.a, row.index, p.type);
-    if (label < 0) return row.each([&](int i) { row.store(i, 0); });
-    row.each([&](int i) { row.store(i, ct * (expf(row.value(p.b, i) - s.x) / s.y - (i == label ? 1.0f : 0.0f))); });
+    const float factor = 1 / s.y;
+    if (label < 0) return row.store([](const auto&) { return 0.0f; });
+    row.store([&](const auto& at) { return ct * (expf(x[at] - s.x) * factor - (at.i == label ? 1.0f : 0.0f)); });
   }
 };
 
 // Operands: logits, targets.
 struct TargetLoss {
+  static constexpr int kHeld = 2;
   template <class Row>
   __device__ static void run(const Row& row, const Params& p) {
-    const float2 s = row.peak_and_sum(p.a);
+    const typename Row::Values x(row, p.a, -INFINITY), target(row, p.b, 0);
+    const float2 s = row.peak_and_sum(x);
     const float log_sum = logf(s.y);
-    row.store_result(
-        row.template join<Sum>([&](int i) { return row.load(p.b, i) * (log_sum - (row.value(p.a, i) - s.x)); }));
+    row.store_result(row.template join<Sum>(
+        [&](const auto& at) { return at.i < p.n ? target[at] * (log_sum - (x[at] - s.x)) : 0.0f; }));
   }
 };
 // Operands: cotangent, logits, targets.
 struct TargetLossGrad {
+  static constexpr int kHeld = 2;
   template <class Row>
   __device__ static void run(const Row& row, const Params& p) {
-    const float2 s = row.peak_and_sum(p.b);
-    const float mass = row.template join<Sum>([&](int i) { return row.load(p.c, i); });
-    const float ct = load_element(p.a, row.index, p.type);
-    row.each([&](int i) { row.store(i, ct * (expf(row.value(p.b, i) - s.x) / s.y * mass - row.load(p.c, i))); });
+    const typename Row::Values x(row, p.b, -INFINITY), target(row, p.c, 0);
+    const float2 s = row.peak_and_sum(x);
+    const float mass = row.template join<Sum>([&](const auto& at) { return target[at]; });
+    const float ct = load_element(p.a, row.index, p.type), factor = mass / s.y;
+    row.store([&](const auto& at) { return ct * (expf(x[at] - s.x) * factor - target[at]); });
   }
 };
 
-template <class Task, int group>
+template <class Task, RowShape shape>
 __device__ inline void run(const Params& p) {
-  extern __shared__ float shared[];
-  const Row<group> row(p, shared);
-  Task::run(row, p);
+  __shared__ float joints[32];
+  Task::run(Row<shape>(p, joints), p);
 }
+template <class Task>
+constexpr RowShape kWide = Task::kHeld == 1 ? kWidePacks : kWidePacksOfTwo;
 
 }  // namespace
 
-// A multiprocessor holds so many blocks at least: unless told, ptxas spills to make room for one more.
-constexpr int kBlocks = 2;
+// So many threads a multiprocessor has room for: more would spill what is held.
+template <class Task, RowShape shape>
+constexpr int kHolds = Task::kHeld * shape.packs;
+template <class Task, RowShape shape>
+constexpr int kResident = shape.group == 1024                           ? 1024
+                          : kHolds<Task, shape> > 16                    ? 256
+                          : kHolds<Task, shape> > 8 || shape.lanes == 1 ? 512
+                                                                        : 1024;
 
-#define KERNEL(Task, name, group)                                                                          \
-  extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) name(const __grid_constant__ Params p) { \
-    run<Task, group>(p);                                                                                   \
+#define KERNEL(Task, name, shape)                                                                               \
+  extern "C" __global__ void __launch_bounds__((shape).threads(), (kResident<Task, shape> / (shape).threads())) \
+      name(const __grid_constant__ Params p) {                                                                  \
+    run<Task, shape>(p);                                                                                        \
   }
-#define KERNELS(Task, name)           \
-  KERNEL(Task, name##_rows, kThreads) \
-  KERNEL(Task, name##_short_rows, 32)
+#define KERNELS(Task, name)                     \
+  KERNEL(Task, name##_few_packs, kFewPacks)     \
+  KERNEL(Task, name##_long_packs, kLongPacks)   \
+  KERNEL(Task, name##_warp_packs, kWarpPacks)   \
+  KERNEL(Task, name##_warp, kWarp)              \
+  KERNEL(Task, name##_block_packs, kBlockPacks) \
+  KERNEL(Task, name##_block, kBlock)            \
+  KERNEL(Task, name##_wide_packs, kWide<Task>)  \
+  KERNEL(Task, name##_any, kAny)
 
 KERNELS(Softmax, softmax)
 KERNELS(LogSoftmax, log_softmax)
