@@ -1,5 +1,6 @@
 // Depthwise convolution and its gradients, in float32.
-#include "kernels/conv/depthwise_finish.cuh"
+#include "kernels/conv/depthwise_join.cuh"
+#include "kernels/gemm/epilogue.cuh"
 #include "kernels/conv/depthwise_params.h"
 
 namespace native::cuda::depthwise {

@@ -1,7 +1,8 @@
 // Depthwise convolution by windows of 3x3 without strides, and its gradients: a thread has a pack of channels of a
 // column and walks down the rows, so that all it needs again stays in registers, and what neighbouring columns
 // share comes from the first cache at the same time.
-#include "kernels/conv/depthwise_finish.cuh"
+#include "kernels/conv/depthwise_join.cuh"
+#include "kernels/gemm/epilogue.cuh"
 #include "kernels/conv/depthwise_params.h"
 
 namespace native::cuda::depthwise {

@@ -1,28 +1,10 @@
-// How kernels of depthwise convolutions end.
+// How kernels of depthwise convolutions by the weights join what threads have.
 #pragma once
 
 #include "kernels/conv/depthwise_params.h"
-#include "kernels/gemm/epilogue.cuh"
 #include "kernels/pack.cuh"
 
 namespace native::cuda::depthwise {
-
-template <int lanes>
-__device__ inline void finish(const gemm::Epilogue& e, void* c, int64_t pack, int channel, Pack<lanes> y) {
-  if (e.bias) {
-    const Pack<lanes> bias = load_pack<lanes>(e.bias, channel, e.bias_type);
-#pragma unroll
-    for (int i = 0; i < lanes; ++i) y.v[i] += bias.v[i];
-  }
-  if (e.residual) {
-    const Pack<lanes> residual = load_pack<lanes>(e.residual, pack, e.out_type);
-#pragma unroll
-    for (int i = 0; i < lanes; ++i) y.v[i] += residual.v[i];
-  }
-#pragma unroll
-  for (int i = 0; i < lanes; ++i) y.v[i] = gemm::activate(y.v[i], e.activation);
-  store_pack<lanes>(c, pack, e.out_type, y);
-}
 
 // Joins the taps' sums of threads that stand `across` channels by `down` pixels, and hands over those of each channel.
 template <int lanes, int most, class Put>
