@@ -1,7 +1,7 @@
 // Depthwise convolution and its gradients, in float32.
 #include "kernels/conv/depthwise_join.cuh"
-#include "kernels/gemm/epilogue.cuh"
 #include "kernels/conv/depthwise_params.h"
+#include "kernels/gemm/epilogue.cuh"
 
 namespace native::cuda::depthwise {
 namespace {

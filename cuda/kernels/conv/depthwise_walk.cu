@@ -2,8 +2,8 @@
 // column and walks down the rows, so that all it needs again stays in registers, and what neighbouring columns
 // share comes from the first cache at the same time.
 #include "kernels/conv/depthwise_join.cuh"
-#include "kernels/gemm/epilogue.cuh"
 #include "kernels/conv/depthwise_params.h"
+#include "kernels/gemm/epilogue.cuh"
 
 namespace native::cuda::depthwise {
 namespace {
