@@ -24,7 +24,7 @@ RESIZE_INTERPOLATIONS = ("bilinear", "nearest", "lanczos3", "lanczos5", "bicubic
 
 
 def _triangle(x: Tensor) -> Tensor:
-    return ew.relu(ew.sub(1.0, x))
+    return ew.maximum(ew.sub(1.0, x), 0.0)
 
 
 def _cubic(x: Tensor) -> Tensor:

@@ -204,7 +204,7 @@ OPS = {
     "solve_triangular": _linear(_solve(triangular=True)),
     "stft": _spectral(_stft),
     "svd": _linear(
-        lambda d: call(*_tall(d)[0], full_matrices=not d.smooth),
+        lambda d: call(*_tall(d)[0], full_matrices=d.flip() and not d.smooth),
         values=False,
         result=1,
         reason=_FREE,
