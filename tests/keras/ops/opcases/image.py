@@ -5,6 +5,7 @@ from keras import ops
 
 from opcases.drawing import ANY_ORDER, FLOAT, NUMBER, Op, call, images, layout
 
+_RANDOM = "random: bits are a backend's own"
 _METHODS = ("bilinear", "nearest", "bicubic", "lanczos3", "lanczos5")
 
 
@@ -82,7 +83,7 @@ OPS = {
         NUMBER,
     ),  # fmt: skip
     "image.elastic_transform": _image(
-        images(seed=(3,)), values=False, reason="random: bits are a backend's own"
+        images(seed=(3,)), values=False, jax_gradient=_RANDOM, reason=_RANDOM
     ),
     "image.extract_patches": _image(
         images(lambda d, x: d.pick(2, (2, 3)), padding=("valid", "same"), strides=(None, 1))
