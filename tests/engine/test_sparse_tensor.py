@@ -42,6 +42,7 @@ def distinct(x):
     return len(np.unique(where, axis=0)) == len(where)
 
 
+@settings(deadline=None)
 @given(parts())
 def test_whole_tensor(given_parts):
     x = SparseTensor(*given_parts)
@@ -53,7 +54,7 @@ def test_whole_tensor(given_parts):
     assert again.values.dims[0] == np.count_nonzero(dense(*given_parts))
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(parts())
 def test_coalesced(given_parts):
     x = SparseTensor(*given_parts)
@@ -66,7 +67,7 @@ def test_coalesced(given_parts):
     assert traced.unique and distinct(traced)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(parts(), st.integers(0, 9), st.randoms())
 def test_aligned(given_parts, more, random):
     indices, values, shape = given_parts
@@ -141,7 +142,7 @@ def test_symbolic_sizes_of_a_result_are_those_of_the_call():
     assert sparse.traces == 2
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(parts(least=1))
 def test_gradient_by_entries(given_parts):
     """d sum(w * x**3) / dx at the entries, where several of one position get the same."""

@@ -13,6 +13,7 @@ from keras_native.engine.primitives import (
     pool,
     reduce,
     shape,
+    shape_slice,
     softmax,
 )
 from keras_native.engine.primitives import elementwise as ew
@@ -241,7 +242,7 @@ def test_the_mask_of_relu_goes_through_max_pooling(clip, padding):
     def loss(x, b):
         y = clip(ew.add(ew.mul(x, 4.0), b))
         y = pool.max_pool(y, 2 if padding is None else 3, 2, padding)
-        return reduce.reduce_sum(ew.mul(y, shape.slice(w, (0,) * 4, y.dims)), None)
+        return reduce.reduce_sum(ew.mul(y, shape_slice.slice(w, (0,) * 4, y.dims)), None)
 
     grad = transforms.grad(loss, (0, 1))
     text = stages(grad, x, b)["relu_gradients"]

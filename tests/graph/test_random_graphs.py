@@ -23,6 +23,7 @@ from keras_native.engine.primitives import (
     pool,
     reduce,
     shape,
+    shape_slice,
     softmax,
 )
 from keras_native.engine.primitives import elementwise as ew
@@ -136,7 +137,7 @@ def joined(g, x, env, takes=lambda x: x.ndim > 0):
 
 def cut(g, x, env, takes=lambda x: x.ndim > 0 and x.dims[0] > 1):
     start = g.integer(0, x.dims[0] - 1)
-    return lambda v, env: shape.slice(v, (start,) + (0,) * (v.ndim - 1), v.dims)
+    return lambda v, env: shape_slice.slice(v, (start,) + (0,) * (v.ndim - 1), v.dims)
 
 
 def product(g, x, env, takes=lambda x: x.ndim > 1 and x.dims[-1] < 400):

@@ -8,7 +8,7 @@ import pytest
 
 from keras_native import _core
 from keras_native.engine import transforms
-from keras_native.engine.primitives import conv, matmul, norm_batch, reduce, shape
+from keras_native.engine.primitives import conv, matmul, norm_batch, reduce, shape, shape_slice
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.slot import Slot
 from keras_native.engine.tensor import from_numpy
@@ -216,7 +216,7 @@ def test_zeros_around_the_input_become_padding(padding, folds):
     x, w = tensor(2, 6, 5, 3), tensor(3, 3, 3, 4)
 
     def fn(t):
-        padded = shape.pad(t, (0, 1, 1, 0), (0, 2, 0, 0), from_numpy(np.float32(0)))
+        padded = shape_slice.pad(t, (0, 1, 1, 0), (0, 2, 0, 0), from_numpy(np.float32(0)))
         return conv.conv(padded, w, 2, padding)
 
     compiled = Compiled(fn, x)
@@ -231,7 +231,7 @@ def test_other_padding_stays(low, value):
     x, w = tensor(2, 6, 5, 3 - low[3]), tensor(3, 3, 3, 4)
 
     def fn(t):
-        return conv.conv(shape.pad(t, low, (0,) * 4, from_numpy(np.float32(value))), w)
+        return conv.conv(shape_slice.pad(t, low, (0,) * 4, from_numpy(np.float32(value))), w)
 
     compiled = Compiled(fn, x)
     assert "pad" in compiled.ops
@@ -246,7 +246,7 @@ def test_zeros_around_the_input_become_padding_of_the_gradients():
     x, w = tensor(2, 6, 5, 3), tensor(3, 3, 3, 4)
 
     def loss(a, b):
-        padded = shape.pad(a, (0, 1, 1, 0), (0, 2, 0, 0), from_numpy(np.float32(0)))
+        padded = shape_slice.pad(a, (0, 1, 1, 0), (0, 2, 0, 0), from_numpy(np.float32(0)))
         return reduce.reduce_sum(ew.square(conv.conv(padded, b, 2)), None)
 
     grads = transforms.grad(loss, (0, 1))
@@ -265,7 +265,9 @@ def test_attributes_that_depend_on_the_batch_are_computed_in_each_run():
     def fn(x):
         start = x.dims[0]
         # Not by the public function, which fixes the bounds.
-        rows = shape._slice(table.read(), start=(start, 0), stop=(start + 1024, 8), step=(1, 1))
+        rows = shape_slice._slice(
+            table.read(), start=(start, 0), stop=(start + 1024, 8), step=(1, 1)
+        )
         return ew.mul(rows, reduce.reduce_sum(x, None))
 
     for size in (3, 5, 7):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import matmul, shape
+from keras_native.engine.primitives.elementwise_common import scalar
 from keras_native.engine.slot import Slot
 from keras_native.engine.tensor import from_numpy
 from keras_native.engine.trace import CompiledFunction
@@ -25,7 +26,7 @@ def slots(count, dims=(SIZE,), dtype="float32"):
 
 
 def number(value, like):
-    return ew.scalar(value, like.dtype)
+    return scalar(value, like.dtype)
 
 
 def compiled(step, *arguments):

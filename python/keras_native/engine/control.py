@@ -12,7 +12,7 @@ from collections.abc import Callable
 from keras_native.engine import dtype as dtypes
 from keras_native.engine import tree
 from keras_native.engine.primitive import STATE
-from keras_native.engine.primitives import elementwise, shape
+from keras_native.engine.primitives import elementwise, shape, shape_slice
 from keras_native.engine.region import (
     CarriedRegion,
     Region,
@@ -202,7 +202,7 @@ def _loop_region(fn, arguments):
 
 def _slice(x: Tensor, i: int) -> Tensor:
     dims = x.dims
-    piece = shape.slice(x, (i,) + (0,) * (len(dims) - 1), (i + 1, *dims[1:]))
+    piece = shape_slice.slice(x, (i,) + (0,) * (len(dims) - 1), (i + 1, *dims[1:]))
     return shape.reshape(piece, dims[1:])
 
 

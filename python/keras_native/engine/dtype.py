@@ -40,7 +40,8 @@ _BY_NUMPY = {dtype: name for name, dtype in NUMPY.items()}
 _core.set_numpy_dtypes([NUMPY[name] for name in NAMES])
 
 FLOATS = ("float16", "bfloat16", "float32", "float64", "float8_e4m3fn", "float8_e5m2")
-COMPLEX = ("complex64", "complex128")
+PARTS = {"complex64": "float32", "complex128": "float64"}
+COMPLEX = tuple(PARTS)
 SIGNED = ("int8", "int16", "int32", "int64")
 UNSIGNED = ("uint8", "uint16", "uint32", "uint64")
 INTEGERS = SIGNED + UNSIGNED
@@ -63,6 +64,11 @@ def wrapped(value: int, dtype: str) -> int:
     bits = 8 * NUMPY[dtype].itemsize
     value &= (1 << bits) - 1
     return value - (1 << bits) if dtype in SIGNED and value >> (bits - 1) else value
+
+
+def part(dtype: str) -> str:
+    """The dtype of a number's real part."""
+    return PARTS.get(dtype, dtype)
 
 
 def is_float(dtype: str) -> bool:

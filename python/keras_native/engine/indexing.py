@@ -12,6 +12,7 @@ from keras_native.engine import dtype as dtypes
 from keras_native.engine.primitives import gather as ga
 from keras_native.engine.primitives import gather_nd as gn
 from keras_native.engine.primitives import shape as sh
+from keras_native.engine.primitives import shape_slice as ss
 from keras_native.engine.symbolic import SymInt
 from keras_native.engine.tensor import Tensor, from_numpy
 
@@ -49,7 +50,7 @@ def _take(x: Tensor, index: int) -> Tensor:
     i = _position(index, dims[0], 0, dims)
     rest = dims[1:]
     zeros = (0,) * len(rest)
-    return sh.reshape(sh.slice(x, (i, *zeros), (i + 1, *rest)), rest)
+    return sh.reshape(ss.slice(x, (i, *zeros), (i + 1, *rest)), rest)
 
 
 def _position(index: int, size, axis: int, dims: tuple):
@@ -143,7 +144,7 @@ def _windows(x: Tensor, entries: list) -> tuple[Tensor, list]:
         starts.append(from_numpy(np.int32(0)) if length is None else _as(entry.start, "int32"))
         sizes.append(size if length is None else length)
         whole[id(entry)] = entry if length is None else _ALL
-    x = sh.dynamic_slice(x, sh.stack(starts), sizes)
+    x = ss.dynamic_slice(x, sh.stack(starts), sizes)
     return x, [entry if entry is _NEW else whole[id(entry)] for entry in entries]
 
 
@@ -179,7 +180,7 @@ def _basic(x: Tensor, entries: list) -> tuple[Tensor, tuple, list]:
             start.append(low)
             stop.append(low + 1)
             step.append(1)
-    x = sh.slice(x, start, stop, step)
+    x = ss.slice(x, start, stop, step)
     dims, places, axis, apart = [], [], 0, True
     for entry in entries:
         if entry is _NEW:
@@ -231,7 +232,7 @@ def _as(index: Tensor, dtype: str) -> Tensor:
 
 
 def _broadcast(indices: list[Tensor]) -> list[Tensor]:
-    from keras_native.engine.primitives.elementwise import broadcast_dims
+    from keras_native.engine.primitives.elementwise_common import broadcast_dims
 
     dims = broadcast_dims("indexing", indices)
     return [i if i.dims is dims else sh.broadcast_to(i, dims) for i in indices]

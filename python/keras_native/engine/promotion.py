@@ -11,6 +11,7 @@ import numpy as np
 from keras_native.engine import dtype as dtypes
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import shape as sh
+from keras_native.engine.primitives.elementwise_common import scalar
 from keras_native.engine.symbolic import SymInt
 from keras_native.engine.tensor import Tensor, from_numpy
 
@@ -85,7 +86,7 @@ def as_dtype(x, dtype: str) -> Tensor:
         return x if x.dtype == dtype else ew.cast(x, dtype)
     if is_symbolic_size(x):
         return sh.full((), x, dtype)
-    return ew.scalar(x, dtype)
+    return scalar(x, dtype)
 
 
 def as_operand(x):

@@ -18,6 +18,7 @@ from keras_native.engine.primitives import gather_nd as gn
 from keras_native.engine.primitives import gather_sort as gs
 from keras_native.engine.primitives import reduce as rd
 from keras_native.engine.primitives import shape as sh
+from keras_native.engine.primitives import shape_slice as ss
 from keras_native.engine.tensor import Tensor, from_numpy
 
 
@@ -193,7 +194,7 @@ def columns(indices: Tensor) -> list[Tensor]:
 
 def _split(indices: Tensor, count: int) -> list[Tensor]:
     n = indices.dims[0]
-    return [sh.slice(indices, (0, i), (n, i + 1)) for i in range(count)]
+    return [ss.slice(indices, (0, i), (n, i + 1)) for i in range(count)]
 
 
 def join(parts: list[Tensor], count) -> Tensor:

@@ -10,6 +10,7 @@ from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import matmul as mm
 from keras_native.engine.primitives import rnn as rp
 from keras_native.engine.primitives import shape as sh
+from keras_native.engine.primitives import shape_slice as ss
 from keras_native.engine.tensor import Tensor
 from keras_native.src.ops.control_flow import scan
 from keras_native.src.ops.convert import convert_to_tensor, promote
@@ -97,7 +98,7 @@ def rnn(
 def _last(x: Tensor) -> Tensor:
     time = x.dims[0]
     start, stop = (time - 1,) + (0,) * (x.ndim - 1), x.dims
-    return sh.reshape(sh.slice(x, start, stop), x.dims[1:])
+    return sh.reshape(ss.slice(x, start, stop), x.dims[1:])
 
 
 def _unrolled(step, states, xs, reverse: bool):
@@ -120,7 +121,7 @@ def cudnn_ok(*args, **kwargs) -> bool:
 def _gates(x: Tensor, count: int) -> list[Tensor]:
     """The last axis in equal parts."""
     units = x.dims[-1] // count
-    return [sh.slice(x, (0, i * units), (None, (i + 1) * units)) for i in range(count)]
+    return [ss.slice(x, (0, i * units), (None, (i + 1) * units)) for i in range(count)]
 
 
 def _is_usual(activation, recurrent_activation) -> bool:
@@ -160,7 +161,7 @@ def _over_time(primitive, projected, tensors, mask, **attrs):
     outputs = convert_to_tensor(outputs, dtype)
     states = [convert_to_tensor(t, dtype) for t in states]
     time = outputs.dims[1]
-    last = sh.slice(outputs, (0, time - 1, 0), (None, time, None))
+    last = ss.slice(outputs, (0, time - 1, 0), (None, time, None))
     return sh.reshape(last, last.dims[::2]), outputs, states
 
 

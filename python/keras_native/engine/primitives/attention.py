@@ -22,6 +22,7 @@ from keras_native.engine.primitives import random as rn
 from keras_native.engine.primitives import reduce as rd
 from keras_native.engine.primitives import shape as sh
 from keras_native.engine.primitives.decomposed import vjp_through
+from keras_native.engine.primitives.elementwise_common import unbroadcast
 from keras_native.engine.primitives.matmul import matmul
 from keras_native.engine.primitives.softmax import require_floats, wide
 from keras_native.engine.tensor import Tensor
@@ -192,7 +193,7 @@ def _vjp(ct, outs, q, k, v, *optional, **attrs):
     attrs["has_lse_ct"] = ct_lse is not None
     grads = list(_grad(*inputs, **attrs))
     if attrs["has_bias"]:
-        grads.append(ew.unbroadcast(_score_grad(*inputs, **attrs), optional[0].dims))
+        grads.append(unbroadcast(_score_grad(*inputs, **attrs), optional[0].dims))
     return (*grads, *[None] * (3 + len(optional) - len(grads)))
 
 

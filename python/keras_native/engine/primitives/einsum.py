@@ -121,7 +121,8 @@ def _path(terms, output) -> list[tuple[int, int]]:
 
 def _diagonal(tensor: Tensor, labels: list) -> tuple[Tensor, list]:
     """Replaces repeated labels by one that runs along the diagonal."""
-    from keras_native.engine.primitives.shape import reshape, slice
+    from keras_native.engine.primitives.shape import reshape
+    from keras_native.engine.primitives.shape_slice import slice
 
     for label in list(labels):
         while labels.count(label) > 1:

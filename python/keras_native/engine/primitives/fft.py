@@ -11,11 +11,11 @@ import numpy as np
 from keras_native.engine import dtype as dtypes
 from keras_native.engine.primitive import Primitive, signature
 from keras_native.engine.primitives import elementwise as ew
-from keras_native.engine.primitives import shape as sh
+from keras_native.engine.primitives import shape_slice as ss
+from keras_native.engine.primitives.elementwise_common import scalar
 from keras_native.engine.tensor import Tensor, from_numpy
 
-_COMPLEX = {"float32": "complex64", "float64": "complex128"}
-_REAL = {wide: narrow for narrow, wide in _COMPLEX.items()}
+_COMPLEX = {part: whole for whole, part in dtypes.PARTS.items()}
 
 
 def _require(op: str, x: Tensor, accepted) -> None:
@@ -57,10 +57,10 @@ _rfft = Primitive("rfft", shape=_rfft_shape, reference=lambda x: np.fft.rfft(x),
 
 
 def _irfft_shape(x, *, n):
-    _require("irfft", x, _REAL)
+    _require("irfft", x, dtypes.PARTS)
     if x.dims[-1] != n // 2 + 1:
         raise ValueError(f"irfft: {n // 2 + 1} frequencies give {n} samples: {signature((x,))}")
-    return x.dims[:-1] + (n,), _REAL[x.dtype]
+    return x.dims[:-1] + (n,), dtypes.PARTS[x.dtype]
 
 
 def _irfft_vjp(ct, _, x, *, n):
@@ -83,7 +83,7 @@ _irfft = Primitive(
 
 def _pad_last(x: Tensor, count) -> Tensor:
     low = (0,) * x.ndim
-    return sh.pad(x, low, low[1:] + (count,), ew.scalar(0, x.dtype))
+    return ss.pad(x, low, low[1:] + (count,), scalar(0, x.dtype))
 
 
 def _resize_last(x: Tensor, size: int) -> Tensor:
@@ -92,7 +92,7 @@ def _resize_last(x: Tensor, size: int) -> Tensor:
     if have == size:
         return x
     if have > size:
-        return sh.slice(x, (0,) * x.ndim, x.dims[:-1] + (size,))
+        return ss.slice(x, (0,) * x.ndim, x.dims[:-1] + (size,))
     return _pad_last(x, size - have)
 
 
@@ -129,7 +129,7 @@ def irfft(x: Tensor, n: int | None = None) -> Tensor:
     Args:
         n: by default 2 * (frequencies - 1).
     """
-    _require("irfft", x, _REAL)
+    _require("irfft", x, dtypes.PARTS)
     n = 2 * (x.dims[-1] - 1) if n is None else n
     if n < 1:
         raise ValueError(f"irfft: length {n} of the result must be positive: {signature((x,))}")

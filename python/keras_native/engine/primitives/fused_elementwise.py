@@ -19,7 +19,7 @@ import numpy as np
 
 from keras_native.engine import dtype as dtypes
 from keras_native.engine.primitive import REGISTRY, Primitive
-from keras_native.engine.primitives.elementwise import broadcast_dims
+from keras_native.engine.primitives.elementwise_common import broadcast_dims
 
 # Attributes that stand between brackets, by operation. `cast` takes its from the result's dtype.
 IMMEDIATES = {

@@ -7,7 +7,7 @@ import numpy as np
 from keras_native.engine import dtype as dtypes
 from keras_native.engine.primitive import Primitive, signature
 from keras_native.engine.primitives import elementwise as ew
-from keras_native.engine.primitives.elementwise import FLOATS, INTEGERS, Elementwise
+from keras_native.engine.primitives.elementwise_common import FLOATS, INTEGERS, Elementwise, scalar
 from keras_native.engine.tensor import Tensor
 
 
@@ -45,9 +45,9 @@ def _bessel(order: int):
 def _i1_gradient(g, y, x):
     # I1' = I0 - I1 / x, and 1/2 at zero.
     zero = ew.eq(x, 0)
-    safe = ew.select(zero, ew.scalar(1, x.dtype), x)
+    safe = ew.select(zero, scalar(1, x.dtype), x)
     slope = ew.sub(i0(x), ew.div(y, safe))
-    return ew.mul(g, ew.select(zero, ew.scalar(0.5, x.dtype), slope))
+    return ew.mul(g, ew.select(zero, scalar(0.5, x.dtype), slope))
 
 
 i0 = Elementwise("i0", FLOATS, _bessel(0), lambda g, y, x: ew.mul(g, i1(x)))

@@ -10,13 +10,12 @@ import numpy as np
 
 from keras_native.engine import dtype as dtypes
 from keras_native.engine.errors import UnsupportedError
-from keras_native.engine.primitive import Primitive, signature
+from keras_native.engine.primitive import Primitive
 from keras_native.engine.primitives import batch
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import shape as sh
 from keras_native.engine.primitives.decomposed import vjp_through
 from keras_native.engine.primitives.linalg_common import (
-    REAL,
     as_dtype_of,
     check,
     column,
@@ -27,6 +26,8 @@ from keras_native.engine.primitives.linalg_common import (
     lower_triangle,
     on_host,
     row,
+    solution_shape,
+    square_shape,
     transposed,
     upper_triangle,
 )
@@ -36,13 +37,6 @@ from keras_native.engine.tensor import Tensor
 # solve, inv
 
 
-def _solve_shape(a, b):
-    check("solve", a, b, square=True)
-    if not sh.same(a.dims[-1], b.dims[-2]) or len(a.dims) != len(b.dims):
-        raise ValueError(f"solve: shapes do not fit: {signature([a, b])}")
-    return b.dims, b.dtype
-
-
 def _solve_vjp(ct, x, a, b):
     db = solve(transposed(a), ct)
     return ew.neg(matmul(db, x, transpose_b=True)), db
@@ -50,7 +44,7 @@ def _solve_vjp(ct, x, a, b):
 
 _solve = Primitive(
     "solve",
-    shape=_solve_shape,
+    shape=solution_shape("solve"),
     reference=on_host(np.linalg.solve),
     batch=batch.shifted,
     vjp=_solve_vjp,
@@ -70,14 +64,9 @@ def _inv_vjp(ct, y, a):
     return (ew.neg(matmul(matmul(y, ct, transpose_a=True), y, transpose_b=True)),)
 
 
-def _inv_shape(a):
-    check("inv", a, square=True)
-    return a.dims, a.dtype
-
-
 _inv = Primitive(
     "inv",
-    shape=_inv_shape,
+    shape=square_shape("inv"),
     reference=on_host(np.linalg.inv),
     batch=batch.shifted,
     vjp=_inv_vjp,
@@ -90,13 +79,6 @@ def inv(a: Tensor) -> Tensor:
 
 
 # triangular_solve
-
-
-def _triangular_solve_shape(a, b, *, lower, transpose):
-    check("triangular_solve", a, b, square=True)
-    if not sh.same(a.dims[-1], b.dims[-2]) or len(a.dims) != len(b.dims):
-        raise ValueError(f"triangular_solve: shapes do not fit: {signature([a, b])}")
-    return b.dims, b.dtype
 
 
 def _triangular_solve_reference(a, b, *, lower, transpose):
@@ -112,7 +94,7 @@ def _triangular_solve_vjp(ct, x, a, b, *, lower, transpose):
 
 _triangular_solve = Primitive(
     "triangular_solve",
-    shape=_triangular_solve_shape,
+    shape=solution_shape("triangular_solve"),
     reference=on_host(_triangular_solve_reference),
     batch=batch.shifted,
     vjp=_triangular_solve_vjp,
@@ -127,11 +109,6 @@ def triangular_solve(a: Tensor, b: Tensor, lower: bool = False, transpose: bool 
 # cholesky
 
 
-def _cholesky_shape(a):
-    check("cholesky", a, square=True)
-    return a.dims, a.dtype
-
-
 def _cholesky_vjp(ct, low, a):
     # With P taking the lower triangle and half of the diagonal: L^-T P(L^T ct) L*^-1, Hermitian.
     inner = lower_triangle(matmul(low, ct, transpose_a=True), 0.5)
@@ -141,7 +118,7 @@ def _cholesky_vjp(ct, low, a):
 
 _cholesky = Primitive(
     "cholesky",
-    shape=_cholesky_shape,
+    shape=square_shape("cholesky"),
     reference=on_host(np.linalg.cholesky),
     batch=batch.shifted,
     vjp=_cholesky_vjp,
@@ -199,7 +176,7 @@ def det(a: Tensor) -> Tensor:
 
 def _slogdet_shape(a):
     check("slogdet", a, square=True)
-    return [(a.dims[:-2], a.dtype), (a.dims[:-2], REAL.get(a.dtype, a.dtype))]
+    return [(a.dims[:-2], a.dtype), (a.dims[:-2], dtypes.part(a.dtype))]
 
 
 def _slogdet_vjp(ct, out, a):

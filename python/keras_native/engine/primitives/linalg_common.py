@@ -9,21 +9,42 @@ from keras_native.engine import dtype as dtypes
 from keras_native.engine.primitive import signature
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import shape as sh
+from keras_native.engine.primitives.elementwise_common import INEXACT
 from keras_native.engine.tensor import Tensor
-
-REAL = {"complex64": "float32", "complex128": "float64"}
 
 
 def check(op: str, *matrices: Tensor, square: bool = False) -> None:
     first = matrices[0]
     if any(t.dtype != first.dtype for t in matrices):
         raise TypeError(f"{op}: dtypes differ: {signature(matrices)}")
-    if first.dtype not in ew.INEXACT:
+    if first.dtype not in INEXACT:
         raise TypeError(f"{op}: expected floating point or complex, got {signature(matrices)}")
     if any(t.ndim < 2 for t in matrices):
         raise ValueError(f"{op}: expected matrices [..., m, n], got {signature(matrices)}")
     if square and not sh.same(first.dims[-1], first.dims[-2]):
         raise ValueError(f"{op}: expected square matrices, got {signature(matrices)}")
+
+
+def square_shape(op: str):
+    """The shape rule of a function from square matrices to matrices like them."""
+
+    def shape(a, **attrs):
+        check(op, a, square=True)
+        return a.dims, a.dtype
+
+    return shape
+
+
+def solution_shape(op: str):
+    """The shape rule of a function of a[..., n, n] and b[..., n, k] whose result is like b."""
+
+    def shape(a, b, **attrs):
+        check(op, a, b, square=True)
+        if not sh.same(a.dims[-1], b.dims[-2]) or len(a.dims) != len(b.dims):
+            raise ValueError(f"{op}: shapes do not fit: {signature([a, b])}")
+        return b.dims, b.dtype
+
+    return shape
 
 
 def on_host(function):
@@ -81,18 +102,17 @@ def row(v: Tensor) -> Tensor:
     return sh.expand_dims(v, -2)
 
 
-def mask(rows, columns, keep, dtype: str) -> Tensor:
-    """1 where keep(row, column) holds, else 0."""
-    down = sh.reshape(sh.iota(rows), (rows, 1))
-    return ew.cast(keep(down, sh.iota(columns)), dtype)
+def mask(rows, columns, keep) -> Tensor:
+    """Whether keep(row, column) holds."""
+    return keep(column(sh.iota(rows)), sh.iota(columns))
 
 
 def lower_triangle(x: Tensor, diagonal: float = 1.0) -> Tensor:
     """The lower triangle, the diagonal scaled."""
     rows, columns = x.dims[-2:]
-    part = ew.cast(mask(rows, columns, ew.gt, "float32"), x.dtype)
+    part = ew.cast(mask(rows, columns, ew.gt), x.dtype)
     if diagonal:
-        on = ew.cast(mask(rows, columns, ew.eq, "float32"), x.dtype)
+        on = ew.cast(mask(rows, columns, ew.eq), x.dtype)
         part = ew.add(part, ew.mul(on, diagonal))
     return ew.mul(x, part)
 
@@ -102,7 +122,7 @@ def upper_triangle(x: Tensor, diagonal: float = 1.0) -> Tensor:
 
 
 def identity(n, dtype: str) -> Tensor:
-    return ew.cast(mask(n, n, ew.eq, "float32"), dtype)
+    return ew.cast(mask(n, n, ew.eq), dtype)
 
 
 def on_diagonal(v: Tensor) -> Tensor:

@@ -14,9 +14,10 @@ from keras_native.engine.primitive import Primitive
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import reduce as rd
 from keras_native.engine.primitives import shape as sh
+from keras_native.engine.primitives import shape_slice as ss
+from keras_native.engine.primitives.elementwise_common import scalar
 from keras_native.engine.primitives.linalg import solve, triangular_solve
 from keras_native.engine.primitives.linalg_common import (
-    REAL,
     adjoint,
     as_dtype_of,
     check,
@@ -26,6 +27,7 @@ from keras_native.engine.primitives.linalg_common import (
     identity,
     imaginary,
     lower_triangle,
+    mask,
     on_diagonal,
     on_host,
     row,
@@ -43,15 +45,15 @@ _COMPLEX = {"float64": "complex128", "complex128": "complex128"}
 
 def _eigh_shape(a):
     check("eigh", a, square=True)
-    return [(a.dims[:-1], REAL.get(a.dtype, a.dtype)), (a.dims, a.dtype)]
+    return [(a.dims[:-1], dtypes.part(a.dtype)), (a.dims, a.dtype)]
 
 
 def _gaps(w: Tensor) -> Tensor:
     """1 / (w_j - w_i), 0 on the diagonal."""
     difference = ew.sub(row(w), column(w))
-    same = ew.eq(identity(w.dims[-1], "float32"), 1)
-    safe = ew.select(same, ew.scalar(1, w.dtype), difference)
-    return ew.select(same, ew.scalar(0, w.dtype), ew.reciprocal(safe))
+    same = mask(w.dims[-1], w.dims[-1], ew.eq)
+    safe = ew.select(same, scalar(1, w.dtype), difference)
+    return ew.select(same, scalar(0, w.dtype), ew.reciprocal(safe))
 
 
 def _eigh_vjp(ct, out, a):
@@ -129,7 +131,7 @@ def _svd_shape(a, *, full_matrices):
     rows, columns = (m, n) if full_matrices else (k, k)
     return [
         ((*lead, m, rows), a.dtype),
-        ((*lead, k), REAL.get(a.dtype, a.dtype)),
+        ((*lead, k), dtypes.part(a.dtype)),
         ((*lead, columns, n), a.dtype),
     ]
 
@@ -142,8 +144,8 @@ def _svd_vjp(ct, out, a, *, full_matrices):
         if ct_u is not None or ct_vh is not None:
             raise UnsupportedError("svd: no gradient of the vectors with full_matrices=True")
         k = min(m, n)
-        u = sh.slice(u, [None] * u.ndim, [None] * (u.ndim - 1) + [k])
-        vh = sh.slice(vh, [None] * vh.ndim, [None] * (vh.ndim - 2) + [k, None])
+        u = ss.slice(u, [None] * u.ndim, [None] * (u.ndim - 1) + [k])
+        vh = ss.slice(vh, [None] * vh.ndim, [None] * (vh.ndim - 2) + [k, None])
     u, vt = conj(u), conj(vh)
     inner = as_dtype_of(on_diagonal(zeros_like(s) if ct_s is None else ct_s), a)
     if ct_u is None and ct_vh is None:
@@ -215,11 +217,11 @@ def _qr_vjp(ct, out, a, *, complete):
     # A wide matrix is [X | Y] with X = Q U, Y = Q V.
     whole = [None] * (a.ndim - 1)
     ct_u, ct_v = (
-        sh.slice(ct_r, [*whole, 0], [*whole, m]),
-        sh.slice(ct_r, [*whole, m], [*whole, n]),
+        ss.slice(ct_r, [*whole, 0], [*whole, m]),
+        ss.slice(ct_r, [*whole, m], [*whole, n]),
     )
-    u = sh.slice(r, [*whole, 0], [*whole, m])
-    y = sh.slice(a, [*whole, m], [*whole, n])
+    u = ss.slice(r, [*whole, 0], [*whole, m])
+    y = ss.slice(a, [*whole, m], [*whole, n])
     ct_q = ew.add(ct_q, matmul(conj(y), adjoint(ct_v)))
     return (sh.concat([_qr_tall(q, u, ct_q, ct_u), matmul(conj(q), ct_v)], a.ndim - 1),)
 
@@ -267,5 +269,5 @@ def lstsq(a: Tensor, b: Tensor, rcond: Tensor) -> Tensor:
 def _inverted(s: Tensor, rcond) -> Tensor:
     cutoff = ew.mul(rd.reduce_max(s, -1, True), rcond)
     keep = ew.gt(s, cutoff)
-    safe = ew.select(keep, s, ew.scalar(1, s.dtype))
-    return ew.select(keep, ew.reciprocal(safe), ew.scalar(0, s.dtype))
+    safe = ew.select(keep, s, scalar(1, s.dtype))
+    return ew.select(keep, ew.reciprocal(safe), scalar(0, s.dtype))

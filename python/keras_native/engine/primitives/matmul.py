@@ -95,7 +95,7 @@ def _matmul_vjp(ct, out, a, b, *, transpose_a=False, transpose_b=False, out_dtyp
         ct2 = reshape(ct, (rows, ct.dims[-1]))
         x, y = (ct2, a2) if transpose_b else (a2, ct2)
         return da, matmul(x, y, transpose_a=True)
-    from keras_native.engine.primitives.elementwise import unbroadcast
+    from keras_native.engine.primitives.elementwise_common import unbroadcast
 
     da = matmul(b, ct, transpose_b, True) if transpose_a else matmul(ct, b, False, not transpose_b)
     db = matmul(ct, a, True, transpose_a) if transpose_b else matmul(a, ct, not transpose_a, False)
@@ -228,7 +228,7 @@ def _linear_vjp(ct, out, x, w, bias=None, *, activation="none", transpose_w=Fals
         dx, dw = _matmul_vjp(dz, None, x, w, transpose_b=transpose_w)
     if bias is None:
         return dx, dw
-    from keras_native.engine.primitives.elementwise import unbroadcast
+    from keras_native.engine.primitives.elementwise_common import unbroadcast
 
     return dx, dw, unbroadcast(dz, bias.dims)
 

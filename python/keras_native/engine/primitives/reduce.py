@@ -16,13 +16,12 @@ from keras_native.engine.primitives.shape import (
     iota,
     normal_axes,
     normal_axis,
-    pad,
     product,
     reshape,
-    slice,
     transpose,
     zeros,
 )
+from keras_native.engine.primitives.shape_slice import pad, slice
 from keras_native.engine.tensor import Tensor
 
 _HALF = ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")

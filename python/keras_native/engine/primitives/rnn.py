@@ -16,6 +16,7 @@ from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import matmul as mm
 from keras_native.engine.primitives import reduce as rd
 from keras_native.engine.primitives import shape as sh
+from keras_native.engine.primitives import shape_slice as ss
 from keras_native.engine.primitives.decomposed import vjp_through
 from keras_native.engine.tensor import Tensor
 
@@ -47,7 +48,7 @@ def _parts(x: Tensor, count: int) -> list[Tensor]:
     units = x.dims[-1] // count
     lead = (0,) * (x.ndim - 1)
     full = (None,) * (x.ndim - 1)
-    return [sh.slice(x, (*lead, i * units), (*full, (i + 1) * units)) for i in range(count)]
+    return [ss.slice(x, (*lead, i * units), (*full, (i + 1) * units)) for i in range(count)]
 
 
 def _wide(x: np.ndarray) -> np.ndarray:
@@ -101,7 +102,7 @@ def _scan(step, x, states, mask, reverse, zero_output, sequences, keep):
         outputs = sh.flip(outputs, (1,))
     if not sequences:
         time = outputs.dims[1]
-        outputs = sh.slice(outputs, (0, time - 1, 0), (None, time, None))
+        outputs = ss.slice(outputs, (0, time - 1, 0), (None, time, None))
     return (outputs, *states, *kept)
 
 
@@ -336,8 +337,8 @@ def _gru_vjp(cts, outs, x, h, w, *rest, has_bias, has_mask, reset_after, keep, *
     else:
         units = w.dims[0]
         inner = _parts(outs[2], 4)[3]
-        first = sh.slice(dx, (0, 0, 0), (None, None, 2 * units))
-        last = sh.slice(dx, (0, 0, 2 * units), (None, None, None))
+        first = ss.slice(dx, (0, 0, 0), (None, None, 2 * units))
+        last = ss.slice(dx, (0, 0, 2 * units), (None, None, None))
         dw = sh.concat([_weight_gradient(states, first), _weight_gradient(inner, last)], 1)
     dbias = (rd.reduce_sum(grads[2], (0, 1)),) if has_bias else ()
     return (dx, dh, dw, *dbias, *((None,) if has_mask else ()))

@@ -9,6 +9,7 @@ from keras_native.engine import dtype as dtypes
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import reduce as rd
 from keras_native.engine.primitives import shape as sh
+from keras_native.engine.primitives import shape_slice as ss
 from keras_native.engine.tensor import Tensor
 from keras_native.src.nn.activations import as_float, where
 from keras_native.src.ops.convert import convert_to_tensor
@@ -40,7 +41,7 @@ def _planes(images: Tensor, axis: int) -> list[Tensor]:
     planes = []
     for i in range(3):
         start[axis], stop[axis] = i, i + 1
-        planes.append(sh.reshape(sh.slice(images, start, stop), dims))
+        planes.append(sh.reshape(ss.slice(images, start, stop), dims))
     return planes
 
 

@@ -6,6 +6,7 @@ from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import gather as ga
 from keras_native.engine.primitives import reduce as rd
 from keras_native.engine.primitives import shape as sh
+from keras_native.engine.primitives import shape_slice as ss
 from keras_native.engine.tensor import Tensor
 
 _METHODS = ("_custom_histogram_fixed_width", "_apply_equalization")
@@ -29,7 +30,7 @@ def equalize(channel: Tensor, histogram: Tensor) -> Tensor:
     """A channel in [0, 255] with its values spread evenly; float32, of the channel's shape."""
     bins = histogram.dims[0]
     below = ew.cast(rd.cumsum(histogram, 0), "float32")
-    total = sh.slice(below, (bins - 1,), (bins,))
+    total = ss.slice(below, (bins - 1,), (bins,))
     # As many as in the first bin that is not empty.
     least = rd.reduce_min(ew.select(ew.gt(below, 0.0), below, total), 0, keepdims=True)
     spread = ew.maximum(ew.sub(total, least), 1.0)

@@ -9,6 +9,7 @@ from keras_native.engine import dtype as dtypes
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import reduce as rd
 from keras_native.engine.primitives import shape as sh
+from keras_native.engine.primitives import shape_slice as ss
 from keras_native.engine.primitives.matmul import matmul
 from keras_native.engine.tensor import Tensor, from_numpy
 from keras_native.src.image.color import check_rank
@@ -38,7 +39,7 @@ def gaussian_blur(images, kernel_size=(3, 3), sigma=(1.0, 1.0), data_format=None
     images = as_float(images)
     check_rank(images)
     sigma = convert_to_tensor(sigma, images.dtype)
-    across, down = (sh.reshape(sh.slice(sigma, (i,), (i + 1,)), ()) for i in range(2))
+    across, down = (sh.reshape(ss.slice(sigma, (i,), (i + 1,)), ()) for i in range(2))
     width, height = map(int, kernel_size)
     x = sh.expand_dims(images, 0) if images.ndim == 3 else images
     # The kernel is the product of a row and a column: two passes of a few taps.

@@ -8,6 +8,7 @@ from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import gather as ga
 from keras_native.engine.primitives import reduce as rd
 from keras_native.engine.primitives import shape as sh
+from keras_native.engine.primitives import shape_slice as ss
 from keras_native.engine.tensor import Tensor, from_numpy
 from keras_native.src.nn.activations import as_float
 
@@ -44,11 +45,11 @@ def _from_last(points: Tensor) -> tuple[tuple, tuple]:
     """x and y [batch, 3] of the first three points seen from the fourth, and those of the fourth
     [batch, 1]."""
     x, y = (
-        sh.reshape(sh.slice(points, (0, 0, i), (None, None, i + 1)), points.dims[:2])
+        sh.reshape(ss.slice(points, (0, 0, i), (None, None, i + 1)), points.dims[:2])
         for i in range(2)
     )
-    fourth = tuple(sh.slice(p, (0, 3), (None, 4)) for p in (x, y))
-    first = tuple(ew.sub(sh.slice(p, (0, 0), (None, 3)), q) for p, q in zip((x, y), fourth))
+    fourth = tuple(ss.slice(p, (0, 3), (None, 4)) for p in (x, y))
+    first = tuple(ew.sub(ss.slice(p, (0, 0), (None, 3)), q) for p, q in zip((x, y), fourth))
     return first, fourth
 
 

@@ -13,6 +13,8 @@ from keras_native.engine.primitives import gather as ga
 from keras_native.engine.primitives import matmul as mm
 from keras_native.engine.primitives import reduce as rd
 from keras_native.engine.primitives import shape as sh
+from keras_native.engine.primitives import shape_slice as ss
+from keras_native.engine.primitives.elementwise_common import scalar
 from keras_native.engine.tensor import Tensor, from_numpy
 from keras_native.src.image.color import check_rank
 from keras_native.src.nn.activations import as_float, where
@@ -22,7 +24,7 @@ RESIZE_INTERPOLATIONS = ("bilinear", "nearest", "lanczos3", "lanczos5", "bicubic
 
 
 def _triangle(x: Tensor) -> Tensor:
-    return ew.relu(ew.sub(1.0, x))
+    return ew.maximum(ew.sub(1.0, x), 0.0)
 
 
 def _cubic(x: Tensor) -> Tensor:
@@ -138,8 +140,8 @@ def resize(
         have = x.dims[axis]
         if have == count:
             continue
-        scale = ew.scalar(count / have, wide)
-        origin = ew.scalar(0.0, wide)
+        scale = scalar(count / have, wide)
+        origin = scalar(0.0, wide)
         weights = _weights(have, count, scale, origin, _KERNELS[interpolation], antialias)
         x = _apply(x, weights, axis)
     if dtype in dtypes.INTEGERS:
@@ -159,7 +161,7 @@ def _crop_to_ratio(images: Tensor, axes, size) -> Tensor:
     for axis, have, keep in zip(axes, (height, width), kept):
         start[axis] = int(float(have - keep) / 2)
         stop[axis] = start[axis] + keep
-    return sh.slice(images, start, stop)
+    return ss.slice(images, start, stop)
 
 
 def _pad_to_ratio(images: Tensor, axes, size, fill_value) -> Tensor:
@@ -172,7 +174,7 @@ def _pad_to_ratio(images: Tensor, axes, size, fill_value) -> Tensor:
     around = [0] * images.ndim
     for axis, have, want in zip(axes, (height, width), wanted):
         around[axis] = int(float(want - have) / 2)
-    return sh.pad(images, around, around, convert_to_tensor(fill_value, images.dtype))
+    return ss.pad(images, around, around, convert_to_tensor(fill_value, images.dtype))
 
 
 def scale_and_translate(
@@ -194,7 +196,7 @@ def scale_and_translate(
         )
     for i, axis in enumerate(spatial_dims):
         axis = sh.normal_axis("scale_and_translate", axis, x.ndim)
-        ratio, origin = (sh.reshape(sh.slice(t, (i,), (i + 1,)), ()) for t in (scale, translation))
+        ratio, origin = (sh.reshape(ss.slice(t, (i,), (i + 1,)), ()) for t in (scale, translation))
         count = output_shape[axis]
         weights = _weights(x.dims[axis], count, ratio, origin, _KERNELS[method], antialias)
         x = _apply(x, weights, axis)

@@ -11,6 +11,8 @@ from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import gather as ga
 from keras_native.engine.primitives import random as rn
 from keras_native.engine.primitives import shape as sh
+from keras_native.engine.primitives import shape_slice as ss
+from keras_native.engine.primitives.elementwise_common import scalar
 from keras_native.engine.tensor import Tensor
 from keras_native.src.image.color import check_rank
 from keras_native.src.image.filters import smooth
@@ -84,7 +86,7 @@ def _sample(rows: Tensor, sizes, positions, first_row, order, mode, fill_value) 
             stride = stride * size
         value = ga.gather(rows, row, 0)
         if valid is not None:
-            fill = ew.scalar(fill_value, value.dtype)
+            fill = scalar(fill_value, value.dtype)
             value = ew.select(sh.expand_dims(valid, -1), value, fill)
         if weight is not None:
             value = ew.mul(value, ew.cast(sh.expand_dims(weight, -1), value.dtype))
@@ -134,7 +136,7 @@ def map_coordinates(inputs, coordinates, order, fill_mode="constant", fill_value
     full = (None,) * (coordinates.ndim - 1)
     zeros = (0,) * (coordinates.ndim - 1)
     positions = [
-        sh.reshape(sh.slice(coordinates, (i, *zeros), (i + 1, *full)), coordinates.dims[1:])
+        sh.reshape(ss.slice(coordinates, (i, *zeros), (i + 1, *full)), coordinates.dims[1:])
         for i in range(inputs.ndim)
     ]
     out = _sample(rows, inputs.dims, positions, None, order, fill_mode, float(fill_value))
@@ -177,7 +179,7 @@ def _columns(matrix: Tensor) -> list[Tensor]:
     """The columns of [B, n], each as [B, 1, 1]."""
     batch, count = matrix.dims
     return [
-        sh.reshape(sh.slice(matrix, (0, i), (None, i + 1)), (batch, 1, 1)) for i in range(count)
+        sh.reshape(ss.slice(matrix, (0, i), (None, i + 1)), (batch, 1, 1)) for i in range(count)
     ]
 
 
@@ -283,7 +285,7 @@ def elastic_transform(
     shift = ew.mul(smooth(noise, sigma), ew.mul(ew.cast(sigma, dtype), alpha))
     y, x = _grid(height, width, dtype)
     across, down = (
-        sh.reshape(sh.slice(shift, (i, 0, 0, 0), (i + 1, None, None, None)), batch.dims[:3])
+        sh.reshape(ss.slice(shift, (i, 0, 0, 0), (i + 1, None, None, None)), batch.dims[:3])
         for i in range(2)
     )
     out = _sample_images(batch, ew.add(down, y), ew.add(across, x), order, fill_mode, fill_value)

@@ -7,7 +7,9 @@ from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import gather_sort as gs
 from keras_native.engine.primitives import reduce as rd
 from keras_native.engine.primitives import shape as sh
+from keras_native.engine.primitives import shape_slice as ss
 from keras_native.engine.primitives import softmax as sm
+from keras_native.engine.primitives.elementwise_common import scalar
 from keras_native.engine.tensor import Tensor
 from keras_native.src.ops.convert import convert_to_tensor, result_type
 
@@ -23,7 +25,7 @@ def as_float(x) -> Tensor:
 def where(condition: Tensor, a, b) -> Tensor:
     """`ew.select` in which one branch may be a Python number."""
     like = a if isinstance(a, Tensor) else b
-    a, b = (x if isinstance(x, Tensor) else ew.scalar(x, like.dtype) for x in (a, b))
+    a, b = (x if isinstance(x, Tensor) else scalar(x, like.dtype) for x in (a, b))
     return ew.select(condition, a, b)
 
 
@@ -147,9 +149,9 @@ def glu(x, axis=-1):
     half = size // 2
     start, stop = [0] * x.ndim, list(x.dims)
     stop[axis] = half
-    a = sh.slice(x, tuple(start), tuple(stop))
+    a = ss.slice(x, tuple(start), tuple(stop))
     start[axis], stop[axis] = half, size
-    b = sh.slice(x, tuple(start), tuple(stop))
+    b = ss.slice(x, tuple(start), tuple(stop))
     return ew.mul(a, ew.sigmoid(b))
 
 

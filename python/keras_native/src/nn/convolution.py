@@ -12,8 +12,9 @@ from keras.src.backend.common.backend_utils import (
 
 from keras_native.engine import dtype as dtypes
 from keras_native.engine.primitives import conv as cv
-from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import shape as sh
+from keras_native.engine.primitives import shape_slice as ss
+from keras_native.engine.primitives.elementwise_common import scalar
 from keras_native.engine.tensor import Tensor, from_numpy
 from keras_native.src.nn.layout import channels_last, padding_pairs, per_axis, restore
 from keras_native.src.ops.convert import convert_to_tensor
@@ -114,7 +115,7 @@ def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
     kernel, step, dil, pad = (per_axis(v, 2) for v in (kernel_size, stride, dilation, padding))
     if any(pad):
         around = (0, 0, *pad)
-        x = sh.pad(x, around, around, ew.scalar(0, x.dtype))
+        x = ss.pad(x, around, around, scalar(0, x.dtype))
     n, c, *size = x.dims
     counts = [(s - (k - 1) * d - 1) // t + 1 for s, k, d, t in zip(size, kernel, dil, step)]
     blocks = []
@@ -122,7 +123,7 @@ def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
         for j in range(kernel[1]):
             start = (i * dil[0], j * dil[1])
             stop = [b + (m - 1) * t + 1 for b, m, t in zip(start, counts, step)]
-            blocks.append(sh.slice(x, (0, 0, *start), (n, c, *stop), (1, 1, *step)))
+            blocks.append(ss.slice(x, (0, 0, *start), (n, c, *stop), (1, 1, *step)))
     return sh.reshape(sh.stack(blocks, 2), (n, c * kernel[0] * kernel[1], counts[0] * counts[1]))
 
 

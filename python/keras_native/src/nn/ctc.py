@@ -10,7 +10,9 @@ from keras_native.engine.primitives import gather as ga
 from keras_native.engine.primitives import gather_sort as gs
 from keras_native.engine.primitives import reduce as rd
 from keras_native.engine.primitives import shape as sh
+from keras_native.engine.primitives import shape_slice as ss
 from keras_native.engine.primitives import softmax as sm
+from keras_native.engine.primitives.elementwise_common import scalar
 from keras_native.engine.tensor import Tensor
 from keras_native.src.nn.activations import where
 from keras_native.src.ops.control_flow import scan
@@ -42,33 +44,33 @@ def ctc_loss(target, output, target_length, output_length, mask_index=0):
     log_p = sm.log_softmax(output, -1)
 
     # A label that follows its like must be parted from it by a blank.
-    following = sh.slice(target, (0, 1), (None, None))
-    repeats = ew.eq(sh.slice(target, (0, 0), (None, labels - 1)), following)
-    repeats = sh.pad(ew.cast(repeats, dtype), (0, 0), (0, 1), ew.scalar(0, dtype))
+    following = ss.slice(target, (0, 1), (None, None))
+    repeats = ew.eq(ss.slice(target, (0, 0), (None, labels - 1)), following)
+    repeats = ss.pad(ew.cast(repeats, dtype), (0, 0), (0, 1), scalar(0, dtype))
     after_repeat = ew.mul(repeats, _LOG_ZERO)
     only_repeat = ew.mul(ew.sub(1.0, repeats), _LOG_ZERO)
 
-    blank = sh.slice(log_p, (0, 0, mask_index), (None, None, mask_index + 1))
+    blank = ss.slice(log_p, (0, 0, mask_index), (None, None, mask_index + 1))
     at_label = sh.broadcast_to(sh.expand_dims(target, 1), (batch, steps, labels))
     emitted = ga.take_along_axis(log_p, at_label, -1)
     running = ew.lt(sh.expand_dims(sh.iota(steps), 1), sh.expand_dims(output_length, 0))
 
     # phi[n]: in a blank after n labels; emit[n]: in label n. Both as logarithms.
-    start = ew.scalar(0, dtype)
-    phi = sh.pad(sh.full((batch, labels), _LOG_ZERO, dtype), (0, 1), (0, 0), start)
+    start = scalar(0, dtype)
+    phi = ss.pad(sh.full((batch, labels), _LOG_ZERO, dtype), (0, 1), (0, 0), start)
     emit = sh.full((batch, labels), _LOG_ZERO, dtype)
 
     def join(phi, emit):
         """Adds to the probabilities of `phi` those of having just left a label."""
-        first = sh.slice(phi, (0, 0), (None, 1))
-        rest = sh.slice(phi, (0, 1), (None, None))
+        first = ss.slice(phi, (0, 0), (None, 1))
+        rest = ss.slice(phi, (0, 1), (None, None))
         return sh.concat([first, ew.logaddexp(rest, emit)], 1)
 
     def step(state, x):
         phi, emit = state
         log_emit, log_blank, is_running = x
         left = join(phi, ew.add(emit, after_repeat))
-        next_emit = ew.add(ew.logaddexp(sh.slice(left, (0, 0), (None, labels)), emit), log_emit)
+        next_emit = ew.add(ew.logaddexp(ss.slice(left, (0, 0), (None, labels)), emit), log_emit)
         next_phi = join(ew.add(left, log_blank), ew.add(ew.add(emit, log_blank), only_repeat))
         is_running = sh.expand_dims(is_running, 1)
         return (
@@ -128,9 +130,9 @@ def _greedy(inputs: Tensor, lengths: Tensor, merge_repeated: bool, mask_index: i
     scores = where(ended, 0.0, scores)
     if merge_repeated:
         same = ew.eq(
-            sh.slice(labels, (0, 1), (None, None)), sh.slice(labels, (0, 0), (None, steps - 1))
+            ss.slice(labels, (0, 1), (None, None)), ss.slice(labels, (0, 0), (None, steps - 1))
         )
-        same = sh.pad(same, (0, 1), (0, 0), ew.scalar(False, "bool"))
+        same = ss.pad(same, (0, 1), (0, 0), scalar(False, "bool"))
         labels = where(same, mask_index, labels)
     is_blank = ew.eq(labels, mask_index)
     labels = where(is_blank, -1, labels)

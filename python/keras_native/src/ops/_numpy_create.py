@@ -8,6 +8,7 @@ from keras_native.engine import dtype as dtypes
 from keras_native.engine import promotion
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import shape as sh
+from keras_native.engine.primitives.elementwise_common import broadcast_dims
 from keras_native.engine.symbolic import SymInt
 from keras_native.engine.tensor import Tensor, from_numpy
 from keras_native.src.ops._numpy_common import (
@@ -185,7 +186,7 @@ def _tracked(*xs) -> bool:
 
 
 def _common_shape(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    dims = ew.broadcast_dims("linspace", (a, b))
+    dims = broadcast_dims("linspace", (a, b))
     return sh.broadcast_to(a, dims), sh.broadcast_to(b, dims)
 
 

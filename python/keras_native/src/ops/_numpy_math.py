@@ -12,6 +12,7 @@ from keras_native.engine import promotion
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import host_elementwise
 from keras_native.engine.primitives import shape as sh
+from keras_native.engine.primitives.elementwise_common import scalar
 from keras_native.engine.tensor import Tensor
 from keras_native.src.ops._numpy_common import (
     as_float,
@@ -56,8 +57,8 @@ def divide_no_nan(x1, x2):
     x1, x2 = tensors(*operands(x1, x2, operators.inexact_pair))
     zero = ew.eq(x2, 0)
     # The divisor is replaced first: what select leaves out would give NaN as its gradient.
-    quotient = ew.div(x1, ew.select(zero, ew.scalar(1, x2.dtype), x2))
-    return ew.select(zero, ew.scalar(0, x2.dtype), quotient)
+    quotient = ew.div(x1, ew.select(zero, scalar(1, x2.dtype), x2))
+    return ew.select(zero, scalar(0, x2.dtype), quotient)
 
 
 def floor_divide(x1, x2):
@@ -121,7 +122,7 @@ def signbit(x):
     """Whether the sign bit is set: True for -0.0."""
     x = tensor(x)
     if x.dtype in dtypes.FLOATS:
-        return ew.lt(ew.copysign(ew.scalar(1, x.dtype), x), 0)
+        return ew.lt(ew.copysign(scalar(1, x.dtype), x), 0)
     if x.dtype in dtypes.SIGNED:
         return ew.lt(x, 0)
     return ew.ne(x, x)
@@ -289,7 +290,7 @@ def sinc(x):
     """sin(pi x) / (pi x), and 1 at zero; integers as floatx."""
     x = as_float(x)
     zero = ew.eq(x, 0)
-    one = ew.scalar(1, x.dtype)
+    one = scalar(1, x.dtype)
     scaled = ew.mul(ew.select(zero, one, x), math.pi)
     return ew.select(zero, one, ew.div(ew.sin(scaled), scaled))
 

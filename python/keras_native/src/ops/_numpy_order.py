@@ -16,6 +16,8 @@ from keras_native.engine.primitives import gather_sort as gs
 from keras_native.engine.primitives import host_elementwise
 from keras_native.engine.primitives import reduce as rd
 from keras_native.engine.primitives import shape as sh
+from keras_native.engine.primitives import shape_slice as ss
+from keras_native.engine.primitives.elementwise_common import scalar
 from keras_native.engine.tensor import Tensor
 from keras_native.src.ops._numpy_common import (
     accumulator_dtype,
@@ -185,7 +187,7 @@ def _pick(x: Tensor, q, count, method: str, skip_nan: bool) -> Tensor:
     mixed = ew.add(ew.mul(below, ew.sub(1.0, weight)), ew.mul(above, weight))
     # Where both are the same element, infinity too, it comes out as it is.
     out = ew.select(ew.eq(below, above), below, mixed)
-    return ew.select(empty, ew.scalar(float("nan"), x.dtype), out)
+    return ew.select(empty, scalar(float("nan"), x.dtype), out)
 
 
 def _places(place, method: str, xp):
@@ -342,7 +344,7 @@ def _neighbours(a: Tensor, axis: int) -> tuple[Tensor, Tensor]:
     whole = [None] * a.ndim
     one, end = list(whole), list(whole)
     one[axis], end[axis] = 1, -1
-    return sh.slice(a, one, whole), sh.slice(a, whole, end)
+    return ss.slice(a, one, whole), ss.slice(a, whole, end)
 
 
 def trapezoid(y, x=None, dx=1.0, axis=-1):

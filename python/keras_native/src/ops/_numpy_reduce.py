@@ -8,6 +8,7 @@ from keras_native.engine import dtype as dtypes
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import reduce as rd
 from keras_native.engine.primitives import shape as sh
+from keras_native.engine.primitives.elementwise_common import scalar
 from keras_native.engine.tensor import Tensor
 from keras_native.src.ops._numpy_common import (
     accumulator_dtype,
@@ -146,9 +147,9 @@ def _arg(name: str, find, doc: str):
 def _negative_zeros_first(x: Tensor) -> Tensor:
     """-0.0 as the smallest negative number, so that it counts as less than 0.0."""
     x = wide(x)
-    below = ew.lt(ew.copysign(ew.scalar(1, x.dtype), x), 0)
+    below = ew.lt(ew.copysign(scalar(1, x.dtype), x), 0)
     tiny = 2.0**-1022 if x.dtype == "float64" else 2.0**-126
-    return ew.select(ew.logical_and(ew.eq(x, 0), below), ew.scalar(-tiny, x.dtype), x)
+    return ew.select(ew.logical_and(ew.eq(x, 0), below), scalar(-tiny, x.dtype), x)
 
 
 argmax = _arg("argmax", rd.argmax, "maximum")
@@ -167,11 +168,7 @@ def var(x, axis=None, keepdims=False):
 def std(x, axis=None, keepdims=False):
     """The population standard deviation along axes; integers as floatx."""
     x = tensor(x)
-    return ew.cast(ew.sqrt(_variance(x, axis, keepdims)), _part(result_type(x.dtype, float)))
-
-
-def _part(dtype: str) -> str:
-    return {"complex64": "float32", "complex128": "float64"}.get(dtype, dtype)
+    return ew.cast(ew.sqrt(_variance(x, axis, keepdims)), dtypes.part(result_type(x.dtype, float)))
 
 
 def _variance(x: Tensor, axis, keepdims) -> Tensor:
@@ -210,7 +207,7 @@ cumprod = _running("cumprod", rd.cumprod, "product")
 def _replace_nan(x: Tensor, value) -> Tensor:
     if x.dtype not in dtypes.FLOATS:
         return x
-    return ew.select(ew.isnan(x), ew.scalar(value, x.dtype), x)
+    return ew.select(ew.isnan(x), scalar(value, x.dtype), x)
 
 
 def nansum(x, axis=None, keepdims=False):
@@ -242,7 +239,7 @@ def _nan_extreme(extreme, worst: float, x, axis, keepdims) -> Tensor:
     if x.dtype not in dtypes.FLOATS:
         return extreme(x, axis, keepdims)
     out = extreme(_replace_nan(x, worst), axis, keepdims)
-    return ew.select(_all_nan(x, axis, keepdims), ew.scalar(math.nan, x.dtype), out)
+    return ew.select(_all_nan(x, axis, keepdims), scalar(math.nan, x.dtype), out)
 
 
 def nanmax(x, axis=None, keepdims=False):
@@ -260,7 +257,7 @@ def _nan_arg(arg, worst: float, x, axis, keepdims) -> Tensor:
     if x.dtype not in dtypes.FLOATS:
         return arg(x, axis, keepdims)
     found = arg(_replace_nan(x, worst), axis, keepdims)
-    return ew.select(_all_nan(x, axis, keepdims), ew.scalar(-1, "int32"), found)
+    return ew.select(_all_nan(x, axis, keepdims), scalar(-1, "int32"), found)
 
 
 def nanargmax(x, axis=None, keepdims=False):

@@ -10,6 +10,8 @@ import numpy as np
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import gather as ga
 from keras_native.engine.primitives import shape as sh
+from keras_native.engine.primitives import shape_slice as ss
+from keras_native.engine.primitives.elementwise_common import scalar
 from keras_native.engine.symbolic import SymInt
 from keras_native.engine.tensor import Tensor
 from keras_native.src.ops._numpy_common import (
@@ -187,7 +189,7 @@ def array_split(x, indices_or_sections, axis=0):
     for low, high in zip([0, *cuts], [*cuts, None]):
         start, stop = list(full), list(full)
         start[axis], stop[axis] = low, high
-        pieces.append(sh.slice(x, start, stop))
+        pieces.append(ss.slice(x, start, stop))
     return pieces
 
 
@@ -328,7 +330,7 @@ def _roll(x: Tensor, by, axis: int) -> Tensor:
     count = x.dims[axis]
     if isinstance(by, Tensor) and by.array is None:
         places = ew.sub(sh.iota(count), ew.cast(by, "int32"))
-        return ga.gather(x, ew.mod(places, ew.scalar(count, "int32")), axis)
+        return ga.gather(x, ew.mod(places, scalar(count, "int32")), axis)
     by = operator.index(by)
     if by == 0 or (type(count) is int and count == 0):
         return x
@@ -338,7 +340,7 @@ def _roll(x: Tensor, by, axis: int) -> Tensor:
     front = [None] * x.ndim
     front[axis] = cut
     full = [None] * x.ndim
-    return sh.concat([sh.slice(x, front, full), sh.slice(x, full, front)], axis)
+    return sh.concat([ss.slice(x, front, full), ss.slice(x, full, front)], axis)
 
 
 def pad(x, pad_width, mode="constant", constant_values=None):
@@ -358,7 +360,7 @@ def pad(x, pad_width, mode="constant", constant_values=None):
     if mode == "constant":
         value = 0 if constant_values is None else constant_values
         value = sh.reshape(ew.cast(tensor(value), x.dtype), ())
-        return sh.pad(x, tuple(w[0] for w in widths), tuple(w[1] for w in widths), value)
+        return ss.pad(x, tuple(w[0] for w in widths), tuple(w[1] for w in widths), value)
     if constant_values is not None:
         raise ValueError(
             "Argument `constant_values` can only be provided when `mode == 'constant'`. "
@@ -406,7 +408,7 @@ def diagonal(x, offset=0, axis1=0, axis2=1):
         return ga.gather(flat, places, len(lead))
     stop = start + (count - 1) * (columns + 1) + 1
     full = [None] * len(lead)
-    return sh.slice(flat, [*full, start], [*full, stop], [1] * len(lead) + [columns + 1])
+    return ss.slice(flat, [*full, start], [*full, stop], [1] * len(lead) + [columns + 1])
 
 
 def diag(x, k=0):
@@ -425,14 +427,14 @@ def diag(x, k=0):
     if type(count) is int and count == 0:
         return sh.full((width, width), 0, x.dtype)
     # Each element and the zeros up to the next one on the diagonal, width + 1 further.
-    zero = ew.scalar(0, x.dtype)
-    spread = sh.pad(sh.reshape(x, (count, 1)), (0, 0), (0, width), zero)
-    flat = sh.slice(
+    zero = scalar(0, x.dtype)
+    spread = ss.pad(sh.reshape(x, (count, 1)), (0, 0), (0, width), zero)
+    flat = ss.slice(
         sh.reshape(spread, (count * (width + 1),)), (0,), ((count - 1) * (width + 1) + 1,)
     )
     before = k if k >= 0 else -k * width
     after = width * width - before - ((count - 1) * (width + 1) + 1)
-    return sh.reshape(sh.pad(flat, (before,), (after,), zero), (width, width))
+    return sh.reshape(ss.pad(flat, (before,), (after,), zero), (width, width))
 
 
 def diagflat(x, k=0):
@@ -449,13 +451,13 @@ def _lower(rows, columns, k: int) -> Tensor:
 def tril(x, k=0):
     """x with zeros above the k-th diagonal of its last two axes."""
     x = tensor(x)
-    return ew.select(_lower(*x.dims[-2:], k), x, ew.scalar(0, x.dtype))
+    return ew.select(_lower(*x.dims[-2:], k), x, scalar(0, x.dtype))
 
 
 def triu(x, k=0):
     """x with zeros below the k-th diagonal of its last two axes."""
     x = tensor(x)
-    return ew.select(_lower(*x.dims[-2:], k - 1), ew.scalar(0, x.dtype), x)
+    return ew.select(_lower(*x.dims[-2:], k - 1), scalar(0, x.dtype), x)
 
 
 # Taking

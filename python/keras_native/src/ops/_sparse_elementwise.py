@@ -14,6 +14,7 @@ from keras_native.engine.primitive import STATE
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import gather_nd as gn
 from keras_native.engine.primitives import shape as sh
+from keras_native.engine.primitives.elementwise_common import broadcast_dims
 from keras_native.engine.sparse import (
     SparseTensor,
     align,
@@ -143,4 +144,4 @@ def _fits(x: SparseTensor, other) -> bool:
     """Whether the result of an operation with something dense has the sizes of x."""
     if not isinstance(other, Tensor):
         return True
-    return other.ndim <= x.ndim and ew.broadcast_dims("broadcast", [x, other]) == x.dims
+    return other.ndim <= x.ndim and broadcast_dims("broadcast", [x, other]) == x.dims

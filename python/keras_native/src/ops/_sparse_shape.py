@@ -9,6 +9,7 @@ from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import gather_nd as gn
 from keras_native.engine.primitives import reduce as rd
 from keras_native.engine.primitives import shape as sh
+from keras_native.engine.primitives.elementwise_common import scalar
 from keras_native.engine.sparse import (
     SparseTensor,
     coalesce,
@@ -137,7 +138,7 @@ def mean(fn, x, axis=None, keepdims=False):
 def nansum(fn, x, axis=None, keepdims=False):
     """The sum along axes of what is not NaN."""
     x = coalesce(x)
-    valid = ew.select(ew.eq(x.values, x.values), x.values, ew.scalar(0, x.dtype))
+    valid = ew.select(ew.eq(x.values, x.values), x.values, scalar(0, x.dtype))
     return sum(fn, x.with_values(valid), axis, keepdims)
 
 
@@ -201,7 +202,7 @@ def one_hot(x: Tensor, depth: int, axis: int, dtype: str) -> SparseTensor:
     chosen = as_index(sh.reshape(x, (count,)))
     inside = ew.logical_and(ew.ge(chosen, 0), ew.lt(chosen, depth))
     parts = columns(unravel(sh.iota(count, "int32"), x.dims))
-    parts.insert(axis, ew.select(inside, chosen, ew.scalar(0, chosen.dtype)))
+    parts.insert(axis, ew.select(inside, chosen, scalar(0, chosen.dtype)))
     dims = (*x.dims[:axis], depth, *x.dims[axis:])
     return entries(join(parts, count), ew.cast(inside, dtype), dims, unique=True)
 

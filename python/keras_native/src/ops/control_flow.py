@@ -12,6 +12,7 @@ from keras_native.engine import batching, control
 from keras_native.engine.errors import TraceError
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import shape as sh
+from keras_native.engine.primitives import shape_slice as ss
 from keras_native.engine.tensor import Tensor
 from keras_native.src.ops.convert import convert_to_tensor, is_tensor
 
@@ -143,7 +144,7 @@ def fori_loop(lower, upper, body_fun, init_val):
 def _strided(x: Tensor, axis: int, start: int, stop: int, step: int = 1) -> Tensor:
     starts, stops, steps = [0] * x.ndim, list(x.dims), [1] * x.ndim
     starts[axis], stops[axis], steps[axis] = start, stop, step
-    return sh.slice(x, tuple(starts), tuple(stops), tuple(steps))
+    return ss.slice(x, tuple(starts), tuple(stops), tuple(steps))
 
 
 def _interleave(evens: Tensor, odds: Tensor, axis: int) -> Tensor:

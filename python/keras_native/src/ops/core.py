@@ -12,6 +12,7 @@ from keras_native.engine import device
 from keras_native.engine.errors import UnsupportedError
 from keras_native.engine.primitives import gather_nd
 from keras_native.engine.primitives import shape as sh
+from keras_native.engine.primitives import shape_slice as ss
 from keras_native.engine.tensor import Tensor
 from keras_native.src.ops import sparse as sparse_rules
 from keras_native.src.ops.control_flow import (
@@ -132,7 +133,7 @@ def slice(inputs, start_indices, shape):
     if starts is None:
         if any(s == -1 for s in shape):
             raise ValueError("slice: a size of -1 needs start indices that are plain integers")
-        return sh.dynamic_slice(inputs, tensor(start_indices, "int32"), tuple(shape))
+        return ss.dynamic_slice(inputs, tensor(start_indices, "int32"), tuple(shape))
     sizes = tuple(
         dim - start if isinstance(size, int) and size == -1 else size
         for dim, start, size in zip(inputs.dims, starts, shape)
@@ -142,14 +143,14 @@ def slice(inputs, start_indices, shape):
             raise ValueError(
                 f"slice: start {starts} and shape {sizes} reach outside of {inputs.shape}"
             )
-    return sh.slice(inputs, starts, tuple(start + size for start, size in zip(starts, sizes)))
+    return ss.slice(inputs, starts, tuple(start + size for start, size in zip(starts, sizes)))
 
 
 def slice_update(inputs, start_indices, updates):
     """`inputs` with `updates` written from `start_indices` on."""
     inputs = tensor(inputs)
     updates = tensor(updates, inputs.dtype)
-    return sh.dynamic_update_slice(inputs, updates, tensor(start_indices, "int32"))
+    return ss.dynamic_update_slice(inputs, updates, tensor(start_indices, "int32"))
 
 
 def unstack(x, num=None, axis=0):
@@ -167,7 +168,7 @@ def unstack(x, num=None, axis=0):
     slices = []
     for i in range(count):
         starts[axis], stops[axis] = i, i + 1
-        slices.append(sh.reshape(sh.slice(x, tuple(starts), tuple(stops)), dims))
+        slices.append(sh.reshape(ss.slice(x, tuple(starts), tuple(stops)), dims))
     return slices
 
 

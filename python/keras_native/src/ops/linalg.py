@@ -15,6 +15,7 @@ from keras_native.engine.primitives import linalg as la
 from keras_native.engine.primitives import linalg_spectral as ls
 from keras_native.engine.primitives import reduce as rd
 from keras_native.engine.primitives import shape as sh
+from keras_native.engine.primitives.elementwise_common import broadcast_dims
 from keras_native.engine.primitives.matmul import matmul
 from keras_native.engine.tensor import Tensor
 from keras_native.src.ops._numpy_common import as_float, axes_of, constant, tensor, tensors
@@ -146,7 +147,7 @@ def _batched(op: str, a, b) -> tuple[Tensor, Tensor, bool]:
     if vector:
         b = sh.expand_dims(b, -1)
     lead = [sh.full(t.dims[:-2], 0, "float32") for t in (a, b)]
-    batch = ew.broadcast_dims(op, lead) if lead[0].ndim or lead[1].ndim else ()
+    batch = broadcast_dims(op, lead) if lead[0].ndim or lead[1].ndim else ()
     return (
         sh.broadcast_to(a, (*batch, *a.dims[-2:])),
         sh.broadcast_to(b, (*batch, *b.dims[-2:])),

@@ -13,6 +13,8 @@ from keras_native.engine.primitives import gather_nd as gn
 from keras_native.engine.primitives import gather_sort as gs
 from keras_native.engine.primitives import reduce as rd
 from keras_native.engine.primitives import shape as sh
+from keras_native.engine.primitives import shape_slice as ss
+from keras_native.engine.primitives.elementwise_common import scalar
 from keras_native.engine.tensor import Tensor
 from keras_native.src.nn.activations import as_float, where
 from keras_native.src.ops.convert import convert_to_tensor, promote
@@ -71,7 +73,7 @@ def _segments(scatter, initial, data, segment_ids, num_segments) -> Tensor:
     ids = where(valid, ids, num_segments)
     start = sh.full((num_segments + 1,) + data.dims[1:], initial, data.dtype)
     out = scatter(start, sh.expand_dims(ids, -1), data)
-    return sh.slice(out, (0,) * out.ndim, (num_segments,) + (None,) * (out.ndim - 1))
+    return ss.slice(out, (0,) * out.ndim, (num_segments,) + (None,) * (out.ndim - 1))
 
 
 def segment_sum(data, segment_ids, num_segments=None, sorted=False):
@@ -221,7 +223,7 @@ def _window(window, sequence_length: int, fft_length: int, dtype: str) -> Tensor
         )
     low = (fft_length - sequence_length) // 2
     high = fft_length - sequence_length - low
-    return sh.pad(window, (low,), (high,), ew.scalar(0, dtype))
+    return ss.pad(window, (low,), (high,), scalar(0, dtype))
 
 
 def _reflected(x: Tensor, count: int) -> Tensor:
@@ -233,8 +235,8 @@ def _reflected(x: Tensor, count: int) -> Tensor:
         raise ValueError(f"stft: a signal of length {size} is too short to pad by {count}")
     all_but_last = (0,) * (x.ndim - 1)
     full = x.dims[:-1]
-    before = sh.slice(x, (*all_but_last, 1), (*full, count + 1))
-    after = sh.slice(x, (*all_but_last, size - count - 1), (*full, size - 1))
+    before = ss.slice(x, (*all_but_last, 1), (*full, count + 1))
+    after = ss.slice(x, (*all_but_last, size - count - 1), (*full, size - 1))
     return sh.concat([sh.flip(before, (-1,)), x, sh.flip(after, (-1,))], -1)
 
 
@@ -280,7 +282,7 @@ def istft(x, sequence_length, sequence_stride, fft_length, length=None, window="
     else:
         stop = signal_length
     full = signal.dims[:-1]
-    return sh.slice(signal, (0,) * len(full) + (start,), (*full, stop))
+    return ss.slice(signal, (0,) * len(full) + (start,), (*full, stop))
 
 
 def rsqrt(x):

@@ -15,6 +15,7 @@ from keras.src.backend.common import dtypes as keras_dtypes
 from keras_native.engine import dtype as native_dtypes
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import reduce as rd
+from keras_native.engine.primitives.elementwise_common import scalar
 from keras_native.engine.tensor import Tensor, from_numpy
 from keras_native.engine.transforms import grad
 from opcases.calling import function, tensors
@@ -82,7 +83,7 @@ class Weighted:
             for part in [ew.real(leaf), ew.imag(leaf)] if leaf.dtype in COMPLEX else [leaf]:
                 if part.dtype in self.counted:
                     w = np.asarray(weights.uniform(0.5, 1.5, part.dims), numpy_dtype(part.dtype))
-                    nothing = ew.scalar(0, part.dtype)
+                    nothing = scalar(0, part.dtype)
                     weighted = ew.select(ew.isfinite(part), ew.mul(part, from_numpy(w)), nothing)
                     total = ew.add(total, ew.cast(rd.reduce_sum(weighted), self.dtype))
         return total

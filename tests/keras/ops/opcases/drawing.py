@@ -60,7 +60,8 @@ class Op:
         symbolic: a reason for not comparing what Keras infers for KerasTensors; "" compares.
         unsymbolic: `unsymbolic(*args)`, whether it holds for a call; None: for all calls.
         numpy, jax: a reason for not comparing with this peer; "" compares.
-        jax_ties: a reason for not comparing gradients with JAX's at zeros and ties.
+        jax_gradient: a reason for not comparing gradients with JAX's; "" compares.
+        jax_ties: a reason for not comparing them at zeros and ties.
         numpy_dtype: a reason for not comparing dtypes with the NumPy backend's.
         values: False compares dtypes and shapes alone (signs, phases or order are free).
         oracle: values are compared with those that the NumPy backend computes in 64 bits (its own
@@ -84,6 +85,7 @@ class Op:
     numpy: str = ""
     numpy_dtype: str = ""
     jax: str = ""
+    jax_gradient: str = ""
     jax_ties: str = ""
     values: bool = True
     oracle: bool = True
