@@ -201,7 +201,7 @@ int default_threads() {
 
 struct State {
   std::mutex mutex;  // held by the call that has the workers
-  int threads = default_threads();
+  std::atomic<int> threads = default_threads();
   std::unique_ptr<Workers> workers;
 };
 
@@ -216,7 +216,7 @@ State& state() {
     pthread_atfork([] { g_state->mutex.lock(); }, [] { g_state->mutex.unlock(); },
                    [] {
                      State* fresh = new State;
-                     fresh->threads = g_state->threads;
+                     fresh->threads = g_state->threads.load();
                      g_state = fresh;
                    });
 #endif
