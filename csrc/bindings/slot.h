@@ -29,10 +29,11 @@ class Slot {
     std::lock_guard lock(mutex());
     return array_;
   }
-  void set(Array array) {
+  // Gives the version that this makes.
+  uint64_t set(Array array) {
     std::lock_guard lock(mutex());
     std::swap(array_, array);  // what was there is given back outside the lock
-    ++version_;
+    return ++version_;
   }
   // The array on a device, to which it moves for good: what is read at every run is copied once.
   Array on(const DevicePtr& device) {

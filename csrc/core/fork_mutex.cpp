@@ -9,9 +9,28 @@
 namespace native {
 namespace {
 
+using Ranked = std::multimap<ForkMutex::Rank, ForkMutex*>;
+
+// Its mutex is taken last: one is registered where it is first used, while others are held.
 struct Registry {
   std::mutex mutex;
-  std::multimap<ForkMutex::Rank, ForkMutex*> all;
+  Ranked all;
+  std::mutex forking;
+  Ranked locked;  // those of the fork that goes on
+
+  bool lock_known() {
+    {
+      std::lock_guard lock(mutex);
+      locked = all;
+    }
+    for (auto& [rank, known] : locked) known->lock();
+    mutex.lock();
+    return locked.size() == all.size();
+  }
+  void unlock() {
+    mutex.unlock();
+    for (auto& [rank, known] : locked) known->unlock();
+  }
 };
 Registry& registry() {
   static Registry* r = new Registry;
@@ -19,12 +38,12 @@ Registry& registry() {
 }
 
 [[maybe_unused]] void lock_all() {
-  registry().mutex.lock();
-  for (auto& [rank, mutex] : registry().all) mutex->lock();
+  registry().forking.lock();
+  while (!registry().lock_known()) registry().unlock();  // one came meanwhile
 }
 [[maybe_unused]] void unlock_all() {
-  for (auto& [rank, mutex] : registry().all) mutex->unlock();
-  registry().mutex.unlock();
+  registry().unlock();
+  registry().forking.unlock();
 }
 
 }  // namespace

@@ -110,13 +110,18 @@ std::vector<Array> Executable::run_plan(const Plan& plan, const std::vector<Arra
     out.push_back(given ? nullptr : results.back().data());
   }
   std::vector<int> passed(out.size(), -1);
-  execute(plan, in.data(), out.data(), run, {seconds, &passed, [&] {
-                                               place_updates(plan, held, inputs, owner, results);
-                                               for (const auto& [output, input] : plan.updates)
-                                                 out[output] = results[output].data();
-                                             }});
-  for (size_t i = 0; i < passed.size(); ++i)
-    if (passed[i] >= 0) results[i] = held[passed[i]].reshaped(results[i].spec.shape);
+  const auto pass_on = [&] {
+    for (size_t i = 0; i < passed.size(); ++i)
+      if (passed[i] >= 0 && results[i].buffer != held[passed[i]].buffer)
+        results[i] = held[passed[i]].reshaped(results[i].spec.shape);
+  };
+  const auto before_updates = [&] {
+    pass_on();  // these are handles too: what a branch passed on is not written to
+    place_updates(plan, held, inputs, owner, results);
+    for (const auto& [output, input] : plan.updates) out[output] = results[output].data();
+  };
+  execute(plan, in.data(), out.data(), run, {seconds, &passed, before_updates});
+  pass_on();
   return results;
 }
 

@@ -12,6 +12,7 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -99,8 +100,14 @@ void work_recorded(Job& job) {
 
 class Workers {
  public:
-  explicit Workers(int count) : workers_(count - 1), ranges_(count) {
-    for (int i = 0; i < workers_; ++i) threads_.emplace_back([this, i] { loop(i + 1); });
+  // As many threads as the system gives: the others' ranges are taken by these.
+  explicit Workers(int count) : ranges_(count) {
+    threads_.reserve(ranges_.size());
+    try {
+      for (size_t own = 1; own < ranges_.size(); ++own) threads_.emplace_back([this, own] { loop(own); });
+    } catch (const std::system_error&) {
+    }
+    workers_ = static_cast<int>(threads_.size());
   }
   ~Workers() {
     stop_.store(true);
@@ -155,7 +162,7 @@ class Workers {
     }
   }
 
-  const int workers_;
+  int workers_ = 0;
   std::vector<Range> ranges_;  // one a thread, the caller's first
   std::vector<std::thread> threads_;
   std::mutex mutex_;
@@ -194,7 +201,7 @@ int default_threads() {
 
 struct State {
   std::mutex mutex;  // held by the call that has the workers
-  int threads = default_threads();
+  std::atomic<int> threads = default_threads();
   std::unique_ptr<Workers> workers;
 };
 
@@ -209,7 +216,7 @@ State& state() {
     pthread_atfork([] { g_state->mutex.lock(); }, [] { g_state->mutex.unlock(); },
                    [] {
                      State* fresh = new State;
-                     fresh->threads = g_state->threads;
+                     fresh->threads = g_state->threads.load();
                      g_state = fresh;
                    });
 #endif

@@ -1,5 +1,6 @@
 """New values of variables are written to where the old ones are, unless somebody looks at them."""
 
+import os
 import threading
 
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from keras_native.engine import control
+from keras_native.engine.primitive import STATE
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import matmul, shape
 from keras_native.engine.primitives.elementwise_common import scalar
@@ -183,3 +186,163 @@ def test_another_thread_sees_whole_values():
     done.set()
     reader.join()
     assert not torn and stayed > 0
+
+
+@pytest.mark.parametrize("returned", [True, False])
+@pytest.mark.parametrize("taken", [True, False])
+def test_what_a_branch_passes_on_is_not_written_to(taken, returned):
+    """To the caller, to another variable and to a later update."""
+    fast, slow, other = slots(3)
+    level = from_numpy(np.float32(taken))
+
+    def step(g, level):
+        passed = control.cond(ew.gt(level, 0.0), fast.read, slow.read)
+        fast.write(ew.sub(fast.read(), g))
+        other.write(ew.add(other.read(), passed))
+        if returned:
+            return [passed]
+        slow.write(passed)
+
+    g = tensor(9)
+    run = compiled(step, g, level)
+    for _ in range(4):
+        was_fast, was_slow, was_other = (a.numpy().copy() for a in arrays([fast, slow, other]))
+        results = run()
+        passed = was_fast if taken else was_slow
+        found = results[0] if returned else slow.core.get()
+        np.testing.assert_array_equal(found.numpy(), passed)
+        np.testing.assert_array_equal(other.core.get().numpy(), was_other + passed)
+        np.testing.assert_array_equal(fast.core.get().numpy(), was_fast - g.numpy())
+
+
+VIEWS = {
+    "array": lambda t: t.array.numpy(),
+    "part": lambda t: t.numpy()[1:],
+    "reshaped": lambda t: t.array.reshape((1, SIZE)).numpy(),
+    "buffer": lambda t: np.frombuffer(memoryview(t.numpy()), "float32"),
+    "dlpack": np.from_dlpack,
+    "primitive": lambda t: shape.reshape(t, (SIZE, 1)).numpy(),
+}
+
+
+@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
+def test_views_stay_as_they_were(view):
+    weight, velocity = slots(2)
+    g = tensor(9)
+    run = compiled(lambda g: momentum(weight, velocity, g), g)
+    run()
+    held = view(weight.read())
+    weight.forget()
+    before = held.copy()
+    run(), run()
+    np.testing.assert_array_equal(held, before)
+    place = weight.core.get().address
+    del held
+    run()
+    assert weight.core.get().address == place
+
+
+def test_a_variable_is_its_own_argument():
+    weight, velocity = slots(2)
+    g = weight.current()
+    before = g.numpy().copy()
+    run = compiled(lambda g: momentum(weight, velocity, g), g)
+    run(), run()
+    np.testing.assert_array_equal(g.numpy(), before)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt, MemoryError])
+def test_a_step_that_fails_writes_nothing(error):
+    weight, velocity = slots(2)
+    g = tensor(9)
+    fails = []
+
+    def host(arrays, specs, attrs):
+        if fails:
+            raise error
+        return arrays
+
+    def step(g):
+        (seen,) = STATE.trace.node(
+            "call", [STATE.trace.lift(g).node], {}, [(g.dims, g.dtype)], pure=False, host=host
+        )
+        momentum(weight, velocity, seen)
+
+    run = compiled(step, g)
+    run(), run()
+    places, before = addresses([weight, velocity]), contents(arrays([weight, velocity]))
+    fails.append(True)
+    with pytest.raises(error):
+        run()
+    assert contents(arrays([weight, velocity])) == before
+    fails.clear()
+    run()
+    assert addresses([weight, velocity]) == places
+
+
+def test_steps_that_share_variables_run_at_once():
+    """Each takes whole values and leaves whole values; an update may be lost to another."""
+    size = 1 << 18
+    weight, velocity = (Slot(from_numpy(np.zeros(size, "float32"))) for _ in range(2))
+    g = from_numpy(np.ones(size, "float32"))
+
+    def step(g):
+        new = ew.add(weight.read(), g)
+        velocity.write(ew.add(velocity.read(), new))
+        weight.write(new)
+        return [ew.sub(weight.read(), velocity.read())]
+
+    runs = [compiled(step, g) for _ in range(3)]
+    torn = []
+
+    def work(run):
+        for _ in range(100):
+            found = [run()[0], weight.core.get(), velocity.core.get()]
+            torn.extend(t for t in found if np.ptp(t.numpy()) != 0)
+
+    threads = [threading.Thread(target=work, args=(run,)) for run in runs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not torn
+
+
+def test_a_store_meanwhile_is_not_forgotten():
+    """What a slot remembers of its value is that of its last writer."""
+    slot = Slot(tensor(0))
+    core, later = slot.core, tensor(2)
+
+    class Slow:
+        version, get = property(lambda self: core.version), core.get
+
+        def set(self, array):
+            version = core.set(array)
+            slot.core = core
+            slot.store(later)  # as another thread would
+            return version
+
+    slot.core = Slow()
+    slot.store(tensor(1))
+    np.testing.assert_array_equal(slot.current().numpy(), later.numpy())
+    np.testing.assert_array_equal(slot.core.get().numpy(), later.numpy())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_fork_between_steps():
+    weight = Slot(from_numpy(np.zeros(400_003, "float32")))
+    g = from_numpy(np.ones(400_003, "float32"))
+    run = compiled(lambda g: weight.write(ew.add(weight.read(), g)), g)
+
+    def right(value):
+        place = weight.core.get().address
+        run()
+        return (weight.core.get().numpy() == value).all() and weight.core.get().address == place
+
+    run()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if right(2) and right(3) else 1)
+    assert right(2) and right(3)
+    assert os.waitpid(child, 0)[1] == 0

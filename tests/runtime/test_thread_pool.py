@@ -1,6 +1,8 @@
 """The thread pool seen through kernels: the same bits at any number of threads; forks live."""
 
 import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -45,6 +47,8 @@ def test_callers_on_several_threads():
     callers = [threading.Thread(target=work) for _ in range(4)]
     for caller in callers:
         caller.start()
+    for count in (1, 4, 2, 3):  # while they work
+        _core.set_threads(count)
     for caller in callers:
         caller.join()
     assert not wrong
@@ -73,3 +77,32 @@ def test_thread_count_is_clamped():
 def test_round_trip_between_threads():
     """Nanoseconds, or a time slice where both share a processor."""
     assert 1e-9 < _core.measure_round_trip() < 1
+
+
+STARVED = """
+import resource
+import numpy as np
+from keras_native import _core
+from keras_native.engine.primitives.matmul import matmul
+from keras_native.engine.tensor import from_numpy
+
+a, b = (from_numpy(np.random.default_rng(i).random((300, 300), "float32")) for i in range(2))
+_core.set_threads(1)
+want = matmul(a, b).numpy().tobytes()
+_core.set_threads(200)
+pages = int(open("/proc/self/statm").read().split()[0])
+most = pages * resource.getpagesize() + (40 << 20)  # a few stacks
+resource.setrlimit(resource.RLIMIT_AS, (most, most))
+assert matmul(a, b).numpy().tobytes() == want
+print(len(os.listdir("/proc/self/task")))
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="no /proc here")
+@pytest.mark.skipif("san.so" in os.environ.get("LD_PRELOAD", ""), reason="needs much memory itself")
+def test_threads_that_the_system_does_not_give_are_done_without():
+    found = subprocess.run(
+        [sys.executable, "-c", "import os" + STARVED], capture_output=True, text=True, timeout=60
+    )
+    assert found.returncode == 0, found.stderr
+    assert int(found.stdout) < 100

@@ -20,8 +20,8 @@ class Slot:
         self.core = _core.Slot(_concrete(tensor))
         self.dims = tensor.dims
         self.dtype = tensor.dtype
-        self._tensor = tensor
-        self._version = self.core.version
+        # Version and value of a moment, in one: other threads look at it and replace it.
+        self._seen = self.core.version, tensor
         STATE.slots += 1
 
     def read(self) -> Tensor:
@@ -31,11 +31,10 @@ class Slot:
     def current(self) -> Tensor:
         """The value that is stored, whatever is being traced."""
         # A compiled step may have replaced the array behind our back.
-        tensor, version = self._tensor, self.core.version
-        if tensor is None or self._version != version:
-            tensor = self._tensor = Tensor(self.core.get())
-            self._version = version
-        return tensor
+        seen, version = self._seen, self.core.version
+        if seen is None or seen[0] != version:
+            seen = self._seen = version, Tensor(self.core.get())
+        return seen[1]
 
     def write(self, tensor: Tensor) -> None:
         """Replaces the value.
@@ -56,13 +55,11 @@ class Slot:
     def forget(self) -> None:
         """Lets go of what was read before a compiled step wrote: the next one may then write to
         the same memory."""
-        self._tensor = None
+        self._seen = None
 
     def store(self, tensor: Tensor) -> None:
         """Replaces what is stored, whatever is being traced."""
-        self.core.set(_concrete(tensor))
-        self._tensor = tensor
-        self._version = self.core.version
+        self._seen = self.core.set(_concrete(tensor)), tensor
 
 
 def _concrete(tensor: Tensor):
