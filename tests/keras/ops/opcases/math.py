@@ -141,6 +141,7 @@ OPS = {
     "det": _matrix(),
     "eig": _linear(
         lambda d: call(d.invertible()),
+        jax_gradient="JAX has none where eigenvectors are computed as well",
         values=False,
         result=0,
         numpy_dtype="real where eigenvalues are",
