@@ -192,7 +192,7 @@ OPS = {
         bound=32,
         level=1,
         numpy_dtype="complex where the operand is",
-        jax_gradient="NaN where XLA, not optimising, rounds the largest complex modulus in two ways",
+        jax_gradient="NaN where XLA, not optimising, rounds a complex modulus in two ways",
         **_COMPLEX,
     ),
     "pinv": _linear(_tall, bound=1024),
