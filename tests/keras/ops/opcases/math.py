@@ -141,6 +141,7 @@ OPS = {
     "det": _matrix(),
     "eig": _linear(
         lambda d: call(d.invertible()),
+        jax_gradient="JAX has none where eigenvectors are computed as well",
         values=False,
         result=0,
         numpy_dtype="real where eigenvalues are",
@@ -191,6 +192,7 @@ OPS = {
         bound=32,
         level=1,
         numpy_dtype="complex where the operand is",
+        jax_gradient="NaN where XLA, not optimising, rounds a complex modulus in two ways",
         **_COMPLEX,
     ),
     "pinv": _linear(_tall, bound=1024),

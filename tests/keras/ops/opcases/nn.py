@@ -235,7 +235,9 @@ OPS = {
     "max_pool": _sums(_pool, numpy=_NEEDS_JAX),
     "moments": _sums(_moments),
     "multi_hot": Op(_hot(many=True), NUMBER, symbolic=_KERAS),
-    "normalize": _sums(_normalize, bound=64, symbolic=_KERAS),
+    "normalize": _sums(
+        _normalize, bound=64, symbolic=_KERAS, jax_ties="of moduli JAX has the slope 1 at zero"
+    ),
     "one_hot": Op(_hot(many=False), NUMBER),
     "polar": Op(_polar, ("float32", "float64"), ANY_ORDER, level=0.1, symbolic=_KERAS),
     "psnr": _sums(_two_images, symbolic=_KERAS),

@@ -23,11 +23,17 @@ _BY_ZERO = "integers divided by zero are what the processor makes of them"
 _UINT64 = "it leaves uint64 as it is"
 _HALF = "it computes 8-bit integers in float16"
 
+_SLOPE_AT_ZERO = "JAX has 1 at zero, where TensorFlow and PyTorch have 0"
 _FIRST_WINS = "JAX gives one operand all where both are equal; maximum shares, here and there"
 
 
 def _smooth(low=-4.0, high=4.0, dtypes=ALL, **options):
     return Op(elementwise(low, high), dtypes, ANY_ORDER, **options)
+
+
+def _modulus():
+    rule = {"symbolic": _KERAS, "unsymbolic": first_of(*COMPLEX)}
+    return _smooth(dtypes=ALL, jax_ties=_SLOPE_AT_ZERO, **rule)
 
 
 def _real(low=-4.0, high=4.0, dtypes=ALL, **options):
@@ -99,8 +105,8 @@ def _power(d):
 
 
 OPS = {
-    "abs": _smooth(dtypes=ALL, symbolic=_KERAS, unsymbolic=first_of(*COMPLEX)),
-    "absolute": _smooth(dtypes=ALL, symbolic=_KERAS, unsymbolic=first_of(*COMPLEX)),
+    "abs": _modulus(),
+    "absolute": _modulus(),
     "add": _pair(dtypes=ALL, gradient=ANY_ORDER),
     "angle": _smooth(symbolic=_KERAS, unsymbolic=first_of(*COMPLEX)),
     "arccos": _real(-0.9, 0.9),
@@ -134,7 +140,7 @@ OPS = {
     "exp": _real(),
     "exp2": _real(dtypes=REAL),
     "expm1": _real(dtypes=REAL),
-    "fabs": _smooth(dtypes=REAL, jax_ties="JAX has 1 at zero, where its abs has 0"),
+    "fabs": _smooth(dtypes=REAL, jax_ties=_SLOPE_AT_ZERO),
     "floor": _flat(),
     "floor_divide": _pair(dtypes=NUMBER, jax=_BY_ZERO),
     "fmax": _pair(gradient=ANY_ORDER, jax_ties=_FIRST_WINS),
