@@ -205,7 +205,7 @@ struct State {
   std::unique_ptr<Workers> workers;
 };
 
-State* g_state = nullptr;
+std::atomic<State*> g_state = nullptr;  // a thread that forks may not have called state()
 
 State& state() {
   static std::once_flag once;
@@ -213,15 +213,15 @@ State& state() {
     g_state = new State;  // never destroyed: kernels may run during interpreter shutdown
 #if defined(__linux__)
     // The child of a fork has no workers: it forgets the parent's (leaked on purpose, joining would hang).
-    pthread_atfork([] { g_state->mutex.lock(); }, [] { g_state->mutex.unlock(); },
+    pthread_atfork([] { g_state.load()->mutex.lock(); }, [] { g_state.load()->mutex.unlock(); },
                    [] {
                      State* fresh = new State;
-                     fresh->threads = g_state->threads.load();
+                     fresh->threads = g_state.load()->threads.load();
                      g_state = fresh;
                    });
 #endif
   });
-  return *g_state;
+  return *g_state.load();
 }
 
 struct Scratch {

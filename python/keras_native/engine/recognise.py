@@ -83,8 +83,6 @@ def scalar(tensor: Tensor) -> float | None:
 
 def recognise(records):
     """The records with known chains replaced by their fused primitives (in the current trace)."""
-    from keras_native.engine import patterns  # noqa: F401  (registers the matchers)
-
     if STATE.trace.graph is None:
         return records
     roots = {name for name, _ in MATCHERS}
