@@ -64,7 +64,7 @@ __device__ inline void pipeline(A a, B b, const Place& w, char* shared, const Lo
   for (int stage = 0; stage < tile.stages - 1; ++stage) fetch();
   copy_async_wait<tile.stages - 2>();
   __syncthreads();
-  load(0, shared, shared + A::kTile, 0);
+  if (w.k_begin < w.k_end) load(0, shared, shared + A::kTile, 0);  // a part may have no terms
   int at = 0;
 #pragma unroll 1
   for (int tiles = (w.k_end - w.k_begin + tile.depth - 1) / tile.depth; tiles > 0; --tiles) {
