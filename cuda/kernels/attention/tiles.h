@@ -20,10 +20,11 @@ constexpr Tile kTensor32{128, 64, 1, 128, 2};
 constexpr Tile kTensor64{128, 64, 1, 128, 2};
 constexpr Tile kTensor128{128, 32, 1, 128, 2};
 // Without bias, mask and dropout there are registers for more columns, and fewer barriers for as many keys. On an
-// H100, B4 S2048 H16: at 64 wide 96 columns give 260 TFLOP/s (128 gave 278 there, but spill on sm_80); at 128 wide 48
-// columns give 310, 32 give 283, 64 spill.
+// H100, B4 S2048 H16: at 64 wide 64 columns give 249 TFLOP/s, 96 260 (but spill on sm_100), 128 278 (but spill on
+// sm_80); 80 are the most that spill nowhere, and were not timed. At 128 wide 48 columns give 310, 32 give 283, 64
+// spill.
 constexpr Tile kPlain32{128, 128, 1, 128, 2};
-constexpr Tile kPlain64{128, 96, 1, 128, 2};
+constexpr Tile kPlain64{128, 80, 1, 128, 2};
 constexpr Tile kPlain128{128, 48, 1, 128, 2};
 // Gradients have two products of scores, and two sums of `width` for dk and dv: a warp has 16 rows. Sums and
 // scores are 2 x (width / 2 + columns / 2) registers: 64, 128 and 160. (At 32, columns of 64 spill with all that
