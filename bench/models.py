@@ -95,14 +95,11 @@ def median(run, seconds: float) -> float:
     return statistics.median(times)
 
 
-def measure(name: str, seconds: float) -> dict:
-    """One model on the backend of the environment."""
-    if os.environ.get("KERAS_BACKEND") == "native":
-        import keras_native  # noqa: F401
+def build(name: str) -> tuple:
+    """A model, and a batch for it: operands and classes."""
     import keras
     import numpy as np
 
-    keras.utils.set_random_seed(0)
     make, batch = MODELS[name]
     made = make(keras.layers)
     model = keras.Sequential(made) if isinstance(made, list) else made
@@ -113,7 +110,26 @@ def measure(name: str, seconds: float) -> dict:
     else:
         x = rng.standard_normal(shape, dtype="float32")
     y = rng.integers(0, 10, batch)
-    result = {"backend": keras.backend.backend(), "model": name, "batch": batch}
+    return model, x, y
+
+
+def compile_model(model) -> None:
+    """With the loss and the optimiser that all are trained with."""
+    import keras
+
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer=keras.optimizers.Adam(1e-3), loss=loss)
+
+
+def measure(name: str, seconds: float) -> dict:
+    """One model on the backend of the environment."""
+    if os.environ.get("KERAS_BACKEND") == "native":
+        import keras_native  # noqa: F401
+    import keras
+
+    keras.utils.set_random_seed(0)
+    model, x, y = build(name)
+    result = {"backend": keras.backend.backend(), "model": name, "batch": len(x)}
     result["predict_s"] = median(lambda: model.predict_on_batch(x), seconds)
     result["predict1_s"] = median(lambda: model.predict_on_batch(x[:1]), seconds / 2)
     if result["backend"] not in INFERENCE_ONLY:
@@ -124,11 +140,8 @@ def measure(name: str, seconds: float) -> dict:
 
 def measure_training(model, x, y, seconds: float) -> dict:
     """The first training step, with compiling, and the median of those that follow."""
-    import keras
-
     start = time.perf_counter()
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer=keras.optimizers.Adam(1e-3), loss=loss)
+    compile_model(model)
     model.train_on_batch(x, y)
     first = time.perf_counter() - start
     step = median(lambda: model.train_on_batch(x, y), seconds)

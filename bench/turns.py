@@ -32,22 +32,9 @@ FAR, BUSY = 150e-9, 2e-6
 
 def make_step(work: str):
     """The step `model/fit` or `model/predict`, after some calls."""
-    import keras
-    import numpy as np
-
     name, what = work.split("/")
-    make, batch = models.MODELS[name]
-    made = make(keras.layers)
-    model = keras.Sequential(made) if isinstance(made, list) else made
-    rng = np.random.default_rng(0)
-    shape = (batch, *model.input_shape[1:])
-    if "int" in model.inputs[0].dtype:
-        x = rng.integers(0, 5000, shape).astype("int32")
-    else:
-        x = rng.standard_normal(shape, dtype="float32")
-    y = rng.integers(0, 10, batch)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer=keras.optimizers.Adam(1e-3), loss=loss)
+    model, x, y = models.build(name)
+    models.compile_model(model)
 
     def step():
         return model.train_on_batch(x, y) if what == "fit" else model.predict_on_batch(x)

@@ -13,7 +13,7 @@ _cuda = pytest.importorskip(
     "keras_native._cuda", reason="the GPU part is not built (-DNATIVE_CUDA=ON)"
 )
 
-ON_GPU = "NATIVE_TEST_GPU" in os.environ
+ON_GPU = bool(os.environ.get("NATIVE_TEST_GPU"))  # as conftest.py has it
 # Some instructions, bfloat16's mostly, came with sm_90; the emulator takes them for sm_80 as well.
 HEADER = f".version 8.5\n.target {'sm_90' if ON_GPU else 'sm_80'}\n.address_size 64\n"
 # A type's array, its register, and how it is loaded and stored.

@@ -5,11 +5,10 @@ NATIVE_TEST_GPU=1.
 """
 
 import importlib
-import os
 
 import numpy as np
 import pytest
-from ptxkernel import _cuda
+from ptxkernel import ON_GPU, _cuda
 
 from keras_native import _core
 from keras_native.engine import device, long_tail
@@ -19,7 +18,7 @@ from keras_native.engine.tensor import from_numpy
 from keras_native.src.ops.convert import convert_to_tensor
 
 pytestmark = pytest.mark.skipif(
-    "NATIVE_TEST_GPU" not in os.environ, reason="other libraries cannot use the emulator's memory"
+    not ON_GPU, reason="other libraries cannot use the emulator's memory"
 )
 X = np.arange(24, dtype=np.float32).reshape(4, 6)
 
