@@ -3,6 +3,7 @@
 #pragma once
 
 #include "simd/math.h"
+#include "simd/math_normal_pieces.h"
 
 namespace native {
 namespace {
@@ -77,7 +78,7 @@ static inline V verf(V x) {
 // x P(X < x) for a standard normal X: x or 0 less the tail, scaled back last, so that only the result is rounded
 // to the few bits of a subnormal number. NaN at -inf, as -inf times 0 is.
 template <class V>
-static inline V vgelu(V x) {
+static inline V gelu_anywhere(V x) {
   using T = ElementOf<V>;
   using C = Constants<T>;
   const V a = lesser(splat(C::kGeluHigh), vabs(x));
@@ -85,6 +86,48 @@ static inline V vgelu(V x) {
   const V product = a * ratio.high;
   const V tail = scaled_gauss(a, T(0.5), Pair<V>{product, fused(a, ratio.high, -product) + a * ratio.low});
   return nan_at_minus_infinity(x, greater(V{}, x) - tail * C::kSpareInverse);
+}
+
+// The derivative of x P(X < x): the distribution function and x times the density, which share their exponential.
+// Errors are relative to 1 where the sum crosses zero, at -0.75. 0 at -inf.
+template <class V>
+static inline V gelu_slope_anywhere(V x) {
+  using T = ElementOf<V>;
+  using C = Constants<T>;
+  const V a = lesser(splat(C::kGeluHigh), vabs(x));
+  const Pair<V> ratio = normal_tail_ratio<V, false>(a);
+  const V density = a * T(1 / (kRoot2 * kRootPi)), difference = ratio.high - density;
+  const V tail = scaled_gauss(a, T(0.5), Pair<V>{difference, ratio.low}) * C::kSpareInverse;
+  return x < T(0) ? tail : T(1) - tail;
+}
+
+// vgelu and vgelu_slope: these two, or by pieces where all lanes are in reach of them.
+#if NATIVE_MASKS
+template <vf32 (*anywhere)(vf32)>
+[[gnu::noinline]] static vf32 below_pieces(vf32 x, vf32 y) {
+  return x < -kPiecesEnd ? anywhere(x) : y;
+}
+#endif
+template <class V>
+static inline V vgelu(V x) {
+#if NATIVE_MASKS
+  if constexpr (sizeof(ElementOf<V>) == 4) {
+    const V y = greater(V{}, x) - in_pieces(kGeluTail, lesser(splat(kPiecesEnd), vabs(x)));
+    return any_below(x, -kPiecesEnd) ? below_pieces<gelu_anywhere<V>>(x, y) : y;
+  }
+#endif
+  return gelu_anywhere(x);
+}
+template <class V>
+static inline V vgelu_slope(V x) {
+#if NATIVE_MASKS
+  if constexpr (sizeof(ElementOf<V>) == 4) {
+    const V tail = in_pieces(kGeluSlopeTail, lesser(splat(kPiecesEnd), vabs(x)));
+    const V y = x < 0.0f ? tail : 1.0f - tail;
+    return any_below(x, -kPiecesEnd) ? below_pieces<gelu_slope_anywhere<V>>(x, y) : y;
+  }
+#endif
+  return gelu_slope_anywhere(x);
 }
 
 // The same with an error of 1e-4 of the result (and of 1e-38), for results that are rounded to bfloat16.
@@ -99,19 +142,6 @@ static inline vf32 vgelu_brief(vf32 x) {
   const vf32 gauss = ((0.055170947f * r + 0.24261051f) * r + 0.69326103f) * r + 0.99992811f;
   const vf32 tail = a * above * quick_inverse(below) * scaled(gauss, power.shifted, power.n);
   return nan_at_minus_infinity(x, greater(vf32{}, x) - tail);
-}
-
-// The derivative of x P(X < x): the distribution function and x times the density, which share their exponential.
-// Errors are relative to 1 where the sum crosses zero, at -0.75. 0 at -inf.
-template <class V>
-static inline V vgelu_slope(V x) {
-  using T = ElementOf<V>;
-  using C = Constants<T>;
-  const V a = lesser(splat(C::kGeluHigh), vabs(x));
-  const Pair<V> ratio = normal_tail_ratio<V, false>(a);
-  const V density = a * T(1 / (kRoot2 * kRootPi)), difference = ratio.high - density;
-  const V tail = scaled_gauss(a, T(0.5), Pair<V>{difference, ratio.low}) * C::kSpareInverse;
-  return x < T(0) ? tail : T(1) - tail;
 }
 
 }  // namespace
