@@ -46,7 +46,7 @@ def test_a_chain_of_dense_layers_stays_narrow_between_them():
     x = tensor(2, 5, 48)
     made, lines = compiled(fn, x)
     kinds = [line.split(" = ")[1].split("(")[0] for line in lines]
-    assert kinds == ["cast", "linear", "reshape", "matmul"]
+    assert kinds == ["cast", "packed_linear", "reshape", "matmul"]
     assert "bfloat16[2, 5, 96]" in lines[1] and "float32[10, 7]" in lines[3]
     _, before = compiled(fn, x, passes=())
     assert not any("bfloat16" in line for line in before)
@@ -63,7 +63,7 @@ def test_a_result_that_others_read_keeps_its_digits():
     w = Slot(tensor(64, 32))
     x = tensor(9, 64)
     made, lines = compiled(lambda t: ew.exp(ew.mul(matmul.matmul(t, w.read()), 0.01)), x)
-    product = next(line for line in lines if "matmul" in line)
+    product = next(line for line in lines if "packed_linear" in line)
     assert product.endswith("float32[9, 32]")
     a, b = (m.astype(ml_dtypes.bfloat16).astype("float64") for m in (x.numpy(), w.read().numpy()))
     np.testing.assert_allclose(run(made, x), np.exp(0.01 * (a @ b)), rtol=2e-6)

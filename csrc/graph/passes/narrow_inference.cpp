@@ -30,7 +30,6 @@ class Narrower {
     for (size_t n = 0; n < products_.size(); ++n) {
       Node& node = graph_.nodes[n];
       // Winograd's method computes in float32 either way: it only takes what is narrow already.
-      if (node.op == "lstm") narrow_recurrence(node);
       if (products_[n] && (!takes_winograd(node) || narrow_.count(graph_.resolve(node.in[0])))) narrow(node);
     }
     for (Node& node : extra_) graph_.nodes.push_back(std::move(node));
@@ -85,21 +84,6 @@ class Narrower {
     cast.out = {wide};
     cast.attrs.set("dtype", std::string("float32"));
     extra_.push_back(std::move(cast));
-  }
-
-  // The weights of the state, with their columns in one piece.
-  void narrow_recurrence(Node& node) {
-    const Spec w = graph_.spec(node.in[3]);
-    if (w.dtype != DType::F32 || symbols::is_symbolic(w.shape) || w.shape[0] < kFewChannels ||
-        w.shape[0] > words_table().bf16.kc)
-      return;
-    Node turned;
-    turned.op = "transpose";
-    turned.attrs.set("perm", Ints{1, 0});
-    turned.in = {narrowed(node.in[3])};
-    turned.out = {graph_.value({DType::BF16, {w.shape[1], w.shape[0]}})};
-    node.in[3] = turned.out[0];
-    extra_.push_back(std::move(turned));
   }
 
   // The value in bfloat16: as a product left it, moved as the value was, or cast.
