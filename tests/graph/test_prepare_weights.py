@@ -1,4 +1,4 @@
-"""Weights that a step does not write are brought into a kernel's form once: transformed or packed."""
+"""Weights that a step does not write are brought into a kernel's form once."""
 
 import ml_dtypes
 import numpy as np
