@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_native import _core
-from keras_native.engine.primitives import conv, matmul, shape
+from keras_native.engine.primitives import attention, conv, matmul, shape
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.slot import Slot
 from keras_native.engine.tensor import from_numpy
@@ -118,3 +118,23 @@ def test_first_layers_and_groups_stay_wide():
     x = tensor(2, 9, 9, 3)
     _, lines = compiled(fn, x)
     assert not any("bfloat16" in line for line in lines)
+
+
+@needs_instruction
+@pytest.mark.parametrize("biased", [False, True])
+def test_attention_is_narrow_unless_it_has_a_bias(biased):
+    # Queries and keys of unit variance: scores, which stand in an exponent, of about 1.
+    weights = [Slot(ew.mul(tensor(32, 32), 32**-0.5)) for _ in range(4)]
+    bias = Slot(tensor(1, 4, 6, 6))
+
+    def fn(x):
+        q, k, v = (shape.reshape(matmul.matmul(x, w.read()), (2, 6, 4, 8)) for w in weights[:3])
+        z = attention.attention(q, k, v, bias=bias.read() if biased else None)
+        return matmul.matmul(shape.reshape(z, (12, 32)), weights[3].read())
+
+    x = tensor(2, 6, 32)
+    made, lines = compiled(fn, x)
+    (line,) = [line for line in lines if "attention" in line]
+    assert ("bfloat16[2, 6, 4, 8]" in line) != biased
+    want = run(compiled(fn, x, passes=())[0], x)
+    np.testing.assert_allclose(run(made, x), want, atol=0.03 * want.std())
