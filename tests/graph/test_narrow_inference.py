@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_native import _core
-from keras_native.engine.primitives import conv, matmul, shape
+from keras_native.engine.primitives import attention, conv, matmul, shape
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.slot import Slot
 from keras_native.engine.tensor import from_numpy
@@ -46,7 +46,7 @@ def test_a_chain_of_dense_layers_stays_narrow_between_them():
     x = tensor(2, 5, 48)
     made, lines = compiled(fn, x)
     kinds = [line.split(" = ")[1].split("(")[0] for line in lines]
-    assert kinds == ["cast", "linear", "reshape", "matmul"]
+    assert kinds == ["cast", "packed_linear", "reshape", "matmul"]
     assert "bfloat16[2, 5, 96]" in lines[1] and "float32[10, 7]" in lines[3]
     _, before = compiled(fn, x, passes=())
     assert not any("bfloat16" in line for line in before)
@@ -63,7 +63,7 @@ def test_a_result_that_others_read_keeps_its_digits():
     w = Slot(tensor(64, 32))
     x = tensor(9, 64)
     made, lines = compiled(lambda t: ew.exp(ew.mul(matmul.matmul(t, w.read()), 0.01)), x)
-    product = next(line for line in lines if "matmul" in line)
+    product = next(line for line in lines if "packed_linear" in line)
     assert product.endswith("float32[9, 32]")
     a, b = (m.astype(ml_dtypes.bfloat16).astype("float64") for m in (x.numpy(), w.read().numpy()))
     np.testing.assert_allclose(run(made, x), np.exp(0.01 * (a @ b)), rtol=2e-6)
@@ -118,3 +118,23 @@ def test_first_layers_and_groups_stay_wide():
     x = tensor(2, 9, 9, 3)
     _, lines = compiled(fn, x)
     assert not any("bfloat16" in line for line in lines)
+
+
+@needs_instruction
+@pytest.mark.parametrize("biased", [False, True])
+def test_attention_is_narrow_unless_it_has_a_bias(biased):
+    # Queries and keys of unit variance: scores, which stand in an exponent, of about 1.
+    weights = [Slot(ew.mul(tensor(32, 32), 32**-0.5)) for _ in range(4)]
+    bias = Slot(tensor(1, 4, 6, 6))
+
+    def fn(x):
+        q, k, v = (shape.reshape(matmul.matmul(x, w.read()), (2, 6, 4, 8)) for w in weights[:3])
+        z = attention.attention(q, k, v, bias=bias.read() if biased else None)
+        return matmul.matmul(shape.reshape(z, (12, 32)), weights[3].read())
+
+    x = tensor(2, 6, 32)
+    made, lines = compiled(fn, x)
+    (line,) = [line for line in lines if "attention" in line]
+    assert ("bfloat16[2, 6, 4, 8]" in line) != biased
+    want = run(compiled(fn, x, passes=())[0], x)
+    np.testing.assert_allclose(run(made, x), want, atol=0.03 * want.std())

@@ -1,10 +1,12 @@
-"""3x3 convolutions by weights that a step does not write read what was transformed once."""
+"""Weights that a step does not write are brought into a kernel's form once."""
 
+import ml_dtypes
 import numpy as np
 import pytest
+import scipy.special
 
 from keras_native import _core
-from keras_native.engine.primitives import conv
+from keras_native.engine.primitives import conv, matmul
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.slot import Slot
 from keras_native.engine.tensor import from_numpy
@@ -12,6 +14,9 @@ from keras_native.engine.trace import CompiledFunction
 
 RNG = np.random.default_rng(0)
 SAME = ((1, 1), (1, 1))
+needs_words = pytest.mark.skipif(
+    _core.isa() != "avx512_bf16", reason="no dot instructions for narrow elements"
+)
 
 
 def tensor(*dims, dtype="float32"):
@@ -161,3 +166,57 @@ def test_the_pass_can_be_left_out(monkeypatch):
     monkeypatch.setenv("NATIVE_DISABLE_PASSES", "prepare_weights")
     _, ops = compiled(lambda t: conv.conv(t, w.read(), 1, SAME), x)
     assert ops == ["conv"]
+
+
+@needs_words
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("tail", ["plain", "gelu"])
+@pytest.mark.parametrize(
+    "rows, k, n",
+    [((1,), 784, 512), ((1, 1), 65, 33), ((7,), 65, 70), ((3, 67), 129, 200), ((5, 40), 2500, 65)],
+)
+def test_weights_of_products_are_packed_once_for_each_value(rows, k, n, tail, transposed):
+    w = Slot(tensor(*((n, k) if transposed else (k, n)), dtype=ml_dtypes.bfloat16))
+    b = Slot(tensor(n, dtype=ml_dtypes.bfloat16))
+    x = tensor(*rows, k, dtype=ml_dtypes.bfloat16)
+
+    def fn(t):
+        if tail == "plain":
+            return matmul.matmul(t, w.read(), transpose_b=transposed, out_dtype="float32")
+        return matmul.linear(t, w.read(), b.read(), activation="gelu", transpose_w=transposed)
+
+    made, ops = compiled(fn, x)
+    assert ops == ["packed_linear"]
+    for runs in (1, 2):
+        got = run(made, x)
+        a, m, bias = (t.astype("float64") for t in (x.numpy(), w.read().numpy(), b.read().numpy()))
+        want = a @ (m.T if transposed else m)
+        if tail == "plain":
+            np.testing.assert_allclose(got, want, rtol=0, atol=3e-6 * k**0.5 * abs(want).max())
+        else:
+            want = scipy.special.ndtr(want + bias) * (want + bias)
+            np.testing.assert_allclose(
+                got.astype("float64"), want, rtol=2**-8, atol=3e-6 * k**0.5 * abs(want).max()
+            )
+        assert made.compiled.once_runs == runs
+        w.write(ew.mul(w.read(), 0.5))
+
+
+@needs_words
+@pytest.mark.parametrize("m, k, n", [(1, 784, 512), (9, 131, 77), (300, 5000, 64)])
+def test_weights_of_int8_products_are_packed(m, k, n):
+    w = Slot(from_numpy(RNG.integers(-128, 128, (k, n), "int8")))
+    x = from_numpy(RNG.integers(-128, 128, (m, k), "int8"))
+    made, ops = compiled(lambda t: matmul.matmul(t, w.read(), out_dtype="int32"), x)
+    assert ops == ["packed_linear"]
+    want = x.numpy().astype("int64") @ w.read().numpy().astype("int64")
+    np.testing.assert_array_equal(run(made, x), want)
+
+
+@needs_words
+def test_products_by_few_weights_or_by_batches_of_them_take_them_as_they_are():
+    weights = (Slot(tensor(*d, dtype=ml_dtypes.bfloat16)) for d in ((40, 10), (3, 64), (3, 40, 64)))
+    for w in weights:
+        x = tensor(3, 5, w.dims[-2], dtype=ml_dtypes.bfloat16)
+        _, ops = compiled(lambda t, w=w: matmul.matmul(t, w.read()), x)
+        assert ops == ["matmul"]

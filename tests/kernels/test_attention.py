@@ -1,5 +1,7 @@
 """Attention: the table of cases, random sizes, special values, second derivatives, wrong input."""
 
+# ruff: noqa: C408 (dict(...) as it will be passed, by keyword)
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -41,6 +43,25 @@ def test_kernels_take_every_case():
 def test_random_sizes(queries, keys, size, causal, grad):
     case = table.attention(1, queries, 2, size, keys=keys, causal=causal, grad=grad)
     harness.check_forward(case, threads=(2,))
+
+
+NARROW = (
+    dict(queries=7, heads=2, size=5),
+    dict(queries=130, heads=4, size=33, key_heads=2, keys=300, value_size=70),
+    dict(queries=200, heads=2, size=64, causal=True),
+    dict(queries=1, heads=8, size=64, keys=777),
+    dict(queries=300, heads=1, size=8, keys=129, causal=True),
+    dict(queries=70, heads=2, size=128, keys=90, value_size=9, mask=(1, 1, 70, 90)),
+    dict(queries=50, heads=2, size=16, mask=(2, 1, 1, 50), causal=True),
+    dict(queries=50, heads=2, size=16, bias=(1, 2, 50, 50)),
+    dict(queries=40, heads=2, size=16, dropout=0.3, causal=True),
+)
+
+
+@pytest.mark.parametrize("sizes", NARROW, ids=str)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_narrow_elements(sizes, dtype):
+    harness.check_forward(table.attention(2, dtype=dtype, **sizes))
 
 
 def test_a_query_without_keys_attends_to_all_alike():

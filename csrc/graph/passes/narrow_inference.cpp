@@ -1,7 +1,7 @@
-// Predictions in bfloat16, where they are asked for: products and convolutions of float32 take operands rounded to
-// bfloat16 and sum in float32. A result that only such operations read, directly or moved, is rounded once and stays
-// narrow; any other is float32. Weights are rounded in the part of the graph that runs once. Nothing is done where the
-// processor has no instruction for it.
+// Predictions in bfloat16, where they are asked for: products, convolutions and attention of float32 take operands
+// rounded to bfloat16 and sum in float32. A result that only such operations read, directly or moved, is rounded once
+// and stays narrow; any other is float32. Weights are rounded in the part of the graph that runs once. Nothing is done
+// where the processor has no instruction for it.
 #include <algorithm>
 #include <string>
 #include <unordered_map>
@@ -30,7 +30,6 @@ class Narrower {
     for (size_t n = 0; n < products_.size(); ++n) {
       Node& node = graph_.nodes[n];
       // Winograd's method computes in float32 either way: it only takes what is narrow already.
-      if (node.op == "lstm") narrow_recurrence(node);
       if (products_[n] && (!takes_winograd(node) || narrow_.count(graph_.resolve(node.in[0])))) narrow(node);
     }
     for (Node& node : extra_) graph_.nodes.push_back(std::move(node));
@@ -39,6 +38,7 @@ class Narrower {
  private:
   // An operation that takes narrow operands. Convolutions by groups have no such kernel, and few channels do not gain.
   bool is_product(const Node& node) const {
+    if (node.op == "attention") return is_wide_attention(node);
     const bool conv = is_conv(node);
     if (!conv && node.op != "matmul" && node.op != "linear") return false;
     if (conv && (node.attrs.integer("groups") != 1 || graph_.spec(node.in[0]).shape.back() < kFewChannels))
@@ -46,6 +46,12 @@ class Narrower {
     for (int v : node.in)
       if (graph_.spec(v).dtype != DType::F32) return false;
     return graph_.spec(node.out[0]).dtype == DType::F32;
+  }
+  // A bias may be large beside what it tells apart, and keeps its digits.
+  bool is_wide_attention(const Node& node) const {
+    for (int i = 0; i < 3; ++i)
+      if (graph_.spec(node.in[i]).dtype != DType::F32) return false;
+    return node.attrs.integer("has_bias") == 0;
   }
   bool takes_winograd(const Node& node) const {
     if (!is_conv(node)) return false;
@@ -71,8 +77,9 @@ class Narrower {
 
   void narrow(Node& node) {
     const int wide = node.out[0];
-    const bool stays = is_conv(node) || only_products_read(wide);  // convolutions round their results
-    for (int& v : node.in) v = narrowed(v);
+    const bool rounds = is_conv(node) || node.op == "attention", stays = rounds || only_products_read(wide);
+    for (int& v : node.in)
+      if (graph_.spec(v).dtype == DType::F32) v = narrowed(v);
     if (!stays) {
       if (node.op == "matmul") node.attrs.set("out_dtype", std::string("float32"));
       return;
@@ -85,21 +92,6 @@ class Narrower {
     cast.out = {wide};
     cast.attrs.set("dtype", std::string("float32"));
     extra_.push_back(std::move(cast));
-  }
-
-  // The weights of the state, with their columns in one piece.
-  void narrow_recurrence(Node& node) {
-    const Spec w = graph_.spec(node.in[3]);
-    if (w.dtype != DType::F32 || symbols::is_symbolic(w.shape) || w.shape[0] < kFewChannels ||
-        w.shape[0] > words_table().bf16.kc)
-      return;
-    Node turned;
-    turned.op = "transpose";
-    turned.attrs.set("perm", Ints{1, 0});
-    turned.in = {narrowed(node.in[3])};
-    turned.out = {graph_.value({DType::BF16, {w.shape[1], w.shape[0]}})};
-    node.in[3] = turned.out[0];
-    extra_.push_back(std::move(turned));
   }
 
   // The value in bfloat16: as a product left it, moved as the value was, or cast.

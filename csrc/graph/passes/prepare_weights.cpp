@@ -1,12 +1,13 @@
-// Weights that are the same in every run are brought once into the form in which a kernel takes them: 3x3
-// convolutions of stride 1 by Winograd's method. The weights' part is steady, so it is computed once and again
-// when a variable behind it is assigned to.
-#include <map>
+// Weights that are the same in every run are brought once into the form in which a kernel takes them: those of 3x3
+// convolutions of stride 1 transformed for Winograd's method, those of products in bfloat16 or int8 packed as words.
+// The weights' part is steady, so it is computed once and again when a variable behind it is assigned to.
 #include <string>
 
 #include "core/symbols.h"
 #include "graph/passes.h"
+#include "kernels/activation_named.h"
 #include "kernels/conv/winograd_weights.h"
+#include "kernels/gemm/words.h"
 
 namespace native {
 namespace {
@@ -34,33 +35,86 @@ bool takes_winograd(const Graph& graph, const Node& node) {
   return w.shape[2] >= 32 && w.shape[3] >= 32 && w.shape[3] % conv::WinogradWeights::kLine == 0;
 }
 
-void prepare_weights(Graph& graph) {
-  const std::vector<bool> steady = graph.steady_values();
-  const int64_t block = conv::WinogradWeights::best_block();
-  const int side = conv::winograd_side();
-  std::map<int, int> prepared;
-  std::vector<Node> extra;
-  for (Node& node : graph.nodes) {
-    if (!takes_winograd(graph, node) || !steady[graph.resolve(node.in[1])]) continue;
-    const int weights = node.in[1];
-    if (!prepared.count(weights)) {
-      const Shape& dims = graph.spec(weights).shape;
-      Node transform;
-      transform.op = "winograd_weights";
-      transform.in = {weights};
-      transform.out = {graph.value({DType::F32, {conv::WinogradWeights(dims[2], dims[3], block, side).size()}})};
-      transform.attrs.set("block", block);
-      transform.attrs.set("side", side);
-      prepared[weights] = transform.out[0];
-      extra.push_back(std::move(transform));
+// Whether all of the product is one of rows by a matrix of narrow weights. Words have room for 64 columns at a time.
+bool takes_words(const Graph& graph, const Node& node) {
+  const bool linear = node.op == "linear";
+  if (!words_table().bf16.block || (!linear && node.op != "matmul")) return false;
+  constexpr int64_t kFewColumns = 32;
+  constexpr size_t kFewBytes = 4096;  // fewer are not kept
+  const Spec &x = graph.spec(node.in[0]), &w = graph.spec(node.in[1]);
+  const DType out = graph.spec(node.out[0]).dtype;
+  if (x.shape.size() < 2 || w.shape.size() != 2 || symbols::is_symbolic(w.shape) || symbols::is_symbolic(node.attrs))
+    return false;
+  if (!linear && node.attrs.integer("transpose_a", 0) != 0) return false;
+  if (w.bytes() < kFewBytes || graph.spec(node.out[0]).shape.back() < kFewColumns) return false;
+  if (!activation_named(node.attrs.text("activation", "none"))) return false;
+  for (int v : node.in)
+    if (graph.spec(v).dtype != x.dtype) return false;
+  if (x.dtype == DType::I8) return !linear && out == DType::I32;
+  return x.dtype == DType::BF16 && (out == DType::BF16 || out == DType::F32);
+}
+
+class Preparer {
+ public:
+  explicit Preparer(Graph& graph) : graph_(graph), steady_(graph.steady_values()) {}
+
+  void run() {
+    for (Node& node : graph_.nodes) {
+      if (node.in.size() < 2 || !steady_[graph_.resolve(node.in[1])]) continue;
+      if (takes_winograd(graph_, node)) prepare_conv(node);
+      if (takes_words(graph_, node)) prepare_product(node);
     }
+    for (Node& node : extra_) graph_.nodes.push_back(std::move(node));
+  }
+
+ private:
+  // The weights in that form, made once for all that read them.
+  int prepared(const char* op, int weights, const Attrs& attrs, const Spec& spec) {
+    for (const Node& made : extra_)
+      if (made.op == op && made.in[0] == weights && made.attrs == attrs) return made.out[0];
+    Node node;
+    node.op = op;
+    node.in = {weights};
+    node.out = {graph_.value(spec)};
+    node.attrs = attrs;
+    extra_.push_back(std::move(node));
+    return extra_.back().out[0];
+  }
+
+  void prepare_conv(Node& node) {
+    const int64_t block = conv::WinogradWeights::best_block();
+    const int64_t side = conv::winograd_side();
+    const Shape dims = graph_.spec(node.in[1]).shape;
+    Attrs attrs;
+    attrs.set("block", block);
+    attrs.set("side", side);
+    const int64_t size = conv::WinogradWeights(dims[2], dims[3], block, static_cast<int>(side)).size();
+    node.in[1] = prepared("winograd_weights", node.in[1], attrs, {DType::F32, {size}});
     node.op = "winograd_conv";
-    node.in[1] = prepared[weights];
     node.attrs.set("block", block);
     node.attrs.set("side", side);
   }
-  for (Node& node : extra) graph.nodes.push_back(std::move(node));
-}
+
+  void prepare_product(Node& node) {
+    const Spec w = graph_.spec(node.in[1]);
+    const bool transposed = node.attrs.integer(node.op == "linear" ? "transpose_w" : "transpose_b", 0) != 0;
+    const gemm::PackedWords words(w.dtype == DType::I8 ? words_table().i8 : words_table().bf16, w.shape[transposed],
+                                  w.shape[!transposed]);
+    Attrs attrs;
+    attrs.set("transpose_w", int64_t{transposed});
+    node.in[1] = prepared("pack_words", node.in[1], attrs, {DType::U32, {words.size()}});
+    const std::string activation = node.attrs.text("activation", "none");
+    node.op = "packed_linear";
+    node.attrs = {};
+    node.attrs.set("activation", activation);
+  }
+
+  Graph& graph_;
+  const std::vector<bool> steady_;
+  std::vector<Node> extra_;
+};
+
+void prepare_weights(Graph& graph) { Preparer(graph).run(); }
 
 const RegisterPass pass(60, "prepare_weights", prepare_weights, {.cpu_only = true});
 

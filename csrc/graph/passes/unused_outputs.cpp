@@ -1,5 +1,5 @@
 // Outputs that only a backward pass reads are not made when there is none: nodes with attribute `keep`
-// (lstm, gru) give fewer outputs without it.
+// (lstm, narrow_lstm, gru) give fewer outputs without it.
 #include <map>
 
 #include "graph/passes.h"
@@ -8,7 +8,7 @@ namespace native {
 namespace {
 
 void drop_unused_outputs(Graph& graph) {
-  static const std::map<std::string, size_t> results{{"lstm", 3}, {"gru", 2}};
+  static const std::map<std::string, size_t> results{{"lstm", 3}, {"narrow_lstm", 3}, {"gru", 2}};
   const std::vector<int> uses = graph.use_counts();
   for (Node& node : graph.nodes) {
     const auto known = results.find(node.op);

@@ -1,8 +1,8 @@
 // Attention forward, one head and a block of its queries: for each block of keys scores, online softmax and
 // the product with the values, panel by panel of queries, so that a panel's scores stay in the first-level
 // cache. Causal work ends at the diagonal, to within a panel for scores and a tile for values.
-#include "kernels/attention/attention.h"
-#include "kernels/attention/tile.h"
+#include "kernels/attention/softmax.h"
+#include "kernels/attention/words.h"
 
 namespace native {
 namespace NATIVE_ISA {
@@ -14,41 +14,6 @@ void panel_scores(const W* k, const W* q, int64_t keys, int64_t size, W* scores)
   constexpr int P = kPanel<W>;
   for (int64_t j = 0; j < keys; j += kRows)
     tile<kRows, Write::Set>(scores + j * P, P, k + j * size, size, 1, q, P, size);
-}
-
-// scores -> 2^(scores - peak) with the running maximum; correction = 2^(peak before - peak after).
-template <class W>
-void online_softmax(W* scores, int64_t keys, W* peak, W* total, W* correction) {
-  constexpr int L = kLanes<W>, P = kPanel<W>;
-  for (int half = 0; half < P; half += L) {
-    const Vec<W> before = load(peak + half);
-    Vec<W> top[2] = {before, before};
-    int64_t j = 0;
-    for (; j + 2 <= keys; j += 2) {
-      top[0] = vmax(load(scores + j * P + half), top[0]);
-      top[1] = vmax(load(scores + (j + 1) * P + half), top[1]);
-    }
-    if (j < keys) top[0] = vmax(load(scores + j * P + half), top[0]);
-    const Vec<W> after = vmax(top[0], top[1]);
-    // A row of minus infinities so far: the difference would be NaN, and the weight must be 0.
-    const Vec<W> shift = after == -__builtin_inff() ? Vec<W>{} : after;
-    const Vec<W> scale = exp2_small(before - shift);
-    Vec<W> sum[2] = {load(total + half) * scale, Vec<W>{}};
-    for (j = 0; j + 2 <= keys; j += 2)
-      for (int u = 0; u < 2; ++u) {
-        const Vec<W> p = exp2_small(load(scores + (j + u) * P + half) - shift);
-        store(scores + (j + u) * P + half, p);
-        sum[u] += p;
-      }
-    if (j < keys) {
-      const Vec<W> p = exp2_small(load(scores + j * P + half) - shift);
-      store(scores + j * P + half, p);
-      sum[0] += p;
-    }
-    store(peak + half, after);
-    store(total + half, sum[0] + sum[1]);
-    store(correction + half, scale);
-  }
 }
 
 // out[panel][panel] = diag(correction) out + p^T v; query i of the panel has its last key at `diagonal` + i.
@@ -134,7 +99,7 @@ void forward(const AttentionForward& a, int64_t batch, int64_t head, int64_t fir
       else if (stops && key + seen > query)
         apply_causal(query, used, key, seen, scores, P);
       W correction[P] __attribute__((aligned(64)));
-      online_softmax(scores, seen, peak + i, total + i, correction);
+      online_softmax<false>(scores, seen, W{1}, peak + i, total + i, correction);
       if (a.key) {
         dropout_factors(extras, query, used, key, seen, factors, P);
         for (int64_t j = 0; j < seen; ++j)
@@ -163,10 +128,16 @@ constexpr AttentionForwardTable make() {
   return {kQueryBlock, forward<T>, forward_scratch<T>};
 }
 
+#if NATIVE_WORDS
+constexpr AttentionForwardTable kNarrow = {kQueryBlock, forward_words, forward_words_scratch};
+#else
+constexpr AttentionForwardTable kNarrow = make<BFloat>();
+#endif
+
 }  // namespace
 
 extern const AttentionForwardTables attention_forward;
-const AttentionForwardTables attention_forward = {make<Half>(), make<BFloat>(), make<float>(), make<double>()};
+const AttentionForwardTables attention_forward = {make<Half>(), kNarrow, make<float>(), make<double>()};
 
 }  // namespace NATIVE_ISA
 }  // namespace native

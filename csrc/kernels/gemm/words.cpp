@@ -52,10 +52,11 @@ struct WordPlan::Memory {
   size_t bytes;
 };
 
-WordPlan::WordPlan(const WordKernels& kernels, const Problem& problem) : kernels_(kernels), p_(problem) {
+WordPlan::WordPlan(const WordKernels& kernels, const Problem& problem)
+    : kernels_(kernels), packed_(kernels, problem.k, problem.n), p_(problem) {
   element_ = 4 / kernels.terms;
   out_element_ = p_.out_bf16 ? 2 : 4;
-  swaps_ = p_.n == 1 && p_.m > 1;
+  swaps_ = !p_.packed && p_.n == 1 && p_.m > 1;
   if (swaps_) {
     std::swap(p_.m, p_.n);
     std::swap(p_.index_a, p_.index_b);
@@ -63,8 +64,8 @@ WordPlan::WordPlan(const WordKernels& kernels, const Problem& problem) : kernels
   }
   // A vector has no direction.
   if (p_.m == 1) p_.transpose_a = false;
-  if (p_.n == 1) p_.transpose_b = true;
-  few_ = p_.m <= (p_.transpose_b ? kDotRows : kStreamRows);
+  if (p_.n == 1 && !p_.packed) p_.transpose_b = true;
+  few_ = !p_.packed && p_.m <= (p_.transpose_b ? kDotRows : kStreamRows);
   choose_grid();
   split_terms_ = splits_ > 1 ? round_up(ceil_div(p_.k, splits_), 64) : p_.k;
   depth_ = few_ ? p_.k : even_share(split_terms_, kernels.kc, 64);
@@ -99,11 +100,13 @@ void WordPlan::choose_grid() {
   group_ = std::max<int64_t>(1, static_cast<int64_t>(kSmallTaskWork / work));
   task_m_ = p_.m;
   task_n_ = p_.n;
-  if (few_) {
+  if (few_ || (p_.packed && p_.m <= kDotRows)) {
     const double bytes = static_cast<double>(p_.n) * static_cast<double>(p_.k * element_);
     const double tasks = std::clamp(bytes / kVectorBytes, 1.0, 2 * kMostTasks);
-    const int64_t share = round_up(static_cast<int64_t>(static_cast<double>(p_.n) / tasks), 32);
-    task_n_ = std::min(p_.n, p_.transpose_b ? share : std::max(round_up(share, kernels_.nr), kStreamColumns));
+    const int64_t share =
+        round_up(static_cast<int64_t>(static_cast<double>(p_.n) / tasks), p_.packed ? kernels_.nr : 32);
+    const bool in_pieces = p_.packed || p_.transpose_b;
+    task_n_ = std::min(p_.n, in_pieces ? share : std::max(round_up(share, kernels_.nr), kStreamColumns));
     return;
   }
   const int64_t unit = p_.transpose_a ? kVectorRows : kernels_.mr;
@@ -128,14 +131,31 @@ void WordPlan::choose_grid() {
   }
 }
 
+void PackedWords::pack(const void* b, bool transposed, uint32_t* out) const {
+  const int64_t ranges = ceil_div(k_, kernels_.kc);
+  pool::parallel_for(panels() * ranges, [&](int64_t task) {
+    pack_range(static_cast<const char*>(b), transposed, task / ranges, task % ranges * kernels_.kc, out);
+  });
+}
+
+void PackedWords::pack_range(const char* b, bool transposed, int64_t index, int64_t first, uint32_t* out) const {
+  const int64_t element = 4 / kernels_.terms, column = index * kernels_.nr;
+  const int64_t terms = std::min<int64_t>(kernels_.kc, k_ - first),
+                columns = std::min<int64_t>(kernels_.nr, n_ - column);
+  out += index * panel(k_) + panel(first);
+  if (transposed)
+    kernels_.pack_columns(b + (column * k_ + first) * element, k_ * element, terms, columns, out);
+  else
+    kernels_.interleave_rows(b + (first * n_ + column) * element, n_ * element, terms, columns, out);
+}
+
 // A's words for all tasks, panels of B for all tasks, partial sums, bias.
 size_t WordPlan::scratch_size() const {
   const int64_t sums = splits_ > 1 ? 4 * splits_ * p_.m * p_.n : 0;
   return static_cast<size_t>(shared_a_bytes() + shared_b_bytes() + sums);
 }
 int64_t WordPlan::shared_a_bytes() const { return shares_a_ ? round_up(ceil_div(p_.m, task_m_) * a_bytes_, 64) : 0; }
-int64_t WordPlan::panel_bytes(int64_t terms) const { return 4 * kernels_.nr * ceil_div(terms, kernels_.terms); }
-int64_t WordPlan::shared_b_bytes() const { return shares_b_ ? ceil_div(p_.n, kernels_.nr) * panel_bytes(p_.k) : 0; }
+int64_t WordPlan::shared_b_bytes() const { return shares_b_ ? 4 * packed_.size() : 0; }
 
 WordPlan::Tile WordPlan::tile(int64_t task) const {
   const int64_t across = ceil_div(p_.n, task_n_), down = ceil_div(p_.m, task_m_);
@@ -158,7 +178,7 @@ WordPlan::Memory WordPlan::memory(char* base) const {
     memory.bytes += static_cast<size_t>(round_up(bytes, 64));
     return base ? base + at : nullptr;
   };
-  if (!few_ && !shares_b_) memory.panel = reinterpret_cast<uint32_t*>(take(panel_bytes(depth_)));
+  if (!few_ && !shares_b_ && !p_.packed) memory.panel = reinterpret_cast<uint32_t*>(take(panel_bytes(depth_)));
   if (kernels_.row_start) memory.start = reinterpret_cast<int32_t*>(take(4 * task_m_));
   if (copies_a_ && !shares_a_) memory.a = take(a_bytes_);
   if (sums_) memory.sums = take(4 * task_m_ * task_n_);
@@ -171,7 +191,7 @@ void WordPlan::run(const void* a, const void* b, void* c, const Epilogue<uint16_
   const Operands operands{static_cast<const char*>(a), static_cast<const char*>(b), static_cast<char*>(c), epilogue,
                           static_cast<char*>(scratch)};
   if (shares_a_) share_a(operands);
-  if (shares_b_) share_b(operands);
+  if (shares_b_) packed_.pack(operands.b, true, reinterpret_cast<uint32_t*>(operands.scratch + shared_a_bytes()));
   const int64_t each = ceil_div(p_.n, task_n_) * ceil_div(p_.m, task_m_) * splits_, all = each * p_.batch;
   pool::parallel_for(ceil_div(all, group_), [&](int64_t group) {
     for (int64_t task = group * group_; task < std::min(all, (group + 1) * group_); ++task)
@@ -188,17 +208,6 @@ void WordPlan::share_a(const Operands& operands) const {
     char* out = operands.scratch + first / kernels_.terms * a_word_;
     for (int64_t row = 0; row < p_.m; row += task_m_, out += a_bytes_)
       copy_a(at_a(operands.a, row, first), std::min(task_m_, p_.m - row), count, out);
-  });
-}
-
-void WordPlan::share_b(const Operands& operands) const {
-  char* const panels = operands.scratch + shared_a_bytes();
-  const int64_t ranges = ceil_div(p_.k, depth_), column = p_.k * element_, bytes = panel_bytes(p_.k);
-  pool::parallel_for(ceil_div(p_.n, kernels_.nr) * ranges, [&](int64_t task) {
-    const int64_t panel = task / ranges, first = task % ranges * depth_, j = panel * kernels_.nr;
-    kernels_.pack_columns(operands.b + j * column + first * element_, column, std::min(depth_, p_.k - first),
-                          std::min<int64_t>(kernels_.nr, p_.n - j),
-                          reinterpret_cast<uint32_t*>(panels + panel * bytes + panel_bytes(first)));
   });
 }
 
@@ -285,6 +294,10 @@ void WordPlan::run_blocks(const Tile& t, const Operands& operands, const Memory&
   block.b_row = b_row;
   block.start = memory.start;
   block.panel = memory.panel;
+  // Words for all tasks; nothing is written where block.b is null.
+  uint32_t* panels = nullptr;
+  if (p_.packed) panels = reinterpret_cast<uint32_t*>(const_cast<char*>(operands.b));
+  if (shares_b_) panels = reinterpret_cast<uint32_t*>(operands.scratch + shared_a_bytes());
   for (int64_t done = 0; done < t.terms; done += depth_) {
     const int64_t first = t.first + done;
     block.k = std::min(depth_, t.terms - done);
@@ -293,9 +306,8 @@ void WordPlan::run_blocks(const Tile& t, const Operands& operands, const Memory&
     for (int64_t j = 0; j < t.columns; j += kernels_.nr) {
       const char* const b = operands.b + first * b_row + (t.column + j) * b_column;
       block.n = std::min<int64_t>(kernels_.nr, t.columns - j);
-      if (shares_b_)
-        block.panel = reinterpret_cast<uint32_t*>(operands.scratch + shared_a_bytes() + panel_bytes(first) +
-                                                  (t.column + j) / kernels_.nr * panel_bytes(p_.k));
+      if (panels)
+        block.panel = panels + packed_.panel(first) + (t.column + j) / kernels_.nr * packed_.panel(p_.k);
       else if (p_.transpose_b)
         kernels_.pack_columns(b, b_column, block.k, block.n, memory.panel);
       else

@@ -46,6 +46,8 @@ struct WordKernels {
   void (*block)(const WordBlock&);
   // Columns [0, n), n <= nr, of B into a panel; column j has k contiguous elements at b + j * b_column bytes.
   void (*pack_columns)(const char* b, int64_t b_column, int64_t k, int64_t n, uint32_t* panel);
+  // The same of a row-major B, with rows b_row bytes apart.
+  void (*interleave_rows)(const char* b, int64_t b_row, int64_t k, int64_t n, uint32_t* panel);
   // k rows of n elements, a_row bytes apart, into rows of words out_row bytes apart: what a transposed A lies
   // in. Vectors are written whole: out_row is a multiple of 64 and has room for n rounded up to 16 * terms.
   void (*pack_rows)(const char* a, int64_t a_row, int64_t k, int64_t n, char* out, int64_t out_row);
@@ -61,6 +63,26 @@ struct WordTable {
   WordKernels bf16, i8;
 };
 
+// B [k, n] in panels of words, as block() takes them: kernels.nr columns in each, the last completed with zeros; all
+// of k in each column. Weights that do not change are packed once.
+class PackedWords {
+ public:
+  PackedWords(const WordKernels& kernels, int64_t k, int64_t n) : kernels_(kernels), k_(k), n_(n) {}
+  // In words.
+  int64_t size() const { return panels() * panel(k_); }
+  int64_t panels() const { return (n_ + kernels_.nr - 1) / kernels_.nr; }
+  // Words that `terms` terms of a panel take; kc, and multiples of it, are whole words.
+  int64_t panel(int64_t terms) const { return (terms + kernels_.terms - 1) / kernels_.terms * kernels_.nr; }
+  // From a row-major B, or one whose columns lie in one piece; 64-byte aligned `out`. Uses the thread pool.
+  void pack(const void* b, bool transposed, uint32_t* out) const;
+
+ private:
+  void pack_range(const char* b, bool transposed, int64_t panel, int64_t first, uint32_t* out) const;
+
+  const WordKernels& kernels_;
+  int64_t k_, n_;
+};
+
 // C = activation(A * B + bias), of row-major operands without gaps, bfloat16 or int8 as the kernels have it,
 // none of the sizes zero. Immutable; run() uses the thread pool.
 class WordPlan {
@@ -72,7 +94,8 @@ class WordPlan {
     int64_t batch;
     const int64_t *index_a, *index_b;
     Activation activation;
-    bool out_bf16;  // else the type of the sums
+    bool out_bf16;        // else the type of the sums
+    bool packed = false;  // B is PackedWords, and the only one
   };
   WordPlan(const WordKernels& kernels, const Problem& problem);
   // Bytes of scratch that run() needs; 64-byte aligned.
@@ -95,14 +118,13 @@ class WordPlan {
   void choose_grid();
   Tile tile(int64_t task) const;
   Memory memory(char* base) const;
-  int64_t panel_bytes(int64_t terms) const;
+  int64_t panel_bytes(int64_t terms) const { return 4 * packed_.panel(terms); }
   int64_t shared_a_bytes() const;
   int64_t shared_b_bytes() const;
   char* partial_sums(const Operands& operands) const;
   const char* at_a(const char* a, int64_t row, int64_t term) const;
   void copy_a(const char* a, int64_t rows, int64_t terms, char* out) const;
   void share_a(const Operands& operands) const;
-  void share_b(const Operands& operands) const;
   const char* place_a(const Tile& tile, const Operands& operands, int64_t first, int64_t terms,
                       const Memory& memory) const;
   void run_tile(const Tile& tile, Operands operands) const;
@@ -114,6 +136,7 @@ class WordPlan {
               float* room) const;
 
   const WordKernels& kernels_;
+  PackedWords packed_;
   const Kernels<float>& floats_ = gemm_table().f32;
   const VectorTable& vectors_ = gemm_vector_table();
   Problem p_;

@@ -231,6 +231,18 @@ void pack_columns(const char* b, int64_t b_column, int64_t k, int64_t n, uint32_
 }
 
 template <class Kind>
+void interleave_rows(const char* b, int64_t b_row, int64_t k, int64_t n, uint32_t* panel) {
+  uint64_t masks[kVectors / Kind::kOut];
+  for (int h = 0; h < kVectors / Kind::kOut; ++h) masks[h] = first_bits(n - h * Kind::kColumns, Kind::kColumns);
+  for (int64_t p = 0; p < k; p += Kind::kTerms, b += Kind::kTerms * b_row, panel += kPanel) {
+    __m512i words[kVectors];
+    read_rows<Kind, kVectors>(b, b_row, k - p, masks, words);
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) _mm512_store_si512(panel + v * kLanes32, words[v]);
+  }
+}
+
+template <class Kind>
 void pack_rows(const char* a, int64_t a_row, int64_t k, int64_t n, char* out, int64_t out_row) {
   for (int64_t p = 0; p < k; p += Kind::kTerms, a += Kind::kTerms * a_row, out += out_row)
     for (int64_t i = 0; i < n; i += Kind::kColumns) {
@@ -247,10 +259,11 @@ void pack_rows(const char* a, int64_t a_row, int64_t k, int64_t n, char* out, in
 
 }  // namespace
 
-const gemm::WordTable words_table = {{Brain::kTerms, kRows, kPanel, kDepth * Brain::kTerms, block<Brain>,
-                                      pack_columns<Brain>, pack_rows<Brain>, dots_bf16, stream_bf16, nullptr},
-                                     {Int8::kTerms, kRows, kPanel, kDepth * Int8::kTerms, block<Int8>,
-                                      pack_columns<Int8>, pack_rows<Int8>, dots_i8, stream_i8, row_start_i8}};
+const gemm::WordTable words_table = {
+    {Brain::kTerms, kRows, kPanel, kDepth * Brain::kTerms, block<Brain>, pack_columns<Brain>, interleave_rows<Brain>,
+     pack_rows<Brain>, dots_bf16, stream_bf16, nullptr},
+    {Int8::kTerms, kRows, kPanel, kDepth * Int8::kTerms, block<Int8>, pack_columns<Int8>, interleave_rows<Int8>,
+     pack_rows<Int8>, dots_i8, stream_i8, row_start_i8}};
 
 #else
 

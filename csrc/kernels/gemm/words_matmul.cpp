@@ -1,4 +1,5 @@
-// The primitives matmul and linear on words: bfloat16 by vdpbf16ps, int8 into int32 by vpdpbusd.
+// The primitives matmul and linear on words: bfloat16 by vdpbf16ps, int8 into int32 by vpdpbusd; and linear by weights
+// that were packed before (packed_linear by the result of pack_words), which only graphs have.
 #include <memory>
 #include <utility>
 
@@ -14,8 +15,9 @@ using gemm::WordPlan;
 
 class WordMatmul final : public Kernel {
  public:
-  WordMatmul(const WordKernels& kernels, Matrices matrices, Activation activation, bool out_bf16, bool bias)
-      : matrices_(std::move(matrices)), plan_(kernels, problem(activation, out_bf16)), bias_(bias) {}
+  WordMatmul(const WordKernels& kernels, Matrices matrices, Activation activation, bool out_bf16, bool bias,
+             bool packed)
+      : matrices_(std::move(matrices)), plan_(kernels, problem(activation, out_bf16, packed)), bias_(bias) {}
 
   size_t scratch_bytes() const override { return plan_.scratch_size(); }
   void run(const void* const* in, void* const* out, void* scratch) const override {
@@ -23,7 +25,7 @@ class WordMatmul final : public Kernel {
   }
 
  private:
-  WordPlan::Problem problem(Activation activation, bool out_bf16) const {
+  WordPlan::Problem problem(Activation activation, bool out_bf16, bool packed) const {
     const Matrices& p = matrices_;
     const bool indexed = !p.index_a.empty();
     return {p.m,
@@ -35,7 +37,8 @@ class WordMatmul final : public Kernel {
             indexed ? p.index_a.data() : nullptr,
             indexed ? p.index_b.data() : nullptr,
             activation,
-            out_bf16};
+            out_bf16,
+            packed};
   }
 
   const Matrices matrices_;
@@ -45,11 +48,13 @@ class WordMatmul final : public Kernel {
 
 // The kernel, or nullptr where this instruction set has none or there is nothing to multiply.
 std::unique_ptr<Kernel> make(const WordKernels& kernels, const Problem& problem, Matrices matrices,
-                             Activation activation) {
+                             Activation activation, bool packed = false) {
   if (!kernels.block || matrices.m * matrices.n * matrices.k * matrices.batch == 0) return nullptr;
   return std::make_unique<WordMatmul>(kernels, std::move(matrices), activation, problem.out[0].dtype == DType::BF16,
-                                      problem.in.size() == 3);
+                                      problem.in.size() == 3, packed);
 }
+
+const WordKernels& kernels_of(DType dtype) { return dtype == DType::I8 ? words_table().i8 : words_table().bf16; }
 
 bool all_are(const Problem& problem, DType dtype) {
   for (const Spec& spec : problem.in)
@@ -79,9 +84,37 @@ std::unique_ptr<Kernel> prepare_int8(const Problem& problem) {
   return make(words_table().i8, problem, gemm::matmul_matrices(problem), Activation::None);
 }
 
+std::unique_ptr<Kernel> prepare_packed(const Problem& problem) {
+  const auto activation = gemm::activation_of(problem);
+  if (!activation) return nullptr;
+  return make(kernels_of(problem.in[0].dtype), problem, gemm::linear_matrices(problem), *activation, true);
+}
+
+// w -> its words.
+class PackWords final : public Kernel {
+ public:
+  PackWords(const gemm::PackedWords& words, bool transposed) : words_(words), transposed_(transposed) {}
+  void run(const void* const* in, void* const* out, void*) const override {
+    words_.pack(in[0], transposed_, static_cast<uint32_t*>(out[0]));
+  }
+
+ private:
+  const gemm::PackedWords words_;
+  const bool transposed_;
+};
+
+std::unique_ptr<Kernel> prepare_words(const Problem& problem) {
+  const Spec& w = problem.in[0];
+  const bool transposed = problem.attrs.integer("transpose_w") != 0;
+  return std::make_unique<PackWords>(
+      gemm::PackedWords(kernels_of(w.dtype), w.shape[transposed ? 1 : 0], w.shape[transposed ? 0 : 1]), transposed);
+}
+
 const Register entries[] = {
     {"matmul", "vdpbf16ps", 20, prepare_bf16, "bfloat16 where the processor has its dot product"},
     {"linear", "vdpbf16ps", 20, prepare_linear, "bfloat16 where the processor has its dot product"},
+    {"packed_linear", "words", 20, prepare_packed},
+    {"pack_words", "words", 20, prepare_words},
     {"matmul", "vpdpbusd", 20, prepare_int8, "int8 into int32 where the processor has VNNI"},
 };
 

@@ -11,7 +11,6 @@
 #include <memory>
 
 #include "kernels/gemm/gemm.h"
-#include "kernels/gemm/words.h"
 #include "kernels/grid.h"
 #include "kernels/rnn/rnn.h"
 #include "runtime/pool.h"
@@ -60,24 +59,14 @@ inline void copy(const float* from, float* to, int64_t n) {
 inline void zero(float* to, int64_t n) { std::memset(to, 0, static_cast<size_t>(n) * sizeof(float)); }
 
 // C = A B (or C += A B) for a matrix B [depth, blocks * units] that is used at every step: element (p, j) is
-// w[p * row + j * column]. It is packed once; a single row reads it where it lies. If `narrow`, B is bfloat16 with its
-// columns in one piece, and A is rounded to that.
+// w[p * row + j * column]. It is packed once; a single row reads it where it lies.
 class Product {
  public:
-  Product(const gemm::Kernels<float>& kernels, int64_t rows, int64_t depth, int64_t blocks, int64_t units,
-          bool narrow = false)
-      : kernels_(kernels),
-        depth_(depth),
-        blocks_(blocks),
-        units_(units),
-        single_(rows == 1 && !narrow),
-        narrow_(narrow) {}
+  Product(const gemm::Kernels<float>& kernels, int64_t rows, int64_t depth, int64_t blocks, int64_t units)
+      : kernels_(kernels), depth_(depth), blocks_(blocks), units_(units), single_(rows == 1) {}
 
   // In floats.
-  int64_t packed_size() const {
-    if (narrow_) return round_up(blocks_ * units_, words_.nr) * words();
-    return single_ ? 0 : gemm::packed_b_size(kernels_, depth_, blocks_ * units_);
-  }
+  int64_t packed_size() const { return single_ ? 0 : gemm::packed_b_size(kernels_, depth_, blocks_ * units_); }
   // In place of a product, where the columns of each block can be cut.
   bool cuts() const { return single_ || units_ % kernels_.nr == 0; }
 
@@ -92,14 +81,6 @@ class Product {
     return {w, row, column, packed};
   }
 
-  Bound bind_narrow(const void* w, float* packed) const {
-    const int64_t all = blocks_ * units_;
-    for (int64_t j = 0; j < all; j += words_.nr)
-      words_.pack_columns(static_cast<const char*>(w) + 2 * j * depth_, 2 * depth_, depth_,
-                          std::min<int64_t>(words_.nr, all - j), reinterpret_cast<uint32_t*>(packed + j * words()));
-    return {nullptr, 0, 0, packed};
-  }
-
   // The columns `cut` of every block. `bias` has one entry a column of B, or is null.
   void run(const Bound& b, int64_t rows, Range cut, const float* a, int64_t a_row, float* c, int64_t c_row,
            bool accumulate, const float* bias = nullptr) const {
@@ -111,7 +92,6 @@ class Product {
  private:
   void columns(const Bound& b, int64_t rows, int64_t j, int64_t n, const float* a, int64_t a_row, float* c,
                int64_t c_row, bool accumulate, const float* bias) const {
-    if (narrow_) return narrow_columns(b, rows, j, n, a, a_row, c + j, c_row, accumulate);
     const gemm::Epilogue<float> epilogue{bias ? bias + j : nullptr, Activation::None};
     const size_t bytes = sizeof(float) * static_cast<size_t>(gemm::block_packed_scratch_size(kernels_) + n);
     float* const scratch = static_cast<float*>(pool::thread_scratch(bytes));
@@ -128,37 +108,9 @@ class Product {
     if (accumulate) cell_table().add(y, c + j, n);
   }
 
-  int64_t words() const { return ceil_div(depth_, words_.terms); }
-
-  void narrow_columns(const Bound& b, int64_t rows, int64_t j, int64_t n, const float* a, int64_t a_row, float* c,
-                      int64_t c_row, bool accumulate) const {
-    const int64_t row = 2 * words();
-    auto* const rounded =
-        static_cast<uint16_t*>(pool::thread_scratch(sizeof(uint16_t) * static_cast<size_t>(rows * row)));
-    for (int64_t i = 0; i < rows; ++i) {
-      rounded[(i + 1) * row - 1] = 0;  // what completes the last word
-      gemm_vector_table().narrow_bf16(a + i * a_row, rounded + i * row, depth_);
-    }
-    gemm::WordBlock block{};
-    block.m = rows;
-    block.k = depth_;
-    block.a = reinterpret_cast<const char*>(rounded);
-    block.a_row = 2 * row;
-    block.a_word = 4;
-    block.sum_row = c_row;
-    block.accumulate = accumulate;
-    for (int64_t p = 0; p < n; p += words_.nr) {
-      block.n = std::min<int64_t>(words_.nr, n - p);
-      block.panel = reinterpret_cast<uint32_t*>(b.packed + (j + p) * words());
-      block.sum = c + p;
-      words_.block(block);
-    }
-  }
-
   const gemm::Kernels<float>& kernels_;
-  const gemm::WordKernels& words_ = words_table().bf16;
   int64_t depth_, blocks_, units_;
-  bool single_, narrow_;
+  bool single_;
 };
 
 // A step is a number of phases; a phase needs of other units only what earlier phases made. Sequences need

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_PASSES = {"float32": (), "bfloat16": ("narrow_inference",)}
+_PASSES = {"float32": (), "bfloat16": ("narrow_recurrence", "narrow_inference")}
 _state = {"dtype": "float32"}
 
 

@@ -15,6 +15,7 @@ from keras_native.tools.info import processor
 COUNTS = {
     "matmul": lambda a, b, out: 2 * math.prod(out) * _contracted(a, b, out),
     "linear": lambda x, w, out: 2 * math.prod(out) * x[-1],
+    "packed_linear": lambda x, w, out: 2 * math.prod(out) * x[-1],
     "conv": lambda x, w, out: 2 * math.prod(out) * math.prod(w[:-1]),
     "conv_bias_act": lambda x, w, out: 2 * math.prod(out) * math.prod(w[:-1]),
     "winograd_conv": lambda x, u, out: 2 * math.prod(out) * 9 * x[-1],  # of the direct way

@@ -1,0 +1,53 @@
+// Online softmax of a panel of scores [key][query], queries along the lanes. Included by attention's *.simd.cpp units
+// only.
+#pragma once
+
+#include "kernels/attention/tile.h"
+
+namespace native {
+namespace NATIVE_ISA {
+namespace {
+
+// scores -> 2^(factor scores - peak) with the running maximum of factor scores, factor > 0 (if not Scaled, 1);
+// correction = 2^(peak before - peak after).
+template <bool Scaled, class W>
+void online_softmax(W* scores, int64_t keys, W factor, W* peak, W* total, W* correction) {
+  constexpr int L = kLanes<W>, P = kPanel<W>;
+  const auto scaled = [&](int64_t j, int half) {
+    const Vec<W> x = load(scores + j * P + half);
+    return Scaled ? x * factor : x;
+  };
+  for (int half = 0; half < P; half += L) {
+    const Vec<W> before = load(peak + half);
+    Vec<W> top[2] = {before, before};
+    int64_t j = 0;
+    for (; j + 2 <= keys; j += 2) {
+      top[0] = vmax(scaled(j, half), top[0]);
+      top[1] = vmax(scaled(j + 1, half), top[1]);
+    }
+    if (j < keys) top[0] = vmax(scaled(j, half), top[0]);
+    const Vec<W> after = vmax(top[0], top[1]);
+    // A row of minus infinities so far: the difference would be NaN, and the weight must be 0.
+    const Vec<W> shift = after == -__builtin_inff() ? Vec<W>{} : after;
+    const Vec<W> scale = exp2_small(before - shift);
+    Vec<W> sum[2] = {load(total + half) * scale, Vec<W>{}};
+    for (j = 0; j + 2 <= keys; j += 2)
+      for (int u = 0; u < 2; ++u) {
+        const Vec<W> p = exp2_small(scaled(j + u, half) - shift);
+        store(scores + (j + u) * P + half, p);
+        sum[u] += p;
+      }
+    if (j < keys) {
+      const Vec<W> p = exp2_small(scaled(j, half) - shift);
+      store(scores + j * P + half, p);
+      sum[0] += p;
+    }
+    store(peak + half, after);
+    store(total + half, sum[0] + sum[1]);
+    store(correction + half, scale);
+  }
+}
+
+}  // namespace
+}  // namespace NATIVE_ISA
+}  // namespace native

@@ -1,0 +1,21 @@
+// Attention forward in bfloat16 by its dot instruction, where the instruction set has it. Included by attention's
+// *.simd.cpp units only.
+#pragma once
+
+#include "kernels/attention/attention.h"
+#include "kernels/gemm/words.simd.h"
+
+#if NATIVE_WORDS
+
+namespace native {
+namespace NATIVE_ISA {
+
+// See AttentionForwardTable.
+void forward_words(const AttentionForward& task, int64_t batch, int64_t head, int64_t first_query, int64_t queries,
+                   void* scratch);
+int64_t forward_words_scratch(const AttentionShape& shape);
+
+}  // namespace NATIVE_ISA
+}  // namespace native
+
+#endif
