@@ -23,6 +23,11 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bench import zoo  # noqa: E402
 
 
 def mlp(layers):
@@ -59,26 +64,16 @@ def lstm(layers):
     return [inputs, layers.Embedding(5000, 128), layers.LSTM(128), layers.Dense(10)]
 
 
-def application(name):
-    def make(layers):
-        import keras
-
-        architecture = getattr(keras.applications, name)
-        options = {"weights": None, "classes": 10, "classifier_activation": None}
-        return architecture(input_shape=(224, 224, 3), **options)
-
-    return make
-
-
 # How to build each, and its batch.
 MODELS = {
     "mlp": (mlp, 128),
     "convnet": (convnet, 128),
     "transformer": (transformer, 16),
     "lstm": (lstm, 64),
-    "mobilenetv2": (application("MobileNetV2"), 8),
-    "resnet50": (application("ResNet50"), 8),
+    "mobilenetv2": (zoo.application("MobileNetV2"), 8),
+    "resnet50": (zoo.application("ResNet50"), 8),
 }
+ALL = MODELS | zoo.MODELS
 # They predict and do not train.
 INFERENCE_ONLY = ("openvino",)
 
@@ -96,21 +91,29 @@ def median(run, seconds: float) -> float:
 
 
 def build(name: str) -> tuple:
-    """A model, and a batch for it: operands and classes."""
+    """A model, and a batch for it: one operand or a list, and classes for each of its results."""
     import keras
     import numpy as np
 
-    make, batch = MODELS[name]
+    make, batch = ALL[name]
     made = make(keras.layers)
     model = keras.Sequential(made) if isinstance(made, list) else made
     rng = np.random.default_rng(0)
-    shape = (batch, *model.input_shape[1:])
-    if "int" in model.inputs[0].dtype:
-        x = rng.integers(0, 5000, shape).astype("int32")
-    else:
-        x = rng.standard_normal(shape, dtype="float32")
-    y = rng.integers(0, 10, batch)
-    return model, x, y
+    x = []
+    for operand in model.inputs:
+        shape = (batch, *operand.shape[1:])
+        if "int" in operand.dtype:
+            x.append(rng.integers(0, zoo.VOCABULARY, shape).astype("int32"))
+        else:
+            x.append(rng.standard_normal(shape, dtype="float32"))
+    *sites, classes = model.output_shape[1:]
+    y = rng.integers(0, classes, (batch, *sites))
+    return model, x[0] if len(x) == 1 else x, y
+
+
+def first_example(x):
+    """The first example of what `build` gives as a batch."""
+    return [one[:1] for one in x] if isinstance(x, list) else x[:1]
 
 
 def compile_model(model) -> None:
@@ -129,9 +132,10 @@ def measure(name: str, seconds: float) -> dict:
 
     keras.utils.set_random_seed(0)
     model, x, y = build(name)
-    result = {"backend": keras.backend.backend(), "model": name, "batch": len(x)}
+    result = {"backend": keras.backend.backend(), "model": name, "batch": len(y)}
     result["predict_s"] = median(lambda: model.predict_on_batch(x), seconds)
-    result["predict1_s"] = median(lambda: model.predict_on_batch(x[:1]), seconds / 2)
+    one = first_example(x)
+    result["predict1_s"] = median(lambda: model.predict_on_batch(one), seconds / 2)
     if result["backend"] not in INFERENCE_ONLY:
         result |= measure_training(model, x, y, seconds)
     result["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,6 +1,7 @@
 """Times steps of whole Keras models on several backends that take turns of a tenth of a second.
 
     python -m bench.turns mlp/fit convnet/predict --backends native jax tensorflow --seconds 30
+    python -m bench.turns gru/predict1 gru/call ...    one example; the model called without compiling
     python -m bench.turns ... --peer-python PYTHON     where the peers are installed
     python -m bench.turns ... --beside FOLDER          another build of keras_native, in that folder
     python -m bench.turns ... --out bench/results/turns.jsonl
@@ -15,6 +16,7 @@ each backend's medians in seconds, and the median of its ratio to ours within a 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import statistics
@@ -30,15 +32,28 @@ TURN = 0.1
 FAR, BUSY = 150e-9, 2e-6
 
 
-def make_step(work: str):
-    """The step `model/fit` or `model/predict`, after some calls."""
-    name, what = work.split("/")
+@functools.cache
+def prepared(name: str) -> tuple:
+    """The model, compiled, and a batch for it."""
     model, x, y = models.build(name)
     models.compile_model(model)
+    return model, x, y
 
-    def step():
-        return model.train_on_batch(x, y) if what == "fit" else model.predict_on_batch(x)
 
+def make_step(work: str):
+    """The step `model/what`, after some calls; what: fit, predict, predict1 (one example), call (of
+    the model on the batch, without compiling)."""
+    import keras
+
+    name, what = work.split("/")
+    model, x, y = prepared(name)
+    one = models.first_example(x)
+    step = {
+        "fit": lambda: model.train_on_batch(x, y),
+        "predict": lambda: model.predict_on_batch(x),
+        "predict1": lambda: model.predict_on_batch(one),
+        "call": lambda: keras.ops.convert_to_numpy(model(x, training=False)),
+    }[what]
     for _ in range(4):
         step()
     return step

@@ -95,45 +95,6 @@ W sum_of(int64_t n, const F& f) {
 }
 
 template <class T>
-void rows(const void* x_, void* y_, int64_t rows, int64_t n, bool log) {
-  using W = Wide<T>;
-  for (int64_t r = 0; r < rows; ++r) {
-    const T* x = static_cast<const T*>(x_) + r * n;
-    T* y = static_cast<T*>(y_) + r * n;
-    const W top = maximum(x, n);
-    if (log) {
-      const W total = log_of(exponentials(x, n, top, Forget{}));
-      fill(y, n, [=](int64_t i, int64_t left) { return (take(x + i, left, W{0}) - top) - total; });
-    } else if constexpr (sizeof(T) == sizeof(W)) {
-      const W total = exponentials(x, n, top, [y](int64_t i, Vec<W> e, int64_t left) { give(y + i, e, left); });
-      const W scale = 1 / total;
-      fill(y, n, [=](int64_t i, int64_t left) { return take(y + i, left, W{0}) * scale; });
-    } else {  // kept in half precision, exponentials would be rounded twice
-      const W scale = 1 / exponentials(x, n, top, Forget{});
-      fill(y, n, [=](int64_t i, int64_t left) { return vexp(take(x + i, left, W{0}) - top) * scale; });
-    }
-  }
-}
-
-template <class T>
-void rows_grad(const void* ct_, const void* y_, void* dx_, int64_t rows, int64_t n, bool log) {
-  using W = Wide<T>;
-  for (int64_t r = 0; r < rows; ++r) {
-    const T *ct = static_cast<const T*>(ct_) + r * n, *y = static_cast<const T*>(y_) + r * n;
-    T* dx = static_cast<T*>(dx_) + r * n;
-    if (log) {
-      const W sum = sum_of<W>(n, [=](int64_t i, int64_t left) { return take(ct + i, left, W{0}); });
-      fill(dx, n,
-           [=](int64_t i, int64_t left) { return take(ct + i, left, W{0}) - vexp(take(y + i, left, W{0})) * sum; });
-    } else {
-      const W sum =
-          sum_of<W>(n, [=](int64_t i, int64_t left) { return take(ct + i, left, W{0}) * take(y + i, left, W{0}); });
-      fill(dx, n, [=](int64_t i, int64_t left) { return take(y + i, left, W{0}) * (take(ct + i, left, W{0}) - sum); });
-    }
-  }
-}
-
-template <class T>
 void columns(const void* x_, void* y_, int64_t n, int64_t inner, int64_t count, bool log) {
   using W = Wide<T>;
   for (int64_t c = 0; c < count; c += kLanes<W>) {
@@ -144,7 +105,7 @@ void columns(const void* x_, void* y_, int64_t n, int64_t inner, int64_t count, 
     for (int64_t k = 0; k < n; ++k) top = vmax(take(x + k * inner, left, W{0}), top);
     for (int64_t k = 0; k < n; ++k) total += vexp(take(x + k * inner, left, W{0}) - top);
     if (log) {
-      for (int i = 0; i < kLanes<W>; ++i) total[i] = log_of(total[i]);
+      total = vlog(total);
       for (int64_t k = 0; k < n; ++k) give(y + k * inner, (take(x + k * inner, left, W{0}) - top) - total, left);
     } else {
       const Vec<W> scale = 1 / total;
@@ -172,9 +133,172 @@ void columns_grad(const void* ct_, const void* y_, void* dx_, int64_t n, int64_t
   }
 }
 
+// Rows of few elements: a vector of rows at a time, each in a lane, so that none is a vector with lanes to spare.
+constexpr int64_t kFew = 48;
+
+template <class T>
+struct Lanes {
+  using W = Wide<T>;
+  static constexpr int L = kLanes<W>;
+  alignas(64) W at[kFew * L];
+
+  // L rows of n in, or fewer, the other lanes being 0; and out.
+  void take(const T* x, int64_t rows, int64_t n) {
+    if (rows < L) __builtin_memset(at, 0, static_cast<size_t>(n) * L * sizeof(W));
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t k = 0; k < n; ++k) at[k * L + r] = get(x + r * n + k);
+  }
+  void give(T* x, int64_t rows, int64_t n) const {
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t k = 0; k < n; ++k) put(x + r * n + k, at[k * L + r]);
+  }
+  Vec<W> operator[](int64_t k) const { return load(at + k * L); }
+  void set(int64_t k, Vec<W> v) { store(at + k * L, v); }
+  void softmax(int64_t n, bool log) { columns<W>(at, at, n, L, L, log); }
+};
+
+// f(first row, how many) for each vector of rows.
+template <class T, class F>
+void by_lanes(int64_t rows, const F& f) {
+  constexpr int64_t L = kLanes<Wide<T>>;
+  for (int64_t r = 0; r < rows; r += L) f(r, rows - r < L ? rows - r : L);
+}
+
+template <class T>
+void few(const T* x, T* y, int64_t rows, int64_t n, bool log) {
+  Lanes<T> lanes;
+  by_lanes<T>(rows, [&](int64_t r, int64_t count) {
+    lanes.take(x + r * n, count, n);
+    lanes.softmax(n, log);
+    lanes.give(y + r * n, count, n);
+  });
+}
+
+template <class T>
+void few_grad(const T* ct, const T* y, T* dx, int64_t rows, int64_t n, bool log) {
+  using W = Wide<T>;
+  constexpr int L = kLanes<W>;
+  Lanes<T> g, v;
+  by_lanes<T>(rows, [&](int64_t r, int64_t count) {
+    g.take(ct + r * n, count, n);
+    v.take(y + r * n, count, n);
+    columns_grad<W>(g.at, v.at, g.at, n, L, L, log);
+    g.give(dx + r * n, count, n);
+  });
+}
+
+template <class T>
+void few_label_loss(const T* x, const int64_t* labels, T* loss, int64_t rows, int64_t n) {
+  Lanes<T> lanes;
+  by_lanes<T>(rows, [&](int64_t r, int64_t count) {
+    lanes.take(x + r * n, count, n);
+    lanes.softmax(n, true);
+    for (int64_t i = r; i < r + count; ++i) {
+      const bool inside = labels[i] >= 0 && labels[i] < n;
+      put(loss + i, inside ? -lanes.at[labels[i] * Lanes<T>::L + i - r] : Wide<T>{0});
+    }
+  });
+}
+
+template <class T>
+void few_label_loss_grad(const T* ct, const T* x, const int64_t* labels, T* dx, int64_t rows, int64_t n) {
+  using W = Wide<T>;
+  constexpr int L = kLanes<W>;
+  Lanes<T> lanes;
+  by_lanes<T>(rows, [&](int64_t r, int64_t count) {
+    lanes.take(x + r * n, count, n);
+    lanes.softmax(n, false);
+    W scale[L] = {};
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t label = labels[r + i];
+      if (label < 0 || label >= n) {  // a row of zeros, whatever x is
+        for (int64_t k = 0; k < n; ++k) lanes.at[k * L + i] = 0;
+        continue;
+      }
+      scale[i] = get(ct + r + i);
+      lanes.at[label * L + i] -= 1;
+    }
+    for (int64_t k = 0; k < n; ++k) lanes.set(k, lanes[k] * load(scale));
+    lanes.give(dx + r * n, count, n);
+  });
+}
+
+template <class T>
+void few_target_loss(const T* x, const T* targets, T* loss, int64_t rows, int64_t n) {
+  using W = Wide<T>;
+  Lanes<T> lanes, t;
+  by_lanes<T>(rows, [&](int64_t r, int64_t count) {
+    lanes.take(x + r * n, count, n);
+    t.take(targets + r * n, count, n);
+    lanes.softmax(n, true);
+    Vec<W> sum{};
+    for (int64_t k = 0; k < n; ++k) sum -= t[k] * lanes[k];
+    for (int64_t i = 0; i < count; ++i) put(loss + r + i, sum[i]);
+  });
+}
+
+template <class T>
+void few_target_loss_grad(const T* ct, const T* x, const T* targets, T* dx, int64_t rows, int64_t n) {
+  using W = Wide<T>;
+  Lanes<T> lanes, t;
+  by_lanes<T>(rows, [&](int64_t r, int64_t count) {
+    lanes.take(x + r * n, count, n);
+    t.take(targets + r * n, count, n);
+    lanes.softmax(n, false);
+    Vec<W> mass{}, scale{};
+    for (int64_t k = 0; k < n; ++k) mass += t[k];
+    for (int64_t i = 0; i < count; ++i) scale[i] = get(ct + r + i);
+    for (int64_t k = 0; k < n; ++k) lanes.set(k, scale * (lanes[k] * mass - t[k]));
+    lanes.give(dx + r * n, count, n);
+  });
+}
+
+template <class T>
+void rows(const void* x_, void* y_, int64_t rows, int64_t n, bool log) {
+  using W = Wide<T>;
+  if (n <= kFew) return few(static_cast<const T*>(x_), static_cast<T*>(y_), rows, n, log);
+  for (int64_t r = 0; r < rows; ++r) {
+    const T* x = static_cast<const T*>(x_) + r * n;
+    T* y = static_cast<T*>(y_) + r * n;
+    const W top = maximum(x, n);
+    if (log) {
+      const W total = log_of(exponentials(x, n, top, Forget{}));
+      fill(y, n, [=](int64_t i, int64_t left) { return (take(x + i, left, W{0}) - top) - total; });
+    } else if constexpr (sizeof(T) == sizeof(W)) {
+      const W total = exponentials(x, n, top, [y](int64_t i, Vec<W> e, int64_t left) { give(y + i, e, left); });
+      const W scale = 1 / total;
+      fill(y, n, [=](int64_t i, int64_t left) { return take(y + i, left, W{0}) * scale; });
+    } else {  // kept in half precision, exponentials would be rounded twice
+      const W scale = 1 / exponentials(x, n, top, Forget{});
+      fill(y, n, [=](int64_t i, int64_t left) { return vexp(take(x + i, left, W{0}) - top) * scale; });
+    }
+  }
+}
+
+template <class T>
+void rows_grad(const void* ct_, const void* y_, void* dx_, int64_t rows, int64_t n, bool log) {
+  using W = Wide<T>;
+  if (n <= kFew)
+    return few_grad(static_cast<const T*>(ct_), static_cast<const T*>(y_), static_cast<T*>(dx_), rows, n, log);
+  for (int64_t r = 0; r < rows; ++r) {
+    const T *ct = static_cast<const T*>(ct_) + r * n, *y = static_cast<const T*>(y_) + r * n;
+    T* dx = static_cast<T*>(dx_) + r * n;
+    if (log) {
+      const W sum = sum_of<W>(n, [=](int64_t i, int64_t left) { return take(ct + i, left, W{0}); });
+      fill(dx, n,
+           [=](int64_t i, int64_t left) { return take(ct + i, left, W{0}) - vexp(take(y + i, left, W{0})) * sum; });
+    } else {
+      const W sum =
+          sum_of<W>(n, [=](int64_t i, int64_t left) { return take(ct + i, left, W{0}) * take(y + i, left, W{0}); });
+      fill(dx, n, [=](int64_t i, int64_t left) { return take(y + i, left, W{0}) * (take(ct + i, left, W{0}) - sum); });
+    }
+  }
+}
+
 template <class T>
 void label_loss(const void* x_, const int64_t* labels, void* loss_, int64_t rows, int64_t n) {
   using W = Wide<T>;
+  if (n <= kFew) return few_label_loss(static_cast<const T*>(x_), labels, static_cast<T*>(loss_), rows, n);
   for (int64_t r = 0; r < rows; ++r) {
     const T* x = static_cast<const T*>(x_) + r * n;
     T* loss = static_cast<T*>(loss_) + r;
@@ -190,6 +314,9 @@ void label_loss(const void* x_, const int64_t* labels, void* loss_, int64_t rows
 template <class T>
 void label_loss_grad(const void* ct_, const void* x_, const int64_t* labels, void* dx_, int64_t rows, int64_t n) {
   using W = Wide<T>;
+  if (n <= kFew)
+    return few_label_loss_grad(static_cast<const T*>(ct_), static_cast<const T*>(x_), labels, static_cast<T*>(dx_),
+                               rows, n);
   for (int64_t r = 0; r < rows; ++r) {
     const T* x = static_cast<const T*>(x_) + r * n;
     T* dx = static_cast<T*>(dx_) + r * n;
@@ -209,6 +336,8 @@ void label_loss_grad(const void* ct_, const void* x_, const int64_t* labels, voi
 template <class T>
 void target_loss(const void* x_, const void* targets_, void* loss_, int64_t rows, int64_t n) {
   using W = Wide<T>;
+  if (n <= kFew)
+    return few_target_loss(static_cast<const T*>(x_), static_cast<const T*>(targets_), static_cast<T*>(loss_), rows, n);
   for (int64_t r = 0; r < rows; ++r) {
     const T *x = static_cast<const T*>(x_) + r * n, *t = static_cast<const T*>(targets_) + r * n;
     const W top = maximum(x, n), total = log_of(exponentials(x, n, top, Forget{}));
@@ -222,6 +351,9 @@ void target_loss(const void* x_, const void* targets_, void* loss_, int64_t rows
 template <class T>
 void target_loss_grad(const void* ct_, const void* x_, const void* targets_, void* dx_, int64_t rows, int64_t n) {
   using W = Wide<T>;
+  if (n <= kFew)
+    return few_target_loss_grad(static_cast<const T*>(ct_), static_cast<const T*>(x_), static_cast<const T*>(targets_),
+                                static_cast<T*>(dx_), rows, n);
   for (int64_t r = 0; r < rows; ++r) {
     const T *x = static_cast<const T*>(x_) + r * n, *t = static_cast<const T*>(targets_) + r * n;
     const W ct = get(static_cast<const T*>(ct_) + r), top = maximum(x, n);
