@@ -40,9 +40,9 @@ static inline void multiply_wide(vu32 a, uint32_t by, vu32* low, vu32* high) {
   *high = (vu32)((even >> 32) | (odd & ~lower));
 }
 
-// The four words of the blocks with counters (c0, c1, 0, 0), a block a lane.
-static inline void philox(vu32 c0, vu32 c1, uint32_t k0, uint32_t k1, vu32 words[4]) {
-  vu32 c2 = {}, c3 = {};
+// The four words of the blocks with counters (c0, c1, c2, c3), a block a lane.
+static inline void philox(vu32 c0, vu32 c1, uint32_t k0, uint32_t k1, vu32 words[4], vu32 c2 = vu32{},
+                          vu32 c3 = vu32{}) {
   for (int round = 0; round < 10; ++round) {
     vu32 low0, high0, low1, high1;
     multiply_wide(c0, 0xD2511F53u, &low0, &high0);

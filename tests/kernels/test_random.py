@@ -103,6 +103,19 @@ def test_gamma_has_its_moments(alpha):
     assert abs(neighbours) < 5 / N**0.5
 
 
+def test_rejected_neighbours_move_no_bits():
+    """An element draws the same whoever is drawn with it, and so however many trials those take."""
+    rng = np.random.default_rng(5)
+    own = rng.random(1000) < 0.5
+    alphas = np.where(own, 1.5, np.exp(rng.uniform(-5, 5, (2, 1000))))
+    x, y = (rejection.random_gamma(KEY, from_numpy(a)).numpy() for a in alphas)
+    assert (x[own] == y[own]).all() and (x[~own] != y[~own]).all()
+    counts = np.where(own, 50, rng.integers(200, 10**6, (2, 1000))).astype(np.float64)
+    p = from_numpy(np.full(1000, 0.3))
+    x, y = (rejection.random_binomial(KEY, from_numpy(c), p).numpy() for c in counts)
+    assert (x[own] == y[own]).all() and (x[~own] != y[~own]).mean() > 0.9
+
+
 @pytest.mark.parametrize("n, p", [(7, 0.3), (1000, 0.002), (40, 0.5), (10**6, 0.31), (60, 0.93)])
 def test_binomial_has_its_probabilities(n, p):
     parameters = [from_numpy(np.full(N, float(v))) for v in (n, p)]

@@ -28,4 +28,14 @@ struct RandomTable {
 
 NATIVE_ISA_TABLE(RandomTable, random_table)
 
+// Distributions drawn by rejection; in each table: float32, float64. Computed in float64.
+struct RejectionTable {
+  // Elements [first, last) of whole tensors; `lane` of the counters is free for this draw, and the one behind it.
+  void (*gamma[2])(const uint32_t* key, uint32_t lane, int64_t first, int64_t last, const void* alpha, void* out);
+  void (*binomial[2])(const uint32_t* key, int64_t first, int64_t last, const void* counts, const void* probabilities,
+                      void* out);
+};
+
+NATIVE_ISA_TABLE(RejectionTable, rejection_table)
+
 }  // namespace native

@@ -1,7 +1,7 @@
-// Random numbers have the same bits on every instruction set, so every operation here is exact or rounds the
-// same everywhere: no product may be contracted with a sum.
+// Random numbers have the same bits on every instruction set: see exact.simd.h.
 #include "kernels/random/random.h"
 
+#include "kernels/random/exact.simd.h"
 #include "simd/element.h"
 #include "simd/philox.h"
 
@@ -10,36 +10,6 @@ namespace NATIVE_ISA {
 namespace {
 
 constexpr int kWordLanes = kLanes<uint32_t>;
-
-// A product that stays one: the compiler cannot look through the empty statement.
-static inline vf32 times(vf32 a, vf32 b) {
-  vf32 product = a * b;
-#if defined(__x86_64__) && (NATIVE_VEC_BYTES <= 32 || defined(__AVX512F__))
-  asm("" : "+v"(product));
-#elif defined(__x86_64__)
-  __m256 half[2];
-  __builtin_memcpy(half, &product, 64);
-  asm("" : "+x"(half[0]), "+x"(half[1]));
-  __builtin_memcpy(&product, half, 64);
-#elif defined(__aarch64__)
-  asm("" : "+w"(product));
-#endif
-  return product;
-}
-static inline vf32 times(vf32 a, float b) { return times(a, splat(b)); }
-
-template <int N>
-static inline vf32 horner(vf32 x, const float (&c)[N]) {
-  vf32 y = splat(c[N - 1]);
-#pragma GCC unroll 16
-  for (int i = N - 2; i >= 0; --i) y = times(y, x) + c[i];
-  return y;
-}
-
-static inline vf32 root(vf32 x) {
-  for (int i = 0; i < kLanes<float>; ++i) x[i] = __builtin_sqrtf(x[i]);
-  return x;
-}
 
 // For x in [2^-33, 1].
 static inline vf32 log_of(vf32 x) {

@@ -107,16 +107,17 @@ def _binomial_shape(key, counts, probabilities):
     return counts.dims, counts.dtype
 
 
-def _count_waits(key, n, p):
-    """For few successes: how often a geometric waiting time fits into n trials."""
-    waited = np.zeros(n.shape)
-
-    def trial(count, index, n, scale):
-        word, _ = _draw(key, index, count, 1)
-        waited[index] += np.ceil(np.log(_unit(word)) / scale)
-        return np.full(index.shape, count), waited[index] > n
-
-    return _until_accepted(trial, n, np.log1p(-p))
+def _count_successes(key, n, p):
+    """For few successes: the distribution function is inverted by adding up probabilities, until
+    they are nothing beside the least number drawn."""
+    left = _unit(_draw(key, np.arange(n.size), 0, 1)[0])
+    probability, k = np.exp(n * np.log1p(-p)), np.zeros(n.shape)
+    for step in range(128):
+        following = probability * (p / (1 - p)) * ((n - step) / (step + 1))
+        more = (left > probability) & (following > 2.0**-60)
+        left, k = np.where(more, left - probability, -1), k + more
+        probability = following
+    return k
 
 
 def _stirling(k):
@@ -164,9 +165,9 @@ def _binomial_reference(key, counts, probabilities):
     n, rare = np.trunc(np.where(valid, n, 0)), np.where(valid, np.minimum(p, 1 - p), 0)
     few = n * rare < 10
     # Each draws for all elements, so that the counters are theirs.
-    waits = _count_waits(key, np.where(few, n, 0), np.where(few & (rare > 0), rare, 0.5))
+    counted = _count_successes(key, np.where(few, n, 0), rare)
     many = _transformed_rejection(key, np.where(few, 20, n), np.where(few, 0.5, rare))
-    k = np.where(few, np.where(rare > 0, waits, 0), many)
+    k = np.where(few, counted, many)
     return np.where(valid, np.where(p <= 0.5, k, n - k), np.nan).reshape(counts.shape)
 
 
