@@ -40,6 +40,8 @@ class Case:
         grad: check the gradient rule (floating point operands only).
         speed: belongs to the speed table (slow sizes); such a case is not run as a test.
         make: `make(rng)` gives the operands as arrays, where random ones will not do.
+        updates: the operand that each result replaces, as a compiled step writes a variable's new
+            value: timed so, in the operand's own memory. Empty where results are new.
         complete: `complete(arrays)` gives the operands with those filled in that another primitive
             of ours computes (what a gradient takes from the forward pass). Not called for peers.
         peer: name of a library -> `build(arrays)`, which gives a callable that does the same work
@@ -60,6 +62,7 @@ class Case:
     speed: bool = False
     make: Callable | None = None
     complete: Callable | None = None
+    updates: Sequence[int] = ()
     peer: dict | None = None
     label: str = ""
     spell: str = ""
@@ -163,7 +166,8 @@ def _widen(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float64) if _is_float(array.dtype) else array
 
 
-def _as_tuple(value) -> tuple:
+def as_tuple(value) -> tuple:
+    """A primitive's results as a tuple."""
     return value if isinstance(value, tuple) else (value,)
 
 
@@ -172,14 +176,14 @@ def run(case: Case, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
     from keras_native.engine.tensor import from_numpy
 
     results = primitive(case.op)(*(from_numpy(a) for a in arrays), **case.attrs)
-    return tuple(r.numpy() for r in _as_tuple(results))
+    return tuple(r.numpy() for r in as_tuple(results))
 
 
 def expected(case: Case, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
     """The reference on operands widened to float64."""
     with np.errstate(all="ignore"):
         results = primitive(case.op).reference(*(_widen(a) for a in arrays), **case.attrs)
-    return tuple(np.asarray(r) for r in _as_tuple(results))
+    return tuple(np.asarray(r) for r in as_tuple(results))
 
 
 def compare(
@@ -301,14 +305,14 @@ def check_gradient(case: Case, seed: int = 0, tol: float = 2e-6) -> None:
     rng = np.random.default_rng(seed + 1)
     inputs = [from_numpy(a) for a in arrays]
     out = prim(*inputs, **attrs)
-    outs = _as_tuple(out)
+    outs = as_tuple(out)
     weights = [rng.standard_normal(o.dims) if o.dtype == "float64" else None for o in outs]
     cts = tuple(None if w is None else from_numpy(np.asarray(w)) for w in weights)
     cotangents = prim.vjp(cts if type(out) is tuple else cts[0], out, *inputs, **attrs)
     assert len(cotangents) == len(inputs), f"{case}: {len(cotangents)} cotangents"
 
     def value(operands) -> float:
-        results = _as_tuple(prim.reference(*operands, **attrs))
+        results = as_tuple(prim.reference(*operands, **attrs))
         return sum(
             float(np.sum(np.asarray(r) * w)) for r, w in zip(results, weights) if w is not None
         )
@@ -420,7 +424,12 @@ def bind(case: Case) -> Bound:
     from keras_native.engine.tensor import from_numpy
 
     inputs = [from_numpy(a) for a in case.arrays()]
-    return Bound(case.op, [t.array for t in inputs], case.attrs, problem_of(case)[2])
+    bound = Bound(case.op, [t.array for t in inputs], case.attrs, problem_of(case)[2])
+    if not case.updates:
+        return bound
+    from bench.updating import Updating
+
+    return Updating(bound, case.updates)
 
 
 def sample_case(case: Case, seconds: float = 0.4, clock: str = "wall") -> list[float]:

@@ -128,6 +128,8 @@ BROADCASTS = [
     [(), ()], [(1,), (1,)], [(17,), ()], [(40, 33), (33,)], [(40, 33), (40, 1)], [(9, 600), (9, 1)],
     [(4, 1, 7, 1), (1, 5, 1, 6)], [(3, 5000), (5000,)], [(2, 3, 4, 5), (3, 1, 5)],
     [(1, 600), (3, 1)], [(0, 4), (4,)], [(3, 1), (1, 0)], [(2049,), (2049,)],
+    # Rows that tiles are parts of.
+    [(5, 768), (5, 1)], [(5, 1), (1, 1024)], [(2, 3, 512), (2, 1, 1)], [(2, 3, 320), (2, 3, 1)],
 ]  # fmt: skip
 
 
@@ -138,6 +140,8 @@ def _broadcasts():
 
 
 def _others():
+    for dtype in DTYPES:  # no link of a chain
+        yield _case("pow", [(4, 512), (4, 1)], dtype, BINARY["pow"], _tolerance(dtype))
     x, row, column = (3, 171), (171,), (3, 1)
     for dtype in DTYPES + ("int32", "int64", "bool"):
         yield Case("select", ((x, "bool"), (row, dtype), (column, dtype)), tol=0.1)
@@ -254,7 +258,7 @@ def _speed():
                speed=True, peer={"torch": _torch_chain}, label="chain_of_11")  # fmt: skip
     adam = (*pair, *pair, ((), "float32"))
     yield Case("fused_elementwise", adam, {"program": ADAM}, bytes=28 << 22, speed=True,
-               make=_positive([s for s, _ in adam]), label="adam",
+               make=_positive([s for s, _ in adam]), label="adam", updates=(0, 1, 2),
                peer={"torch": _torch_adam})  # fmt: skip
 
 

@@ -231,8 +231,15 @@ void apply_mask(const Extras<T>& e, int64_t query, int64_t queries, int64_t key,
 // Scores of keys after the query become minus infinity (there is no mask; every query has its first key).
 template <class W>
 void apply_causal(int64_t query, int64_t queries, int64_t key, int64_t keys, W* scores, int64_t ld) {
-  for (int64_t i = 0; i < queries; ++i)
-    for (int64_t j = most(0, query + i + 1 - key); j < keys; ++j) scores[j * ld + i] = -__builtin_inff();
+  constexpr int L = kLanes<W>;
+  for (int64_t half = 0; half < queries; half += L) {
+    Vec<W> last;  // of each query, the last key that it sees
+    for (int i = 0; i < L; ++i) last[i] = static_cast<W>(query + half + i - key);
+    for (int64_t j = most(0, query + half + 1 - key); j < keys; ++j) {
+      W* row = scores + j * ld + half;
+      store(row, last < static_cast<W>(j) ? splat(-static_cast<W>(__builtin_inff())) : load(row));
+    }
+  }
 }
 
 // factors[keys][ld]: 0 where a probability is dropped, else 1 / (1 - rate), by the bits that

@@ -7,14 +7,14 @@ namespace {
 
 class Scheduler {
  public:
-  Scheduler(const std::vector<TileStep>& steps, const std::vector<bool>& leaves, const std::vector<bool>& repeats,
-            bool chain)
+  Scheduler(const std::vector<TileStep>& steps, const TileRegisters& registers, bool chain)
       : steps_(steps),
-        repeats_(repeats),
+        registers_(registers),
         chain_(chain),
         waits_(steps.size()),
         users_(steps.size()),
         leaves_(steps.size()) {
+    const std::vector<bool>& leaves = registers.leaves;
     std::vector<int> writer(leaves.size(), -1);
     for (size_t i = 0; i < steps.size(); ++i) {
       for (int place = 0; place < steps[i].operands; ++place) {
@@ -103,7 +103,7 @@ class Scheduler {
   }
   void move(LinkKind kind, int r) { add({nullptr, kind, r, -1, 0, 0, 0}, Opcode::copy, Class::F32, 0); }
   void add(Link link, Opcode code, Class type, int kept) {
-    const auto mask = [&](int r) { return r >= 0 && repeats_[r] ? int64_t{0} : int64_t{-1}; };
+    const auto mask = [&](int r) { return r >= 0 && registers_.repeats[r] ? int64_t{0} : int64_t{-1}; };
     link.mask_a = mask(link.a);
     link.mask_b = mask(link.b);
     chains().bind(&link, code, type, kept);
@@ -111,15 +111,17 @@ class Scheduler {
   }
 
   void close_chain() {
-    if (operations_ == 1) links_.clear();  // a step by itself has less to do
-    if (operations_ > 1) move(LinkKind::End, -1);
+    bool held = false;
+    for (int place = 0; place < last_.operands; ++place) held |= registers_.held[operand(last_, place)];
+    if (operations_ == 1 && !held) links_.clear();  // a step by itself has less to do
+    if (!links_.empty()) move(LinkKind::End, -1);
     if (operations_ > 0) stages_.push_back({last_, std::move(links_)});
     links_.clear();
     operations_ = 0;
   }
 
   const std::vector<TileStep>& steps_;
-  const std::vector<bool>& repeats_;
+  const TileRegisters& registers_;
   bool chain_;
   std::vector<int> waits_, ready_;  // operands that are not computed; steps that have all of theirs
   std::vector<std::vector<int>> users_;
@@ -132,9 +134,8 @@ class Scheduler {
 
 }  // namespace
 
-std::vector<TileStage> schedule(const std::vector<TileStep>& steps, const std::vector<bool>& leaves,
-                                const std::vector<bool>& repeats, bool chain) {
-  return Scheduler(steps, leaves, repeats, chain).run();
+std::vector<TileStage> schedule(const std::vector<TileStep>& steps, const TileRegisters& registers, bool chain) {
+  return Scheduler(steps, registers, chain).run();
 }
 
 }  // namespace native

@@ -43,6 +43,7 @@ struct TileStep {
   int operands;
   int dst, a, b, c;
   double immediates[2];
+  bool reads(int r) const { return a == r || (operands > 1 && b == r) || (operands > 2 && c == r); }
 };
 
 // What runs on a tile at once: a chain, or the one step if there are no links.
@@ -51,9 +52,14 @@ struct TileStage {
   std::vector<Link> links;
 };
 
-// The steps in an order that joins as many of them as possible into chains, if `chain`. `leaves[r]`: register r is read
-// after the program; `repeats[r]`: its tile holds one value throughout.
-std::vector<TileStage> schedule(const std::vector<TileStep>& steps, const std::vector<bool>& leaves,
-                                const std::vector<bool>& repeats, bool chain);
+// What is known of each register of a program.
+struct TileRegisters {
+  const std::vector<bool>&leaves,  // read after the program
+      &repeats,                    // its tile holds one value throughout
+      &held;                       // and of that it need not be filled with more than kChainUnit, for chains
+};
+
+// The steps in an order that joins as many of them as possible into chains, if `chain`.
+std::vector<TileStage> schedule(const std::vector<TileStep>& steps, const TileRegisters& registers, bool chain);
 
 }  // namespace native

@@ -24,6 +24,7 @@ enum class Access {
   Splat,     // one element, spread once a task
   Direct,    // contiguous with the outputs
   Periodic,  // repeats along the outputs' last axes: laid out once a task, longer by a tile
+  Held,      // one element for each row of which tiles are parts: spread tile by tile
   Walked,    // anything else: gathered tile by tile
 };
 
@@ -34,6 +35,7 @@ struct Input {
   size_t reg_bytes;   // of an element in a register
   TileOp load;        // nullptr where memory has the register's format
   size_t raw, value;  // blocks: elements as in memory, and as in a register
+  int spread;         // of a held one, the elements of a tile that are there: chains read no more than the first
 };
 struct Constant {
   int reg;
@@ -72,6 +74,8 @@ Access access_of(const Walk& walk) {
   return Access::Walked;
 }
 
+bool has_rows(const Walk& walk) { return walk.dims > 1 && walk.stride[walk.dims - 1] == 0; }
+
 int log2_of(size_t bytes) { return bytes == 1 ? 0 : bytes == 2 ? 1 : bytes == 4 ? 2 : 3; }
 int round_up(int64_t n, int unit) { return static_cast<int>((n + unit - 1) / unit * unit); }
 
@@ -89,9 +93,9 @@ class TileProgram : public Kernel {
   std::vector<Output> outputs;
   std::vector<std::pair<int, size_t>> temporaries;  // register and its block
   int registers = 0;
-  int unit = kTileUnit;    // what tiles are padded to
-  size_t block_bytes = 0;  // of all blocks
-  int64_t total = 0, chunk = kTile;
+  int unit = kTileUnit;                            // what tiles are padded to
+  size_t block_bytes = 0;                          // of all blocks
+  int64_t total = 0, chunk = kTile, tile = kTile;  // a chunk is a number of tiles
 
   std::vector<std::pair<size_t, size_t>> overwrites;  // output and input, as may_overwrite() has it
 
@@ -119,8 +123,8 @@ class TileProgram : public Kernel {
     char* blocks = static_cast<char*>(own);
     auto** reg = reinterpret_cast<char**>(blocks + block_bytes);
     prepare_task(in, blocks, reg);
-    for (int64_t start = begin; start < end; start += kTile) {
-      const int n = static_cast<int>(std::min<int64_t>(kTile, end - start));
+    for (int64_t start = begin; start < end; start += tile) {
+      const int n = static_cast<int>(std::min(tile, end - start));
       const int padded = round_up(n, unit);
       for (size_t i = 0; i < inputs.size(); ++i) read(inputs[i], in[i], blocks, &reg[i], start, n);
       for (size_t i = 0; i < outputs.size(); ++i)
@@ -206,6 +210,9 @@ class TileProgram : public Kernel {
         }
         break;
       }
+      case Access::Held:
+        n = std::min(n, input.spread);
+        [[fallthrough]];
       case Access::Walked:
         gather(input, raw, in, start, n);
         std::memset(raw + n * input.bytes, 0, (round_up(n, unit) - n) * input.bytes);
@@ -238,6 +245,7 @@ class Compiler {
     if (out_.empty() || out_.size() != text_.outputs.size()) return nullptr;
     for (const Spec& spec : out_)
       if (spec.shape != out_[0].shape) return nullptr;
+    choose_tile();
     if (!add_inputs() || !add_statements() || !add_outputs()) return nullptr;
     order();
     allocate();
@@ -252,7 +260,8 @@ class Compiler {
     int last_use = -1;  // access
     bool temporary = false;
     bool leaves = false;   // read after the program
-    bool repeats = false;  // one value throughout
+    bool repeats = false;  // one value throughout a tile
+    bool held = false;     // but another one in the next tile
   };
   // What a step or a link does to tiles, in the order in which they do it to any one element.
   struct Use {
@@ -280,6 +289,22 @@ class Compiler {
     return at;
   }
 
+  // Tiles that end where rows do, if an operand has one element a row: it is one value for a tile then.
+  void choose_tile() {
+    int64_t row = 0;
+    for (const Spec& spec : in_) {
+      const auto walk = plan_walk(spec.shape, out_[0].shape);
+      if (!walk || !has_rows(*walk)) continue;
+      const int64_t length = walk->size[walk->dims - 1];
+      row = row == 0 ? length : std::min(row, length);
+    }
+    for (int64_t tile = kTile; row > 0 && tile >= kTile / 2; tile -= kChainUnit)
+      if (row % tile == 0) {
+        kernel_->tile = tile;
+        return;
+      }
+  }
+
   bool add_inputs() {
     for (size_t i = 0; i < in_.size(); ++i) {
       const auto walk = plan_walk(in_[i].shape, out_[0].shape);
@@ -287,7 +312,10 @@ class Compiler {
       Input input{};
       input.walk = *walk;
       input.access = access_of(*walk);
-      regs_.back().repeats = input.access == Access::Splat;
+      if (has_rows(*walk) && walk->size[walk->dims - 1] % kernel_->tile == 0) input.access = Access::Held;
+      input.spread = kChainUnit;
+      regs_.back().held = input.access == Access::Held;
+      regs_.back().repeats = input.access == Access::Splat || regs_.back().held;
       input.bytes = size_of(in_[i].dtype);
       input.reg_bytes = element_bytes(regs_.back().type);
       input.load = conversions().load[static_cast<int>(in_[i].dtype)];
@@ -357,13 +385,19 @@ class Compiler {
   }
 
   void order() {
-    std::vector<bool> leaves, repeats;
+    std::vector<bool> leaves, repeats, held;
     for (const Register& r : regs_) {
       leaves.push_back(r.leaves);
       repeats.push_back(r.repeats);
+      held.push_back(r.held);
     }
     // A few elements are not worth padding to what a chain takes at once.
-    kernel_->stages = schedule(steps_, leaves, repeats, out_[0].count() >= kChainUnit);
+    kernel_->stages = schedule(steps_, {leaves, repeats, held}, out_[0].count() >= kChainUnit);
+    for (size_t i = 0; i < in_.size(); ++i)
+      if (leaves[i] || std::any_of(kernel_->stages.begin(), kernel_->stages.end(), [&](const TileStage& s) {
+            return s.links.empty() && s.step.reads(static_cast<int>(i));
+          }))
+        kernel_->inputs[i].spread = kTile;
     for (const TileStage& stage : kernel_->stages) {
       if (!stage.links.empty()) kernel_->unit = kChainUnit;
       if (stage.links.empty()) uses_.push_back({stage.step.dst, {stage.step.a, stage.step.b, stage.step.c}});
@@ -408,8 +442,7 @@ class Compiler {
   void finish() {
     kernel_->registers = static_cast<int>(regs_.size());
     kernel_->total = out_[0].count();
-    const int64_t tiles = std::max<int64_t>(1, kTaskWork / (work_ * kTile));
-    kernel_->chunk = tiles * kTile;
+    kernel_->chunk = std::max<int64_t>(1, kTaskWork / (work_ * kernel_->tile)) * kernel_->tile;
     for (size_t o = 0; o < out_.size(); ++o)
       for (size_t i = 0; i < in_.size(); ++i)
         if (done_before_written(i, kernel_->outputs[o])) kernel_->overwrites.emplace_back(o, i);

@@ -67,53 +67,36 @@ void row_forward(const void* x_, const void* gamma_, const void* beta_, void* y_
   }
 }
 
+// dx = ct gamma rstd + (x - mean) slope + offset.
+template <class W>
+struct RowSlope {
+  W slope, offset;
+};
 template <class T>
-void row_backward(const void* ct_, const void* x_, const void* gamma_, void* dx_, void* dgamma_, void* dbeta_,
-                  int64_t rows, int64_t n, double eps, bool centred) {
+RowSlope<Wide<T>> row_slope(const T* ct, const T* x, const Wide<T>* gamma, int64_t n, Moments<Wide<T>> moments,
+                            bool centred) {
   using W = Wide<T>;
   constexpr int L = kLanes<W>;
-  const W* gamma = static_cast<const W*>(gamma_);
-  W *dgamma = static_cast<W*>(dgamma_), *dbeta = static_cast<W*>(dbeta_);
-  for (int64_t i = 0; i < n; ++i) dgamma[i] = dbeta[i] = 0;
-  for (int64_t r = 0; r < rows; ++r) {
-    const T *ct = static_cast<const T*>(ct_) + r * n, *x = static_cast<const T*>(x_) + r * n;
-    T* dx = static_cast<T*>(dx_) + r * n;
-    const auto [mean, rstd] = row_moments(x, n, eps, centred);
-
-    Vec<W> sum_g[2] = {}, sum_gx[2] = {};
-    const auto accumulate = [&, mean = mean, rstd = rstd](int64_t i, int k) {
-      const Vec<W> c = vload(ct + i), normal = (vload(x + i) - mean) * rstd, g = c * load(gamma + i);
-      store(dgamma + i, load(dgamma + i) + c * normal);
-      store(dbeta + i, load(dbeta + i) + c);
-      sum_g[k] += g;
-      sum_gx[k] += g * normal;
-    };
-    int64_t i = 0;
-    for (; i + 2 * L <= n; i += 2 * L) {
-      accumulate(i, 0);
-      accumulate(i + L, 1);
-    }
-    for (; i + L <= n; i += L) accumulate(i, 0);
-    W mean_g = reduce_add<W>(sum_g[0] + sum_g[1]), mean_gx = reduce_add<W>(sum_gx[0] + sum_gx[1]);
-    for (; i < n; ++i) {
-      const W c = get(ct + i), normal = (get(x + i) - mean) * rstd, g = c * gamma[i];
-      dgamma[i] += c * normal;
-      dbeta[i] += c;
-      mean_g += g;
-      mean_gx += g * normal;
-    }
-    mean_g = centred ? mean_g / static_cast<W>(n) : W{0};
-    mean_gx /= static_cast<W>(n);
-
-    for (i = 0; i + L <= n; i += L) {
-      const Vec<W> normal = (vload(x + i) - mean) * rstd;
-      vstore(dx + i, rstd * (vload(ct + i) * load(gamma + i) - mean_g - normal * mean_gx));
-    }
-    for (; i < n; ++i) {
-      const W normal = (get(x + i) - mean) * rstd;
-      put(dx + i, rstd * (get(ct + i) * gamma[i] - mean_g - normal * mean_gx));
-    }
+  const W mean = moments.mean, rstd = moments.rstd, count = static_cast<W>(n);
+  Vec<W> sum_g[kChains] = {}, sum_gx[kChains] = {};
+  const auto accumulate = [&](int64_t i, int k) {
+    const Vec<W> g = vload(ct + i) * load(gamma + i);
+    sum_g[k] += g;
+    sum_gx[k] += g * (vload(x + i) - mean);
+  };
+  int64_t i = 0;
+  for (; i + kChains * L <= n; i += kChains * L)
+    for (int k = 0; k < kChains; ++k) accumulate(i + k * L, k);
+  for (; i + L <= n; i += L) accumulate(i, 0);
+  W mean_g = reduce_add<W>((sum_g[0] + sum_g[1]) + (sum_g[2] + sum_g[3]));
+  W mean_gx = reduce_add<W>((sum_gx[0] + sum_gx[1]) + (sum_gx[2] + sum_gx[3]));
+  for (; i < n; ++i) {
+    const W g = get(ct + i) * gamma[i];
+    mean_g += g;
+    mean_gx += g * (get(x + i) - mean);
   }
+  // dx = rstd (g - mean(g) - x^ mean(g x^)), x^ = (x - mean) rstd.
+  return {-(mean_gx / count * rstd) * rstd * rstd, centred ? -rstd * (mean_g / count) : W{0}};
 }
 
 // Calls body(std-like constant vectors, first channel) over all channels in strips of 4, 2, 1 vectors and
@@ -173,6 +156,48 @@ void two_sums(int64_t rows, int64_t channels, W* first, W* second, const Values&
         first[c] += s;
         second[c] += q;
       });
+}
+
+// A few rows at a time, step by step: rows do not wait for each other's sums, and those of the parameters' gradients
+// are read and written once for all of them.
+template <class T>
+void row_backward(const void* ct_, const void* x_, const void* gamma_, void* dx_, void* dgamma_, void* dbeta_,
+                  int64_t rows, int64_t n, double eps, bool centred) {
+  using W = Wide<T>;
+  constexpr int L = kLanes<W>;
+  // Of x, ct and dx of each row, gamma and both sums. They may all begin in the same cache sets.
+  constexpr int64_t kMost = 16, kElements = 7168;
+  const W* gamma = static_cast<const W*>(gamma_);
+  W *dgamma = static_cast<W*>(dgamma_), *dbeta = static_cast<W*>(dbeta_);
+  for (int64_t i = 0; i < n; ++i) dgamma[i] = dbeta[i] = 0;
+  const int64_t few = (kElements / n - 3) / 3, step = few < 1 ? 1 : few > kMost ? kMost : few;
+  Moments<W> moments[kMost];
+  RowSlope<W> slopes[kMost];
+  for (int64_t r0 = 0; r0 < rows; r0 += step) {
+    const int64_t count = rows - r0 < step ? rows - r0 : step;
+    const T *ct = static_cast<const T*>(ct_) + r0 * n, *x = static_cast<const T*>(x_) + r0 * n;
+    T* dx = static_cast<T*>(dx_) + r0 * n;
+    for (int64_t r = 0; r < count; ++r) moments[r] = row_moments(x + r * n, n, eps, centred);
+    for (int64_t r = 0; r < count; ++r) slopes[r] = row_slope(ct + r * n, x + r * n, gamma, n, moments[r], centred);
+    for (int64_t r = 0; r < count; ++r) {
+      const W mean = moments[r].mean, rstd = moments[r].rstd, slope = slopes[r].slope, offset = slopes[r].offset;
+      const auto result = [&](auto c, auto e, auto g) { return c * g * rstd + ((e - mean) * slope + offset); };
+      const int64_t at = r * n;
+      int64_t i = 0;
+      for (; i + L <= n; i += L) vstore(dx + at + i, result(vload(ct + at + i), vload(x + at + i), load(gamma + i)));
+      for (; i < n; ++i) put(dx + at + i, result(get(ct + at + i), get(x + at + i), gamma[i]));
+    }
+    two_sums<W>(
+        count, n, dbeta, dgamma,
+        [&](int64_t r, int64_t c, Vec<W>& d, Vec<W>& e) {
+          d = vload(ct + r * n + c);
+          e = (vload(x + r * n + c) - moments[r].mean) * moments[r].rstd;
+        },
+        [&](int64_t r, int64_t c, W& d, W& e) {
+          d = get(ct + r * n + c);
+          e = (get(x + r * n + c) - moments[r].mean) * moments[r].rstd;
+        });
+  }
 }
 
 // Rows that are gone through together: they should stay in the first-level cache over all strips.
