@@ -48,7 +48,8 @@ struct WordPlan::Memory {
   char* a;
   int32_t* start;
   char* sums;
-  float* room;  // two rows of floats
+  float* room;            // two rows of floats
+  float *rows, *columns;  // what sums are multiplied by
   size_t bytes;
 };
 
@@ -125,7 +126,7 @@ void WordPlan::choose_grid() {
   // Copying A once more costs less than a thread without work.
   while (p_.m <= kColumnRows && tasks() < std::min(wanted, 4.0) && task_n_ > kernels_.nr)
     task_n_ = round_up(task_n_ / 2, kernels_.nr);
-  if (p_.batch == 1 && wanted >= 2 * tasks() && p_.k >= 2 * kernels_.kc) {
+  if (p_.batch == 1 && !p_.quantised && wanted >= 2 * tasks() && p_.k >= 2 * kernels_.kc) {
     const int64_t most = std::min(static_cast<int64_t>(wanted / tasks()), p_.k / kernels_.kc);
     splits_ = ceil_div(p_.k, round_up(ceil_div(p_.k, most), 64));
   }
@@ -182,14 +183,20 @@ WordPlan::Memory WordPlan::memory(char* base) const {
   if (kernels_.row_start) memory.start = reinterpret_cast<int32_t*>(take(4 * task_m_));
   if (copies_a_ && !shares_a_) memory.a = take(a_bytes_);
   if (sums_) memory.sums = take(4 * task_m_ * task_n_);
+  if (p_.quantised) {
+    memory.rows = reinterpret_cast<float*>(take(4 * task_m_));
+    memory.columns = reinterpret_cast<float*>(take(4 * task_n_));
+  }
   if (defers_) memory.room = reinterpret_cast<float*>(take(8 * task_n_));
   return memory;
 }
 
-void WordPlan::run(const void* a, const void* b, void* c, const Epilogue<uint16_t>& epilogue, void* scratch) const {
+void WordPlan::run(const void* a, const void* b, void* c, const Epilogue<uint16_t>& epilogue, void* scratch,
+                   const Scales& scales) const {
   if (swaps_) std::swap(a, b);
-  const Operands operands{static_cast<const char*>(a), static_cast<const char*>(b), static_cast<char*>(c), epilogue,
-                          static_cast<char*>(scratch)};
+  const Operands operands{static_cast<const char*>(a), static_cast<const char*>(b),
+                          static_cast<char*>(c),       epilogue,
+                          static_cast<char*>(scratch), scales};
   if (shares_a_) share_a(operands);
   if (shares_b_) packed_.pack(operands.b, true, reinterpret_cast<uint32_t*>(operands.scratch + shared_a_bytes()));
   const int64_t each = ceil_div(p_.n, task_n_) * ceil_div(p_.m, task_m_) * splits_, all = each * p_.batch;
@@ -243,12 +250,13 @@ void WordPlan::run_tile(const Tile& t, Operands operands) const {
   WordBlock block{};
   block.sum = sum;
   block.sum_row = sums_ ? task_n_ : p_.n;
-  if (!defers_) {
+  if (p_.quantised) block.scales = factors(t, operands.scales, memory);
+  if (!defers_ || p_.quantised) {
     block.out = c;
     block.out_row = p_.n;
     block.out_bf16 = p_.out_bf16;
-    block.epilogue = epilogue;
   }
+  if (!defers_) block.epilogue = epilogue;
   if (!few_) return run_blocks(t, operands, memory, block, epilogue, c);
   run_rows(t, operands, memory, block);
   finish(t.rows, t.columns, sum, block.sum_row, c, epilogue, memory.room);
@@ -267,6 +275,13 @@ const char* WordPlan::place_a(const Tile& t, const Operands& operands, int64_t f
   if (shares_a_) return operands.scratch + t.row / task_m_ * a_bytes_ + first / kernels_.terms * a_word_;
   copy_a(a, t.rows, terms, memory.a);
   return memory.a;
+}
+
+// C is divided by the scales.
+Scales WordPlan::factors(const Tile& t, const Scales& scales, const Memory& memory) const {
+  for (int64_t i = 0; i < t.rows; ++i) memory.rows[i] = 1 / scales.rows[t.row + i];
+  for (int64_t j = 0; j < t.columns; ++j) memory.columns[j] = 1 / scales.columns[t.column + j];
+  return {memory.rows, memory.columns, scales.bias ? scales.bias + t.column : nullptr};
 }
 
 void WordPlan::run_rows(const Tile& t, const Operands& operands, const Memory& memory, WordBlock block) const {
@@ -317,6 +332,10 @@ void WordPlan::run_blocks(const Tile& t, const Operands& operands, const Memory&
       const bool last = done + depth_ >= t.terms;
       block.out = whole.out && last ? static_cast<char*>(whole.out) + j * out_element_ : nullptr;
       block.epilogue = whole.epilogue.from(0, j, 0);
+      if (p_.quantised) {
+        block.scales.columns = whole.scales.columns + j;
+        if (whole.scales.bias) block.scales.bias = whole.scales.bias + j;
+      }
       kernels_.block(block);
       // While they are in the second-level cache.
       if (last && defers_ && splits_ == 1)
