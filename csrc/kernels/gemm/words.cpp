@@ -13,6 +13,8 @@ namespace {
 
 // Words multiplied that are worth a task, and those of a task where there are enough of them.
 constexpr double kTaskWork = 0.75e6, kLargeTaskWork = 6e6, kSmallTaskWork = 5e5;
+// The same by packed words, where a task packs nothing: threads that start late take fewer.
+constexpr double kPackedTaskWork = 3e6;
 // Enough tasks that 16 threads finish together.
 constexpr double kMostTasks = 16;
 // Rows and columns of a task: packing A costs one part in so many columns, packing B in so many rows.
@@ -96,7 +98,8 @@ void WordPlan::choose_grid() {
   const double work =
       static_cast<double>(p_.m) * static_cast<double>(p_.n) * static_cast<double>(ceil_div(p_.k, kernels_.terms));
   const double all = work * static_cast<double>(p_.batch);
-  const double wanted = std::clamp(all / kLargeTaskWork, std::clamp(all / kTaskWork, 1.0, 4.0), kMostTasks) /
+  const double wanted = std::clamp(all / (p_.packed ? kPackedTaskWork : kLargeTaskWork),
+                                   std::clamp(all / kTaskWork, 1.0, 4.0), kMostTasks) /
                         static_cast<double>(p_.batch);
   group_ = std::max<int64_t>(1, static_cast<int64_t>(kSmallTaskWork / work));
   task_m_ = p_.m;
@@ -124,7 +127,7 @@ void WordPlan::choose_grid() {
       task_m_ = round_up(task_m_ / 2, unit);
   }
   // Copying A once more costs less than a thread without work.
-  while (p_.m <= kColumnRows && tasks() < std::min(wanted, 4.0) && task_n_ > kernels_.nr)
+  while (p_.m <= kColumnRows && tasks() < std::min(wanted, p_.packed ? 8.0 : 4.0) && task_n_ > kernels_.nr)
     task_n_ = round_up(task_n_ / 2, kernels_.nr);
   if (p_.batch == 1 && !p_.quantised && wanted >= 2 * tasks() && p_.k >= 2 * kernels_.kc) {
     const int64_t most = std::min(static_cast<int64_t>(wanted / tasks()), p_.k / kernels_.kc);
