@@ -70,6 +70,13 @@ def test_a_result_that_others_read_keeps_its_digits():
 
 
 @needs_instruction
+def test_few_columns_of_a_wide_operand_stay_wide():
+    w = Slot(tensor(64, 10))
+    _, lines = compiled(lambda t: matmul.matmul(t, w.read()), tensor(9, 64))
+    assert not any("bfloat16" in line for line in lines)
+
+
+@needs_instruction
 def test_weights_are_rounded_once_for_each_value():
     w = Slot(tensor(256, 256))
     x = tensor(4, 256)

@@ -27,6 +27,8 @@ constexpr int64_t kStreamRows = 2;
 constexpr int64_t kColumnRows = 192;
 // Up to so many rows reading B is what takes the time: wide tasks walk along its pages.
 constexpr int64_t kDirectRows = 48, kStreamColumns = 512;
+// From so many rows on those of packed words are taken in halves.
+constexpr int64_t kSplitRows = 96;
 // Bytes of a matrix that are a task where one row or column multiplies it.
 constexpr double kVectorBytes = 262144;
 
@@ -129,6 +131,11 @@ void WordPlan::choose_grid() {
   // Copying A once more costs less than a thread without work.
   while (p_.m <= kColumnRows && tasks() < std::min(wanted, p_.packed ? 8.0 : 4.0) && task_n_ > kernels_.nr)
     task_n_ = round_up(task_n_ / 2, kernels_.nr);
+  // A thread that takes the same rows of one product after the other reads little of what others wrote.
+  if (p_.packed && p_.m >= kSplitRows && p_.m <= kColumnRows && tasks() >= 4) {
+    task_m_ = round_up(ceil_div(p_.m, 2), kernels_.mr);
+    task_n_ = std::min(p_.n, 2 * task_n_);
+  }
   if (p_.batch == 1 && !p_.quantised && wanted >= 2 * tasks() && p_.k >= 2 * kernels_.kc) {
     const int64_t most = std::min(static_cast<int64_t>(wanted / tasks()), p_.k / kernels_.kc);
     splits_ = ceil_div(p_.k, round_up(ceil_div(p_.k, most), 64));
