@@ -76,7 +76,7 @@ WordPlan::WordPlan(const WordKernels& kernels, const Problem& problem)
   depth_ = few_ ? p_.k : even_share(split_terms_, kernels.kc, 64);
   // Six rows of A leave room in a cache set for the panel that streams by; eight beside columns of B do not.
   const bool scattered = few_ && p_.m > 2 && p_.k * element_ % kPage == 0 && task_n_ > 2 * kernels.nr;
-  copies_a_ = p_.transpose_a || scattered || (p_.k % kernels.terms != 0 && !(few_ && p_.transpose_b));
+  copies_a_ = p_.wide_a || p_.transpose_a || scattered || (p_.k % kernels.terms != 0 && !(few_ && p_.transpose_b));
   defers_ = few_ || splits_ > 1 || p_.activation > Activation::Relu6;
   sums_ = p_.out_bf16 && splits_ == 1 && (defers_ || p_.k > depth_);
   shares_a_ = copies_a_ && p_.batch == 1 && task_n_ < p_.n;
@@ -218,25 +218,29 @@ void WordPlan::run(const void* a, const void* b, void* c, const Epilogue<uint16_
 }
 
 void WordPlan::share_a(const Operands& operands) const {
-  // A few rows of a transposed A from end to end, as many streams as prefetchers follow.
-  const int64_t terms = words_by_column_ ? kStreamTerms : depth_;
-  pool::parallel_for(ceil_div(p_.k, terms), [&](int64_t task) {
-    const int64_t first = task * terms, count = std::min(terms, p_.k - first);
-    char* out = operands.scratch + first / kernels_.terms * a_word_;
-    for (int64_t row = 0; row < p_.m; row += task_m_, out += a_bytes_)
+  // A few rows of a transposed A from end to end, as many streams as prefetchers follow. Else rows of a task, which
+  // the same thread takes next.
+  const int64_t terms = words_by_column_ ? kStreamTerms : depth_, rows = words_by_column_ ? p_.m : task_m_;
+  const int64_t ranges = ceil_div(p_.k, terms);
+  pool::parallel_for(ranges * ceil_div(p_.m, rows), [&](int64_t task) {
+    const int64_t first = task % ranges * terms, count = std::min(terms, p_.k - first), top = task / ranges * rows;
+    char* out = operands.scratch + first / kernels_.terms * a_word_ + top / task_m_ * a_bytes_;
+    for (int64_t row = top; row < std::min(p_.m, top + rows); row += task_m_, out += a_bytes_)
       copy_a(at_a(operands.a, row, first), std::min(task_m_, p_.m - row), count, out);
   });
 }
 
 const char* WordPlan::at_a(const char* a, int64_t row, int64_t term) const {
-  return a + (p_.transpose_a ? term * p_.m + row : row * p_.k + term) * element_;
+  return a + (p_.transpose_a ? term * p_.m + row : row * p_.k + term) * (p_.wide_a ? 4 : element_);
 }
 
 // Words of A, its terms completed with zeros.
 void WordPlan::copy_a(const char* a, int64_t rows, int64_t terms, char* out) const {
   if (words_by_column_) return kernels_.pack_rows(a, p_.m * element_, terms, rows, out, a_word_);
   for (int64_t i = 0; i < rows; ++i, out += a_row_) {
-    if (!p_.transpose_a)
+    if (p_.wide_a)
+      vectors_.narrow_bf16(reinterpret_cast<const float*>(at_a(a, i, 0)), reinterpret_cast<uint16_t*>(out), terms);
+    else if (!p_.transpose_a)
       std::memcpy(out, at_a(a, i, 0), static_cast<size_t>(terms * element_));
     else if (element_ == 2)
       copy_strided<uint16_t>(at_a(a, i, 0), p_.m, terms, out);

@@ -107,6 +107,7 @@ class WordPlan {
     Activation activation = Activation::None;
     bool out_bf16 = false;   // else the type of the sums
     bool packed = false;     // B is PackedWords, and the only one
+    bool wide_a = false;     // A is float32, not transposed, to be rounded to bfloat16; B is packed
     bool quantised = false;  // int8 with scales, which C is divided by: float32
   };
   WordPlan(const WordKernels& kernels, const Problem& problem);
@@ -157,7 +158,7 @@ class WordPlan {
   Problem p_;
   bool swaps_;                // one column: its product is computed as one row
   bool few_;                  // rows: dot products with contiguous columns, or streams of row-major B
-  bool copies_a_;             // A is not read in place,
+  bool copies_a_;             // A is not read in place (or is to be rounded),
   bool words_by_column_;      // but copied in rows of words, each word beside that of the next row of A
   bool shares_a_, shares_b_;  // packed once for all tasks
   bool defers_;               // bias and activation come after the tile
