@@ -46,8 +46,8 @@ def test_a_chain_of_dense_layers_stays_narrow_between_them():
     x = tensor(2, 5, 48)
     made, lines = compiled(fn, x)
     kinds = [line.split(" = ")[1].split("(")[0] for line in lines]
-    assert kinds == ["cast", "packed_linear", "reshape", "matmul"]
-    assert "bfloat16[2, 5, 96]" in lines[1] and "float32[10, 7]" in lines[3]
+    assert kinds == ["packed_linear", "reshape", "matmul"]  # which rounds x
+    assert "bfloat16[2, 5, 96]" in lines[0] and "float32[10, 7]" in lines[2]
     _, before = compiled(fn, x, passes=())
     assert not any("bfloat16" in line for line in before)
 
@@ -70,11 +70,18 @@ def test_a_result_that_others_read_keeps_its_digits():
 
 
 @needs_instruction
+def test_few_columns_of_a_wide_operand_stay_wide():
+    w = Slot(tensor(64, 10))
+    _, lines = compiled(lambda t: matmul.matmul(t, w.read()), tensor(9, 64))
+    assert not any("bfloat16" in line for line in lines)
+
+
+@needs_instruction
 def test_weights_are_rounded_once_for_each_value():
     w = Slot(tensor(256, 256))
     x = tensor(4, 256)
     made, lines = compiled(lambda t: matmul.matmul(t, w.read()), x)
-    assert sum("cast" in line for line in lines) == 1  # of x
+    assert not any("cast" in line for line in lines)
     first = run(made, x)
     assert made.compiled.once_runs == 1
     run(made, x)

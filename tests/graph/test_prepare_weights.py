@@ -6,7 +6,7 @@ import pytest
 import scipy.special
 
 from keras_native import _core
-from keras_native.engine.primitives import conv, matmul
+from keras_native.engine.primitives import conv, matmul, reduce
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.slot import Slot
 from keras_native.engine.tensor import from_numpy
@@ -200,6 +200,27 @@ def test_weights_of_products_are_packed_once_for_each_value(rows, k, n, tail, tr
             )
         assert made.compiled.once_runs == runs
         w.write(ew.mul(w.read(), 0.5))
+
+
+@needs_words
+@pytest.mark.parametrize("rows, k, n", [((1,), 784, 512), ((128,), 784, 512), ((3, 131), 129, 200)])
+def test_what_is_rounded_for_a_product_alone_is_rounded_by_it(rows, k, n):
+    w = Slot(tensor(k, n, dtype=ml_dtypes.bfloat16))
+    x = tensor(*rows, k)
+
+    def alone(t):
+        return matmul.matmul(ew.cast(t, "bfloat16"), w.read())
+
+    def twice(t):
+        y = ew.cast(t, "bfloat16")
+        return ew.mul(matmul.matmul(y, w.read()), ew.cast(reduce.reduce_max(y), "bfloat16"))
+
+    made, ops = compiled(alone, x)
+    assert ops == ["packed_linear"]
+    narrow = from_numpy(x.numpy().astype(ml_dtypes.bfloat16))
+    given, _ = compiled(lambda t: matmul.matmul(t, w.read()), narrow)
+    np.testing.assert_array_equal(run(made, x), run(given, narrow))
+    assert "cast" in compiled(twice, x)[1]
 
 
 @needs_words

@@ -13,7 +13,7 @@
 namespace native {
 namespace {
 
-constexpr int64_t kFewChannels = 32;
+constexpr int64_t kFewChannels = 32, kFewColumns = 32;
 
 class Narrower {
  public:
@@ -29,8 +29,9 @@ class Narrower {
   void run() {
     for (size_t n = 0; n < products_.size(); ++n) {
       Node& node = graph_.nodes[n];
-      // Winograd's method computes in float32 either way: it only takes what is narrow already.
-      if (products_[n] && (!takes_winograd(node) || narrow_.count(graph_.resolve(node.in[0])))) narrow(node);
+      // Winograd's method computes in float32 either way, and few columns gain less than rounding the operand costs:
+      // they only take what is narrow already.
+      if (products_[n] && ((!takes_winograd(node) && !has_few_columns(node)) || is_narrow(node.in[0]))) narrow(node);
     }
     for (Node& node : extra_) graph_.nodes.push_back(std::move(node));
   }
@@ -62,8 +63,19 @@ class Narrower {
     return w.size() == 4 && w[0] == 3 && w[1] == 3 && w[2] >= kFewChannels && w[3] >= kFewChannels &&
            ones(node.attrs.ints("strides")) && ones(node.attrs.ints("dilation"));
   }
+  bool has_few_columns(const Node& node) const {
+    if (node.op != "matmul" && node.op != "linear") return false;
+    const Shape& out = graph_.spec(node.out[0]).shape;
+    return !out.empty() && !symbols::is_symbolic(out.back()) && out.back() < kFewColumns;
+  }
   static bool is_conv(const Node& node) { return node.op == "conv" || node.op == "conv_bias_act"; }
   static bool moves(const Node& node) { return node.op == "reshape" || node.op == "transpose"; }
+
+  bool is_narrow(int value) const {
+    value = graph_.resolve(value);
+    const int p = producer_[value];
+    return narrow_.count(value) || (p >= 0 && moves(graph_.nodes[p]) && is_narrow(graph_.nodes[p].in[0]));
+  }
 
   // Whether all that read the value take it narrow.
   bool only_products_read(int value) const {

@@ -56,7 +56,8 @@ bool takes_words(const Graph& graph, const Node& node) {
 
 class Preparer {
  public:
-  explicit Preparer(Graph& graph) : graph_(graph), steady_(graph.steady_values()) {}
+  explicit Preparer(Graph& graph)
+      : graph_(graph), steady_(graph.steady_values()), producer_(graph.producers()), uses_(graph.use_counts()) {}
 
   void run() {
     for (Node& node : graph_.nodes) {
@@ -102,6 +103,7 @@ class Preparer {
                                   w.shape[!transposed]);
     Attrs attrs;
     attrs.set("transpose_w", int64_t{transposed});
+    node.in[0] = before_rounding(node.in[0]);
     node.in[1] = prepared("pack_words", node.in[1], attrs, {DType::U32, {words.size()}});
     const std::string activation = node.attrs.text("activation", "none");
     node.op = "packed_linear";
@@ -109,8 +111,18 @@ class Preparer {
     node.attrs.set("activation", activation);
   }
 
+  // What is cast to bfloat16 for this product alone is rounded by it.
+  int before_rounding(int value) const {
+    const int p = producer_[value];
+    if (p < 0 || uses_[value] != 1 || graph_.nodes[p].op != "cast" || graph_.spec(value).dtype != DType::BF16)
+      return value;
+    const int wide = graph_.nodes[p].in[0];
+    return graph_.spec(wide).dtype == DType::F32 ? wide : value;
+  }
+
   Graph& graph_;
   const std::vector<bool> steady_;
+  const std::vector<int> producer_, uses_;
   std::vector<Node> extra_;
 };
 

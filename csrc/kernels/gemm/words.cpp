@@ -13,6 +13,8 @@ namespace {
 
 // Words multiplied that are worth a task, and those of a task where there are enough of them.
 constexpr double kTaskWork = 0.75e6, kLargeTaskWork = 6e6, kSmallTaskWork = 5e5;
+// The same by packed words, where a task packs nothing: threads that start late take fewer.
+constexpr double kPackedTaskWork = 3e6;
 // Enough tasks that 16 threads finish together.
 constexpr double kMostTasks = 16;
 // Rows and columns of a task: packing A costs one part in so many columns, packing B in so many rows.
@@ -25,6 +27,8 @@ constexpr int64_t kStreamRows = 2;
 constexpr int64_t kColumnRows = 192;
 // Up to so many rows reading B is what takes the time: wide tasks walk along its pages.
 constexpr int64_t kDirectRows = 48, kStreamColumns = 512;
+// From so many rows on those of packed words are taken in halves.
+constexpr int64_t kSplitRows = 96;
 // Bytes of a matrix that are a task where one row or column multiplies it.
 constexpr double kVectorBytes = 262144;
 
@@ -48,7 +52,8 @@ struct WordPlan::Memory {
   char* a;
   int32_t* start;
   char* sums;
-  float* room;  // two rows of floats
+  float* room;            // two rows of floats
+  float *rows, *columns;  // what sums are multiplied by
   size_t bytes;
 };
 
@@ -71,7 +76,7 @@ WordPlan::WordPlan(const WordKernels& kernels, const Problem& problem)
   depth_ = few_ ? p_.k : even_share(split_terms_, kernels.kc, 64);
   // Six rows of A leave room in a cache set for the panel that streams by; eight beside columns of B do not.
   const bool scattered = few_ && p_.m > 2 && p_.k * element_ % kPage == 0 && task_n_ > 2 * kernels.nr;
-  copies_a_ = p_.transpose_a || scattered || (p_.k % kernels.terms != 0 && !(few_ && p_.transpose_b));
+  copies_a_ = p_.wide_a || p_.transpose_a || scattered || (p_.k % kernels.terms != 0 && !(few_ && p_.transpose_b));
   defers_ = few_ || splits_ > 1 || p_.activation > Activation::Relu6;
   sums_ = p_.out_bf16 && splits_ == 1 && (defers_ || p_.k > depth_);
   shares_a_ = copies_a_ && p_.batch == 1 && task_n_ < p_.n;
@@ -95,7 +100,8 @@ void WordPlan::choose_grid() {
   const double work =
       static_cast<double>(p_.m) * static_cast<double>(p_.n) * static_cast<double>(ceil_div(p_.k, kernels_.terms));
   const double all = work * static_cast<double>(p_.batch);
-  const double wanted = std::clamp(all / kLargeTaskWork, std::clamp(all / kTaskWork, 1.0, 4.0), kMostTasks) /
+  const double wanted = std::clamp(all / (p_.packed ? kPackedTaskWork : kLargeTaskWork),
+                                   std::clamp(all / kTaskWork, 1.0, 4.0), kMostTasks) /
                         static_cast<double>(p_.batch);
   group_ = std::max<int64_t>(1, static_cast<int64_t>(kSmallTaskWork / work));
   task_m_ = p_.m;
@@ -123,9 +129,14 @@ void WordPlan::choose_grid() {
       task_m_ = round_up(task_m_ / 2, unit);
   }
   // Copying A once more costs less than a thread without work.
-  while (p_.m <= kColumnRows && tasks() < std::min(wanted, 4.0) && task_n_ > kernels_.nr)
+  while (p_.m <= kColumnRows && tasks() < std::min(wanted, p_.packed ? 8.0 : 4.0) && task_n_ > kernels_.nr)
     task_n_ = round_up(task_n_ / 2, kernels_.nr);
-  if (p_.batch == 1 && wanted >= 2 * tasks() && p_.k >= 2 * kernels_.kc) {
+  // A thread that takes the same rows of one product after the other reads little of what others wrote.
+  if (p_.packed && p_.m >= kSplitRows && p_.m <= kColumnRows && tasks() >= 4) {
+    task_m_ = round_up(ceil_div(p_.m, 2), kernels_.mr);
+    task_n_ = std::min(p_.n, 2 * task_n_);
+  }
+  if (p_.batch == 1 && !p_.quantised && wanted >= 2 * tasks() && p_.k >= 2 * kernels_.kc) {
     const int64_t most = std::min(static_cast<int64_t>(wanted / tasks()), p_.k / kernels_.kc);
     splits_ = ceil_div(p_.k, round_up(ceil_div(p_.k, most), 64));
   }
@@ -182,14 +193,20 @@ WordPlan::Memory WordPlan::memory(char* base) const {
   if (kernels_.row_start) memory.start = reinterpret_cast<int32_t*>(take(4 * task_m_));
   if (copies_a_ && !shares_a_) memory.a = take(a_bytes_);
   if (sums_) memory.sums = take(4 * task_m_ * task_n_);
+  if (p_.quantised) {
+    memory.rows = reinterpret_cast<float*>(take(4 * task_m_));
+    memory.columns = reinterpret_cast<float*>(take(4 * task_n_));
+  }
   if (defers_) memory.room = reinterpret_cast<float*>(take(8 * task_n_));
   return memory;
 }
 
-void WordPlan::run(const void* a, const void* b, void* c, const Epilogue<uint16_t>& epilogue, void* scratch) const {
+void WordPlan::run(const void* a, const void* b, void* c, const Epilogue<uint16_t>& epilogue, void* scratch,
+                   const Scales& scales) const {
   if (swaps_) std::swap(a, b);
-  const Operands operands{static_cast<const char*>(a), static_cast<const char*>(b), static_cast<char*>(c), epilogue,
-                          static_cast<char*>(scratch)};
+  const Operands operands{static_cast<const char*>(a), static_cast<const char*>(b),
+                          static_cast<char*>(c),       epilogue,
+                          static_cast<char*>(scratch), scales};
   if (shares_a_) share_a(operands);
   if (shares_b_) packed_.pack(operands.b, true, reinterpret_cast<uint32_t*>(operands.scratch + shared_a_bytes()));
   const int64_t each = ceil_div(p_.n, task_n_) * ceil_div(p_.m, task_m_) * splits_, all = each * p_.batch;
@@ -201,25 +218,29 @@ void WordPlan::run(const void* a, const void* b, void* c, const Epilogue<uint16_
 }
 
 void WordPlan::share_a(const Operands& operands) const {
-  // A few rows of a transposed A from end to end, as many streams as prefetchers follow.
-  const int64_t terms = words_by_column_ ? kStreamTerms : depth_;
-  pool::parallel_for(ceil_div(p_.k, terms), [&](int64_t task) {
-    const int64_t first = task * terms, count = std::min(terms, p_.k - first);
-    char* out = operands.scratch + first / kernels_.terms * a_word_;
-    for (int64_t row = 0; row < p_.m; row += task_m_, out += a_bytes_)
+  // A few rows of a transposed A from end to end, as many streams as prefetchers follow. Else rows of a task, which
+  // the same thread takes next.
+  const int64_t terms = words_by_column_ ? kStreamTerms : depth_, rows = words_by_column_ ? p_.m : task_m_;
+  const int64_t ranges = ceil_div(p_.k, terms);
+  pool::parallel_for(ranges * ceil_div(p_.m, rows), [&](int64_t task) {
+    const int64_t first = task % ranges * terms, count = std::min(terms, p_.k - first), top = task / ranges * rows;
+    char* out = operands.scratch + first / kernels_.terms * a_word_ + top / task_m_ * a_bytes_;
+    for (int64_t row = top; row < std::min(p_.m, top + rows); row += task_m_, out += a_bytes_)
       copy_a(at_a(operands.a, row, first), std::min(task_m_, p_.m - row), count, out);
   });
 }
 
 const char* WordPlan::at_a(const char* a, int64_t row, int64_t term) const {
-  return a + (p_.transpose_a ? term * p_.m + row : row * p_.k + term) * element_;
+  return a + (p_.transpose_a ? term * p_.m + row : row * p_.k + term) * (p_.wide_a ? 4 : element_);
 }
 
 // Words of A, its terms completed with zeros.
 void WordPlan::copy_a(const char* a, int64_t rows, int64_t terms, char* out) const {
   if (words_by_column_) return kernels_.pack_rows(a, p_.m * element_, terms, rows, out, a_word_);
   for (int64_t i = 0; i < rows; ++i, out += a_row_) {
-    if (!p_.transpose_a)
+    if (p_.wide_a)
+      vectors_.narrow_bf16(reinterpret_cast<const float*>(at_a(a, i, 0)), reinterpret_cast<uint16_t*>(out), terms);
+    else if (!p_.transpose_a)
       std::memcpy(out, at_a(a, i, 0), static_cast<size_t>(terms * element_));
     else if (element_ == 2)
       copy_strided<uint16_t>(at_a(a, i, 0), p_.m, terms, out);
@@ -243,12 +264,13 @@ void WordPlan::run_tile(const Tile& t, Operands operands) const {
   WordBlock block{};
   block.sum = sum;
   block.sum_row = sums_ ? task_n_ : p_.n;
-  if (!defers_) {
+  if (p_.quantised) block.scales = factors(t, operands.scales, memory);
+  if (!defers_ || p_.quantised) {
     block.out = c;
     block.out_row = p_.n;
     block.out_bf16 = p_.out_bf16;
-    block.epilogue = epilogue;
   }
+  if (!defers_) block.epilogue = epilogue;
   if (!few_) return run_blocks(t, operands, memory, block, epilogue, c);
   run_rows(t, operands, memory, block);
   finish(t.rows, t.columns, sum, block.sum_row, c, epilogue, memory.room);
@@ -267,6 +289,13 @@ const char* WordPlan::place_a(const Tile& t, const Operands& operands, int64_t f
   if (shares_a_) return operands.scratch + t.row / task_m_ * a_bytes_ + first / kernels_.terms * a_word_;
   copy_a(a, t.rows, terms, memory.a);
   return memory.a;
+}
+
+// C is divided by the scales.
+Scales WordPlan::factors(const Tile& t, const Scales& scales, const Memory& memory) const {
+  for (int64_t i = 0; i < t.rows; ++i) memory.rows[i] = 1 / scales.rows[t.row + i];
+  for (int64_t j = 0; j < t.columns; ++j) memory.columns[j] = 1 / scales.columns[t.column + j];
+  return {memory.rows, memory.columns, scales.bias ? scales.bias + t.column : nullptr};
 }
 
 void WordPlan::run_rows(const Tile& t, const Operands& operands, const Memory& memory, WordBlock block) const {
@@ -317,6 +346,10 @@ void WordPlan::run_blocks(const Tile& t, const Operands& operands, const Memory&
       const bool last = done + depth_ >= t.terms;
       block.out = whole.out && last ? static_cast<char*>(whole.out) + j * out_element_ : nullptr;
       block.epilogue = whole.epilogue.from(0, j, 0);
+      if (p_.quantised) {
+        block.scales.columns = whole.scales.columns + j;
+        if (whole.scales.bias) block.scales.bias = whole.scales.bias + j;
+      }
       kernels_.block(block);
       // While they are in the second-level cache.
       if (last && defers_ && splits_ == 1)

@@ -17,6 +17,13 @@
 namespace native {
 namespace gemm {
 
+// What makes sums of int8 results of float32: sum * row * column + bias. Null if they stay integers; bias may be null.
+struct Scales {
+  const float* rows = nullptr;
+  const float* columns = nullptr;
+  const float* bias = nullptr;
+};
+
 // Up to nr columns of B times all rows of A over one range of k. Strides are in bytes.
 struct WordBlock {
   int64_t m, n, k;  // k in elements; a word that k does not fill must be completed with zeros in A
@@ -36,7 +43,8 @@ struct WordBlock {
   void* out;
   int64_t out_row;  // elements
   bool out_bf16;
-  Epilogue<uint16_t> epilogue;  // of bfloat16 sums: bfloat16, ReLU and ReLU6 alone; `added` has rows like `out`
+  Epilogue<uint16_t> epilogue;  // bias and added of bfloat16 sums, ReLU and ReLU6; `added` has rows like `out`
+  Scales scales;                // of int8's sums: then `out` is float32
 };
 
 struct WordKernels {
@@ -61,6 +69,9 @@ struct WordKernels {
 
 struct WordTable {
   WordKernels bf16, i8;
+  // rows x k elements as int8: scales[i] = top / (the largest magnitude of row i + least), out = x * scale rounded to
+  // the nearest (even) whole number and clipped to top.
+  void (*quantise_rows)(const float* x, int64_t rows, int64_t k, float top, float least, int8_t* out, float* scales);
 };
 
 // B [k, n] in panels of words, as block() takes them: kernels.nr columns in each, the last completed with zeros; all
@@ -90,18 +101,21 @@ class WordPlan {
   // `batch` products, whose matrices of A and B are those of index_a and index_b (null for the identity).
   struct Problem {
     int64_t m, n, k;
-    bool transpose_a, transpose_b;
-    int64_t batch;
-    const int64_t *index_a, *index_b;
-    Activation activation;
-    bool out_bf16;        // else the type of the sums
-    bool packed = false;  // B is PackedWords, and the only one
+    bool transpose_a = false, transpose_b = false;
+    int64_t batch = 1;
+    const int64_t *index_a = nullptr, *index_b = nullptr;
+    Activation activation = Activation::None;
+    bool out_bf16 = false;   // else the type of the sums
+    bool packed = false;     // B is PackedWords, and the only one
+    bool wide_a = false;     // A is float32, not transposed, to be rounded to bfloat16; B is packed
+    bool quantised = false;  // int8 with scales, which C is divided by: float32
   };
   WordPlan(const WordKernels& kernels, const Problem& problem);
   // Bytes of scratch that run() needs; 64-byte aligned.
   size_t scratch_size() const;
   // Bias and what is added are bfloat16; the epilogue's activation is the problem's.
-  void run(const void* a, const void* b, void* c, const Epilogue<uint16_t>& epilogue, void* scratch) const;
+  void run(const void* a, const void* b, void* c, const Epilogue<uint16_t>& epilogue, void* scratch,
+           const Scales& scales = {}) const;
 
  private:
   struct Tile {
@@ -113,6 +127,7 @@ class WordPlan {
     char* c;
     Epilogue<uint16_t> epilogue;
     char* scratch;
+    Scales scales;
   };
   struct Memory;
   void choose_grid();
@@ -128,6 +143,7 @@ class WordPlan {
   const char* place_a(const Tile& tile, const Operands& operands, int64_t first, int64_t terms,
                       const Memory& memory) const;
   void run_tile(const Tile& tile, Operands operands) const;
+  Scales factors(const Tile& tile, const Scales& scales, const Memory& memory) const;
   void run_rows(const Tile& tile, const Operands& operands, const Memory& memory, WordBlock block) const;
   void run_blocks(const Tile& tile, const Operands& operands, const Memory& memory, WordBlock block,
                   const Epilogue<uint16_t>& epilogue, char* c) const;
@@ -142,7 +158,7 @@ class WordPlan {
   Problem p_;
   bool swaps_;                // one column: its product is computed as one row
   bool few_;                  // rows: dot products with contiguous columns, or streams of row-major B
-  bool copies_a_;             // A is not read in place,
+  bool copies_a_;             // A is not read in place (or is to be rounded),
   bool words_by_column_;      // but copied in rows of words, each word beside that of the next row of A
   bool shares_a_, shares_b_;  // packed once for all tasks
   bool defers_;               // bias and activation come after the tile

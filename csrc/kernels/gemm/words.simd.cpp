@@ -42,7 +42,26 @@ inline void each(Vector (*sum)[V], const Lanes<V>& lanes, const Body& body) {
 
 inline __m512 widen(__m256i bits) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16)); }
 
-// Bias, what is added, ReLU (NaN stays NaN) and rounding.
+// ReLU (NaN stays NaN), rounding and the way into memory.
+template <int R, int V>
+inline void write_floats(const WordBlock& block, int64_t row, const Lanes<V>& lanes, __m512 (*sum)[V]) {
+  const int64_t at = row * block.out_row, step = block.out_row;
+  const Activation activation = block.epilogue.activation;
+  if (activation != Activation::None)
+    each<R, V>(sum, lanes, [](__m512& x, int, int, __mmask16) { x = _mm512_max_ps(_mm512_setzero_ps(), x); });
+  if (activation == Activation::Relu6)
+    each<R, V>(sum, lanes, [](__m512& x, int, int, __mmask16) { x = _mm512_min_ps(_mm512_set1_ps(6), x); });
+  if (block.out_bf16)
+    each<R, V>(sum, lanes, [&](__m512 x, int i, int column, __mmask16 mask) {
+      _mm256_mask_storeu_epi16(static_cast<uint16_t*>(block.out) + at + i * step + column, mask,
+                               (__m256i)_mm512_cvtneps_pbh(x));
+    });
+  else
+    each<R, V>(sum, lanes, [&](__m512 x, int i, int column, __mmask16 mask) {
+      _mm512_mask_storeu_ps(static_cast<float*>(block.out) + at + i * step + column, mask, x);
+    });
+}
+
 template <int R, int V>
 inline void write_result(const WordBlock& block, int64_t row, const Lanes<V>& lanes, __m512 (*sum)[V]) {
   const int64_t at = row * block.out_row, step = block.out_row;
@@ -55,25 +74,29 @@ inline void write_result(const WordBlock& block, int64_t row, const Lanes<V>& la
     each<R, V>(sum, lanes, [&](__m512& x, int i, int column, __mmask16 mask) {
       x = _mm512_add_ps(x, widen(_mm256_maskz_loadu_epi16(mask, epilogue.added + at + i * step + column)));
     });
-  if (epilogue.activation != Activation::None)
-    each<R, V>(sum, lanes, [](__m512& x, int, int, __mmask16) { x = _mm512_max_ps(_mm512_setzero_ps(), x); });
-  if (epilogue.activation == Activation::Relu6)
-    each<R, V>(sum, lanes, [](__m512& x, int, int, __mmask16) { x = _mm512_min_ps(_mm512_set1_ps(6), x); });
-  if (block.out_bf16)
-    each<R, V>(sum, lanes, [&](__m512 x, int i, int column, __mmask16 mask) {
-      _mm256_mask_storeu_epi16(static_cast<uint16_t*>(block.out) + at + i * step + column, mask,
-                               (__m256i)_mm512_cvtneps_pbh(x));
-    });
-  else
-    each<R, V>(sum, lanes, [&](__m512 x, int i, int column, __mmask16 mask) {
-      _mm512_mask_storeu_ps(static_cast<float*>(block.out) + at + i * step + column, mask, x);
-    });
+  write_floats<R, V>(block, row, lanes, sum);
 }
 template <int R, int V>
 inline void write_result(const WordBlock& block, int64_t row, const Lanes<V>& lanes, vi32 (*sum)[V]) {
-  each<R, V>(sum, lanes, [&](vi32 x, int i, int column, __mmask16 mask) {
-    _mm512_mask_storeu_epi32(static_cast<int32_t*>(block.out) + (row + i) * block.out_row + column, mask, (__m512i)x);
-  });
+  const gemm::Scales& scales = block.scales;
+  if (!scales.rows)
+    return each<R, V>(sum, lanes, [&](vi32 x, int i, int column, __mmask16 mask) {
+      _mm512_mask_storeu_epi32(static_cast<int32_t*>(block.out) + (row + i) * block.out_row + column, mask, (__m512i)x);
+    });
+  __m512 scaled[R][V];
+#pragma GCC unroll 4
+  for (int v = 0; v < V; ++v) {
+    const __m512 column = _mm512_maskz_loadu_ps(lanes.masks[v], scales.columns + v * kLanes32);
+#pragma GCC unroll 8
+    for (int i = 0; i < R; ++i)
+      scaled[i][v] = _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps((__m512i)sum[i][v]), column),
+                                   _mm512_set1_ps(scales.rows[row + i]));
+  }
+  if (scales.bias)
+    each<R, V>(scaled, lanes, [&](__m512& x, int, int column, __mmask16 mask) {
+      x = _mm512_add_ps(x, _mm512_maskz_loadu_ps(mask, scales.bias + column));
+    });
+  write_floats<R, V>(block, row, lanes, scaled);
 }
 
 // R rows from `row` on, whose words begin at `a`, by V vectors. Reads: B lies in place and is packed.
@@ -263,7 +286,8 @@ const gemm::WordTable words_table = {
     {Brain::kTerms, kRows, kPanel, kDepth * Brain::kTerms, block<Brain>, pack_columns<Brain>, interleave_rows<Brain>,
      pack_rows<Brain>, dots_bf16, stream_bf16, nullptr},
     {Int8::kTerms, kRows, kPanel, kDepth * Int8::kTerms, block<Int8>, pack_columns<Int8>, interleave_rows<Int8>,
-     pack_rows<Int8>, dots_i8, stream_i8, row_start_i8}};
+     pack_rows<Int8>, dots_i8, stream_i8, row_start_i8},
+    quantise_rows};
 
 #else
 

@@ -14,11 +14,12 @@
 namespace native {
 namespace NATIVE_ISA {
 
-// See gemm::WordKernels for their meaning.
+// See gemm::WordKernels and gemm::WordTable for their meaning.
 void dots_bf16(const gemm::WordBlock& block);
 void dots_i8(const gemm::WordBlock& block);
 void stream_bf16(const gemm::WordBlock& block);
 void stream_i8(const gemm::WordBlock& block);
+void quantise_rows(const float* x, int64_t rows, int64_t k, float top, float least, int8_t* out, float* scales);
 void row_start_i8(int64_t m, int64_t k, const char* a, int64_t a_row, int64_t a_column, int32_t* start);
 
 namespace {

@@ -16,8 +16,8 @@ using gemm::WordPlan;
 class WordMatmul final : public Kernel {
  public:
   WordMatmul(const WordKernels& kernels, Matrices matrices, Activation activation, bool out_bf16, bool bias,
-             bool packed)
-      : matrices_(std::move(matrices)), plan_(kernels, problem(activation, out_bf16, packed)), bias_(bias) {}
+             bool packed, bool wide_a)
+      : matrices_(std::move(matrices)), plan_(kernels, problem(activation, out_bf16, packed, wide_a)), bias_(bias) {}
 
   size_t scratch_bytes() const override { return plan_.scratch_size(); }
   void run(const void* const* in, void* const* out, void* scratch) const override {
@@ -25,7 +25,7 @@ class WordMatmul final : public Kernel {
   }
 
  private:
-  WordPlan::Problem problem(Activation activation, bool out_bf16, bool packed) const {
+  WordPlan::Problem problem(Activation activation, bool out_bf16, bool packed, bool wide_a) const {
     const Matrices& p = matrices_;
     const bool indexed = !p.index_a.empty();
     return {p.m,
@@ -38,7 +38,8 @@ class WordMatmul final : public Kernel {
             indexed ? p.index_b.data() : nullptr,
             activation,
             out_bf16,
-            packed};
+            packed,
+            wide_a};
   }
 
   const Matrices matrices_;
@@ -51,7 +52,7 @@ std::unique_ptr<Kernel> make(const WordKernels& kernels, const Problem& problem,
                              Activation activation, bool packed = false) {
   if (!kernels.block || matrices.m * matrices.n * matrices.k * matrices.batch == 0) return nullptr;
   return std::make_unique<WordMatmul>(kernels, std::move(matrices), activation, problem.out[0].dtype == DType::BF16,
-                                      problem.in.size() == 3, packed);
+                                      problem.in.size() == 3, packed, problem.in[0].dtype == DType::F32);
 }
 
 const WordKernels& kernels_of(DType dtype) { return dtype == DType::I8 ? words_table().i8 : words_table().bf16; }

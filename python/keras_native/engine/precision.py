@@ -9,11 +9,11 @@ _state = {"dtype": "float32"}
 def set_inference_dtype(dtype: str) -> None:
     """Chooses the dtype in which `predict` and `evaluate` compute what is float32.
 
-    With "bfloat16" products, convolutions and dense layers take operands rounded to bfloat16 and
-    sum in float32, on processors with instructions for it (instruction set `avx512_bf16`); other
-    processors, and all other operations, go on in float32. Weights stay as they are and are
-    rounded once, not in each run. Training and direct calls of a model are not touched. It holds
-    for all models from their next batch on.
+    With "bfloat16" products, convolutions, dense layers, attention without a bias and the
+    recurrence of LSTMs take operands rounded to bfloat16 and sum in float32, on processors with
+    instructions for it (instruction set `avx512_bf16`); other processors, and all other operations,
+    go on in float32. Weights stay as they are and are rounded once, not in each run. Training and
+    direct calls of a model are not touched. It holds for all models from their next batch on.
 
     Args:
         dtype: "float32" (the default) or "bfloat16".
