@@ -64,7 +64,7 @@ class Sinker {
 
   // `node` computes `moved`, with its channels last; in its place stands a transpose of that.
   void replace(Node& node, Node moved) {
-    const Spec& spec = graph_.spec(node.out[0]);
+    const Spec spec = graph_.spec(node.out[0]);
     const int value = graph_.value({spec.dtype, moved_last(spec.shape)});
     source_[node.out[0]] = value;
     node = transpose(value, node.out[0], channels_first(spec.shape.size()));
