@@ -1,7 +1,7 @@
 """Times steps of whole Keras models on several backends that take turns of a tenth of a second.
 
     python -m bench.turns mlp/fit convnet/predict --backends native jax tensorflow --seconds 30
-    python -m bench.turns gru/predict1 gru/call ...    one example; the model called without compiling
+    python -m bench.turns gru/predict1 gru/call ...    one example; the model without compiling
     python -m bench.turns ... --peer-python PYTHON     where the peers are installed
     python -m bench.turns ... --beside FOLDER          another build of keras_native, in that folder
     python -m bench.turns ... --out bench/results/turns.jsonl

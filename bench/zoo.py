@@ -1,7 +1,7 @@
 """Models beyond the six of bench/models.py: those that people train, each small enough for a CPU.
 
-Importing this file imports nothing of ours and no other library. `MODELS` says how to build each, given
-`keras.layers`, and its batch; bench/models.py and bench/turns.py take their names as those of their own.
+Importing this file imports nothing of ours and no other library. `MODELS` says how to build each,
+given `keras.layers`, and its batch; bench/models.py and bench/turns.py take these names as well.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def wavenet(layers):
     inputs = layers.Input((1024, 1))
     x, skips = layers.Conv1D(32, 2, padding="causal")(inputs), []
     for i in range(8):
-        options = dict(padding="causal", dilation_rate=2**i)
+        options = {"padding": "causal", "dilation_rate": 2**i}
         gate = layers.Conv1D(32, 2, activation="sigmoid", **options)(x)
         y = layers.Conv1D(32, 2, activation="tanh", **options)(x) * gate
         skips.append(layers.Conv1D(32, 1)(y))
@@ -233,7 +233,7 @@ def channels_first(layers):
     """A residual network whose images have their channels first."""
     import keras
 
-    options = dict(padding="same", data_format="channels_first", use_bias=False)
+    options = {"padding": "same", "data_format": "channels_first", "use_bias": False}
 
     def unit(x, width, strides=1):
         x = layers.Conv2D(width, 3, strides, **options)(x)

@@ -170,7 +170,14 @@ CASES = [
     *(targeted((9, 17), dtype=t, grad=g) for t in _HALF for g in _BOTH),
     *(Case("sigmoid_cross_entropy", [(d, t)] * 2, tol=6)
       for d, t in (((3, 37), "float32"), ((5, 9), "bfloat16"), ((5, 9), "float64"))),
+    # Rows of few elements, a vector of rows at a time.
+    *(softmax((37, n), log=l, grad=g) for n in (2, 31) for l in _BOTH for g in _BOTH),
+    *(labelled((37, n), grad=g, outside=True) for n in (2, 31) for g in _BOTH),
+    *(targeted((37, n), grad=g) for n in (2, 31) for g in _BOTH),
     # Speed.
+    *(softmax((n, c), speed=True) for n, c in ((262144, 3), (65536, 10))),
+    *(labelled((n, c), grad=g, speed=True)
+      for n, c in ((262144, 3), (65536, 10)) for g in _BOTH),
     softmax((2048, 128), speed=True),
     softmax((2048, 1000), speed=True),
     softmax((128, 30000), speed=True),

@@ -79,6 +79,23 @@ def chain(x, w, b):
     return ew.mul(y, ew.sub(1.0, y)), reduce.reduce_sum(y, (1,))
 
 
+def channels_first(x, w, gamma, beta):
+    """Convolution, batch norm, relu and a sum, with images that have their channels first."""
+
+    def last(t):
+        return shape.transpose(t, (0, 2, 3, 1))
+
+    def first(t):
+        return shape.transpose(t, (0, 3, 1, 2))
+
+    x = first(conv.conv(last(x), w, 1, (1, 1, 1, 1)))
+    mean, variance = reduce.moments(last(x), (0, 1, 2))
+    y = norm_batch.batch_norm_inference(last(x), mean, variance, gamma, beta, 1e-3)
+    y = ew.mul(ew.relu(first(y)), ew.sigmoid(shape.reshape(beta, (1, 4, 1, 1))))
+    y = ew.add(ew.mul(0.5, y), first(conv.conv(last(y), w, 1, (1, 1, 1, 1))))
+    return ew.mul(y, reduce.reduce_max(y, (2, 3), True)), reduce.reduce_mean(y, (2, 3))
+
+
 KEY = from_numpy(np.array([3, 4], "uint32"))
 CASES = {
     # name: (function, arguments, primitive expected at the end, primitives expected to be gone)
@@ -130,6 +147,12 @@ CASES = {
         "attention",
         ["softmax", "matmul", "random_bernoulli_scale"],
     ),
+    "channels_first": (
+        channels_first,
+        (tensor(2, 4, 5, 6), tensor(3, 3, 4, 4), tensor(4), tensor(4)),
+        "batch_norm_train",
+        ["moments", "relu"],
+    ),
     "elementwise": (
         chain, (tensor(5, 8), tensor(5, 8), tensor(8)), "fused_elementwise", ["tanh", "sub"],
     ),
@@ -163,6 +186,13 @@ def test_values_and_gradients_are_those_of_the_eager_chain(name):
     np.testing.assert_allclose(compiled_value.numpy(), value.numpy(), rtol=1e-4)
     for a, b in zip(grads, compiled_grads):
         np.testing.assert_allclose(b.numpy(), a.numpy(), rtol=1e-3, atol=1e-4)
+
+
+def test_transposes_of_channels_first_meet():
+    fn, args, _, _ = CASES["channels_first"]
+    grad = transforms.grad(lambda *t: reduce.reduce_sum(ew.square(fn(*t)[1]), None), (0, 1, 2, 3))
+    for text in (final(fn, *args), final(grad, *args)):
+        assert ops(text).count("transpose") == 2  # the image, and what is returned
 
 
 @pytest.mark.parametrize("name", ["layer_norm", "batch_norm", "attention"])

@@ -126,9 +126,23 @@ def residual():
     return keras.Model(inputs, L.Dense(4)(L.Flatten()(x)))
 
 
+def channels_first():
+    options = {"padding": "same", "data_format": "channels_first"}
+    x = inputs = L.Input((4, 8, 8))
+    for strides in (1, 2):
+        y = L.Conv2D(6, 3, strides, activation="relu", **options)(x)
+        y = L.Activation("relu")(L.BatchNormalization(axis=1)(y))
+        scale = L.GlobalAveragePooling2D(data_format="channels_first", keepdims=True)(y)
+        x = y * L.Conv2D(6, 1, activation="sigmoid", **options)(scale)
+    y = L.Conv2DTranspose(2, 3, 2, **options)(x)
+    y = L.MaxPooling2D(2, data_format="channels_first")(y)
+    x = L.Concatenate(axis=1)([x, L.Conv2D(3, 3, use_bias=False, **options)(y)])
+    return keras.Model(inputs, L.Dense(4)(L.Flatten()(x)))
+
+
 MODELS = [
     mlp, activations, normalised, convnet, mobile, autoencoder, sequence, lstm, gru, volume,
-    transformer, causal_transformer, residual,
+    transformer, causal_transformer, residual, channels_first,
 ]  # fmt: skip
 
 

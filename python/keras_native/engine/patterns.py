@@ -83,6 +83,14 @@ def _is_negative_mean(chain, product, inv, moments) -> bool:
     return False
 
 
+def _equal(chain: Chain, a, b) -> bool:
+    """The same tensor, or the same transpose of one."""
+    if a is b:
+        return True
+    one, other = (chain.of(t, "transpose") for t in (a, b))
+    return bool(one and other) and one[1][0] is other[1][0] and one[2] == other[2]
+
+
 @matcher("batch_norm_inference")
 def batch_norm(record, chain: Chain):
     """Normalisation by the batch's own moments over all axes but the last: training."""
@@ -91,7 +99,9 @@ def batch_norm(record, chain: Chain):
     moments = _moments_of(chain, mean, 0)
     if moments is None or _moments_of(chain, variance, 1) is not moments:
         return None
-    if moments[1][0] is not x or tuple(moments[2]["axes"]) != tuple(range(len(x.dims) - 1)):
+    if not _equal(chain, moments[1][0], x):
+        return None
+    if tuple(moments[2]["axes"]) != tuple(range(len(x.dims) - 1)):
         return None
     if mean.dims != x.dims[-1:] or variance.dims != x.dims[-1:]:
         return None

@@ -10,6 +10,7 @@ from keras_native.engine.primitives import reduce as rd
 from keras_native.engine.primitives import shape as sh
 from keras_native.engine.tensor import Tensor
 from keras_native.src.nn.activations import as_float
+from keras_native.src.nn.layout import channels_last, restore
 from keras_native.src.ops.convert import convert_to_tensor, promote
 
 _HALF = ("float16", "bfloat16")
@@ -27,6 +28,9 @@ def moments(x, axes, keepdims=False, synchronized=False):
         )
     x = as_float(x)
     axes = sh.normal_axes("moments", axes, x.ndim)
+    if not keepdims and x.ndim > 2 and axes == (0, *range(2, x.ndim)):
+        # As batch_normalization has it.
+        x, axes = channels_last(x, "channels_first"), tuple(range(x.ndim - 1))
     if x.dtype not in _HALF:
         return rd.moments(x, axes, keepdims)
     return tuple(
@@ -45,6 +49,10 @@ def batch_normalization(x, mean, variance, axis, offset=None, scale=None, epsilo
     axis = sh.normal_axis("batch_normalization", axis, x.ndim)
     if axis == x.ndim - 1:
         return norm_batch.batch_norm_inference(x, mean, variance, scale, offset, epsilon)
+    if axis == 1:
+        x = channels_last(x, "channels_first")
+        y = norm_batch.batch_norm_inference(x, mean, variance, scale, offset, epsilon)
+        return restore(y, "channels_first")
     dims = [1] * x.ndim
     dims[axis] = mean.dims[0]
     dims = tuple(dims)
