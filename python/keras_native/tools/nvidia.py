@@ -92,8 +92,8 @@ def read_registers(log: str) -> dict[str, tuple[int, int]]:
 
 @dataclasses.dataclass(frozen=True)
 class Instruction:
-    """One of machine code: `target` is where a branch goes, None for the rest; `guarded`: it may
-    be passed over."""
+    """One of machine code: `target` is where a branch or a call goes, None for the rest; `guarded`:
+    it may be passed over."""
 
     address: int
     opcode: str
@@ -125,7 +125,7 @@ def disassemble(fatbin: bytes, ptx: str, architecture: int) -> dict[str, list[In
 
 _HEAD = re.compile(r"^(?:\s+Function : |\.text\.)([\w$]+):?\s*$")
 _LABEL = re.compile(r"^(\.L_\w+):")
-_LINE = re.compile(r"^\s*/\*([0-9a-f]{4,})\*/\s+(?:\{\s*)?(@!?U?P\d\s+)?([A-Z][\w.]*)([^;]*);")
+_LINE = re.compile(r"^\s*/\*([0-9a-f]{4,})\*/\s+(?:\{\s*)?(@!?U?P[\dT]\s+)?([A-Z][\w.]*)([^;]*);")
 _TARGET = re.compile(r"(0x[0-9a-f]+)\s*$|`\((\.L_\w+)\)\s*$")
 
 
@@ -143,7 +143,8 @@ def read_code(text: str) -> dict[str, list[Instruction]]:
             labels |= dict.fromkeys(waiting, address)
             waiting = []
             opcode, operands = found[3], found[4]
-            to = _TARGET.search(operands) if opcode.startswith("BRA") else None
+            # A call may be a far branch that does not return.
+            to = _TARGET.search(operands) if opcode.startswith(("BRA", "CALL")) else None
             guarded = bool(found[2]) or (to is not None and "P" in operands[: to.start()])
             code.append((address, opcode, to and (to[1] or to[2]), guarded, labels))
     return {
