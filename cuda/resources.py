@@ -65,7 +65,7 @@ def dynamic_shared(kernel: str) -> int:
         return gemm_shared(kernel)
     if kernel.startswith("attention_") and kernel != "attention_statistics":
         return attention_shared(kernel)
-    if kernel == "tile_program" or kernel.endswith("_rows") and not kernel.startswith("reduce"):
+    if kernel.startswith("tile_") or kernel.endswith("_rows") and not kernel.startswith("reduce"):
         return 48 << 10
     return 0
 

@@ -251,15 +251,7 @@ void bind_graph(py::module_& m) {
           "(primitive, kernel) of each step of one run and of the regions that ran; slots are read and not written.")
       .def("step_text",
            [](const Compiled& c, size_t index, const std::vector<int64_t>& sizes) {
-             const Step& step = c.executable->code().steps.at(index);
-             Problem problem{step.op, {}, {}, {}};
-             for (int v : step.in)
-               problem.in.push_back({c.executable->code().values[v].dtype,
-                                     symbols::evaluate(c.executable->code().values[v].shape, sizes)});
-             for (int v : step.out)
-               problem.out.push_back({c.executable->code().values[v].dtype,
-                                      symbols::evaluate(c.executable->code().values[v].shape, sizes)});
-             return to_string(problem);
+             return to_string(c.executable->problem(index, sizes));
            })
       .def("arena_bytes",
            [](const Compiled& c, const std::vector<int64_t>& sizes) { return c.executable->arena_bytes(sizes); })

@@ -80,6 +80,15 @@ std::vector<std::pair<std::string, std::string>> Executable::chosen(const std::v
   return rows;
 }
 
+Problem Executable::problem(size_t index, const std::vector<int64_t>& sizes) const {
+  const auto bound = plan(sizes);
+  const Step& step = *bound->steps.at(index).step;
+  Problem problem{step.op, {}, {}, {}};
+  for (int v : step.in) problem.in.push_back(bound->specs[v]);
+  for (int v : step.out) problem.out.push_back(bound->specs[v]);
+  return problem;
+}
+
 std::vector<Array> Executable::run_plan(const Plan& plan, const std::vector<Array>& inputs, Run& run,
                                         std::vector<double>* seconds, Owner* owner) const {
   std::vector<Array> held;
@@ -120,7 +129,7 @@ std::vector<Array> Executable::run_plan(const Plan& plan, const std::vector<Arra
     place_updates(plan, held, inputs, owner, results);
     for (const auto& [output, input] : plan.updates) out[output] = results[output].data();
   };
-  execute(plan, in.data(), out.data(), run, {seconds, &passed, before_updates});
+  execute(plan, in.data(), out.data(), run, {.seconds = seconds, .passed = &passed, .before_updates = before_updates});
   pass_on();
   return results;
 }
@@ -217,10 +226,13 @@ void Executable::execute(const Plan& plan, const void* const* inputs, void* cons
                       scratch.data(), extras.passed};
   if (!plan.recordable || extras.seconds || run.watched()) return run_steps(memory, run, extras);
   run.poll();
+  // A recording is found by all addresses, and where it is replayed no step's turn comes.
+  if (extras.before_updates) extras.before_updates();
+  const Extras placed{.passed = extras.passed, .may_stop = !extras.before_updates};
   Recordings::Addresses addresses{arena.data(), scratch.data()};
   addresses.insert(addresses.end(), inputs, inputs + code_->inputs.size());
   addresses.insert(addresses.end(), outputs, outputs + code_->outputs.size());
-  plan.recordings.run(*device_, addresses, [&] { run_steps(memory, run, extras); });
+  plan.recordings.run(*device_, addresses, [&] { run_steps(memory, run, placed); });
 }
 
 void Executable::run_steps(const Memory& memory, Run& run, const Extras& extras) const {
@@ -231,7 +243,7 @@ void Executable::run_steps(const Memory& memory, Run& run, const Extras& extras)
     const BoundStep& step = plan.steps[s];
     const auto start = Run::Clock::now();
     if (s == plan.first_update && extras.before_updates) extras.before_updates();
-    run.step(step.step->op, step.kernel_name, start, s < plan.first_update);
+    run.step(step.step->op, step.kernel_name, start, extras.may_stop && s < plan.first_update);
     in.clear();
     out.clear();
     switch (step.kind) {

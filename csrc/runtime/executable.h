@@ -85,6 +85,8 @@ class Executable {
   // For the profiler and tests: per step of the plan for these sizes: the primitive and the kernel that
   // runs it ("alias", "host", "region" otherwise).
   std::vector<std::pair<std::string, std::string>> chosen(const std::vector<int64_t>& sizes) const;
+  // Operands and results of the step that is `index` there, without attributes. Throws std::out_of_range.
+  Problem problem(size_t index, const std::vector<int64_t>& sizes) const;
   // Seconds of each step over one run; runs like run().
   std::vector<double> profile(const std::vector<Array>& inputs, const std::vector<int64_t>& sizes) const;
   // What is executed, in order, with the bodies of regions: as chosen() has it. Runs like run().
@@ -94,11 +96,13 @@ class Executable {
 
  private:
   std::shared_ptr<const Plan> plan(const std::vector<int64_t>& sizes) const;
-  // What a whole run has beside a region: all may be null. `before_updates` says where they go.
+  // What a whole run has beside a region: all may be null. `before_updates` says where they go; from then on nothing
+  // but a failure ends the run.
   struct Extras {
-    std::vector<double>* seconds;
-    std::vector<int>* passed;
-    std::function<void()> before_updates;
+    std::vector<double>* seconds = nullptr;
+    std::vector<int>* passed = nullptr;
+    std::function<void()> before_updates = nullptr;
+    bool may_stop = true;
   };
   void execute(const Plan& plan, const void* const* inputs, void* const* outputs, Run& run, const Extras& extras) const;
   struct Memory;

@@ -4,6 +4,7 @@
 #include <iterator>
 #include <map>
 #include <numeric>
+#include <tuple>
 
 #include "core/errors.h"
 #include "core/symbols.h"
@@ -86,6 +87,7 @@ Plan::Plan(const Code& code, const std::vector<int64_t>& bound, const DevicePtr&
     specs.back().count();  // refuses negative and overflowing sizes before anything is allocated
   }
   bind_steps(code, device);
+  join_last_steps(code);
   place_values(code);
   find_updates(code);
   recordable = device->records() && std::all_of(steps.begin(), steps.end(), [](const BoundStep& step) {
@@ -128,6 +130,58 @@ void Plan::bind_steps(const Code& code, const DevicePtr& device) {
   }
 }
 
+BoundStep Plan::joined(const std::vector<size_t>& which) {
+  auto step = std::make_unique<Step>();
+  std::vector<const Kernel*> kernels;
+  const BoundStep& first = steps[which.front()];
+  step->op = first.step->op;
+  for (size_t s : which) {
+    kernels.push_back(steps[s].kernel.get());
+    step->in.insert(step->in.end(), steps[s].step->in.begin(), steps[s].step->in.end());
+    step->out.insert(step->out.end(), steps[s].step->out.begin(), steps[s].step->out.end());
+  }
+  BoundStep bound{first.kind, step.get(), first.kernel->joined(kernels), first.kernel_name + "_group", nullptr, {}, {}};
+  scratch_bytes = std::max(scratch_bytes, bound.kernel->scratch_bytes());
+  joined_.push_back(std::move(step));
+  return bound;
+}
+
+void Plan::join_last_steps(const Code& code) {
+  std::vector<bool> read(code.values.size(), false);  // by the steps from `first` on
+  size_t first = steps.size();
+  while (first > 0 && steps[first - 1].kind == BoundStep::Kind::Kernel) {
+    const Step& step = *steps[first - 1].step;
+    if (std::any_of(step.out.begin(), step.out.end(), [&](int v) { return read[v]; })) break;
+    for (int v : step.in) read[v] = true;
+    --first;
+  }
+  std::vector<std::vector<size_t>> groups;
+  for (size_t s = first; s < steps.size(); ++s) {
+    const auto group = std::find_if(groups.begin(), groups.end(), [&](const std::vector<size_t>& members) {
+      return steps[members.front()].kernel->joins(*steps[s].kernel);
+    });
+    group == groups.end() ? groups.push_back({s}) : group->push_back(s);
+  }
+  if (groups.size() == steps.size() - first) return;
+  // What cannot be written to where variables are does not come between what can (find_updates).
+  const auto updates = [&](const std::vector<size_t>& members) {
+    const BoundStep& bound = steps[members.front()];
+    return std::any_of(code.updates.begin(), code.updates.end(), [&](const auto& update) {
+      const auto& [in, out] = std::tie(bound.step->in, bound.step->out);
+      const auto i = std::find(in.begin(), in.end(), code.inputs[update.second]) - in.begin();
+      const auto o = std::find(out.begin(), out.end(), code.outputs[update.first]) - out.begin();
+      return static_cast<size_t>(i) < in.size() && static_cast<size_t>(o) < out.size() &&
+             bound.kernel->may_overwrite(o, i);
+    });
+  };
+  std::stable_partition(groups.begin(), groups.end(), [&](const auto& members) { return !updates(members); });
+  std::vector<BoundStep> last;
+  for (const auto& members : groups)
+    last.push_back(members.size() == 1 ? std::move(steps[members.front()]) : joined(members));
+  steps.erase(steps.begin() + static_cast<std::ptrdiff_t>(first), steps.end());
+  std::move(last.begin(), last.end(), std::back_inserter(steps));
+}
+
 void Plan::place_values(const Code& code) {
   const size_t count = code.values.size();
   places.assign(count, {});
@@ -148,15 +202,15 @@ void Plan::place_values(const Code& code) {
   }
 
   std::vector<size_t> last_use(count, 0);
-  for (size_t s = 0; s < code.steps.size(); ++s) {
-    for (int v : code.steps[s].in) last_use[root[v]] = s;
-    for (int v : code.steps[s].out) last_use[root[v]] = s;
+  for (size_t s = 0; s < steps.size(); ++s) {
+    for (int v : steps[s].step->in) last_use[root[v]] = s;
+    for (int v : steps[s].step->out) last_use[root[v]] = s;
   }
-  std::vector<std::vector<int>> dies(code.steps.size());
+  std::vector<std::vector<int>> dies(steps.size());
   ArenaPlanner arena;
-  for (size_t s = 0; s < code.steps.size(); ++s) {
-    if (!is_alias(code.steps[s].op)) {
-      for (int v : code.steps[s].out) {
+  for (size_t s = 0; s < steps.size(); ++s) {
+    if (steps[s].kind != BoundStep::Kind::Alias) {
+      for (int v : steps[s].step->out) {
         if (places[v].kind != Place::Kind::None) continue;
         places[v] = {Place::Kind::Arena, arena.take(specs[v].bytes())};
         dies[last_use[v]].push_back(v);

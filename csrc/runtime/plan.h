@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "runtime/executable.h"
@@ -48,7 +49,12 @@ class Plan {
   mutable InputCopies input_copies;
 
  private:
+  std::vector<std::unique_ptr<Step>> joined_;  // what joined steps point to
+
   void bind_steps(const Code& code, const DevicePtr& device);
+  // The last steps, as far as they do not depend on each other, with those joined to one whose kernels join.
+  void join_last_steps(const Code& code);
+  BoundStep joined(const std::vector<size_t>& which);
   void place_values(const Code& code);
   void find_updates(const Code& code);
 };

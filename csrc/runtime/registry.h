@@ -46,6 +46,11 @@ class Kernel {
   // Whether output `out` may be where input `in` is, which has its size and which run() reads under no other index: an
   // element of the one is written when that of the other is no longer needed. run() of such a kernel does not throw.
   virtual bool may_overwrite(size_t /*out*/, size_t /*in*/) const { return false; }
+  // Whether this and another kernel may be joined to one that does the work of both, and of more that join this one;
+  // the problems do not depend on each other.
+  virtual bool joins(const Kernel& /*other*/) const { return false; }
+  // That kernel for `all`, of which this is one: its operands are theirs, one kernel's after another's.
+  virtual std::unique_ptr<Kernel> joined(const std::vector<const Kernel*>& /*all*/) const { return nullptr; }
 };
 
 using Prepare = std::unique_ptr<Kernel> (*)(const Problem&);

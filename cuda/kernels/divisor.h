@@ -9,6 +9,7 @@ namespace native::cuda {
 struct Divisor {
   uint32_t value, multiplier;
   int shift;
+  bool operator==(const Divisor&) const = default;
 };
 
 // The multiplier is 2^shift / d, rounded up. Its error, below 1, times the numerator stays below 2^shift / d,

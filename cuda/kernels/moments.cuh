@@ -17,6 +17,7 @@ __device__ inline Moments join(const Moments& a, const Moments& b) {
 
 // Of all lanes of a warp together; all get the same bits.
 __device__ inline Moments join_lanes(Moments all) {
+#pragma unroll 1  // divisions of doubles are calls, around which ptxas would spill what five of them keep
   for (int by = 1; by < 32; by *= 2) {
     const Moments other{__shfl_xor_sync(0xFFFFFFFFu, all.count, by), __shfl_xor_sync(0xFFFFFFFFu, all.mean, by),
                         __shfl_xor_sync(0xFFFFFFFFu, all.squares, by)};

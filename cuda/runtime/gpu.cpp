@@ -61,6 +61,9 @@ class Gpu final : public native::Device {
 RegisterCuda::RegisterCuda(const char* op, const char* name, int priority, Prepare prepare) {
   entries().push_back({op, name, priority, prepare, kKernels});
 }
+RegisterCuda::RegisterCuda(std::initializer_list<const char*> ops, const char* name, int priority, Prepare prepare) {
+  for (const char* op : ops) RegisterCuda(op, name, priority, prepare);
+}
 
 void attach(const Companion& core) {
   if (core.version != kCompanionVersion)

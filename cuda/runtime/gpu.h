@@ -2,6 +2,8 @@
 // attached to it. The one device is gpu:0.
 #pragma once
 
+#include <initializer_list>
+
 #include "runtime/companion.h"
 #include "runtime/registry.h"
 
@@ -14,6 +16,8 @@ inline constexpr const char* kKernels = "cuda";
 // get addresses of the device and enqueue their work in its stream.
 struct RegisterCuda {
   RegisterCuda(const char* op, const char* name, int priority, Prepare prepare);
+  // One kernel of several primitives.
+  RegisterCuda(std::initializer_list<const char*> ops, const char* name, int priority, Prepare prepare);
 };
 
 // Registers kernels and device, once. Throws DeviceError when there is no GPU, the build has no kernels, or

@@ -2,10 +2,13 @@
 fault in a namespace of their own, so that one run of nvcc compiles all."""
 
 import dataclasses
+import functools
 import re
 from pathlib import Path
 
+import pytest
 from nvcc import compile_ptx
+from ptxkernel import _cuda
 
 KERNELS = Path(__file__).resolve().parents[2] / "cuda" / "kernels"
 HEADERS = ("cuda_bf16.h", "cuda_fp16.h", "stdint.h", "type_traits")
@@ -66,3 +69,52 @@ def compiled(units, folder) -> str:
     source = folder / "faults.cu"
     source.write_text("\n".join([f"#include <{header}>" for header in HEADERS] + units))
     return compile_ptx(source, "-std=c++20", "-w")
+
+
+def fixtures(one, sound, faults, conflicts=()):
+    """The fixtures `text` and `module` of a file of tests: sound_<kernel>, fault_<number> and
+    conflict_<number>, each made by `one(name, kernel, fault)`."""
+
+    @pytest.fixture(scope="module")
+    def text(tmp_path_factory):
+        """The PTX of all."""
+        units = [one(f"sound_{kernel}", kernel) for kernel in sound]
+        units += [one(f"fault_{k}", f.kernel, f) for k, f in enumerate(faults)]
+        units += [one(f"conflict_{k}", f.kernel, f) for k, f in enumerate(conflicts)]
+        return compiled(units, tmp_path_factory.mktemp("faults"))
+
+    load = functools.cache(_cuda.Module)
+
+    @pytest.fixture
+    def module(text):
+        """The module, loaded once."""
+        return load(text)
+
+    return text, module
+
+
+def outcome(launch):
+    """What `launch` gives, None where the emulator ended it, and the names of what that found."""
+    try:
+        result = launch()
+    except RuntimeError:
+        assert _cuda.reports()
+        result = None
+    found = {report["fault"] for report in _cuda.reports()}
+    _cuda.clear_reports()
+    return result, found
+
+
+def assert_found(fault, right, found):
+    """By the emulator, or, where that is enough, by a wrong result."""
+    assert found if fault.reported else found or not right
+
+
+def assert_conflicts(fault, number, check):
+    """The emulator counts conflicts of banks where the fault is, and none where it is not;
+    `check(name)` launches a kernel and says whether its results are right, and what was found."""
+    for name, expected in ((f"sound_{fault.kernel}", False), (f"conflict_{number}", True)):
+        _cuda.clear_counts()
+        right, found = check(name)
+        assert right and not found
+        assert any(row["conflicts"] for row in _cuda.counts(name)) == expected

@@ -2,13 +2,18 @@
 were planted in."""
 
 import dataclasses
-import functools
 
 import pytest
 from attention_faults import CONFLICTS, FAULTS
 from attention_launch import run
-from planted_kernels import GEMM_FILES, compiled, unit
-from ptxkernel import _cuda
+from planted_kernels import (
+    GEMM_FILES,
+    assert_conflicts,
+    assert_found,
+    fixtures,
+    outcome,
+    unit,
+)
 
 from bench import harness
 from bench.cases.attention import attention
@@ -50,25 +55,7 @@ def planted(name, kernel, fault=None):
     return unit(name, "attention", FILES, entry, fault)
 
 
-@pytest.fixture(scope="module")
-def text(tmp_path_factory):
-    """The PTX of all: sound_<kernel>, fault_<number>, conflict_<number>."""
-    units = [planted(f"sound_{kernel}", kernel) for kernel in sorted({k for k, _ in SOUND})]
-    units += [planted(f"fault_{k}", f.kernel, f) for k, f in enumerate(FAULTS)]
-    units += [planted(f"conflict_{k}", f.kernel, f) for k, f in enumerate(CONFLICTS)]
-    return compiled(units, tmp_path_factory.mktemp("faults"))
-
-
-@functools.cache
-def loaded(text):
-    """The module, loaded once."""
-    return _cuda.Module(text)
-
-
-@pytest.fixture
-def module(text):
-    """The module of all."""
-    return loaded(text)
+text, module = fixtures(planted, sorted({k for k, _ in SOUND}), FAULTS, CONFLICTS)
 
 
 def check(module, name, kernel, options, whole=False):
@@ -85,14 +72,8 @@ def check(module, name, kernel, options, whole=False):
     if "mask" in options:
         case = with_dead_queries(case)
     rows, shared = TILES[kind, of != "forward"]
-    try:
-        results = run(module, name, case, (rows, 128), shared, of)
-    except RuntimeError:
-        assert _cuda.reports()
-        results = []
-    faults = {report["fault"] for report in _cuda.reports()}
-    _cuda.clear_reports()
-    return bool(results) and right(case, of, results), faults
+    results, found = outcome(lambda: run(module, name, case, (rows, 128), shared, of))
+    return bool(results) and right(case, of, results), found
 
 
 def with_dead_queries(case):
@@ -128,15 +109,10 @@ def test_sound_kernels(module, kernel, options):
 @pytest.mark.parametrize("number", range(len(FAULTS)), ids=[f.id for f in FAULTS])
 def test_fault_is_found(module, number):
     fault = FAULTS[number]
-    right, faults = check(module, f"fault_{number}", fault.kernel, fault.options)
-    assert faults if fault.reported else faults or not right
+    assert_found(fault, *check(module, f"fault_{number}", fault.kernel, fault.options))
 
 
 @pytest.mark.parametrize("number", range(len(CONFLICTS)), ids=[f.id for f in CONFLICTS])
 def test_conflicts_are_counted(module, number):
     fault = CONFLICTS[number]
-    for name, expected in ((f"sound_{fault.kernel}", False), (f"conflict_{number}", True)):
-        _cuda.clear_counts()
-        right, faults = check(module, name, fault.kernel, (), whole=True)
-        assert right and not faults
-        assert any(row["conflicts"] for row in _cuda.counts(name)) == expected
+    assert_conflicts(fault, number, lambda name: check(module, name, fault.kernel, (), whole=True))

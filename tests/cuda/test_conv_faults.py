@@ -4,8 +4,7 @@ they were planted in. All are compiled by one run of nvcc."""
 import pytest
 from conv_faults import FAULTS
 from conv_launch import Convolution, launch
-from planted_kernels import GEMM_FILES, compiled, unit
-from ptxkernel import _cuda
+from planted_kernels import GEMM_FILES, assert_found, fixtures, outcome, unit
 
 pytestmark = pytest.mark.emulator
 
@@ -35,20 +34,7 @@ def one(name, kernel, fault=None):
     return unit(name, "conv", FILES, f"{function}<{LOOPS[kind].format(turned=turned)}>(p);", fault)
 
 
-@pytest.fixture(scope="module")
-def text(tmp_path_factory):
-    """The PTX of all: sound_<kernel>, fault_<number>."""
-    units = [one(f"sound_{kernel}", kernel) for kernel in SOUND]
-    units += [one(f"fault_{k}", f.kernel, f) for k, f in enumerate(FAULTS)]
-    return compiled(units, tmp_path_factory.mktemp("faults"))
-
-
-@pytest.fixture
-def module(text):
-    """The module, loaded once."""
-    if not hasattr(test_sound_kernels, "module"):
-        test_sound_kernels.module = _cuda.Module(text)
-    return test_sound_kernels.module
+text, module = fixtures(one, SOUND, FAULTS)
 
 
 def run(module, name, kernel):
@@ -58,17 +44,12 @@ def run(module, name, kernel):
     forward = direction == "forward"
     options = {"activation": 1, "extra": True} if forward else {}
     direction = DIRECTIONS[direction][0]
-    try:
-        got, want = launch(
+    results, found = outcome(
+        lambda: launch(
             module, kind, "small", direction, CONVOLUTIONS[convolution], name=name, **options
         )
-        right = bool((got == want).all())
-    except RuntimeError:
-        assert _cuda.reports()
-        right = False
-    faults = {report["fault"] for report in _cuda.reports()}
-    _cuda.clear_reports()
-    return right, faults
+    )
+    return results is not None and bool((results[0] == results[1]).all()), found
 
 
 @pytest.mark.parametrize("kernel", SOUND)
@@ -79,5 +60,4 @@ def test_sound_kernels(module, kernel):
 @pytest.mark.parametrize("number", range(len(FAULTS)), ids=[f.id for f in FAULTS])
 def test_fault_is_found(module, number):
     fault = FAULTS[number]
-    right, faults = run(module, f"fault_{number}", fault.kernel)
-    assert faults if fault.reported else faults or not right
+    assert_found(fault, *run(module, f"fault_{number}", fault.kernel))

@@ -5,8 +5,14 @@ import numpy as np
 import pytest
 from gemm_faults import CONFLICTS, FAULTS
 from gemm_launch import TYPES, launch, operands, product
-from planted_kernels import GEMM_FILES, compiled, unit
-from ptxkernel import _cuda
+from planted_kernels import (
+    GEMM_FILES,
+    assert_conflicts,
+    assert_found,
+    fixtures,
+    outcome,
+    unit,
+)
 
 pytestmark = pytest.mark.emulator
 
@@ -26,21 +32,7 @@ def one(name, kernel, fault=None):
     return unit(name, "gemm", FILES, ENTRY[kind].format(a=turned[0], b=turned[1]), fault)
 
 
-@pytest.fixture(scope="module")
-def text(tmp_path_factory):
-    """The PTX of all: sound_<kernel>, fault_<number>, conflict_<number>."""
-    units = [one(f"sound_{kernel}", kernel) for kernel in SOUND]
-    units += [one(f"fault_{k}", f.kernel, f) for k, f in enumerate(FAULTS)]
-    units += [one(f"conflict_{k}", f.kernel, f) for k, f in enumerate(CONFLICTS)]
-    return compiled(units, tmp_path_factory.mktemp("faults"))
-
-
-@pytest.fixture
-def module(text):
-    """The module, loaded once."""
-    if not hasattr(test_sound_kernels, "module"):
-        test_sound_kernels.module = _cuda.Module(text)
-    return test_sound_kernels.module
+text, module = fixtures(one, SOUND, FAULTS, CONFLICTS)
 
 
 def run(module, name, kernel, m=150, k=200, n=101):
@@ -50,14 +42,10 @@ def run(module, name, kernel, m=150, k=200, n=101):
     a, b = operands(m, k, n, kind, transposes)
     bias = np.arange(-n // 2, n - n // 2)[:n].astype(TYPES[kind][0])
     want = np.maximum(product(a, b, transposes) + bias.astype(np.float64), 0)
-    try:
-        got = launch(module, kind, "small", transposes, a, b, bias, 1, name=name)
-    except RuntimeError:
-        assert _cuda.reports()
-        got = None
-    faults = {report["fault"] for report in _cuda.reports()}
-    _cuda.clear_reports()
-    return got is not None and (got == want).all(), faults
+    got, found = outcome(
+        lambda: launch(module, kind, "small", transposes, a, b, bias, 1, name=name)
+    )
+    return got is not None and (got == want).all(), found
 
 
 @pytest.mark.parametrize("kernel", SOUND)
@@ -69,15 +57,10 @@ def test_sound_kernels(module, kernel):
 def test_fault_is_found(module, number):
     fault = FAULTS[number]
     sizes = {"m": 152, "n": 104} if fault.chunks else {}
-    right, faults = run(module, f"fault_{number}", fault.kernel, k=fault.k, **sizes)
-    assert faults if fault.reported else faults or not right
+    assert_found(fault, *run(module, f"fault_{number}", fault.kernel, k=fault.k, **sizes))
 
 
 @pytest.mark.parametrize("number", range(len(CONFLICTS)), ids=[f.id for f in CONFLICTS])
 def test_conflicts_are_counted(module, number):
     fault = CONFLICTS[number]
-    for name, expected in ((f"sound_{fault.kernel}", False), (f"conflict_{number}", True)):
-        _cuda.clear_counts()
-        right, faults = run(module, name, fault.kernel, 128, 96, 128)
-        assert right and not faults
-        assert any(row["conflicts"] for row in _cuda.counts(name)) == expected
+    assert_conflicts(fault, number, lambda name: run(module, name, fault.kernel, 128, 96, 128))

@@ -9,14 +9,23 @@ from ptxkernel import _cuda
 
 from keras_native.tools import nvidia
 
-# Image, kernels -> instructions that the loop over k has, and such that it must not have.
-# HMMA and IMMA are the tensor cores', LDSM is ldmatrix, LDGSTS cp.async, LDL and STL spills.
+# Image, kernels -> instructions that the loop over k (in attention over keys or queries) has, and
+# such that it must not have. HMMA and IMMA are the tensor cores', LDSM is ldmatrix, LDGSTS
+# cp.async, LDL and STL spills.
+SPILLS = {"LDL", "STL"}
+TENSOR = {"HMMA", "LDSM", "LDGSTS"}, SPILLS | {"FFMA"}
+WIDE = {"HMMA", "LDGSTS"}, SPILLS | {"FFMA"}
+EXACT = {"FFMA", "LDS", "LDGSTS"}, SPILLS | {"HMMA"}
+WEIGHTED = TENSOR[0], SPILLS  # weights of softmax between two products
 MAIN_LOOPS = {
-    "gemm/tensor": {
-        r"gemm_(bf16|f16)_": ({"HMMA", "LDSM", "LDGSTS"}, {"FFMA", "LDL", "STL"}),
-        r"gemm_tf32_": ({"HMMA", "LDGSTS"}, {"FFMA", "LDL", "STL"}),
-    },
-    "gemm/exact": {r"gemm_exact_": ({"FFMA", "LDS", "LDGSTS"}, {"HMMA", "LDL", "STL"})},
+    "gemm/tensor": {r"gemm_(bf16|f16)_": TENSOR, r"gemm_tf32_": WIDE},
+    "gemm/exact": {r"gemm_exact_": EXACT},
+    "conv/tensor": {r"conv_(bf16|f16)_": TENSOR, r"conv_tf32_": WIDE},
+    "conv/exact": {r"conv_exact_": EXACT},
+    "attention/tensor": {r"attention_(bf16|f16)_": WEIGHTED},
+    "attention/tensor_grad": {r"attention_grad_": WEIGHTED},
+    "attention/exact": {r"attention_f32_": EXACT},
+    "attention/exact_grad": {r"attention_grad_": EXACT},
 }
 
 
@@ -87,6 +96,17 @@ def test_reading_disassemblers(text):
     assert [each.opcode for each in code] == ["MOV", "HMMA.16816.F32", "BRA", "BRA", "EXIT"]
     assert [each.target for each in code][:3] == [None, None, 0x10]
     assert nvidia.loops(code) == [["HMMA.16816.F32", "BRA"]]
+
+
+def test_loops_whose_parts_lie_elsewhere():
+    """One part behind the end; the jump from there to the middle makes no loop."""
+    rows = [("A", None), ("B", None), ("BRA", 6), ("C", None), ("BRA", 1), ("EXIT", None)]
+    rows += [("D", None), ("BRA", 3)]
+    code = [
+        nvidia.Instruction(16 * k, op, to and 16 * to, op == "BRA" and k < 5)
+        for k, (op, to) in enumerate(rows)
+    ]
+    assert nvidia.loops(code) == [["B", "BRA", "C", "BRA", "D", "BRA"]]
 
 
 LOG = """ptxas info    : Compiling entry function 'k' for 'sm_80'

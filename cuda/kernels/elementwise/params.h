@@ -1,4 +1,5 @@
-// A tile program as the interpreter kernel takes it: in the parameters of its launch. Plain data.
+// Tile programs as the interpreter kernels take them: in the parameters of a launch. Plain data, compared bit by bit.
+// One may be run over several segments, each with arrays and a size of its own.
 #pragma once
 
 #include <stdint.h>
@@ -43,40 +44,65 @@ constexpr int kWalkDims = 4;
 struct Step {
   Op op;
   uint8_t dst, a, b, c;
-  float immediate;
+  uint32_t immediate;  // bits of a float32
+  bool operator==(const Step&) const = default;
 };
 // How an operand's elements for a pack of the outputs lie: all the same for all packs, a pack as well, one for all
 // four, or anyhow.
 enum class Access : uint8_t { Constant, Pack, Same, Each };
 
 struct Input {
-  const void* data;
   Memory memory;
   uint8_t reg;
   uint8_t dims;  // 0: one element for all; 1 with stride 1: as the outputs lie
   Access access;
-  Divisor size[kWalkDims];  // innermost last
+  Divisor size[kWalkDims];  // innermost last; the outermost is not needed
   uint32_t stride[kWalkDims];
+  bool operator==(const Input&) const = default;
 };
 struct Output {
-  void* data;
   Memory memory;
   uint8_t reg;
+  bool operator==(const Output&) const = default;
 };
 struct Constant {
   uint32_t bits;
   uint8_t reg;
+  bool operator==(const Constant&) const = default;
 };
 
 struct Program {
-  uint32_t elements;
   uint8_t inputs, outputs, constants, steps;
-  uint8_t packed;  // outputs are whole packs at aligned addresses
   Input input[kMostInputs];
   Output output[kMostOutputs];
   Constant constant[kMostConstants];
   Step step[kMostSteps];
+  bool operator==(const Program&) const = default;
 };
-static_assert(sizeof(Program) <= 4096, "parameters of a launch");
+
+struct Segment {
+  uint32_t elements;
+  uint32_t first;   // of the launch's blocks
+  uint32_t packed;  // outputs are whole packs at aligned addresses
+};
+
+// One program over one segment, by blocks that are as many as a GPU has room for.
+struct Single {
+  Program program;
+  Segment segment;
+  void* data[kMostInputs + kMostOutputs];  // of inputs, then of outputs
+};
+static_assert(sizeof(Single) <= 4096, "parameters of a launch on any driver");
+
+// One program over many segments, whose inputs lie as the outputs do or are one element. A block runs `span` tiles
+// of one segment. The pointers of a segment come after those of the one before.
+constexpr int kMostSegments = 512, kMostPointers = 3000;
+struct Group {
+  Program program;
+  uint32_t segments, span;
+  Segment segment[kMostSegments];
+  void* data[kMostPointers];
+};
+static_assert(sizeof(Group) <= 32764, "parameters of a launch");
 
 }  // namespace native::cuda::elementwise

@@ -1,13 +1,13 @@
-// Tile programs on the GPU: single elementwise operations and fused ones.
+// Tile programs on the GPU: single elementwise operations and fused ones, from text.
 #include <algorithm>
-#include <cstring>
+#include <bit>
 #include <map>
 #include <set>
 
 #include "kernels/elementwise/compile.h"
+#include "kernels/elementwise/launch.h"
 #include "kernels/elementwise/lookup.h"
 #include "runtime/gpu.h"
-#include "runtime/images.h"
 
 namespace native::cuda {
 namespace {
@@ -16,47 +16,6 @@ using namespace cuda::elementwise;
 
 // Elements are counted in 32 bits, with room for the last block's.
 constexpr int64_t kMostElements = INT32_MAX - kElements;
-
-class TileProgram : public Kernel {
- public:
-  explicit TileProgram(const Program& program, int registers)
-      : program_(program), registers_(registers), function_("elementwise/program", "tile_program") {}
-
-  void run(const void* const* in, void* const* out, void*) const override {
-    if (program_.elements == 0) return;
-    Program p = program_;
-    for (int i = 0; i < p.inputs; ++i) p.input[i].data = in[i];
-    for (int i = 0; i < p.outputs; ++i) p.output[i].data = out[i];
-    find_packs(p);
-    // As many blocks as a GPU has room for several times over; the rest by walking on.
-    const unsigned blocks = std::min<unsigned>((p.elements + kElements - 1) / kElements, 8192);
-    function_.launch({blocks}, kThreads, sizeof(uint32_t) * kElements * registers_, p);
-  }
-
- private:
-  // Which accesses take packs of kLanes neighbouring elements: by addresses as well, so at each launch.
-  static void find_packs(Program& p) {
-    p.packed = p.elements % kLanes == 0;
-    for (int i = 0; i < p.outputs; ++i) p.packed = p.packed && aligned(p.output[i].data, p.output[i].memory);
-    for (int i = 0; i < p.inputs; ++i) p.input[i].access = access(p.input[i]);
-  }
-  static bool aligned(const void* data, Memory memory) {
-    return reinterpret_cast<uintptr_t>(data) % (kLanes * bytes_of(memory)) == 0;
-  }
-  static Access access(const Input& input) {
-    if (input.dims == 0) return Access::Constant;
-    const int last = input.dims - 1;
-    if (last > 0 && input.size[last].value % kLanes != 0) return Access::Each;
-    if (input.stride[last] == 0) return Access::Same;
-    const bool whole = std::all_of(input.stride, input.stride + last, [](uint32_t s) { return s % kLanes == 0; });
-    const bool pack = input.stride[last] == 1 && whole && bytes_of(input.memory) <= 4;
-    return pack && aligned(input.data, input.memory) ? Access::Pack : Access::Each;
-  }
-
-  const Program program_;
-  const int registers_;
-  const Function function_;
-};
 
 class Compiler {
  public:
@@ -71,8 +30,7 @@ class Compiler {
     if (out_[0].count() > kMostElements) return nullptr;
     find_last_uses();
     if (!add_inputs() || !add_statements() || !add_outputs()) return nullptr;
-    p_.elements = static_cast<uint32_t>(out_[0].count());
-    return std::make_unique<TileProgram>(p_, registers_);
+    return tile_kernel(p_, static_cast<uint32_t>(out_[0].count()), registers_);
   }
 
  private:
@@ -133,12 +91,14 @@ class Compiler {
 
   // The walk over an input broadcast to the outputs; false if it has too many axes or does not fit.
   bool plan_walk(const Shape& in, Input* input) const {
-    const auto axes = broadcast_walk(in, out_[0].shape);
+    auto axes = broadcast_walk(in, out_[0].shape);
     if (!axes || axes->size() > kWalkDims) return false;
+    // Of one element, one thread alone reads and writes it.
+    if (out_[0].count() == 1) axes = {{1, 1}};
     if (axes->empty() || (axes->size() == 1 && axes->front().stride == 0)) return true;
     input->dims = static_cast<uint8_t>(axes->size());
     for (size_t d = 0; d < axes->size(); ++d) {
-      input->size[d] = divisor((*axes)[d].size);
+      if (d > 0) input->size[d] = divisor((*axes)[d].size);
       input->stride[d] = static_cast<uint32_t>((*axes)[d].stride);
     }
     return true;
@@ -159,11 +119,8 @@ class Compiler {
     if (!take(&constant.reg)) return false;
     const double value = s.immediates[0];
     const auto type = *class_of(s.dtype);
-    const float real = static_cast<float>(value);
-    if (type == Class::Float)
-      std::memcpy(&constant.bits, &real, sizeof real);
-    else
-      constant.bits = static_cast<uint32_t>(static_cast<int64_t>(value));
+    constant.bits = type == Class::Float ? std::bit_cast<uint32_t>(static_cast<float>(value))
+                                         : static_cast<uint32_t>(static_cast<int64_t>(value));
     values_[s.dst] = {s.dtype, constant.reg};
     kept_.push_back(s.dst);
     ++p_.constants;
@@ -210,7 +167,7 @@ class Compiler {
                            a,
                            sources.size() > 1 ? sources[1] : a,
                            sources.size() > 2 ? sources[2] : a,
-                           static_cast<float>(immediate)};
+                           std::bit_cast<uint32_t>(static_cast<float>(immediate))};
     return true;
   }
 
@@ -218,7 +175,7 @@ class Compiler {
     for (size_t i = 0; i < out_.size(); ++i) {
       const auto found = values_.find(text_.outputs[i]);
       if (found == values_.end() || found->second.dtype != out_[i].dtype) return false;
-      p_.output[p_.outputs++] = {nullptr, *memory_of(out_[i].dtype), found->second.reg};
+      p_.output[p_.outputs++] = {*memory_of(out_[i].dtype), found->second.reg};
     }
     return true;
   }

@@ -125,14 +125,12 @@ std::unique_ptr<Kernel> prepare_nd(const Problem& problem) {
   return scatter_to(problem, {1, view.count, view.rows, view.inner}, keys, problem.op.substr(problem.op.size() - 3));
 }
 
-const RegisterCuda add{"scatter_add", "sorted", 0, prepare_axis};
-const RegisterCuda gather_grad{"gather_grad", "sorted", 0, prepare_axis};
+const RegisterCuda axis{{"scatter_add", "gather_grad"}, "sorted", 0, prepare_axis};
 const RegisterCuda along{"scatter_along_axis_add", "sorted", 0, prepare_along};
-const RegisterCuda nd_add{"scatter_nd_add", "sorted", 0, prepare_nd};
-const RegisterCuda nd_set{"scatter_nd_set", "sorted", 0, prepare_nd};
-const RegisterCuda nd_max{"scatter_nd_max", "sorted", 0, prepare_nd};
-const RegisterCuda nd_min{"scatter_nd_min", "sorted", 0, prepare_nd};
-const RegisterCuda nd_mul{"scatter_nd_mul", "sorted", 0, prepare_nd};
+const RegisterCuda nd{{"scatter_nd_add", "scatter_nd_set", "scatter_nd_max", "scatter_nd_min", "scatter_nd_mul"},
+                      "sorted",
+                      0,
+                      prepare_nd};
 
 }  // namespace
 }  // namespace native::cuda

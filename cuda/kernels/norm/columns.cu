@@ -10,8 +10,8 @@ namespace {
 __device__ inline float& factor(const Params& p, Factor which, int64_t sample, int channel) {
   return p.factors[(which * p.samples + sample) * p.channels + channel];
 }
-__device__ inline float parameter(const void* data, int channel, DataType type, float without) {
-  return data ? load_element(data, channel, type) : without;
+__device__ inline float parameter(const Params& p, const void* data, int channel, float without) {
+  return data ? load_element(data, channel, p.parameter_type) : without;
 }
 __device__ inline float clipped(float v, Clip clip) {
   // NaN stays NaN.
@@ -87,7 +87,7 @@ __device__ inline void sums(const Params& p) {
   if (!by_row && strip.inside) {
     mean = factor(p, kMean, strip.sample, strip.channel);
     scale = factor(p, kScale, strip.sample, strip.channel);
-    shift = parameter(p.beta, strip.channel, p.type, 0);
+    shift = parameter(p, p.beta, strip.channel, 0);
   }
   strip.each(p, [&](int64_t row, int64_t at) {
     float ct = load_element(p.ct, at, p.type), x = load_element(p.x, at, p.type);
@@ -164,9 +164,9 @@ __device__ inline void merge(const Params& p) {
   group.each([&](int c) {
     factor(p, kMean, group.sample, c) = mean;
     factor(p, kInverse, group.sample, c) = inverse;
-    factor(p, kScale, group.sample, c) = parameter(p.gamma, c, p.type, 1) * inverse;
-    if (p.mean) store_element(p.mean, c, p.type, mean);
-    if (p.variance) store_element(p.variance, c, p.type, variance);
+    factor(p, kScale, group.sample, c) = parameter(p, p.gamma, c, 1) * inverse;
+    if (p.mean) store_element(p.mean, c, p.parameter_type, mean);
+    if (p.variance) store_element(p.variance, c, p.parameter_type, variance);
   });
 }
 
@@ -184,8 +184,8 @@ __device__ inline void slopes(const Params& p) {
       factor(p, kSum, group.sample, c) = sum;
       factor(p, kProduct, group.sample, c) = product;
     }
-    plain += parameter(p.gamma, c, p.type, 1) * sum;
-    weighted += parameter(p.gamma, c, p.type, 1) * product;
+    plain += parameter(p, p.gamma, c, 1) * sum;
+    weighted += parameter(p, p.gamma, c, 1) * product;
   });
   const float count = static_cast<float>(p.rows) * static_cast<float>(p.each);
   plain = group.of_channels(plain) / count;
@@ -224,7 +224,7 @@ __device__ inline void apply(const Params& p) {
     const Pack<lanes> mean = factors<lanes>(p, kMean, sample, first), scale = factors<lanes>(p, kScale, sample, first);
 #pragma unroll
     for (int l = 0; l < lanes; ++l) {
-      const float y = affine(x.v[l], mean.v[l], scale.v[l], parameter(p.beta, first + l, p.type, 0));
+      const float y = affine(x.v[l], mean.v[l], scale.v[l], parameter(p, p.beta, first + l, 0));
       x.v[l] = clipped(p.residual ? y + residual.v[l] : y, p.clip);
     }
     store_pack<lanes>(p.y, i, p.type, x);
@@ -242,7 +242,7 @@ __device__ inline void grad(const Params& p) {
 #pragma unroll
     for (int l = 0; l < lanes; ++l) {
       float ct = given.v[l];
-      const float y = affine(x.v[l], mean.v[l], scale.v[l], parameter(p.beta, first + l, p.type, 0));
+      const float y = affine(x.v[l], mean.v[l], scale.v[l], parameter(p, p.beta, first + l, 0));
       if (p.clip != Clip::None && !(y > 0 && (p.clip == Clip::Relu || y < 6))) ct = 0;
       x.v[l] = fmaf(ct, scale.v[l], fmaf(x.v[l] - mean.v[l], slope.v[l], offset.v[l]));
     }
@@ -270,10 +270,10 @@ KERNEL(slopes_wide) { slopes<true>(p); }
 KERNEL(given) {
   const int c = blockIdx.x * kThreads + threadIdx.x;
   if (c >= p.channels) return;
-  const float inverse = 1 / sqrtf(load_element(p.given_variance, c, p.type) + p.eps);
-  factor(p, kMean, 0, c) = load_element(p.given_mean, c, p.type);
+  const float inverse = 1 / sqrtf(load_element(p.given_variance, c, p.parameter_type) + p.eps);
+  factor(p, kMean, 0, c) = load_element(p.given_mean, c, p.parameter_type);
   factor(p, kInverse, 0, c) = inverse;
-  factor(p, kScale, 0, c) = parameter(p.gamma, c, p.type, 1) * inverse;
+  factor(p, kScale, 0, c) = parameter(p, p.gamma, c, 1) * inverse;
 }
 
 KERNEL(apply_1) { apply<1>(p); }
@@ -294,8 +294,8 @@ KERNEL(parameters) {
       sum += part[0];
       product += part[p.channels];
     }
-  if (p.dgamma) store_element(p.dgamma, c, p.type, product);
-  if (p.dbeta) store_element(p.dbeta, c, p.type, sum);
+  if (p.dgamma) store_element(p.dgamma, c, p.parameter_type, product);
+  if (p.dbeta) store_element(p.dbeta, c, p.parameter_type, sum);
 }
 
 }  // namespace native::cuda::norm

@@ -1,6 +1,7 @@
 // Layer, RMS, batch and group normalisation and their gradients: the launches of each.
 #include <algorithm>
 #include <initializer_list>
+#include <optional>
 
 #include "kernels/norm/params.h"
 #include "kernels/types_of.h"
@@ -21,6 +22,23 @@ struct Operands {
   const void* take(bool there = true) { return there ? *next++ : nullptr; }
 };
 
+// The type that parameters and statistics have in common, which may be wider than that of `x` and of what lies like it;
+// nothing where types are others.
+std::optional<DataType> parameter_type(const Problem& problem, const Spec& x) {
+  DType found = x.dtype;
+  bool alike = problem.out[0].dtype == x.dtype && problem.in[0].dtype == x.dtype, first = true;
+  const bool residual = problem.attrs.integer("residual", 0) != 0 && &x == &problem.in[0];
+  if (residual) alike = alike && problem.in.back().dtype == x.dtype;
+  const auto look = [&](const Spec& spec) {
+    if (first) found = spec.dtype;
+    alike = alike && spec.dtype == found;
+    first = false;
+  };
+  std::for_each(problem.in.begin() + (&x - problem.in.data()) + 1, problem.in.end() - residual, look);
+  std::for_each(problem.out.begin() + 1, problem.out.end(), look);
+  return alike ? data_type(found) : std::nullopt;
+}
+
 struct Layout {
   Params p{};
   bool has_gamma, has_beta, has_residual;
@@ -28,6 +46,7 @@ struct Layout {
   // Throws nothing; x of `samples` samples, its channels the last axes.
   Layout(const Problem& problem, const Spec& x, int64_t samples, int64_t channels) {
     p.type = *data_type(x.dtype);
+    p.parameter_type = *parameter_type(problem, x);
     p.samples = static_cast<int>(samples);
     p.channels = static_cast<int>(channels);
     p.rows = x.count() / samples / channels;
@@ -218,8 +237,9 @@ class ChannelsGrad : public Channels {
   const Function ends_;
 };
 
-bool fits(const Spec& x, int64_t channels) {
-  return data_type(x.dtype) && x.count() > 0 && channels < (1 << 30) && x.count() / channels < INT32_MAX;
+bool fits(const Problem& problem, const Spec& x, int64_t channels) {
+  return data_type(x.dtype) && parameter_type(problem, x) && x.count() > 0 && channels < (1 << 30) &&
+         x.count() / channels < INT32_MAX;
 }
 
 int64_t channels_of(const Spec& x, int64_t axes) { return element_count({x.shape.end() - axes, x.shape.end()}); }
@@ -228,7 +248,7 @@ template <bool grad>
 std::unique_ptr<Kernel> prepare_rows(const Problem& problem) {
   const Spec& x = problem.in[grad];
   const int64_t channels = channels_of(x, problem.attrs.integer("axes"));
-  if (x.count() == 0 || !fits(x, channels)) return nullptr;
+  if (x.count() == 0 || !fits(problem, x, channels)) return nullptr;
   const Layout layout(problem, x, 1, channels);
   if (grad) return std::make_unique<RowsGrad>(layout);
   return std::make_unique<Rows>(layout, "norm_");
@@ -239,7 +259,7 @@ enum class Of { Batch, Group, Inference };
 template <Of of, bool grad>
 std::unique_ptr<Kernel> prepare_channels(const Problem& problem) {
   const Spec& x = problem.in[grad];
-  if (x.count() == 0 || !fits(x, x.shape.back())) return nullptr;
+  if (x.count() == 0 || !fits(problem, x, x.shape.back())) return nullptr;
   Layout layout(problem, x, of == Of::Group ? x.shape.front() : 1, x.shape.back());
   if (of == Of::Group) layout.p.each = layout.p.channels / static_cast<int>(problem.attrs.integer("groups"));
   if (layout.strips() > INT32_MAX || x.count() > INT32_MAX) return nullptr;

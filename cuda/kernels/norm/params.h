@@ -35,7 +35,7 @@ struct Params {
   int64_t rows;
   int samples, channels, each, pieces;
   Divisor by_sample, by_channels;  // packs of a sample and of a row, where elements are taken one by one
-  DataType type;
+  DataType type, parameter_type;   // of x and what lies like it; of what is [channels]
   Clip clip;
   float eps;
   int centred, kept;

@@ -35,7 +35,7 @@ struct Row {
   // Each thread reads what it kept itself, so that nobody waits.
   __device__ float x(int i) const { return p.kept ? kept[i] : load_element(p.x, base + i, p.type); }
   __device__ float normal(int i) const { return (x(i) - mean) * inverse; }
-  __device__ float gamma(int i) const { return p.gamma ? load_element(p.gamma, i, p.type) : 1; }
+  __device__ float gamma(int i) const { return p.gamma ? load_element(p.gamma, i, p.parameter_type) : 1; }
 
   template <class F>
   __device__ float sum(const F& f) const {
@@ -54,7 +54,9 @@ template <int group>
 __device__ inline void forward(const Params& p) {
   extern __shared__ float shared[];
   const Row<group> row(p, shared);
-  row.store(p.y, [&](int i) { return row.normal(i) * row.gamma(i) + (p.beta ? load_element(p.beta, i, p.type) : 0); });
+  row.store(p.y, [&](int i) {
+    return row.normal(i) * row.gamma(i) + (p.beta ? load_element(p.beta, i, p.parameter_type) : 0);
+  });
 }
 
 template <int group>

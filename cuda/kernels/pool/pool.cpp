@@ -115,11 +115,8 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
   return std::make_unique<MaximumGrad>(problem, p, shapes.array.back());
 }
 
-const RegisterCuda maximum{"max_pool", "channels", 10, prepare};
-const RegisterCuda maximum_grad{"max_pool_grad", "channels", 10, prepare};
-const RegisterCuda maximum_select{"max_pool_select", "channels", 10, prepare};
-const RegisterCuda average{"avg_pool", "channels", 10, prepare};
-const RegisterCuda average_grad{"avg_pool_grad", "channels", 10, prepare};
+const RegisterCuda pools{
+    {"max_pool", "max_pool_grad", "max_pool_select", "avg_pool", "avg_pool_grad"}, "channels", 10, prepare};
 
 }  // namespace
 }  // namespace native::cuda

@@ -72,9 +72,7 @@ std::unique_ptr<Kernel> prepare_dropout(const Problem& problem) {
 }
 
 const RegisterCuda bits{"random_bits", "philox", 0, prepare_bits};
-const RegisterCuda uniform{"random_uniform", "philox", 0, prepare_floats};
-const RegisterCuda normal{"random_normal", "philox", 0, prepare_floats};
-const RegisterCuda truncated{"random_truncated_normal", "philox", 0, prepare_floats};
+const RegisterCuda floats{{"random_uniform", "random_normal", "random_truncated_normal"}, "philox", 0, prepare_floats};
 const RegisterCuda randint{"randint", "philox", 0, prepare_randint};
 const RegisterCuda dropout{"random_bernoulli_scale", "philox", 0, prepare_dropout};
 

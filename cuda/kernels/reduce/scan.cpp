@@ -49,11 +49,7 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
   return std::make_unique<Scan>(p, name + problem.op, problem.in.size() == 2);
 }
 
-const RegisterCuda cumsum{"cumsum", "scan", 0, prepare};
-const RegisterCuda cumprod{"cumprod", "scan", 0, prepare};
-const RegisterCuda cummax{"cummax", "scan", 0, prepare};
-const RegisterCuda cummin{"cummin", "scan", 0, prepare};
-const RegisterCuda recurrence{"linear_recurrence", "scan", 0, prepare};
+const RegisterCuda scans{{"cumsum", "cumprod", "cummax", "cummin", "linear_recurrence"}, "scan", 0, prepare};
 
 }  // namespace
 }  // namespace native::cuda

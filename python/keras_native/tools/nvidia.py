@@ -92,11 +92,13 @@ def read_registers(log: str) -> dict[str, tuple[int, int]]:
 
 @dataclasses.dataclass(frozen=True)
 class Instruction:
-    """One of machine code: `target` is where a branch goes, None for the rest."""
+    """One of machine code: `target` is where a branch or a call goes, None for the rest; `guarded`:
+    it may be passed over."""
 
     address: int
     opcode: str
     target: int | None = None
+    guarded: bool = False
 
 
 def disassemble(fatbin: bytes, ptx: str, architecture: int) -> dict[str, list[Instruction]]:
@@ -123,7 +125,7 @@ def disassemble(fatbin: bytes, ptx: str, architecture: int) -> dict[str, list[In
 
 _HEAD = re.compile(r"^(?:\s+Function : |\.text\.)([\w$]+):?\s*$")
 _LABEL = re.compile(r"^(\.L_\w+):")
-_LINE = re.compile(r"^\s*/\*([0-9a-f]{4,})\*/\s+(?:\{\s*)?(?:@!?U?P\d\s+)?([A-Z][\w.]*)([^;]*);")
+_LINE = re.compile(r"^\s*/\*([0-9a-f]{4,})\*/\s+(?:\{\s*)?(@!?U?P[\dT]\s+)?([A-Z][\w.]*)([^;]*);")
 _TARGET = re.compile(r"(0x[0-9a-f]+)\s*$|`\((\.L_\w+)\)\s*$")
 
 
@@ -140,21 +142,52 @@ def read_code(text: str) -> dict[str, list[Instruction]]:
             address = int(found[1], 16)
             labels |= dict.fromkeys(waiting, address)
             waiting = []
-            to = _TARGET.search(found[3]) if found[2].startswith("BRA") else None
-            code.append((address, found[2], to and (to[1] or to[2]), labels))
+            opcode, operands = found[3], found[4]
+            # A call may be a far branch that does not return.
+            to = _TARGET.search(operands) if opcode.startswith(("BRA", "CALL")) else None
+            guarded = bool(found[2]) or (to is not None and "P" in operands[: to.start()])
+            code.append((address, opcode, to and (to[1] or to[2]), guarded, labels))
     return {
         name: [
-            Instruction(at, opcode, to and (int(to, 16) if to[0] == "0" else names.get(to)))
-            for at, opcode, to, names in rows
+            Instruction(
+                at, opcode, to and (int(to, 16) if to[0] == "0" else names.get(to)), guarded
+            )
+            for at, opcode, to, guarded, names in rows
         ]
         for name, rows in kernels.items()
     }
 
 
 def loops(code: list[Instruction]) -> list[list[str]]:
-    """The opcodes of every loop: from where a branch goes back to, up to the branch."""
-    return [
-        [each.opcode for each in code if branch.target <= each.address <= branch.address]
-        for branch in code
-        if branch.target is not None and branch.target < branch.address
-    ]
+    """The opcodes of every loop: all from where a branch goes back to from which that branch can be
+    reached, wherever the assembler has put it."""
+    place = {each.address: k for k, each in enumerate(code)}
+    after: list[list[int]] = []
+    for k, each in enumerate(code):
+        ends = each.opcode.split(".")[0] in ("BRA", "EXIT", "RET") and not each.guarded
+        after.append([] if ends or k + 1 == len(code) else [k + 1])
+        if each.target in place:
+            after[k].append(place[each.target])
+    before: list[list[int]] = [[] for _ in code]
+    for k, nexts in enumerate(after):
+        for n in nexts:
+            before[n].append(k)
+    found = []
+    for k, each in enumerate(code):
+        head = place.get(each.target)
+        # Back to where every way to the branch has come by.
+        if head is not None and head <= k and k not in _reached(0, after, head):
+            body = _reached(k, before, head) | {head}
+            found.append([code[n].opcode for n in sorted(body)])
+    return found
+
+
+def _reached(start: int, edges: list[list[int]], but: int) -> set[int]:
+    """What can be come to from `start` by edges without coming by `but`."""
+    seen, todo = {but}, [start]
+    while todo:
+        k = todo.pop()
+        if k not in seen:
+            seen.add(k)
+            todo += edges[k]
+    return seen - {but}

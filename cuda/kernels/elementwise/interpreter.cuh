@@ -1,0 +1,300 @@
+// The interpreter of tile programs: each thread has its own elements of every register, in shared memory, so
+// that no instruction waits for another thread, and a result may be where an operand that lies like it was.
+#pragma once
+
+#include "kernels/activation.cuh"
+#include "kernels/device.cuh"
+#include "kernels/elementwise/params.h"
+
+namespace native::cuda::elementwise {
+namespace {
+
+__device__ inline float clip(float x, float low, float high) {
+  const float raised = x > low || x != x ? x : low;
+  return raised < high || raised != raised ? raised : high;
+}
+// By zero gives zero, and the one overflow wraps around.
+__device__ inline uint32_t floor_divide(int32_t a, int32_t b) {
+  if (b == 0) return 0;
+  if (b == -1) return 0u - static_cast<uint32_t>(a);
+  return static_cast<uint32_t>(a / b - (a % b != 0 && (a < 0) != (b < 0)));
+}
+__device__ inline uint32_t remainder(int32_t a, int32_t b) {
+  return b == 0 || b == -1 ? 0 : static_cast<uint32_t>(a % b);
+}
+__device__ inline uint32_t modulo(int32_t a, int32_t b) {
+  if (b == 0 || b == -1) return 0;
+  const int32_t r = a % b;
+  return static_cast<uint32_t>(r != 0 && (r < 0) != (b < 0) ? r + b : r);
+}
+
+// With the divisor's sign, as Python has it.
+__device__ inline float modulo(float x, float y) {
+  const float r = fmodf(x, y);
+  return r != 0 && (r < 0) != (y < 0) ? r + y : r == 0 ? copysignf(0, y) : r;
+}
+__device__ inline float floor_divide(float x, float y) {
+  if (y == 0) return x / y;
+  const float r = fmodf(x, y);
+  const float q = (x - r) / y - (r != 0 && (r < 0) != (y < 0) ? 1.0f : 0.0f);
+  // Rounded: the quotient of what is left may be a little beside the whole number that it is.
+  return q == 0 ? copysignf(0, x / y) : rintf(q);
+}
+__device__ inline float logaddexp(float x, float y) {
+  const float high = x > y || x != x ? x : y, low = x > y || x != x ? y : x;
+  return high == low && isinf(high) ? high : high + log1pf(expf(low - high));
+}
+
+__device__ inline uint32_t load(Memory memory, const void* data, uint32_t at) {
+  switch (memory) {
+    case Memory::F16:
+      return __float_as_uint(__half2float(static_cast<const __half*>(data)[at]));
+    case Memory::BF16:
+      return static_cast<uint32_t>(static_cast<const uint16_t*>(data)[at]) << 16;
+    case Memory::I8:
+      return static_cast<uint32_t>(static_cast<const int8_t*>(data)[at]);
+    case Memory::U8:
+      return static_cast<const uint8_t*>(data)[at];
+    case Memory::I16:
+      return static_cast<uint32_t>(static_cast<const int16_t*>(data)[at]);
+    case Memory::U16:
+      return static_cast<const uint16_t*>(data)[at];
+    case Memory::I64AsFloat:
+      return __float_as_uint(static_cast<float>(static_cast<const int64_t*>(data)[at]));
+    case Memory::I64AsWord:
+      return static_cast<uint32_t>(static_cast<const int64_t*>(data)[at]);
+    default:
+      return static_cast<const uint32_t*>(data)[at];
+  }
+}
+__device__ inline void store(Memory memory, void* data, uint32_t at, uint32_t bits) {
+  switch (memory) {
+    case Memory::F16:
+      static_cast<__half*>(data)[at] = __float2half_rn(__uint_as_float(bits));
+      break;
+    case Memory::BF16:
+      static_cast<__nv_bfloat16*>(data)[at] = __float2bfloat16_rn(__uint_as_float(bits));
+      break;
+    case Memory::I8:
+    case Memory::U8:
+      static_cast<uint8_t*>(data)[at] = static_cast<uint8_t>(bits);
+      break;
+    case Memory::I16:
+    case Memory::U16:
+      static_cast<uint16_t*>(data)[at] = static_cast<uint16_t>(bits);
+      break;
+    default:
+      static_cast<uint32_t*>(data)[at] = bits;
+  }
+}
+
+// Begins to copy a pack at an aligned address.
+__device__ inline void copy_pack(Memory memory, const void* data, uint32_t at, uint32_t to) {
+  const uint32_t pack = at / kLanes;
+  switch (memory) {
+    case Memory::I8:
+    case Memory::U8:
+      return copy_async_4(to, static_cast<const uint32_t*>(data) + pack, 4);
+    case Memory::Word:
+      return copy_async_16(to, static_cast<const uint4*>(data) + pack, 16);
+    default:
+      return copy_async_8(to, static_cast<const uint2*>(data) + pack, 8);
+  }
+}
+// A pack as it is in memory, of less than words, to words.
+__device__ inline void widen(Memory memory, uint4& cell) {
+  // No more than has come: of bytes there is one word.
+  const uint32_t a = cell.x, b = memory == Memory::I8 || memory == Memory::U8 ? 0 : cell.y;
+  auto half = [](uint32_t bits) { return __float_as_uint(__half2float(__ushort_as_half(bits & 0xFFFFu))); };
+  auto low = [](uint32_t w) { return static_cast<uint32_t>(static_cast<int32_t>(w << 16) >> 16); };
+  auto high = [](uint32_t w) { return static_cast<uint32_t>(static_cast<int32_t>(w) >> 16); };
+  auto byte = [&](int i) { return static_cast<uint32_t>(static_cast<int32_t>(a << (24 - 8 * i)) >> 24); };
+  switch (memory) {
+    case Memory::F16:
+      cell = {half(a), half(a >> 16), half(b), half(b >> 16)};
+      break;
+    case Memory::BF16:
+      cell = {a << 16, a & 0xFFFF0000u, b << 16, b & 0xFFFF0000u};
+      break;
+    case Memory::I16:
+      cell = {low(a), high(a), low(b), high(b)};
+      break;
+    case Memory::U16:
+      cell = {a & 0xFFFFu, a >> 16, b & 0xFFFFu, b >> 16};
+      break;
+    case Memory::I8:
+      cell = {byte(0), byte(1), byte(2), byte(3)};
+      break;
+    default:
+      cell = {a & 0xFFu, a >> 8 & 0xFFu, a >> 16 & 0xFFu, a >> 24};
+  }
+}
+__device__ inline void store_packed(Memory memory, void* data, uint32_t at, const uint4& x) {
+  const uint32_t pack = at / kLanes;
+  auto halves = [&](uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+    static_cast<uint2*>(data)[pack] = {(a & 0xFFFFu) | b << 16, (c & 0xFFFFu) | d << 16};
+  };
+  switch (memory) {
+    case Memory::F16: {
+      auto half = [](uint32_t bits) -> uint32_t { return __half_as_ushort(__float2half_rn(__uint_as_float(bits))); };
+      return halves(half(x.x), half(x.y), half(x.z), half(x.w));
+    }
+    case Memory::BF16: {
+      auto half = [](uint32_t bits) -> uint32_t {
+        return __bfloat16_as_ushort(__float2bfloat16_rn(__uint_as_float(bits)));
+      };
+      return halves(half(x.x), half(x.y), half(x.z), half(x.w));
+    }
+    case Memory::I8:
+    case Memory::U8:
+      static_cast<uint32_t*>(data)[pack] = (x.x & 0xFFu) | (x.y & 0xFFu) << 8 | (x.z & 0xFFu) << 16 | x.w << 24;
+      return;
+    case Memory::I16:
+    case Memory::U16:
+      return halves(x.x, x.y, x.z, x.w);
+    default:
+      static_cast<uint4*>(data)[pack] = x;
+  }
+}
+
+// Where the element of a broadcast operand is.
+__device__ inline uint32_t walk(const Input& input, uint32_t i) {
+  uint32_t at = 0;
+  int rest = static_cast<int>(i);
+  for (int d = input.dims - 1; d > 0; --d) {
+    const int outer = divide(rest, input.size[d]);
+    at += static_cast<uint32_t>(rest) * input.stride[d];
+    rest = outer;
+  }
+  return at + static_cast<uint32_t>(rest) * input.stride[0];
+}
+
+// A thread's four elements of a register lie together: one access of 16 bytes.
+__device__ inline uint4& cell(uint4* registers, int r) { return registers[r * kThreads + threadIdx.x]; }
+
+template <int operands, class F>
+__device__ inline void apply(uint4* registers, const Step& step, const F& f) {
+  const uint4 a = cell(registers, step.a);
+  const uint4 b = operands > 1 ? cell(registers, step.b) : a;
+  const uint4 c = operands > 2 ? cell(registers, step.c) : a;
+  cell(registers, step.dst) = {f(a.x, b.x, c.x), f(a.y, b.y, c.y), f(a.z, b.z, c.z), f(a.w, b.w, c.w)};
+}
+
+__device__ inline void run(uint4* registers, const Step& step) {
+  [[maybe_unused]] const float s = __uint_as_float(step.immediate);
+  using U = uint32_t;
+#define FLOATS [[maybe_unused]] const float x = __uint_as_float(a), y = __uint_as_float(b), z = __uint_as_float(c)
+#define WORDS                                         \
+  [[maybe_unused]] const U x = a, y = b, z = c;       \
+  [[maybe_unused]] const int32_t i = a, j = b, k = c; \
+  [[maybe_unused]] const float f = __uint_as_float(a)
+#define OP(name, n, bind, result)                              \
+  case Op::name:                                               \
+    return apply<n>(registers, step, [=](U a, U b, U c) -> U { \
+      bind;                                                    \
+      return result;                                           \
+    });
+  switch (step.op) {
+#define X(name, n, result) OP(float_##name, n, FLOATS, __float_as_uint(result))
+    NATIVE_CUDA_FLOAT_OPS(X)
+#undef X
+#define X(name, n, result) OP(test_##name, n, FLOATS, (result) ? 1u : 0u)
+    NATIVE_CUDA_FLOAT_TESTS(X)
+#undef X
+#define X(name, n, result) OP(integer_##name, n, WORDS, result)
+    NATIVE_CUDA_INTEGER_OPS(X)
+#undef X
+#define X(name, n, result) OP(signed_##name, n, WORDS, result)
+    NATIVE_CUDA_SIGNED_OPS(X)
+#undef X
+#define X(name, n, result) OP(unsigned_##name, n, WORDS, result)
+    NATIVE_CUDA_UNSIGNED_OPS(X)
+#undef X
+#define X(name, n, result) OP(name, n, WORDS, result)
+    NATIVE_CUDA_CONVERSIONS(X)
+#undef X
+    default:
+      return;
+  }
+}
+
+// Lane v of thread t has element v * kThreads + t of the block's, so that a warp's accesses are contiguous.
+__device__ inline void tile_of_elements(const Program& p, uint32_t elements, void* const* data, uint4* registers,
+                                        uint32_t first) {
+  uint32_t at[kLanes];
+  bool inside[kLanes];
+  for (int v = 0; v < kLanes; ++v) {
+    at[v] = first + v * kThreads + threadIdx.x;
+    inside[v] = at[v] < elements;
+  }
+  for (int i = 0; i < p.inputs; ++i) {
+    const Input& input = p.input[i];
+    if (input.dims == 0) continue;
+    uint32_t bits[kLanes];
+    for (int v = 0; v < kLanes; ++v) bits[v] = inside[v] ? load(input.memory, data[i], walk(input, at[v])) : 0;
+    cell(registers, input.reg) = {bits[0], bits[1], bits[2], bits[3]};
+  }
+  for (int i = 0; i < p.steps; ++i) run(registers, p.step[i]);
+  for (int i = 0; i < p.outputs; ++i) {
+    const uint4 value = cell(registers, p.output[i].reg);
+    const uint32_t bits[kLanes] = {value.x, value.y, value.z, value.w};
+    for (int v = 0; v < kLanes; ++v)
+      if (inside[v]) store(p.output[i].memory, data[p.inputs + i], at[v], bits[v]);
+  }
+}
+
+// A thread's elements are neighbours: one access and one walk for all, where the operand's lie so as well. Those
+// go straight to the registers, all at once, as they are in memory, and are widened when they have come.
+__device__ inline void tile_of_packs(const Program& p, uint32_t elements, void* const* data, uint4* registers,
+                                     uint32_t first) {
+  const uint32_t at = first + threadIdx.x * kLanes;
+  if (at >= elements) return;
+  for (int i = 0; i < p.inputs; ++i) {
+    const Input& input = p.input[i];
+    if (input.access == Access::Pack)
+      copy_pack(input.memory, data[i], walk(input, at), shared_address(&cell(registers, input.reg)));
+  }
+  copy_async_commit();
+  for (int i = 0; i < p.inputs; ++i) {
+    const Input& input = p.input[i];
+    uint4& to = cell(registers, input.reg);
+    auto one = [&](uint32_t k) { return load(input.memory, data[i], walk(input, k)); };
+    if (input.access == Access::Same) {
+      const uint32_t bits = one(at);
+      to = {bits, bits, bits, bits};
+    } else if (input.access == Access::Each) {
+      to = {one(at), one(at + 1), one(at + 2), one(at + 3)};
+    }
+  }
+  copy_async_wait<0>();
+  for (int i = 0; i < p.inputs; ++i) {
+    const Input& input = p.input[i];
+    if (input.access == Access::Pack && input.memory != Memory::Word) widen(input.memory, cell(registers, input.reg));
+  }
+  for (int i = 0; i < p.steps; ++i) run(registers, p.step[i]);
+  for (int i = 0; i < p.outputs; ++i)
+    store_packed(p.output[i].memory, data[p.inputs + i], at, cell(registers, p.output[i].reg));
+}
+
+// The tiles of a segment that begin at `first` and lie `step` elements apart, up to `end`.
+__device__ inline void run_tiles(const Program& p, const Segment& segment, void* const* data, uint4* registers,
+                                 uint32_t first, uint32_t end, uint32_t step) {
+  for (int i = 0; i < p.constants; ++i) {
+    const uint32_t bits = p.constant[i].bits;
+    cell(registers, p.constant[i].reg) = {bits, bits, bits, bits};
+  }
+  for (int i = 0; i < p.inputs; ++i)
+    if (p.input[i].dims == 0) {
+      const uint32_t bits = load(p.input[i].memory, data[i], 0);
+      cell(registers, p.input[i].reg) = {bits, bits, bits, bits};
+    }
+  for (; first < end; first += step) {
+    if (segment.packed)
+      tile_of_packs(p, segment.elements, data, registers, first);
+    else
+      tile_of_elements(p, segment.elements, data, registers, first);
+  }
+}
+
+}  // namespace
+}  // namespace native::cuda::elementwise
