@@ -26,8 +26,21 @@ constexpr int kVectors = NATIVE_VEC_BYTES == 64 ? 4 : 2;
 // Steps before its end at which a tile begins to fetch its C: some 750 cycles, as memory is far.
 constexpr int64_t kSteps = 32;
 
-// R rows by V vectors of C, the last vector `tail` lanes wide. Partial: tail < lanes.
-template <class T, int R, int V, bool Partial>
+// Rows and terms that, with a single panel of B, are few enough for the first-level cache: nothing is worth fetching
+// ahead. Taller blocks may be parts of an A that comes from memory.
+constexpr int64_t kNear = 64;
+
+template <class T>
+inline void put(T* out, Vec<T> x, bool part, int lanes) {
+  if (part)
+    store_part(out, x, lanes);
+  else
+    store(out, x);
+}
+
+// R rows by V vectors of C, the last vector `tail` lanes wide. Partial: tail < lanes. Near: fetches nothing ahead, and
+// C is the product alone. A tile of a small product takes as long to begin and to end as some of its steps.
+template <class T, int R, int V, bool Partial, bool Near>
 inline void tile(const Block<T>& block, const T* a, const T* b, T* c, const T* bias, int tail) {
   constexpr int L = kLanes<T>;
   Vec<T> sum[R][V];
@@ -38,6 +51,28 @@ inline void tile(const Block<T>& block, const T* a, const T* b, T* c, const T* b
   const int64_t a_row = block.a.row, a_step = block.a.column, b_step = block.b.row, c_row = block.c_row;
   // Two pointers and multiples of one register by 1 and 2 reach all rows; more would be spilled.
   const T* low = a + (R > 3 ? 3 : 0) * a_row;
+  auto multiply = [&]() __attribute__((always_inline)) {
+    Vec<T> bv[V];
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) bv[v] = Partial && kMasked && v == V - 1 ? load_part(b + v * L, tail) : load(b + v * L);
+#pragma GCC unroll 8
+    for (int i = 0; i < R; ++i) {
+      const Vec<T> x = splat(i < 3 ? a[i * a_row] : low[(i - 3) * a_row]);
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) sum[i][v] += x * bv[v];
+    }
+    a += a_step;
+    low += a_step;
+    b += b_step;
+  };
+  if constexpr (Near) {
+    for (int64_t left = block.k; left > 0; --left) multiply();
+#pragma GCC unroll 8
+    for (int i = 0; i < R; ++i)
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) put(c + i * c_row + v * L, sum[i][v], Partial && v == V - 1, tail);
+    return;
+  }
   // The same row of the next panel, to the second-level cache, a whole pass before its use: packed panels
   // come from the third level, and panels read in place have one line on each row, which no prefetcher follows. Of a
   // single panel what lies behind it: more terms, or the next matrix of a batch, which if narrow suits the first level.
@@ -52,18 +87,7 @@ inline void tile(const Block<T>& block, const T* a, const T* b, T* c, const T* b
     ahead += ahead_step;
 #pragma GCC unroll 4
     for (int v = 0; v < V; v += 64 / NATIVE_VEC_BYTES) __builtin_prefetch(next + v * L, 0, V < kVectors ? 3 : 2);
-    Vec<T> bv[V];
-#pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) bv[v] = Partial && kMasked && v == V - 1 ? load_part(b + v * L, tail) : load(b + v * L);
-#pragma GCC unroll 8
-    for (int i = 0; i < R; ++i) {
-      const Vec<T> x = splat(i < 3 ? a[i * a_row] : low[(i - 3) * a_row]);
-#pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) sum[i][v] += x * bv[v];
-    }
-    a += a_step;
-    low += a_step;
-    b += b_step;
+    multiply();
     next += b_step;
   };
   int64_t left = block.k;
@@ -87,10 +111,7 @@ inline void tile(const Block<T>& block, const T* a, const T* b, T* c, const T* b
       if (bias) result += offset;
       if (added) result += part ? load_part(added + (out - c), tail) : load(added + (out - c));
       if (clip) result = relu<T>(result);
-      if (part)
-        store_part(out, result, tail);
-      else
-        store(out, result);
+      put(out, result, part, tail);
     }
   }
 }
@@ -98,34 +119,39 @@ inline void tile(const Block<T>& block, const T* a, const T* b, T* c, const T* b
 template <class T>
 using TileFunction = void (*)(const Block<T>&, const T*, const T*, T*, const T*, int);
 
-template <class T, int V, bool Partial>
+template <class T, bool Near, int V, bool Partial>
 struct TileRow {
-  static constexpr TileFunction<T> by_rows[kRows] = {tile<T, 1, V, Partial>, tile<T, 2, V, Partial>,
-                                                     tile<T, 3, V, Partial>, tile<T, 4, V, Partial>,
-                                                     tile<T, 5, V, Partial>, tile<T, 6, V, Partial>};
+  static constexpr TileFunction<T> by_rows[kRows] = {tile<T, 1, V, Partial, Near>, tile<T, 2, V, Partial, Near>,
+                                                     tile<T, 3, V, Partial, Near>, tile<T, 4, V, Partial, Near>,
+                                                     tile<T, 5, V, Partial, Near>, tile<T, 6, V, Partial, Near>};
 };
 
-template <class T>
-TileFunction<T> choose_tile(int rows, int vectors, bool partial) {
-  const int i = rows - 1;
+// The tiles for so many vectors: that of r rows is number r - 1.
+template <class T, bool Near>
+const TileFunction<T>* choose_tiles(int vectors, bool partial) {
   if constexpr (kVectors == 4) {
-    if (vectors == 4) return partial ? TileRow<T, 4, true>::by_rows[i] : TileRow<T, 4, false>::by_rows[i];
-    if (vectors == 3) return partial ? TileRow<T, 3, true>::by_rows[i] : TileRow<T, 3, false>::by_rows[i];
+    if (vectors == 4) return partial ? TileRow<T, Near, 4, true>::by_rows : TileRow<T, Near, 4, false>::by_rows;
+    if (vectors == 3) return partial ? TileRow<T, Near, 3, true>::by_rows : TileRow<T, Near, 3, false>::by_rows;
   }
-  if (vectors == 2) return partial ? TileRow<T, 2, true>::by_rows[i] : TileRow<T, 2, false>::by_rows[i];
-  return partial ? TileRow<T, 1, true>::by_rows[i] : TileRow<T, 1, false>::by_rows[i];
+  if (vectors == 2) return partial ? TileRow<T, Near, 2, true>::by_rows : TileRow<T, Near, 2, false>::by_rows;
+  return partial ? TileRow<T, Near, 1, true>::by_rows : TileRow<T, Near, 1, false>::by_rows;
 }
 
 // A panel of B stays in the first-level cache while all slivers of A pass.
 template <class T>
 void block(const Block<T>& block) {
   constexpr int L = kLanes<T>, N = kVectors * L;
+  const Epilogue<T>& epilogue = block.epilogue;
+  const bool near = block.n <= N && block.m <= kNear && block.k <= kNear && !block.accumulate && !epilogue.bias &&
+                    !epilogue.added && epilogue.activation != Activation::Relu;
   for (int64_t j = 0; j < block.n; j += N) {
     const int columns = static_cast<int>(block.n - j < N ? block.n - j : N);
     const int vectors = (columns + L - 1) / L, tail = columns - (vectors - 1) * L;
     const T* b = block.b.data + j / N * block.b.panel;
-    const T* bias = block.epilogue.bias ? block.epilogue.bias + j : nullptr;
-    const TileFunction<T> whole = choose_tile<T>(kRows, vectors, tail < L);
+    const T* bias = epilogue.bias ? epilogue.bias + j : nullptr;
+    const TileFunction<T>* const tiles =
+        near ? choose_tiles<T, true>(vectors, tail < L) : choose_tiles<T, false>(vectors, tail < L);
+    const TileFunction<T> whole = tiles[kRows - 1];
     const T* a = block.a.data;
     T* c = block.c + j;
     int64_t left = block.m;
@@ -136,10 +162,10 @@ void block(const Block<T>& block) {
     const bool even = left > kRows && block.sliver == kRows * block.a.row;
     const int first = static_cast<int>(even ? (left + 1) / 2 : left < kRows ? left : kRows);
     const int second = static_cast<int>(left - first);
-    choose_tile<T>(first, vectors, tail < L)(block, a, b, c, bias, tail);
+    tiles[first - 1](block, a, b, c, bias, tail);
     if (second > 0)
-      choose_tile<T>(second, vectors, tail < L)(block, even ? a + first * block.a.row : a + block.sliver, b,
-                                                c + first * block.c_row, bias, tail);
+      tiles[second - 1](block, even ? a + first * block.a.row : a + block.sliver, b, c + first * block.c_row, bias,
+                        tail);
   }
 }
 
