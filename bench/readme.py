@@ -36,6 +36,8 @@ def main() -> int:
         measure(what, options.more)
     files = sorted(RESULTS.glob("*.json"))
     results = [{"name": path.stem, **json.loads(path.read_text())} for path in files]
+    # Those of the GPU are written otherwise.
+    results = [result for result in results if "gpu" not in result]
     for result in results:
         if result["name"] in PICTURES:
             draw(result, ROOT / "docs" / PICTURES[result["name"]])
