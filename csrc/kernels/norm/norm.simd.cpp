@@ -165,12 +165,12 @@ void row_backward(const void* ct_, const void* x_, const void* gamma_, void* dx_
                   int64_t rows, int64_t n, double eps, bool centred) {
   using W = Wide<T>;
   constexpr int L = kLanes<W>;
-  // Of x, ct and dx of each row, gamma and both sums. They may all begin in the same cache sets.
-  constexpr int64_t kMost = 16, kElements = 7168;
+  // More of them would wait for memory all at once; long ones fall into the same cache sets.
+  constexpr int64_t kMost = 2, kLong = 512;
   const W* gamma = static_cast<const W*>(gamma_);
   W *dgamma = static_cast<W*>(dgamma_), *dbeta = static_cast<W*>(dbeta_);
   for (int64_t i = 0; i < n; ++i) dgamma[i] = dbeta[i] = 0;
-  const int64_t few = (kElements / n - 3) / 3, step = few < 1 ? 1 : few > kMost ? kMost : few;
+  const int64_t step = n > kLong ? 1 : kMost;
   Moments<W> moments[kMost];
   RowSlope<W> slopes[kMost];
   for (int64_t r0 = 0; r0 < rows; r0 += step) {
