@@ -4,6 +4,7 @@
 #include <mutex>
 #include <unordered_map>
 
+#include "core/errors.h"
 #include "core/fork_mutex.h"
 #include "runtime/through_host.h"
 
@@ -56,12 +57,16 @@ std::optional<std::vector<Array>> run_eager(const Problem& problem, const std::v
     const Array& here = array.device() == device ? array : brought.back();
     in.push_back(device->kernel_address(here.data()));
   }
-  for (const Spec& spec : problem.out) {
-    outputs.push_back(Array::empty(spec, device));
-    out.push_back(device->kernel_address(outputs.back().data()));
+  try {
+    for (const Spec& spec : problem.out) {
+      outputs.push_back(Array::empty(spec, device));
+      out.push_back(device->kernel_address(outputs.back().data()));
+    }
+    Buffer scratch(device, kernel->scratch_bytes());
+    kernel->run(in.data(), out.data(), device->kernel_address(scratch.data()));
+  } catch (const MemoryLimitError& error) {
+    throw MemoryLimitError(std::string(error.what()) + ", for " + to_string(problem));
   }
-  Buffer scratch(device, kernel->scratch_bytes());
-  kernel->run(in.data(), out.data(), device->kernel_address(scratch.data()));
   return outputs;
 }
 

@@ -31,6 +31,16 @@ Array array_at(const Spec& spec, const void* data, const DevicePtr& device) {
   return host;
 }
 
+// Memory for a run; a refusal says for which sizes it is.
+Buffer memory_of(const DevicePtr& device, size_t bytes, const char* purpose, const std::vector<int64_t>& sizes) {
+  try {
+    return Buffer(device, bytes);
+  } catch (const MemoryLimitError& error) {
+    throw MemoryLimitError(std::string(error.what()) + ", for the " + purpose +
+                           " of compiled code whose open sizes are " + to_string(Shape(sizes)));
+  }
+}
+
 }  // namespace
 
 void set_interrupt_check(std::function<void()> check) { interrupt_check() = std::move(check); }
@@ -220,8 +230,8 @@ struct Executable::Memory {
 
 void Executable::execute(const Plan& plan, const void* const* inputs, void* const* outputs, Run& run,
                          const Extras& extras) const {
-  Buffer arena(device_, plan.arena_bytes);
-  Buffer scratch(device_, plan.scratch_bytes);
+  const Buffer arena = memory_of(device_, plan.arena_bytes, "values", plan.sizes);
+  const Buffer scratch = memory_of(device_, plan.scratch_bytes, "kernels", plan.sizes);
   const Memory memory{plan,           constants_,   inputs, outputs, static_cast<char*>(arena.data()),
                       scratch.data(), extras.passed};
   if (!plan.recordable || extras.seconds || run.watched()) return run_steps(memory, run, extras);

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from keras import ops
 
+import keras_native
+
 A = np.ones((2, 3), "float32")
 B = np.ones((4, 5), "float32")
 WRONG = ["text", -1, (-3, 2), (1 << 40, 1 << 40), None, object(), A, B, A.astype("int32"), [A, B]]
@@ -46,6 +48,7 @@ def test_wrong_arguments_raise_or_work(name):
         (lambda: ops.zeros((-1, 2)), ValueError, ["-1"]),
         (lambda: ops.zeros((1 << 40, 1 << 40)), (ValueError, MemoryError), []),
         (lambda: ops.zeros((1 << 42,)), MemoryError, ["available"]),
+        (lambda: ops.repeat(A, 1 << 40, axis=0), MemoryError, ["available", "float32"]),
         (lambda: ops.conv(np.ones((1, 4, 4, 3)), np.ones((3, 3, 2, 8))), ValueError, ["3", "2"]),
         (lambda: ops.transpose(A, (0, 0)), ValueError, ["transpose", "2, 3"]),
         (lambda: ops.sum(A, axis=5), ValueError, ["5"]),
@@ -64,6 +67,18 @@ def test_out_of_memory_leaves_the_process_working():
     with pytest.raises(MemoryError):
         ops.ones((1 << 42,))
     assert float(ops.sum(ops.ones((3,)))) == 3
+
+
+def test_out_of_memory_in_compiled_code_says_for_which_sizes():
+    def squared(x):
+        outer = ops.matmul(x[:, None], x[None])
+        return ops.sum(ops.matmul(outer, outer))
+
+    compiled = keras_native.jit(squared)
+    for size in (2, 3):
+        assert float(compiled(ops.ones((size,)))) == size**3
+    with pytest.raises(MemoryError, match=r"available, for the values of .*\(1000000,\)"):
+        compiled(ops.ones((1_000_000,)))
 
 
 def test_wrong_data_for_a_model_is_an_error_of_keras():

@@ -71,6 +71,13 @@ def _last_line(report) -> str:
     return (lines[0] if crash else lines[-1])[:200] if lines else ""
 
 
+def _frames(report) -> str:
+    """Where the last calls of a failed test were, the innermost first."""
+    entries = getattr(getattr(report.longrepr, "reprtraceback", None), "reprentries", [])
+    places = [entry.reprfileloc for entry in entries if getattr(entry, "reprfileloc", None)]
+    return " < ".join(f"{pathlib.Path(at.path).name}:{at.lineno}" for at in places[:-9:-1])
+
+
 def pytest_runtest_logreport(report):
     if report.skipped:
         reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else "")
@@ -79,7 +86,7 @@ def pytest_runtest_logreport(report):
         outcome = "excluded" if "excluded: " in reason else "skipped"
         _write(report.nodeid, outcome, reason[:200])
     elif report.failed:
-        _write(report.nodeid, "failed", _last_line(report))
+        _write(report.nodeid, "failed", f"{_last_line(report)}  [{_frames(report)}]")
     elif report.when == "call":
         _write(report.nodeid, "passed")
 
