@@ -2,6 +2,10 @@
 // everywhere, and no product is contracted with a sum. Included by *.simd.cpp units only.
 #pragma once
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #include "simd/math_constants.h"
 
 namespace native {
