@@ -107,18 +107,15 @@ class Workers {
       for (size_t own = 1; own < ranges_.size(); ++own) threads_.emplace_back([this, own] { loop(own); });
     } catch (const std::system_error&) {
     }
-    workers_ = static_cast<int>(threads_.size());
   }
   ~Workers() {
     stop_.store(true);
-    {
-      std::lock_guard lock(mutex_);
-      epoch_.fetch_add(1);
-    }
-    wake_.notify_all();
+    open(0);
     for (auto& thread : threads_) thread.join();
   }
 
+  // Returns when all tasks are done, and no sooner than every worker that began with them has left. One that did not
+  // come in time, because another process has its processor, is not waited for.
   void run(Job& job) {
     job_ = &job;
     const auto parts = static_cast<int64_t>(ranges_.size());
@@ -126,16 +123,12 @@ class Workers {
       ranges_[t].next.store(t * job.tasks / parts, std::memory_order_relaxed);
       ranges_[t].end = (t + 1) * job.tasks / parts;
     }
-    busy_.store(workers_);
-    {
-      std::lock_guard lock(mutex_);
-      epoch_.fetch_add(1);
-    }
-    if (sleeping_.load() > 0) wake_.notify_all();
+    open(kOpen);
     t_inside = true;
     job.work(ranges_, 0);
     t_inside = false;
-    for (int spins = 0; busy_.load() > 0; ++spins) {
+    gate_.fetch_and(~kOpen);
+    for (int spins = 0; (gate_.load() & kInside) != 0; ++spins) {
       if (spins < kSpins)
         relax();
       else
@@ -144,31 +137,53 @@ class Workers {
   }
 
  private:
+  // The gate to the ranges: how many workers are inside, whether more may come in, and, above, a number that changes
+  // with every job, so that nobody comes in by what the gate was before.
+  static constexpr uint64_t kInside = 0xffff, kOpen = 0x10000, kEpoch = 0x20000;
+  static uint64_t epoch_of(uint64_t gate) { return gate / kEpoch; }
+
+  // The next epoch. Nobody is inside, and nobody else changes the gate while it is shut.
+  void open(uint64_t flag) {
+    {
+      std::lock_guard lock(mutex_);
+      gate_.store((epoch_of(gate_.load()) + 1) * kEpoch | flag);
+    }
+    if (sleeping_.load() > 0) wake_.notify_all();
+  }
+
+  // Whether the gate was open; `seen` becomes the epoch in which it was or was not.
+  bool enter(uint64_t& seen) {
+    uint64_t gate = gate_.load();
+    while ((gate & kOpen) != 0)
+      if (gate_.compare_exchange_weak(gate, gate + 1)) break;
+    seen = epoch_of(gate);
+    return (gate & kOpen) != 0;
+  }
+
   void loop(size_t own) {
     t_inside = true;
     uint64_t seen = 0;
+    const auto nothing_new = [&] { return epoch_of(gate_.load()) == seen && !stop_.load(); };
     while (true) {
-      for (int spins = 0; epoch_.load() == seen && spins < kSpins; ++spins) relax();
-      if (epoch_.load() == seen) {
+      for (int spins = 0; nothing_new() && spins < kSpins; ++spins) relax();
+      if (nothing_new()) {
         std::unique_lock lock(mutex_);
         sleeping_.fetch_add(1);
-        wake_.wait(lock, [&] { return epoch_.load() != seen; });
+        wake_.wait(lock, [&] { return !nothing_new(); });
         sleeping_.fetch_sub(1);
       }
-      seen = epoch_.load();
       if (stop_.load()) return;
+      if (!enter(seen)) continue;
       job_->work(ranges_, own);
-      busy_.fetch_sub(1);
+      gate_.fetch_sub(1);
     }
   }
 
-  int workers_ = 0;
   std::vector<Range> ranges_;  // one a thread, the caller's first
   std::vector<std::thread> threads_;
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::atomic<uint64_t> epoch_{0};
-  std::atomic<int> busy_{0};
+  std::atomic<uint64_t> gate_{0};
   std::atomic<int> sleeping_{0};
   std::atomic<bool> stop_{false};
   Job* job_ = nullptr;
