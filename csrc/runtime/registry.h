@@ -53,6 +53,12 @@ class Kernel {
   virtual std::unique_ptr<Kernel> joined(const std::vector<const Kernel*>& /*all*/) const { return nullptr; }
 };
 
+// For problems whose results are empty.
+class Nothing final : public Kernel {
+ public:
+  void run(const void* const*, void* const*, void*) const override {}
+};
+
 using Prepare = std::unique_ptr<Kernel> (*)(const Problem&);
 
 // The priority of entries that only a choice by name finds, and of those that no race may choose, as they are less

@@ -90,7 +90,8 @@ static inline T reduce_add(Vec<T> v) {
 #if NATIVE_MASKS
   // The same without a way through memory. (Masked forms, since GCC 12 warns of the plain ones.)
   if constexpr (sizeof(T) == 4) {
-    const __m256 half = _mm512_castps512_ps256((__m512)v) + (__m256)_mm512_maskz_extractf64x4_pd(0xf, (__m512d)v, 1);
+    const __m256 half = (__m256)_mm512_maskz_extractf64x4_pd(0xf, (__m512d)v, 0) +
+                        (__m256)_mm512_maskz_extractf64x4_pd(0xf, (__m512d)v, 1);
     __m128 sum = _mm256_castps256_ps128(half) + _mm256_extractf128_ps(half, 1);
     sum += _mm_movehl_ps(sum, sum);
     return static_cast<T>(sum[0] + sum[1]);

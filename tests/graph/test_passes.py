@@ -195,6 +195,18 @@ def test_transposes_of_channels_first_meet():
         assert ops(text).count("transpose") == 2  # the image, and what is returned
 
 
+@pytest.mark.parametrize("dims", [(5, 5, 5), (1, 5, 5, 5), (2, 5, 1, 5)])
+def test_what_is_spread_over_fewer_sizes_stays_aligned_with_the_last_ones(dims):
+    x, w = tensor(2, 5, 5, 5), tensor(*(d if i == len(dims) - 3 else 1 for i, d in enumerate(dims)))
+
+    def fn(x):
+        last = shape.transpose(x, (0, 2, 3, 1))
+        first = shape.transpose(ew.mul(last, last), (0, 3, 1, 2))
+        return ew.add(first, shape.broadcast_to(w, dims))
+
+    np.testing.assert_allclose(transforms.jit(fn)(x).numpy(), fn(x).numpy(), rtol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["layer_norm", "batch_norm", "attention"])
 def test_recognition_comes_before_differentiation(name):
     fn, args, _, gone = CASES[name]

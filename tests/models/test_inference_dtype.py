@@ -72,3 +72,28 @@ def test_the_recurrence_of_an_lstm_follows(batch, units, masked, bfloat16):
     np.testing.assert_allclose(narrow, wide, atol=0.03 * np.abs(wide).max())
     if _core.isa() == "avx512_bf16":
         assert np.any(narrow != wide)
+
+
+def attends(x):
+    return keras.layers.MultiHeadAttention(2, 32)(x, x)
+
+
+@pytest.mark.parametrize(
+    "layer, dims",
+    [
+        (lambda x: keras.layers.LSTM(64)(x), (3, 48)),
+        (attends, (3, 64)),
+        (lambda x: keras.layers.Dense(64)(x), (96,)),
+    ],
+    ids=["lstm", "attention", "dense"],
+)
+@pytest.mark.parametrize("mode", ["bfloat16", "int8"])
+def test_no_examples_are_no_results(layer, dims, mode, bfloat16):
+    inputs = keras.Input(dims)
+    model = keras.Model(inputs, layer(inputs))
+    if mode == "int8":
+        keras_native.set_inference_dtype("float32")
+        model.quantize("int8")
+    for batch in (2, 0):
+        got = model.predict_on_batch(np.zeros((batch, *dims), "float32"))
+        assert got.shape == (batch, *model.output_shape[1:])

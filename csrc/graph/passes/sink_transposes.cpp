@@ -85,9 +85,11 @@ class Sinker {
     const Shape dims = graph_.spec(node.out[0]).shape;
     bool any = false;
     for (int v : node.in) {
-      const bool turned = source_.count(v) && graph_.spec(v).shape == dims;
-      if (!turned && !spread_.count(v) && !graph_.spec(v).shape.empty() && !is_per_channel(v, dims)) return;
-      any = any || turned || spread_.count(v);
+      // Of fewer sizes, it would be aligned with the last ones.
+      const bool whole = graph_.spec(v).shape == dims;
+      const bool turned = whole && source_.count(v), spread = whole && spread_.count(v);
+      if (!turned && !spread && !graph_.spec(v).shape.empty() && !is_per_channel(v, dims)) return;
+      any = any || turned || spread;
     }
     if (!any) return;
     Node moved = node;

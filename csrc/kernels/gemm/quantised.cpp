@@ -64,7 +64,8 @@ std::unique_ptr<Kernel> prepare_rows(const Problem& problem) {
 std::unique_ptr<Kernel> prepare_linear(const Problem& problem) {
   const gemm::Matrices m = gemm::linear_matrices(problem);
   const auto activation = gemm::activation_of(problem);
-  if (!words_table().i8.block || !activation || m.m * m.n * m.k == 0) return nullptr;
+  if (!words_table().i8.block || !activation) return nullptr;
+  if (m.m == 0) return std::make_unique<Nothing>();
   return std::make_unique<QuantisedLinear>(problem, m, *activation);
 }
 

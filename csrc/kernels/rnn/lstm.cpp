@@ -125,8 +125,9 @@ class NarrowLstm : public Kernel, Steps {
 };
 
 std::unique_ptr<Kernel> prepare_narrow(const Problem& p) {
-  if (!words_table().bf16.block || p.in[0].count() == 0) return nullptr;
-  return std::make_unique<NarrowLstm>(p);
+  if (!words_table().bf16.block) return nullptr;
+  if (p.in[0].shape[0] == 0) return std::make_unique<Nothing>();
+  return p.in[0].count() == 0 ? nullptr : std::make_unique<NarrowLstm>(p);
 }
 
 // x, h, c, w, cotangents of outputs, h and c, gates, h and c before each step, (mask) -> cotangents of x, h, c.

@@ -47,9 +47,10 @@ def batch_normalization(x, mean, variance, axis, offset=None, scale=None, epsilo
     given = iter(given)
     scale, offset = (None if t is None else next(given) for t in (scale, offset))
     axis = sh.normal_axis("batch_normalization", axis, x.ndim)
-    if axis == x.ndim - 1:
+    fused = not x.dtype.startswith("complex")
+    if fused and axis == x.ndim - 1:
         return norm_batch.batch_norm_inference(x, mean, variance, scale, offset, epsilon)
-    if axis == 1:
+    if fused and axis == 1:
         x = channels_last(x, "channels_first")
         y = norm_batch.batch_norm_inference(x, mean, variance, scale, offset, epsilon)
         return restore(y, "channels_first")
