@@ -53,6 +53,14 @@ def cuda(monkeypatch):
         leave_a_lost_context(_cuda)
 
 
+@pytest.fixture
+def kept(cuda):
+    """Memory is reused as on a GPU, so that addresses come again."""
+    cuda.keep_blocks(True)
+    yield
+    cuda.keep_blocks(not cuda.device()["emulated"])
+
+
 def nothing_counted(*_):
     """In place of the emulator's counts."""
     pytest.skip("right so far; a GPU does not count")

@@ -31,14 +31,6 @@ def opened():
     device.find("gpu:0")
 
 
-@pytest.fixture
-def kept():
-    """Memory is reused as on a GPU, so that addresses come again."""
-    _cuda.keep_blocks(True)
-    yield
-    _cuda.keep_blocks(not _cuda.device()["emulated"])
-
-
 def tensor(seed, dims, dtype="float32"):
     return from_numpy(np.random.default_rng(seed).uniform(0.5, 2, dims).astype(dtype))
 

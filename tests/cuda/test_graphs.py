@@ -29,14 +29,6 @@ def opened():
     device.find("gpu:0")
 
 
-@pytest.fixture
-def kept():
-    """Memory is reused as on a GPU, so that addresses come again."""
-    _cuda.keep_blocks(True)
-    yield
-    _cuda.keep_blocks(not _cuda.device()["emulated"])
-
-
 def calls():
     _cuda.synchronize()
     return _cuda.calls()
