@@ -122,6 +122,8 @@ CASES: list[Case] = [
     *cases(2, (10, 9), 6, 9, (2, 3), strides=(3, 2), pad=(2, 0, 1, 3), dilation=(2, 1)),
     *cases(2, (8, 12), 4, 17, 3, dilation=2, pad=2),
     *cases(2, (8, 9), 6, 10, 2, pad=(-1, 2, 0, -2)),
+    # Nothing but padding is left of a row.
+    *cases(1, (2,), 7, 16, 3, strides=3, pad=(4, -1)),
     # First layers: one or three channels.
     *cases(4, (12, 12), 1, 32, 3),
     *cases(2, (19, 17), 3, 64, 7, strides=2, pad=3),

@@ -261,7 +261,9 @@ class Direct final : public Kernel {
   void pad_rows(const T* source, T* padded) const {
     const int64_t rows = batch_ * source_[0] * source_[1];
     const int64_t from_row = g_.in[2] * g_.cin, to_row = source_[2] * g_.cin;
-    const int64_t crop = std::max<int64_t>(0, -g_.low[2]) * g_.cin, lead = std::max<int64_t>(0, g_.low[2]) * g_.cin;
+    // Padding below zero crops, and a row may be all padding.
+    const int64_t crop = std::max<int64_t>(0, -g_.low[2]) * g_.cin;
+    const int64_t lead = std::min(std::max<int64_t>(0, g_.low[2]) * g_.cin, to_row);
     const int64_t copied = std::max<int64_t>(0, std::min(from_row - crop, to_row - lead));
     const int64_t chunk = std::max<int64_t>(1, (64 << 10) / std::max<int64_t>(1, to_row));
     pool::parallel_for(ceil_div(rows, chunk), [&](int64_t task) {
