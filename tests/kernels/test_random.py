@@ -132,6 +132,15 @@ def test_binomial_has_its_probabilities(n, p):
         assert abs(found - (expected or 0)) < 5 * ((expected or 0) / N) ** 0.5 + 1e-12
 
 
+@pytest.mark.parametrize("n", [1e12, 1e15, 1e17, 9e18])
+def test_binomial_of_many_trials_is_as_wide_as_it_should_be(n):
+    x = rejection.random_binomial(KEY, *(from_numpy(np.full(N, v)) for v in (n, 0.3))).numpy()
+    deviation = (n * 0.3 * 0.7) ** 0.5
+    mean, var, fourth = _moments((x - n * 0.3) / deviation)
+    assert abs(mean) < 5 / N**0.5 and abs(var - 1) < 5 * (2 / N) ** 0.5
+    assert abs(fourth - 3) < 5 * (96 / N) ** 0.5
+
+
 def test_parameters_at_the_edges_of_distributions():
     alphas = np.array([0, -1, np.nan, np.inf, 1e-30, 1e30])
     x = rejection.random_gamma(KEY, from_numpy(alphas)).numpy()

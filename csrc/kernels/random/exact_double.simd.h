@@ -34,6 +34,12 @@ static inline LogPair log_pair(vf64 x) {
 }
 static inline vf64 log_of(vf64 x) { return log_pair(x).high; }
 
+// log(1 + x) for x > -1: what rounding 1 + x lost is added to the first order.
+static inline vf64 log_of_one_more(vf64 x) {
+  const vf64 sum = x + 1.0;
+  return log_of(sum) + (x - (sum - 1.0)) / sum;
+}
+
 // log(1 - p) for p in [0, 1 / 2].
 static inline vf64 log_of_complement(vf64 p) {
   constexpr double c[] = {1.0,      1.0 / 3,  1.0 / 5,  1.0 / 7,  1.0 / 9,  1.0 / 11, 1.0 / 13, 1.0 / 15,

@@ -186,11 +186,13 @@ static inline Drawn transformed_rejection(const Words* words, int i, const vf64*
   const vi64 inside = (k >= 0.0) & (k <= n);
   vi64 accepted = (edge >= 0.07) & (v <= 0.92 - 4.2 / b);
   if (any(inside & ~accepted)) {
+    // Hörmann's bound by the distance from the mode, so that no terms of the size of n cancel.
     const vf64 odds = p / complement, mode = floor_of(times(n + 1.0, p)), rest = n - k, above = n - mode;
-    const vf64 bound = times(mode + 0.5, log_of((mode + 1.0) / times(odds, above + 1.0))) +
-                       times(n + 1.0, log_of((above + 1.0) / (rest + 1.0))) +
-                       times(k + 0.5, log_of(times(odds, rest + 1.0) / (k + 1.0))) + stirling(mode) + stirling(above) -
-                       stirling(k) - stirling(rest);
+    const vf64 distance = k - mode;
+    const vf64 bound = stirling(mode) + stirling(above) - stirling(k) - stirling(rest) -
+                       times(distance, log_of((mode + 1.0) / times(odds, above + 1.0))) -
+                       times(rest + 0.5, log_of_one_more(-distance / (above + 1.0))) -
+                       times(k + 0.5, log_of_one_more(distance / (mode + 1.0)));
     const vf64 hat = times(5.1 / b + 2.83, deviation), height = a / times(edge, edge) + b;
     accepted |= inside & (log_of(times(v, hat) / height) <= bound);
   }

@@ -146,11 +146,13 @@ def _transformed_rejection(key, n, p):
         k = np.floor((2 * a / edge + b) * u + n * p + 0.5)
         inside = (k >= 0) & (k <= n)
         c = np.where(inside, k, 0)
+        # The paper's bound by the distance from the mode, so that no terms of the size of n cancel.
+        distance = c - mode
         bound = (
-            (mode + 0.5) * np.log((mode + 1) / (odds * (n - mode + 1)))
-            + (n + 1) * np.log((n - mode + 1) / (n - c + 1))
-            + (c + 0.5) * np.log(odds * (n - c + 1) / (c + 1))
-            + (_stirling(mode) + _stirling(n - mode) - _stirling(c) - _stirling(n - c))
+            (_stirling(mode) + _stirling(n - mode) - _stirling(c) - _stirling(n - c))
+            - distance * np.log((mode + 1) / (odds * (n - mode + 1)))
+            - (n - c + 0.5) * np.log1p(-distance / (n - mode + 1))
+            - (c + 0.5) * np.log1p(distance / (mode + 1))
         )
         hat = (2.83 + 5.1 / b) * deviation / (a / (edge * edge) + b)
         accepted = ((edge >= 0.07) & (v <= 0.92 - 4.2 / b)) | (inside & (np.log(v * hat) <= bound))
