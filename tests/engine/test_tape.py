@@ -127,3 +127,26 @@ def test_public_names():
         "checkpoint",
     ]:
         assert callable(getattr(keras_native, name))
+
+
+def test_a_tensor_given_twice_is_differentiated_by_once():
+    x = tensor([1.5, -2.0, 0.25])
+
+    def by_first(a, b):
+        return total(ew.mul(ew.square(a), b))
+
+    for transform in (lambda f: f, transforms.jit):
+        np.testing.assert_allclose(
+            transform(transforms.grad(by_first))(x, x).numpy(), 2 * x.numpy() ** 2
+        )
+        first, second = transform(transforms.grad(by_first, (0, 1)))(x, x)
+        np.testing.assert_allclose(first.numpy(), 2 * x.numpy() ** 2)
+        np.testing.assert_allclose(second.numpy(), x.numpy() ** 2)
+        # What a function reads from around it is a constant.
+        np.testing.assert_allclose(
+            transform(lambda t: transforms.grad(lambda a: by_first(a, t))(t))(x).numpy(),
+            2 * x.numpy() ** 2,
+        )
+    # The outer derivative goes by both.
+    outer = transforms.grad(lambda t: total(transforms.grad(by_first)(t, t)))
+    np.testing.assert_allclose(outer(x).numpy(), 4 * x.numpy())

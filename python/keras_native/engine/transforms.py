@@ -81,7 +81,9 @@ def _leaf_tensor(leaf) -> Tensor:
         return from_numpy(np.float32(leaf))
     if isinstance(leaf, (np.ndarray, np.generic)):
         return from_numpy(leaf)
-    return as_tensor(leaf)
+    # By another name: where the function reads the same tensor elsewhere, as another argument or
+    # from around it, that is a constant.
+    return shape.copy(leaf) if isinstance(leaf, Tensor) else as_tensor(leaf)
 
 
 class _Jit:
