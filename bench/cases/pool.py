@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from bench import harness
 from bench.harness import Case
 
 
@@ -35,23 +36,54 @@ def _torch(op, attrs, shape):
     def forward(torch, x):
         functional = torch.nn.functional
         if op.startswith("max"):
-            return functional.max_pool2d(x, attrs["window"], attrs["strides"], pad[::2])
+            where = attrs["window"], attrs["strides"], pad[::2]
+            return functional.max_pool2d(x, *where, return_indices=op.endswith("_places"))
         counts = attrs["count_include_pad"]
         return functional.avg_pool2d(x, attrs["window"], attrs["strides"], pad[::2], False, counts)
 
     def build(arrays):
         import torch
 
-        if not op.endswith("_grad"):
+        if not op.endswith(("_grad", "_scatter")):
             x = torch.from_numpy(arrays[0]).permute(0, 3, 1, 2)
             return lambda: forward(torch, x)
-        # Of the average the gradient needs no x.
-        x = torch.from_numpy(arrays[0]) if op.startswith("max") else torch.zeros(shape)
+        # Where the gradient needs no x, any will do.
+        x = torch.from_numpy(arrays[0]) if op == "max_pool_grad" else torch.randn(shape)
         x = x.permute(0, 3, 1, 2).requires_grad_()
         y, ct = forward(torch, x), torch.from_numpy(arrays[-1]).permute(0, 3, 1, 2)
         return lambda: torch.autograd.grad(y, x, ct, retain_graph=True)
 
     return {"torch": build}
+
+
+# The pass that keeps places leaves the others alone.
+_PLACED = ("float32", "float64")
+
+
+def _by_places(dtype, attrs, x, y, traffic, make) -> list[Case]:
+    """The maximum that says where it is, and the gradient that is told."""
+    numbers = math.prod(y)
+    return [
+        Case(
+            "max_pool_places",
+            ((x, dtype),),
+            attrs,
+            bytes=traffic + numbers,
+            tol=0.5,
+            grad=False,
+            make=lambda rng: [rng.integers(-3, 4, x).astype(dtype)],
+            peer=_torch("max_pool_places", attrs, x),
+        ),
+        Case(
+            "max_pool_scatter",
+            ((y, "uint8"), (y, dtype)),
+            {**attrs, "input_dims": x[1:-1]},
+            bytes=traffic + numbers,
+            grad=False,
+            make=make,
+            peer=_torch("max_pool_scatter", attrs, x),
+        ),
+    ]
 
 
 def cases(n, sizes, channels, window, dtype="float32", label="", speed=False, **more) -> list[Case]:
@@ -60,14 +92,17 @@ def cases(n, sizes, channels, window, dtype="float32", label="", speed=False, **
 
     def with_maximum(last):
         def make(rng):
-            from bench.harness import primitive
-
             # Ties are common: the first of the largest elements is meant.
             value = rng.integers(-3, 4, x).astype(dtype)
-            out = primitive("max_pool").reference(value, **attrs)
+            out = harness.primitive("max_pool").reference(value, **attrs)
             return [value, out, rng.standard_normal(last).astype(dtype)]
 
         return make
+
+    def with_places(rng):
+        value = rng.integers(-3, 4, x).astype(dtype)
+        places = harness.primitive("max_pool_places").reference(value, **attrs)[1]
+        return [places, rng.standard_normal(y).astype(dtype)]
 
     three = ((x, dtype), (y, dtype))
     traffic = 4 * (math.prod(x) + math.prod(y))
@@ -92,6 +127,7 @@ def cases(n, sizes, channels, window, dtype="float32", label="", speed=False, **
             grad=False,
             peer=_torch("max_pool_grad", attrs, x),
         ),
+        *(_by_places(dtype, attrs, x, y, traffic, with_places) if dtype in _PLACED else ()),
         Case("max_pool_select", (*three, (x, dtype)), attrs, make=with_maximum(x), grad=False),
         *(
             Case("avg_pool", ((x, dtype),), a, bytes=traffic, peer=_torch("avg_pool", a, x))
@@ -109,7 +145,7 @@ def cases(n, sizes, channels, window, dtype="float32", label="", speed=False, **
     return [Case(**{**vars(case), **extra}) for case in result]
 
 
-def special() -> Case:
+def special(op) -> Case:
     attrs, x, _ = geometry(1, (6, 6), 11, 3, strides=2, pad=1)
 
     def make(rng):
@@ -117,7 +153,7 @@ def special() -> Case:
         value[0, 2, 3, 4], value[0, 4, 4, :9], value[0, :2, :2, 1] = np.nan, np.inf, -np.inf
         return [value]
 
-    return Case("max_pool", ((x, "float32"),), attrs, grad=False, make=make, label="special")
+    return Case(op, ((x, "float32"),), attrs, grad=False, make=make, label="special")
 
 
 CASES: list[Case] = [
@@ -134,7 +170,8 @@ CASES: list[Case] = [
     *cases(2, (5, 5), 6, 3, strides=2, dtype="float64"),
     *cases(2, (5, 5), 6, 3, strides=2, dtype="float16"),
     *cases(2, (5, 5), 6, 3, strides=2, dtype="bfloat16"),
-    special(),
+    special("max_pool"),
+    special("max_pool_places"),
     *cases(128, (26, 26), 32, 2, speed=True, label="26x26x32 b128 2x2"),
     *cases(8, (112, 112), 64, 3, strides=2, pad=1, speed=True, label="112x112x64 b8 3x3/2"),
 ]

@@ -297,6 +297,45 @@ def test_the_mask_of_relu_goes_through_max_pooling(clip, padding):
     np.testing.assert_allclose(db.numpy(), want_b.numpy(), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("stride, padding", [(2, None), (1, None), (2, ((1, 1), (0, 1)))])
+def test_a_maximum_tells_its_gradient_where_it_was(dtype, stride, padding, monkeypatch):
+    values = RNG.integers(-2, 3, (2, 9, 8, 21)).astype(dtype)
+    values[0, 3, 4, 5], values[1, 2, :3, 2], values[0, :5, :5, 1] = np.nan, np.inf, -np.inf
+    x, v = from_numpy(values), from_numpy(RNG.standard_normal(values.shape).astype(dtype))
+
+    def loss(x):
+        y = pool.max_pool(x, 3, stride, padding)
+        return reduce.reduce_sum(ew.mul(y, shape_slice.slice(v, (0,) * 4, y.dims)), None)
+
+    grad = transforms.grad(loss)
+    found = ops(final(grad, x))
+    assert "max_pool_places" in found and "max_pool_scatter" in found
+    assert not {"max_pool", "max_pool_grad"} & set(found)
+    got, want = transforms.jit(grad)(x).numpy(), grad(x).numpy()
+    np.testing.assert_array_equal(got, want)
+    monkeypatch.setenv("NATIVE_DISABLE_PASSES", "pool_places")
+    assert "max_pool_grad" in ops(final(grad, x))
+
+
+def test_one_maximum_serves_two_gradients_of_its_kind():
+    x, v = tensor(2, 9, 8, 5), tensor(2, 4, 4, 5)
+
+    def both(x, v):
+        y = pool.max_pool(x, 2)
+        return [pool.max_pool_grad(x, y, ct, 2) for ct in (v, ew.square(v))], y
+
+    found = ops(final(both, x, v))
+    assert found.count("max_pool_places") == 1 and found.count("max_pool_scatter") == 2
+    (a, b), y = transforms.jit(both)(x, v)
+    (want_a, want_b), want_y = both(x, v)
+    for got, want in ((a, want_a), (b, want_b), (y, want_y)):
+        np.testing.assert_array_equal(got.numpy(), want.numpy())
+    # Of something else than what was pooled nothing is known.
+    other = ops(final(lambda x, v: pool.max_pool_grad(ew.neg(x), pool.max_pool(x, 2), v, 2), x, v))
+    assert "max_pool_grad" in other and "max_pool_places" not in other
+
+
 @pytest.mark.parametrize("name", _core.passes())
 def test_any_pass_can_be_left_out(name, monkeypatch):
     fn, args, _, _ = CASES["dense"]

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <iterator>
 #include <limits>
 #include <vector>
 
@@ -19,7 +20,13 @@ namespace {
 using Triple = std::array<int64_t, 3>;
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-enum class Op { Max, MaxGrad, MaxSelect, Avg, AvgGrad };
+enum class Op { Max, MaxPlaces, MaxGrad, MaxScatter, MaxSelect, Avg, AvgGrad };
+
+constexpr bool is_gradient(Op op) { return op == Op::MaxGrad || op == Op::MaxScatter || op == Op::AvgGrad; }
+// Its first operand is as the windows are; the array is the result.
+constexpr bool starts_from_windows(Op op) { return op == Op::MaxScatter || op == Op::AvgGrad; }
+
+constexpr size_t kWidestVector = 64;
 
 // Missing dimensions in front have size, window and stride 1.
 struct Geometry {
@@ -32,10 +39,10 @@ struct Geometry {
 };
 
 bool geometry_of(const Problem& problem, Op op, Geometry* g) {
-  const Shape& in = op == Op::AvgGrad ? problem.out[0].shape : problem.in[0].shape;
-  const Shape& out = op == Op::AvgGrad   ? problem.in[0].shape
-                     : op == Op::MaxGrad ? problem.in[1].shape
-                                         : problem.out[0].shape;
+  const Shape& in = starts_from_windows(op) ? problem.out[0].shape : problem.in[0].shape;
+  const Shape& out = starts_from_windows(op) ? problem.in[0].shape
+                     : op == Op::MaxGrad     ? problem.in[1].shape
+                                             : problem.out[0].shape;
   if (in.size() < 3 || in.size() > 5) return false;
   const size_t rank = in.size() - 2;
   g->batch = in[0];
@@ -72,7 +79,7 @@ class Pool final : public Kernel {
 
   void run(const void* const* in, void* const* out, void*) const override {
     constexpr int64_t kElements = 64 << 10;  // a task's outputs: about 10 microseconds
-    const bool gradient = op_ == Op::MaxGrad || op_ == Op::AvgGrad;
+    const bool gradient = is_gradient(op_);
     const int64_t image_rows = g_.out[0] * g_.out[1];
     const int64_t least = std::max<int64_t>(1, kElements / std::max<int64_t>(1, g_.out_row()));
     // A gradient's task is whole images, because windows of neighbouring rows may share positions.
@@ -82,13 +89,15 @@ class Pool final : public Kernel {
     pool::parallel_for(ceil_div(rows, each), [&](int64_t task) {
       const int64_t first = task * each, last = std::min(rows, first + each);
       if (gradient) clear(static_cast<T*>(out[0]), first / image_rows, last / image_rows);
-      int64_t* offsets =
-          static_cast<int64_t*>(pool::thread_scratch(g_.window[0] * g_.window[1] * g_.window[2] * sizeof(int64_t)));
-      for (int64_t row = first; row < last; ++row) run_row(row, in, static_cast<T*>(out[0]), offsets);
+      auto* const offsets = static_cast<int64_t*>(pool::thread_scratch(window_size() * (sizeof(int64_t) + 1)));
+      for (int64_t row = first; row < last; ++row)
+        if (!run_row(row, in, out, offsets, true)) run_row(row, in, out, offsets, false);
     });
   }
 
  private:
+  int64_t window_size() const { return g_.window[0] * g_.window[1] * g_.window[2]; }
+
   Range range(int dim, int64_t o) const {
     const int64_t first = o * g_.stride[dim] - g_.low[dim];
     return {std::max<int64_t>(0, first), std::min(g_.in[dim], first + g_.window[dim])};
@@ -106,39 +115,63 @@ class Pool final : public Kernel {
     if (!covers()) std::memset(gradient + first * g_.in_image(), 0, (last - first) * g_.in_image() * sizeof(T));
   }
 
-  void run_row(int64_t row, const void* const* in, T* out, int64_t* offsets) const {
+  // Maxima are taken as of numbers, if so told: false if there was something else.
+  bool run_row(int64_t row, const void* const* in, void* const* out, int64_t* offsets, bool of_numbers) const {
     const int64_t h = row % g_.out[1], d = row / g_.out[1] % g_.out[0], n = row / g_.out[1] / g_.out[0];
     const Range over_d = range(0, d), over_h = range(1, h);
     const T* first = static_cast<const T*>(in[0]);
     Window<T> w{};
+    // Numbers are bytes; where they would not fit nothing reads them.
+    auto* const numbers = reinterpret_cast<uint8_t*>(offsets + window_size());
+    T unusual[kWidestVector / sizeof(T)] = {};
     w.offsets = offsets;
+    w.numbers = numbers;
+    w.unusual = unusual;
     w.channels = g_.channels;
-    const bool reads_x = op_ != Op::AvgGrad;
     const int64_t image = n * g_.in_image();
-    w.x = reads_x ? first + image : nullptr;
+    w.x = starts_from_windows(op_) ? nullptr : first + image;
+    const int64_t low_d = d * g_.stride[0] - g_.low[0], low_h = h * g_.stride[1] - g_.low[1];
     for (int64_t o = 0; o < g_.out[2]; ++o) {
       const Range over_w = range(2, o);
       w.taps = 0;
       for (int64_t a = over_d.first; a < over_d.last; ++a)
         for (int64_t b = over_h.first; b < over_h.last; ++b)
-          for (int64_t c = over_w.first; c < over_w.last; ++c)
+          for (int64_t c = over_w.first; c < over_w.last; ++c) {
+            const int64_t line = (a - low_d) * g_.window[1] + b - low_h;
+            numbers[w.taps] = static_cast<uint8_t>(line * g_.window[2] + c - o * g_.stride[2] + g_.low[2]);
             offsets[w.taps++] = ((a * g_.in[1] + b) * g_.in[2] + c) * g_.channels;
-      const int64_t count =
-          g_.count_padding ? g_.window[0] * g_.window[1] * g_.window[2] : std::max<int64_t>(1, w.taps);
+          }
+      const int64_t count = g_.count_padding ? window_size() : std::max<int64_t>(1, w.taps);
       w.scale = T(1) / static_cast<T>(count);
       const int64_t at = row * g_.out_row() + o * g_.channels;
-      one(w, in, at, image, out);
+      one(w, in, at, image, of_numbers, out);
+    }
+    return std::all_of(unusual, unusual + std::size(unusual), [](T v) { return v == 0; });
+  }
+
+  void maximum(const Window<T>& w, T* out, uint8_t* place, bool of_numbers) const {
+    if (w.taps == 0) {
+      std::fill(out, out + w.channels, -std::numeric_limits<T>::infinity());
+      if (place) std::fill(place, place + w.channels, kNowhere);
+    } else if (place) {
+      (of_numbers ? loops_.placed_of_numbers : loops_.placed)(w, out, place);
+    } else {
+      (of_numbers ? loops_.maximum_of_numbers : loops_.maximum)(w, out, nullptr);
     }
   }
 
-  void one(const Window<T>& w, const void* const* in, int64_t at, int64_t image, T* out) const {
+  void one(const Window<T>& w, const void* const* in, int64_t at, int64_t image, bool of_numbers,
+           void* const* outs) const {
     const auto operand = [&](int i) { return static_cast<const T*>(in[i]); };
+    T* const out = static_cast<T*>(outs[0]);
     switch (op_) {
       case Op::Max:
-        if (w.taps == 0)
-          std::fill(out + at, out + at + w.channels, -std::numeric_limits<T>::infinity());
-        else
-          loops_.maximum(w, out + at);
+      case Op::MaxPlaces:
+        maximum(w, out + at, op_ == Op::MaxPlaces ? static_cast<uint8_t*>(outs[1]) + at : nullptr, of_numbers);
+        break;
+      case Op::MaxScatter:
+        (apart_ ? loops_.scatter_set : loops_.scatter_add)(w, static_cast<const uint8_t*>(in[0]) + at, operand(1) + at,
+                                                           out + image);
         break;
       case Op::Avg:
         loops_.average(w, out + at);
@@ -165,6 +198,8 @@ template <Op kOp>
 std::unique_ptr<Kernel> prepare(const Problem& problem) {
   Geometry g;
   if (!geometry_of(problem, kOp, &g)) return nullptr;
+  const bool by_places = kOp == Op::MaxPlaces || kOp == Op::MaxScatter;
+  if (by_places && g.window[0] * g.window[1] * g.window[2] > kNowhere) return nullptr;
   switch (problem.out[0].dtype) {
     case DType::F32:
       return std::make_unique<Pool<float>>(g, kOp);
@@ -176,6 +211,8 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
 }
 
 const Register maximum{"max_pool", "channels", 10, prepare<Op::Max>};
+const Register maximum_places{"max_pool_places", "channels", 10, prepare<Op::MaxPlaces>};
+const Register maximum_scatter{"max_pool_scatter", "channels", 10, prepare<Op::MaxScatter>};
 const Register maximum_gradient{"max_pool_grad", "channels", 10, prepare<Op::MaxGrad>};
 const Register maximum_select{"max_pool_select", "channels", 10, prepare<Op::MaxSelect>};
 const Register average{"avg_pool", "channels", 10, prepare<Op::Avg>};

@@ -25,24 +25,122 @@ inline V larger(V a, V b) {
 inline float larger(float a, float b) { return a > b || a != a ? a : b; }
 inline double larger(double a, double b) { return a > b || a != a ? a : b; }
 
+// One byte for each lane.
 template <class T>
-void maximum(const Window<T>& w, T* out) {
-  constexpr int kL = kLanes<T>;
-  int64_t c = 0;
-  for (; c + 2 * kL <= w.channels; c += 2 * kL) {
-    Vec<T> a = load(w.x + w.offsets[0] + c), b = load(w.x + w.offsets[0] + c + kL);
-    for (int64_t t = 1; t < w.taps; ++t) {
-      a = larger(a, load(w.x + w.offsets[t] + c));
-      b = larger(b, load(w.x + w.offsets[t] + c + kL));
-    }
-    store(out + c, a);
-    store(out + c + kL, b);
-  }
+struct BytesOf {
+  typedef uint8_t type __attribute__((vector_size(NATIVE_VEC_BYTES / sizeof(T))));
+};
+template <class T>
+using Bytes = typename BytesOf<T>::type;
+template <class T>
+using Mask = Vec<typename MaskOf<T>::type>;
+
+template <class T>
+inline Mask<T> load_places(const uint8_t* from) {
+  Bytes<T> bytes;
+  __builtin_memcpy(&bytes, from, sizeof bytes);
+  return __builtin_convertvector(bytes, Mask<T>);
+}
+template <class T>
+inline void store_places(uint8_t* to, Mask<T> places) {
+  const Bytes<T> bytes = __builtin_convertvector(places, Bytes<T>);
+  __builtin_memcpy(to, &bytes, sizeof bytes);
+}
+
+// The channels from c on that fill no vector.
+template <class T, bool kPlaces>
+inline void last_maxima(const Window<T>& w, int64_t c, T* out, uint8_t* place) {
   for (; c < w.channels; ++c) {
-    T a = w.x[w.offsets[0] + c];
-    for (int64_t t = 1; t < w.taps; ++t) a = larger(a, w.x[w.offsets[t] + c]);
-    out[c] = a;
+    T best = w.x[w.offsets[0] + c];
+    uint8_t at = w.numbers[0];
+    for (int64_t t = 1; t < w.taps; ++t) {
+      const T x = w.x[w.offsets[t] + c];
+      if (x > best || (x != x && best == best)) at = w.numbers[t];
+      best = larger(best, x);
+    }
+    out[c] = best;
+    if (kPlaces) place[c] = at;
   }
+}
+
+template <class T, bool kPlaces>
+void maximum(const Window<T>& w, T* out, uint8_t* place) {
+  constexpr int kL = kLanes<T>;
+  using Number = typename MaskOf<T>::type;
+  int64_t c = 0;
+  for (; c + kL <= w.channels; c += kL) {
+    Vec<T> best = load(w.x + w.offsets[0] + c);
+    Mask<T> at = splat<Number>(w.numbers[0]);
+    for (int64_t t = 1; t < w.taps; ++t) {
+      const Vec<T> x = load(w.x + w.offsets[t] + c);
+      if (kPlaces) at = (x > best) | ((x != x) & (best == best)) ? splat<Number>(w.numbers[t]) : at;
+      best = larger(best, x);
+    }
+    store(out + c, best);
+    if (kPlaces) store_places<T>(place + c, at);
+  }
+  last_maxima<T, kPlaces>(w, c, out, place);
+}
+
+// kCount vectors of channels from c on. Several at a time, as each tap waits for the one before. Which of two is taken
+// where one is NaN is the instruction's own affair.
+template <class T, bool kPlaces, int kCount>
+inline void maximum_block(const Window<T>& w, int64_t c, T* out, uint8_t* place, Vec<T>& unusual) {
+  constexpr int kL = kLanes<T>;
+  using Number = typename MaskOf<T>::type;
+  Vec<T> best[kCount];
+  Mask<T> at[kCount];
+  for (int i = 0; i < kCount; ++i) {
+    best[i] = load(w.x + w.offsets[0] + c + i * kL);
+    unusual += best[i] * T(0);
+    at[i] = splat<Number>(w.numbers[0]);
+  }
+  for (int64_t t = 1; t < w.taps; ++t) {
+    const T* const from = w.x + w.offsets[t] + c;
+    const Mask<T> number = splat<Number>(w.numbers[t]);
+    for (int i = 0; i < kCount; ++i) {
+      const Vec<T> x = load(from + i * kL);
+      if (kPlaces) at[i] = x > best[i] ? number : at[i];
+      best[i] = best[i] > x ? best[i] : x;
+      unusual += x * T(0);
+    }
+  }
+  for (int i = 0; i < kCount; ++i) {
+    store(out + c + i * kL, best[i]);
+    if (kPlaces) store_places<T>(place + c + i * kL, at[i]);
+  }
+}
+
+template <class T, bool kPlaces>
+void maximum_of_numbers(const Window<T>& w, T* out, uint8_t* place) {
+  constexpr int kL = kLanes<T>;
+  Vec<T> unusual{};
+  int64_t c = 0;
+  for (; c + 4 * kL <= w.channels; c += 4 * kL) maximum_block<T, kPlaces, 4>(w, c, out, place, unusual);
+  for (; c + kL <= w.channels; c += kL) maximum_block<T, kPlaces, 1>(w, c, out, place, unusual);
+  store(w.unusual, load(w.unusual) + unusual);
+  last_maxima<T, kPlaces>(w, c, out, place);
+}
+
+template <class T, bool kSet>
+void scatter(const Window<T>& w, const uint8_t* place, const T* ct, T* gradient) {
+  constexpr int kL = kLanes<T>;
+  using Number = typename MaskOf<T>::type;
+  int64_t c = 0;
+  for (; c + kL <= w.channels; c += kL) {
+    const Vec<T> g = load(ct + c), zero{};
+    const Mask<T> at = load_places<T>(place + c);
+    for (int64_t t = 0; t < w.taps; ++t) {
+      T* const to = gradient + w.offsets[t] + c;
+      const Vec<T> here = at == splat<Number>(w.numbers[t]) ? g : zero;
+      store(to, kSet ? here : load(to) + here);
+    }
+  }
+  for (; c < w.channels; ++c)
+    for (int64_t t = 0; t < w.taps; ++t) {
+      T* const to = gradient + w.offsets[t] + c;
+      *to = (kSet ? T(0) : *to) + (place[c] == w.numbers[t] ? ct[c] : T(0));
+    }
 }
 
 template <class T>
@@ -68,15 +166,14 @@ void average(const Window<T>& w, T* out) {
 template <class T, bool kSet>
 void maximum_gradient(const Window<T>& w, const T* out, const T* ct, T* gradient) {
   constexpr int kL = kLanes<T>;
-  using Mask = Vec<typename MaskOf<T>::type>;
   int64_t c = 0;
   for (; c + kL <= w.channels; c += kL) {
     const Vec<T> y = load(out + c), g = load(ct + c), zero{};
-    Mask open = ~Mask{};
+    Mask<T> open = ~Mask<T>{};
     for (int64_t t = 0; t < w.taps; ++t) {
       const Vec<T> x = load(w.x + w.offsets[t] + c);
       // Negated, so that it holds for NaN: a window's NaN is its maximum.
-      const Mask hit = open & ~((x < y) | (x > y) | ((x == x) & (y != y)));
+      const Mask<T> hit = open & ~((x < y) | (x > y) | ((x == x) & (y != y)));
       open &= ~hit;
       T* to = gradient + w.offsets[t] + c;
       store(to, kSet ? (hit ? g : zero) : load(to) + (hit ? g : zero));
@@ -129,13 +226,10 @@ void average_gradient(const Window<T>& w, const T* ct, T* gradient) {
 
 template <class T>
 constexpr PoolLoops<T> loops() {
-  return {&maximum<T>,
-          &average<T>,
-          &maximum_gradient<T, false>,
-          &maximum_gradient<T, true>,
-          &select<T>,
-          &average_gradient<T, false>,
-          &average_gradient<T, true>};
+  return {
+      &maximum_of_numbers<T, false>, &maximum_of_numbers<T, true>, &maximum<T, false>, &maximum<T, true>, &average<T>,
+      &maximum_gradient<T, false>,   &maximum_gradient<T, true>,   &scatter<T, false>, &scatter<T, true>, &select<T>,
+      &average_gradient<T, false>,   &average_gradient<T, true>};
 }
 
 }  // namespace

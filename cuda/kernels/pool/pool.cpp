@@ -17,7 +17,7 @@ struct Shapes {
 };
 Shapes shapes_of(const Problem& problem) {
   const Shape &first = problem.in[0].shape, &result = problem.out[0].shape;
-  if (problem.op == "avg_pool_grad") return {result, first, result};
+  if (problem.op == "avg_pool_grad" || problem.op == "max_pool_scatter") return {result, first, result};
   if (problem.op == "max_pool_grad") return {first, problem.in[1].shape, result};
   return {first, result, result};
 }
@@ -28,7 +28,8 @@ class Pooling : public Kernel {
       : p_(params),
         operands_(problem.in.size()),
         channels_(channels),
-        element_(size_of(problem.in[0].dtype)),
+        element_(size_of(problem.out[0].dtype)),
+        places_(problem.out.size() == 2),
         single_("pool/pool", problem.op + "_1"),
         packed_("pool/pool", problem.op + "_4") {}
 
@@ -38,7 +39,9 @@ class Pooling : public Kernel {
     for (size_t i = 0; i < operands_; ++i) *operands[i] = in[i];
     p.out = out[0];
     const auto aligned = [&](const void* data) { return reinterpret_cast<uintptr_t>(data) % (4 * element_) == 0; };
-    const bool packs = channels_ % 4 == 0 && aligned(p.out) && std::all_of(in, in + operands_, aligned);
+    p.places = places_ ? static_cast<uint8_t*>(out[1]) : nullptr;
+    const bool packs =
+        channels_ % 4 == 0 && aligned(p.out) && aligned(p.places) && std::all_of(in, in + operands_, aligned);
     p.channels = static_cast<int>(packs ? channels_ / 4 : channels_);
     p.packs = packs ? p.packs / 4 : p.packs;
     p.by_channels = divisor(p.channels);
@@ -59,6 +62,7 @@ class Pooling : public Kernel {
   const size_t operands_;
   const int64_t channels_;
   const size_t element_;
+  const bool places_;
   const Function single_, packed_;
 };
 
@@ -88,7 +92,7 @@ class MaximumGrad : public Pooling {
 
 std::unique_ptr<Kernel> prepare(const Problem& problem) {
   const Shapes shapes = shapes_of(problem);
-  const auto type = data_type(problem.in[0].dtype);
+  const auto type = data_type(problem.out[0].dtype);
   const size_t rank = shapes.array.size() - 2;
   if (!type || rank < 1 || rank > 3 || std::max(problem.in[0].count(), problem.out[0].count()) > INT32_MAX - kThreads)
     return nullptr;
@@ -109,14 +113,18 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
     p.low[d] = static_cast<int>(problem.attrs.ints("padding")[2 * i]);
     p.by[d] = divisor(shapes.result[1 + i]);
   }
+  const int64_t window = int64_t{p.window[0]} * p.window[1] * p.window[2];
+  if ((problem.op == "max_pool_places" || problem.op == "max_pool_scatter") && window > kNoPlace) return nullptr;
   if (problem.op != "max_pool_grad") return std::make_unique<Pooling>(problem, p, shapes.array.back());
-  if (int64_t{p.window[0]} * p.window[1] * p.window[2] >= kNowhere || problem.in[1].count() > INT32_MAX - kThreads)
-    return nullptr;
+  if (window >= kNowhere || problem.in[1].count() > INT32_MAX - kThreads) return nullptr;
   return std::make_unique<MaximumGrad>(problem, p, shapes.array.back());
 }
 
-const RegisterCuda pools{
-    {"max_pool", "max_pool_grad", "max_pool_select", "avg_pool", "avg_pool_grad"}, "channels", 10, prepare};
+const RegisterCuda pools{{"max_pool", "max_pool_places", "max_pool_scatter", "max_pool_grad", "max_pool_select",
+                          "avg_pool", "avg_pool_grad"},
+                         "channels",
+                         10,
+                         prepare};
 
 }  // namespace
 }  // namespace native::cuda

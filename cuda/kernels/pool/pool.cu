@@ -106,6 +106,68 @@ __device__ inline uint16_t number(const Params& p, const int (&window)[3], const
   return static_cast<uint16_t>(n);
 }
 
+// Numbers of neighbouring channels, of a byte each.
+template <int lanes>
+__device__ inline void load_places(const void* places, int64_t pack, uint8_t (&of)[lanes]) {
+  if constexpr (lanes == 1) {
+    of[0] = static_cast<const uint8_t*>(places)[pack];
+  } else {
+    const uint32_t bits = static_cast<const uint32_t*>(places)[pack];
+#pragma unroll
+    for (int i = 0; i < lanes; ++i) of[i] = static_cast<uint8_t>(bits >> 8 * i);
+  }
+}
+template <int lanes>
+__device__ inline void store_places(uint8_t* places, int64_t pack, const uint8_t (&of)[lanes]) {
+  if constexpr (lanes == 1)
+    places[pack] = of[0];
+  else
+    reinterpret_cast<uint32_t*>(places)[pack] = of[0] | static_cast<uint32_t>(of[1]) << 8 |
+                                                static_cast<uint32_t>(of[2]) << 16 | static_cast<uint32_t>(of[3]) << 24;
+}
+
+// The maximum, and which place of its window it was first.
+struct MaximumPlaces {
+  template <int lanes>
+  __device__ static Pack<lanes> run(const Params& p, const At& r, int pack) {
+    Pack<lanes> best;
+    uint8_t found[lanes];
+    for (float& v : best.v) v = -INFINITY;
+    for (uint8_t& f : found) f = kNoPlace;
+    each_tap(p, r, r.place[0], r.place[1], r.place[2], [&](int64_t from, int a, int b, int c) {
+      const Pack<lanes> x = load_pack<lanes>(p.a, from, p.type);
+      const auto here = static_cast<uint8_t>(number(p, r.place, {a, b, c}));
+#pragma unroll
+      for (int i = 0; i < lanes; ++i) {
+        const bool known = best.v[i] != best.v[i];
+        if (!known && (found[i] == kNoPlace || x.v[i] > best.v[i] || x.v[i] != x.v[i])) found[i] = here;
+        if (!(best.v[i] > x.v[i] || known)) best.v[i] = x.v[i];
+      }
+      return false;
+    });
+    store_places<lanes>(p.places, pack, found);
+    return best;
+  }
+};
+
+// Operands: places and cotangents.
+struct MaximumScatter {
+  template <int lanes>
+  __device__ static Pack<lanes> run(const Params& p, const At& r, int) {
+    Pack<lanes> sum{};
+    each_window(p, r, [&](int64_t window, int a, int b, int c) {
+      const uint16_t here = number(p, {a, b, c}, r.place);
+      const Pack<lanes> ct = load_pack<lanes>(p.b, window, p.type);
+      uint8_t of[lanes];
+      load_places<lanes>(p.a, window, of);
+#pragma unroll
+      for (int i = 0; i < lanes; ++i) sum.v[i] += of[i] == here ? ct.v[i] : 0;
+      return false;
+    });
+    return sum;
+  }
+};
+
 // Operands: x and its maxima. To `numbers`: where each window's first largest is.
 template <int lanes>
 __device__ inline void find(const Params& p) {
@@ -224,6 +286,8 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) max_pool_find_4(
   find<4>(p);
 }
 KERNELS(Maximum, max_pool)
+KERNELS(MaximumPlaces, max_pool_places)
+KERNELS(MaximumScatter, max_pool_scatter)
 KERNELS(MaximumGrad, max_pool_grad)
 KERNELS(MaximumSelect, max_pool_select)
 KERNELS(Average, avg_pool)

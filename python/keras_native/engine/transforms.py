@@ -81,9 +81,20 @@ def _leaf_tensor(leaf) -> Tensor:
         return from_numpy(np.float32(leaf))
     if isinstance(leaf, (np.ndarray, np.generic)):
         return from_numpy(leaf)
-    # By another name: where the function reads the same tensor elsewhere, as another argument or
-    # from around it, that is a constant.
-    return shape.copy(leaf) if isinstance(leaf, Tensor) else as_tensor(leaf)
+    return _renamed(leaf) if isinstance(leaf, Tensor) else as_tensor(leaf)
+
+
+def _renamed(t: Tensor) -> Tensor:
+    """The same value as another tensor: where the function reads `t` elsewhere, as another argument
+    or from around it, that is a constant."""
+    if STATE.trace is None or STATE.trace.graph is None:
+        return shape.copy(t)
+    # No node of the graph: what is computed from either is the same node.
+    own = STATE.trace.lift(t)
+    other = Tensor(dims=own.dims, dtype=own.dtype, trace=own.trace, node=own.node)
+    for tape in STATE.tapes:
+        tape.record(shape.copy_p, (t,), {}, other)
+    return other
 
 
 class _Jit:

@@ -173,6 +173,68 @@ max_pool_select_p = Primitive(
 )
 
 
+# max_pool_places and max_pool_scatter: the maximum and its gradient where the first says to the
+# second which place of each window it took, so that x need not be read again. A pass puts them in
+# place of max_pool and max_pool_grad. A place is the row-major number in the window, of which those
+# in the padding are counted; one that is all padding has none.
+
+_NOWHERE = 255
+
+
+def _numbered(x, out, window, strides, padding):
+    taps = _chosen(x, out, window, strides, padding)
+    return [(number, where, hit) for number, (where, hit) in enumerate(taps)]
+
+
+def _check_window(op, window):
+    if np.prod(window) > _NOWHERE:
+        raise ValueError(f"{op}: a window of {window} has more than {_NOWHERE} places")
+
+
+def _max_places_shape(x, *, window, strides, padding):
+    _check_window("max_pool_places", window)
+    dims = _out_dims("max_pool_places", x, window, strides, padding)
+    return [(dims, x.dtype), (dims, "uint8")]
+
+
+def _max_places_reference(x, **attrs):
+    out = _max_reference(x, **attrs)
+    places = np.full(out.shape, _NOWHERE, np.uint8)
+    for number, _, hit in _numbered(x, out, **attrs):
+        places[hit] = number
+    return out, places
+
+
+max_pool_places_p = Primitive(
+    "max_pool_places", shape=_max_places_shape, reference=_max_places_reference
+)
+
+
+def _max_scatter_shape(places, ct, *, input_dims, window, strides, padding):
+    op = "max_pool_scatter"
+    _check_window(op, window)
+    ones = (1,) * len(window)
+    out = windows.out_sizes(op, input_dims, window, strides, padding, ones)
+    if places.dtype != "uint8" or places.dims != ct.dims or ct.dims[1:-1] != out:
+        raise ValueError(
+            f"{op}: pooling {tuple(input_dims)} gives {out}, got {signature((places, ct))}"
+        )
+    return (ct.dims[0], *input_dims, ct.dims[-1]), ct.dtype
+
+
+def _max_scatter_reference(places, ct, *, input_dims, window, strides, padding):
+    sizes = windows.padded_sizes(input_dims, padding)
+    dx = np.zeros((ct.shape[0], *sizes, ct.shape[-1]), ct.dtype)
+    for number, where in enumerate(_taps(ct, window, strides, ct.shape[1:-1])):
+        dx[where] += np.where(places == number, ct, 0)
+    return windows.unpad(dx, input_dims, padding)
+
+
+max_pool_scatter_p = Primitive(
+    "max_pool_scatter", shape=_max_scatter_shape, reference=_max_scatter_reference
+)
+
+
 # avg_pool
 
 

@@ -145,7 +145,7 @@ def squeeze(x: Tensor, axes=None) -> Tensor:
 
 # copy and stop_gradient
 
-_copy = _Alias(
+copy_p = _Alias(
     "copy",
     shape=lambda x: (x.dims, x.dtype),
     reference=lambda x: x,
@@ -162,7 +162,7 @@ _stop_gradient = _Alias(
 
 def copy(x: Tensor) -> Tensor:
     """The identity."""
-    return _copy(x)
+    return copy_p(x)
 
 
 def stop_gradient(x: Tensor) -> Tensor:
