@@ -76,12 +76,22 @@ static inline void store_part(T* p, Vec<T> v, int n) {
   store(lanes, v);
   for (int i = 0; i < n; ++i) p[i] = lanes[i];
 }
+// The larger and the smaller; b where either is NaN, or both are zeros. Compilers make a comparison and a choice of
+// that, although it is what one instruction does.
 template <class V>
 static inline V vmax(V a, V b) {
+#if NATIVE_MASKS
+  if constexpr (__is_same(V, vf32)) return (V)_mm512_max_ps((__m512)a, (__m512)b);
+  if constexpr (__is_same(V, vf64)) return (V)_mm512_max_pd((__m512d)a, (__m512d)b);
+#endif
   return a > b ? a : b;
 }
 template <class V>
 static inline V vmin(V a, V b) {
+#if NATIVE_MASKS
+  if constexpr (__is_same(V, vf32)) return (V)_mm512_min_ps((__m512)a, (__m512)b);
+  if constexpr (__is_same(V, vf64)) return (V)_mm512_min_pd((__m512d)a, (__m512d)b);
+#endif
   return a < b ? a : b;
 }
 // Sum of the lanes as a fixed binary tree: halves are added until one lane is left.

@@ -276,6 +276,23 @@ class Direct final : public Kernel {
     });
   }
 
+  // Where the next source of a tap goes: lanes of a tile, then those of the next tile, `tile` further on.
+  struct Lanes {
+    const T** at;
+    int64_t lane, rows, tile;
+
+    // `count` sources, `step` elements apart.
+    void put(int64_t count, const T* source, int64_t step) {
+      while (count > 0) {
+        const int64_t here = std::min(count, rows - lane);
+        for (int64_t i = 0; i < here; ++i, source += step) at[lane + i] = source;
+        count -= here;
+        lane += here;
+        if (lane == rows) lane = 0, at += tile;
+      }
+    }
+  };
+
   // The sources [tile][tap][row] and results [tile][row] of a block of pixels. The rows that a last tile
   // lacks read zeros and write to `spare`.
   void list_pixels(const Pass& pass, int64_t first, int64_t pixels, const T* source, const T* zeros, T* result,
@@ -285,21 +302,24 @@ class Direct final : public Kernel {
     int64_t rest = first;
     for (int i = 2; i >= 0; --i) j[i] = rest % pass.count[i], rest /= pass.count[i];
     int64_t n = rest, p = 0;
-    // Row by row, so that a pixel costs one comparison a tap: with few channels this is much of the time.
+    // Row by row, in stretches that are in the padding or not: with few channels a pixel's sources cost as much as its
+    // products.
     while (p < pixels) {
-      const int64_t length = std::min(pass.count[2] - j[2], pixels - p);
+      const int64_t length = std::min(pass.count[2] - j[2], pixels - p), step = multiplier_[2];
       for (int64_t t = 0; t < taps; ++t) {
         const Triple& offset = pass.taps[t].offset;
         const int64_t d = j[0] * multiplier_[0] + offset[0], h = j[1] * multiplier_[1] + offset[1];
         const bool inside = d >= 0 && d < source_[0] && h >= 0 && h < source_[1];
-        const int64_t row = inside ? ((n * source_[0] + d) * source_[1] + h) * source_[2] : 0;
-        const int64_t width = inside ? source_[2] : 0;
-        const T** at = sources + (p / rows * taps + t) * rows;
-        int64_t lane = p % rows, w = j[2] * multiplier_[2] + offset[2];
-        for (int64_t i = 0; i < length; ++i, w += multiplier_[2]) {
-          at[lane] = w >= 0 && w < width ? source + (row + w) * source_channels_ : zeros;
-          if (++lane == rows) lane = 0, at += taps * rows;
-        }
+        const int64_t w = j[2] * step + offset[2];
+        // The pixels i with 0 <= w + i * step < source_[2].
+        const int64_t end = std::clamp<int64_t>(ceil_div(source_[2] - w, step), 0, length) * inside;
+        const int64_t begin = std::clamp<int64_t>(ceil_div(-w, step), 0, end);
+        const T* const row =
+            inside ? source + ((n * source_[0] + d) * source_[1] + h) * source_[2] * source_channels_ : source;
+        Lanes lanes{sources + (p / rows * taps + t) * rows, p % rows, rows, taps * rows};
+        lanes.put(begin, zeros, 0);
+        lanes.put(end - begin, row + (w + begin * step) * source_channels_, step * source_channels_);
+        lanes.put(length - end, zeros, 0);
       }
       const int64_t row =
           (n * result_[0] + pass.start[0] + j[0] * pass.step[0]) * result_[1] + pass.start[1] + j[1] * pass.step[1];

@@ -101,7 +101,7 @@ inline void maximum_block(const Window<T>& w, int64_t c, T* out, uint8_t* place,
     for (int i = 0; i < kCount; ++i) {
       const Vec<T> x = load(from + i * kL);
       if (kPlaces) at[i] = x > best[i] ? number : at[i];
-      best[i] = best[i] > x ? best[i] : x;
+      best[i] = vmax(best[i], x);
       unusual += x * T(0);
     }
   }
