@@ -73,25 +73,32 @@ void launch(const Function& f, int64_t blocks, const Params& p, size_t shared = 
   f.launch({static_cast<unsigned>(blocks)}, kThreads, shared, p);
 }
 
-// A kernel for all elements: by packs of four where channels and addresses allow.
-class Elements {
+// A kernel in two forms: for single channels, and for packs of four where their number and addresses allow.
+class Packed {
  public:
-  Elements(const char* image, const std::string& name) : single_(image, name + "1"), packed_(image, name + "4") {}
-  void launch(Params p, std::initializer_list<const void*> arrays) const {
-    const size_t bytes = 4 * (p.type == DataType::F32 ? 4 : 2);
-    const bool packs = p.channels % 4 == 0 && std::all_of(arrays.begin(), arrays.end(), [&](const void* x) {
-                         return reinterpret_cast<uintptr_t>(x) % bytes == 0;
-                       });
-    const int64_t channels = p.channels / (packs ? 4 : 1);
-    p.by_channels = divisor(channels);
-    p.by_sample = divisor(p.rows * channels);
-    const int64_t blocks = ceil_div(p.samples * p.rows * channels, kThreads);
-    ::native::cuda::launch(packs ? packed_ : single_, std::min<int64_t>(blocks, 8192), p);
+  Packed(const char* image, const std::string& name) : single_(image, name + "_1"), packed_(image, name + "_4") {}
+  const Function& of(bool packs) const { return packs ? packed_ : single_; }
+  static bool fits(const Params& p, std::initializer_list<const void*> arrays) {
+    return p.channels % 4 == 0 && std::all_of(arrays.begin(), arrays.end(),
+                                              [](const void* x) { return reinterpret_cast<uintptr_t>(x) % 16 == 0; });
   }
 
  private:
   const Function single_, packed_;
 };
+// One over a strip of channels a block.
+void launch_strips(const Packed& kernel, const Layout& layout, const Params& p) {
+  launch(kernel.of(Packed::fits(p, {p.x, p.ct, p.beta})), layout.strips(), p);
+}
+// One for all elements.
+void launch_elements(const Packed& kernel, Params p, std::initializer_list<const void*> arrays) {
+  const bool packs = Packed::fits(p, arrays);
+  const int64_t channels = p.channels / (packs ? 4 : 1);
+  p.by_channels = divisor(channels);
+  p.by_sample = divisor(p.rows * channels);
+  const int64_t blocks = ceil_div(p.samples * p.rows * channels, kThreads);
+  launch(kernel.of(packs), std::min<int64_t>(blocks, 8192), p);
+}
 
 // layer_norm(x, gamma, beta), rms_norm(x, gamma).
 class Rows : public Kernel {
@@ -146,12 +153,13 @@ class RowsGrad : public Rows {
     p.parts = p.row_statistics + padded(2 * p.rows);
     launch_rows(p);
     if (!p.dgamma && !p.dbeta) return;
-    launch(sums_, layout_.strips(), p);
-    launch(ends_, ceil_div(p.channels, kThreads), p);
+    launch_strips(sums_, layout_, p);
+    launch(ends_, ceil_div(p.channels, 32), p);
   }
 
  private:
-  const Function sums_, ends_;
+  const Packed sums_;
+  const Function ends_;
 };
 
 // batch_norm_train(x, gamma, beta, residual) with its statistics, group_norm(x, gamma, beta), and
@@ -167,7 +175,7 @@ class Channels : public Kernel {
         merge_("norm/columns", given   ? "norm_given"
                                : wide_ ? "norm_merge_wide"
                                        : "norm_merge"),
-        apply_("norm/columns", "norm_apply_") {}
+        apply_("norm/columns", "norm_apply") {}
   size_t scratch_bytes() const override { return sizeof(float) * static_cast<size_t>(factors() + layout_.parts()); }
   void run(const void* const* in, void* const* out, void* scratch) const override {
     Params p = layout_.p;
@@ -180,17 +188,23 @@ class Channels : public Kernel {
     p.residual = next.take(layout_.has_residual);
     p.y = out[0];
     if (gives_) p.mean = out[1], p.variance = out[2];
-    launch_statistics(p, scratch);
-    apply_.launch(p, {p.x, p.residual, p.y});
+    place_scratch(p, scratch);
+    if (given_)
+      launch(merge_, ceil_div(p.channels, kThreads), p);
+    else
+      launch_statistics(p);
+    launch_elements(apply_, p, {p.x, p.residual, p.beta, p.y});
   }
 
  protected:
-  // Fills the factors up to the scale.
-  void launch_statistics(Params& p, void* scratch) const {
+  void place_scratch(Params& p, void* scratch) const {
     p.factors = static_cast<float*>(scratch);
     p.parts = p.factors + factors();
-    if (!given_) launch(statistics_, layout_.strips(), p);
-    launch(merge_, given_ ? ceil_div(p.channels, kThreads) : blocks_of_groups(), p);
+  }
+  // Fills the factors up to the scale.
+  void launch_statistics(const Params& p) const {
+    launch_strips(statistics_, layout_, p);
+    launch(merge_, blocks_of_groups(), p);
   }
   int64_t factors() const { return padded(int64_t{kFactors} * layout_.p.samples * layout_.p.channels); }
   int64_t blocks_of_groups() const {
@@ -201,8 +215,9 @@ class Channels : public Kernel {
   const bool given_, gives_, wide_;
 
  private:
-  const Function statistics_, merge_;
-  const Elements apply_;
+  const Packed statistics_;
+  const Function merge_;
+  const Packed apply_;
 };
 
 // Gradients: batch_norm_train_grad(ct, x, mean, variance, gamma, beta if clipped), group_norm_grad(ct, x, gamma).
@@ -212,7 +227,7 @@ class ChannelsGrad : public Channels {
       : Channels(layout, given, false),
         sums_("norm/columns", "norm_sums_by_channel"),
         slopes_("norm/columns", wide_ ? "norm_slopes_wide" : "norm_slopes"),
-        grad_("norm/columns", "norm_grad_"),
+        grad_("norm/columns", "norm_grad"),
         ends_("norm/columns", "norm_parameters") {}
   void run(const void* const* in, void* const* out, void* scratch) const override {
     Params p = layout_.p;
@@ -224,16 +239,18 @@ class ChannelsGrad : public Channels {
     p.gamma = next.take(layout_.has_gamma);
     p.beta = next.take(layout_.has_beta && p.clip != Clip::None);
     layout_.gradients(out, &p);
-    launch_statistics(p, scratch);
-    launch(sums_, layout_.strips(), p);
+    place_scratch(p, scratch);
+    if (!given_) launch_statistics(p);
+    launch_strips(sums_, layout_, p);
     launch(slopes_, blocks_of_groups(), p);
-    grad_.launch(p, {p.x, p.ct, p.dx});
-    if (p.dgamma || p.dbeta) launch(ends_, ceil_div(p.channels, kThreads), p);
+    launch_elements(grad_, p, {p.x, p.ct, p.beta, p.dx});
+    if (p.samples > 1 && (p.dgamma || p.dbeta)) launch(ends_, ceil_div(p.channels, 32), p);
   }
 
  private:
-  const Function sums_, slopes_;
-  const Elements grad_;
+  const Packed sums_;
+  const Function slopes_;
+  const Packed grad_;
   const Function ends_;
 };
 
