@@ -6,17 +6,24 @@
 namespace native::cuda::norm {
 namespace {
 
-__device__ inline float& factor(const Params& p, Factor which, int64_t sample, int channel) {
-  return p.factors[(which * p.samples + sample) * p.channels + channel];
+__device__ inline float* factor(const Params& p, Factor which, int64_t sample, int channel) {
+  return p.factors + (which * p.samples + sample) * p.channels + channel;
+}
+// Those of neighbouring channels.
+template <int lanes>
+__device__ inline Pack<lanes> factors(const Params& p, Factor which, int64_t sample, int channel) {
+  return load_pack<lanes>(factor(p, which, sample, channel), 0, DataType::F32);
+}
+template <int lanes>
+__device__ inline Pack<lanes> parameters(const Params& p, const void* data, int channel, float without) {
+  if (data) return load_pack<lanes>(data, channel / lanes, p.parameter_type);
+  Pack<lanes> all;
+#pragma unroll
+  for (int l = 0; l < lanes; ++l) all.v[l] = without;
+  return all;
 }
 __device__ inline float parameter(const Params& p, const void* data, int channel, float without) {
-  return data ? load_element(data, channel, p.parameter_type) : without;
-}
-// Those of neighbouring channels, 0 where there are none.
-template <int lanes>
-__device__ inline Pack<lanes> parameters(const Params& p, const void* data, int channel) {
-  if (!data) return {};
-  return load_pack<lanes>(data, channel / lanes, p.parameter_type);
+  return parameters<1>(p, data, channel, without).v[0];
 }
 __device__ inline float clipped(float v, Clip clip) {
   // NaN stays NaN.
@@ -25,19 +32,29 @@ __device__ inline float clipped(float v, Clip clip) {
 }
 // The normalised x, scaled and shifted: the same bits forward and backward.
 __device__ inline float affine(float x, float mean, float scale, float shift) { return fmaf(x - mean, scale, shift); }
+// What of ct the clip of `y` passes on.
+__device__ inline float passed(float ct, float y, Clip clip) {
+  return clip == Clip::None || (y > 0 && (clip == Clip::Relu || y < 6)) ? ct : 0;
+}
 
-// What a gradient needs of a channel's statistics, which are given or have been left by merge().
+// Of neighbouring channels: their statistics, which are given or have been left by merge().
+template <int lanes>
 struct Statistics {
-  float mean, inverse, scale;
+  Pack<lanes> mean, inverse, scale;
   __device__ Statistics(const Params& p, int64_t sample, int channel) {
-    if (p.given_mean) {
-      mean = load_element(p.given_mean, channel, p.parameter_type);
-      inverse = 1 / sqrtf(load_element(p.given_variance, channel, p.parameter_type) + p.eps);
-      scale = parameter(p, p.gamma, channel, 1) * inverse;
-    } else {
-      mean = factor(p, kMean, sample, channel);
-      inverse = factor(p, kInverse, sample, channel);
-      scale = factor(p, kScale, sample, channel);
+    if (!p.given_mean) {
+      mean = factors<lanes>(p, kMean, sample, channel);
+      inverse = factors<lanes>(p, kInverse, sample, channel);
+      scale = factors<lanes>(p, kScale, sample, channel);
+      return;
+    }
+    mean = parameters<lanes>(p, p.given_mean, channel, 0);
+    inverse = parameters<lanes>(p, p.given_variance, channel, 0);
+    scale = parameters<lanes>(p, p.gamma, channel, 1);
+#pragma unroll
+    for (int l = 0; l < lanes; ++l) {
+      inverse.v[l] = 1 / sqrtf(inverse.v[l] + p.eps);
+      scale.v[l] *= inverse.v[l];
     }
   }
 };
@@ -54,7 +71,8 @@ __device__ inline double sum_of_lanes(double value) {
 // A block's strip of 32 columns in a piece of a sample's rows, `lanes` neighbours a thread.
 template <int lanes>
 struct Strip {
-  static constexpr int kAcross = 32 / lanes, kDown = kThreads / kAcross, kRows = kPiece / kDown;  // rows of a thread
+  static constexpr int kAcross = 32 / lanes, kDown = kThreads / kAcross, kRows = kMostRows / kDown;  // rows of a thread
+  static constexpr int kAtOnce = 16 / lanes;  // of those, where two arrays are read
   using Joints = Pack<lanes>[kThreads / 32][kAcross];
   int channel, down, rows;
   int64_t sample, piece, first, row_packs, base;
@@ -66,8 +84,8 @@ struct Strip {
     down = threadIdx.x / kAcross;
     piece = blockIdx.x / strips % p.pieces;
     sample = blockIdx.x / strips / p.pieces;
-    first = piece * kPiece;
-    rows = static_cast<int>(min(int64_t{kPiece}, p.rows - first));
+    first = piece * p.piece;
+    rows = static_cast<int>(min(int64_t{p.piece}, p.rows - first));
     row_packs = p.channels / lanes;
     base = (sample * p.rows + first) * row_packs + channel / lanes;
     inside = channel < p.channels;
@@ -82,6 +100,12 @@ struct Strip {
       held[k] = {};
       if (has(i + k)) held[k] = load_pack<lanes>(data, base + row(i + k) * row_packs, type);
     }
+  }
+  template <DataType type, int count>
+  __device__ void write(void* data, int i, const Pack<lanes> (&held)[count]) const {
+#pragma unroll
+    for (int k = 0; k < count; ++k)
+      if (has(i + k)) store_pack<lanes>(data, base + row(i + k) * row_packs, type, held[k]);
   }
   // The sum over the threads of a column, which they all get.
   __device__ Pack<lanes> sum(Pack<lanes> value, Joints& joints) const {
@@ -147,46 +171,37 @@ __device__ inline void statistics(const Params& p) {
 template <bool by_row, int lanes>
 __device__ inline void sums(const Params& p) {
   using Block = Strip<lanes>;
-  constexpr int kAtOnce = 16 / lanes;
   __shared__ typename Block::Joints joints;
   const Block strip(p);
   Pack<lanes> mean{}, scale{}, shift{}, sum{}, product{};
   if (!by_row && strip.inside) {
-#pragma unroll
-    for (int l = 0; l < lanes; ++l) {
-      const Statistics of(p, strip.sample, strip.channel + l);
-      mean.v[l] = of.mean;
-      scale.v[l] = of.scale;
-    }
-    shift = parameters<lanes>(p, p.beta, strip.channel);
+    const Statistics<lanes> of(p, strip.sample, strip.channel);
+    mean = of.mean;
+    scale = of.scale;
+    shift = parameters<lanes>(p, p.beta, strip.channel, 0);
   }
 #pragma unroll 1
-  for (int i = 0; i < Block::kRows; i += kAtOnce) {
-    Pack<lanes> cts[kAtOnce], xs[kAtOnce];
+  for (int i = 0; i < Block::kRows; i += Block::kAtOnce) {
+    Pack<lanes> ct[Block::kAtOnce], x[Block::kAtOnce];
     of_type(p.type, [&]<DataType type>() {
-      strip.template read<type>(p.ct, i, cts);
-      strip.template read<type>(p.x, i, xs);
+      strip.template read<type>(p.ct, i, ct);
+      strip.template read<type>(p.x, i, x);
     });
 #pragma unroll
-    for (int k = 0; k < kAtOnce; ++k) {
-      float of_row = 0, inverse = 0;
-      if (by_row && strip.has(i + k)) {
-        const int64_t row = strip.first + strip.row(i + k);
-        of_row = p.row_statistics[row];
-        inverse = p.row_statistics[p.rows + row];
-      }
+    for (int k = 0; k < Block::kAtOnce; ++k) {
+      if (!strip.has(i + k)) continue;
+      const int64_t row = strip.first + strip.row(i + k);
 #pragma unroll
       for (int l = 0; l < lanes; ++l) {
-        float ct = cts[k].v[l], x = xs[k].v[l];
+        float passes = ct[k].v[l], normal;
         if constexpr (by_row) {
-          x = (x - of_row) * inverse;
+          normal = (x[k].v[l] - p.row_statistics[row]) * p.row_statistics[p.rows + row];
         } else {
-          const float y = affine(x, mean.v[l], scale.v[l], shift.v[l]);
-          if (p.clip != Clip::None && !(y > 0 && (p.clip == Clip::Relu || y < 6))) ct = 0;
-          x -= mean.v[l];
+          passes = passed(passes, affine(x[k].v[l], mean.v[l], scale.v[l], shift.v[l]), p.clip);
+          normal = x[k].v[l] - mean.v[l];
         }
-        sum.v[l] += ct;
-        product.v[l] += strip.has(i + k) ? ct * x : 0;
+        sum.v[l] += passes;
+        product.v[l] += passes * normal;
       }
     }
   }
@@ -241,7 +256,7 @@ __device__ inline void merge(const Params& p) {
     double all = 0;
     group.each([&](int c) {
       group.each_piece(c, [&](int piece, float mean, float squares) {
-        all += f(static_cast<double>(min(int64_t{kPiece}, p.rows - piece * int64_t{kPiece})), mean, squares);
+        all += f(static_cast<double>(min(int64_t{p.piece}, p.rows - piece * int64_t{p.piece})), mean, squares);
       });
     });
     return sum_of_lanes(all);
@@ -255,9 +270,9 @@ __device__ inline void merge(const Params& p) {
   const float inverse = 1 / sqrtf(variance + p.eps);
   if (!group.writes()) return;
   group.each([&](int c) {
-    factor(p, kMean, group.sample, c) = mean;
-    factor(p, kInverse, group.sample, c) = inverse;
-    factor(p, kScale, group.sample, c) = parameter(p, p.gamma, c, 1) * inverse;
+    *factor(p, kMean, group.sample, c) = mean;
+    *factor(p, kInverse, group.sample, c) = inverse;
+    *factor(p, kScale, group.sample, c) = parameter(p, p.gamma, c, 1) * inverse;
     if (p.mean) store_element(p.mean, c, p.parameter_type, mean);
     if (p.variance) store_element(p.variance, c, p.parameter_type, variance);
   });
@@ -271,19 +286,19 @@ __device__ inline void slopes(const Params& p) {
   group.each([&](int c) {
     float sum = 0, product = 0;
     group.each_piece(c, [&](int, float a, float b) { sum += a, product += b; });
-    const Statistics of(p, group.sample, c);
+    const Statistics<1> of(p, group.sample, c);
     sum = group.of_channel(sum);
-    product = group.of_channel(product) * of.inverse;
+    product = group.of_channel(product) * of.inverse.v[0];
     plain += parameter(p, p.gamma, c, 1) * sum;
     weighted += parameter(p, p.gamma, c, 1) * product;
     if (!group.writes()) return;
     if (p.given_mean) {
-      factor(p, kMean, group.sample, c) = of.mean;
-      factor(p, kScale, group.sample, c) = of.scale;
+      *factor(p, kMean, group.sample, c) = of.mean.v[0];
+      *factor(p, kScale, group.sample, c) = of.scale.v[0];
     }
     if (p.samples > 1) {
-      factor(p, kSum, group.sample, c) = sum;
-      factor(p, kProduct, group.sample, c) = product;
+      *factor(p, kSum, group.sample, c) = sum;
+      *factor(p, kProduct, group.sample, c) = product;
     } else {
       if (p.dgamma) store_element(p.dgamma, c, p.parameter_type, product);
       if (p.dbeta) store_element(p.dbeta, c, p.parameter_type, sum);
@@ -294,63 +309,64 @@ __device__ inline void slopes(const Params& p) {
   weighted = group.of_channels(weighted) / count;
   if (!group.writes()) return;
   group.each([&](int c) {
-    const float inverse = Statistics(p, group.sample, c).inverse;
-    factor(p, kSlope, group.sample, c) = -inverse * inverse * weighted;
-    factor(p, kOffset, group.sample, c) = -inverse * plain;
+    const float inverse = Statistics<1>(p, group.sample, c).inverse.v[0];
+    *factor(p, kSlope, group.sample, c) = -inverse * inverse * weighted;
+    *factor(p, kOffset, group.sample, c) = -inverse * plain;
   });
 }
 
-// f(pack, sample, channel) for all packs of `lanes` neighbouring elements.
-template <int lanes, class F>
-__device__ inline void each_pack(const Params& p, const F& f) {
-  const int of_sample = static_cast<int>(p.by_sample.value);
-  const uint32_t all = static_cast<uint32_t>(of_sample) * p.samples;
-  for (uint32_t i = blockIdx.x * kThreads + threadIdx.x; i < all; i += gridDim.x * kThreads) {
-    int rest = static_cast<int>(i);
-    const int sample = divide(rest, p.by_sample);
-    divide(rest, p.by_channels);
-    f(i, sample, rest * lanes);
-  }
-}
-
-template <int lanes>
-__device__ inline Pack<lanes> factors(const Params& p, Factor which, int sample, int channel) {
-  return load_pack<lanes>(&factor(p, which, sample, channel), 0, DataType::F32);
-}
-
+// y and dx of a strip's piece.
 template <int lanes>
 __device__ inline void apply(const Params& p) {
-  each_pack<lanes>(p, [&](uint32_t i, int sample, int first) {
-    Pack<lanes> x = load_pack<lanes>(p.x, i, p.type), residual{};
-    if (p.residual) residual = load_pack<lanes>(p.residual, i, p.type);
-    const Pack<lanes> mean = factors<lanes>(p, kMean, sample, first), scale = factors<lanes>(p, kScale, sample, first);
-    const Pack<lanes> shift = parameters<lanes>(p, p.beta, first);
+  using Block = Strip<lanes>;
+  const Block strip(p);
+  if (!strip.inside) return;
+  const auto mean = factors<lanes>(p, kMean, strip.sample, strip.channel);
+  const auto scale = factors<lanes>(p, kScale, strip.sample, strip.channel);
+  const auto shift = parameters<lanes>(p, p.beta, strip.channel, 0);
+  of_type(p.type, [&]<DataType type>() {
+#pragma unroll 1
+    for (int i = 0; i < Block::kRows && strip.row(i) < strip.rows; i += Block::kAtOnce) {
+      Pack<lanes> x[Block::kAtOnce], residual[Block::kAtOnce] = {};
+      strip.template read<type>(p.x, i, x);
+      if (p.residual) strip.template read<type>(p.residual, i, residual);
 #pragma unroll
-    for (int l = 0; l < lanes; ++l) {
-      const float y = affine(x.v[l], mean.v[l], scale.v[l], shift.v[l]);
-      x.v[l] = clipped(p.residual ? y + residual.v[l] : y, p.clip);
+      for (int k = 0; k < Block::kAtOnce; ++k)
+#pragma unroll
+        for (int l = 0; l < lanes; ++l) {
+          const float y = affine(x[k].v[l], mean.v[l], scale.v[l], shift.v[l]);
+          x[k].v[l] = clipped(p.residual ? y + residual[k].v[l] : y, p.clip);
+        }
+      strip.template write<type>(p.y, i, x);
     }
-    store_pack<lanes>(p.y, i, p.type, x);
   });
 }
-
 template <int lanes>
 __device__ inline void grad(const Params& p) {
-  each_pack<lanes>(p, [&](uint32_t i, int sample, int first) {
-    const Pack<lanes> given = load_pack<lanes>(p.ct, i, p.type);
-    Pack<lanes> x = load_pack<lanes>(p.x, i, p.type);
-    const Pack<lanes> mean = factors<lanes>(p, kMean, sample, first), scale = factors<lanes>(p, kScale, sample, first);
-    const Pack<lanes> slope = factors<lanes>(p, kSlope, sample, first);
-    const Pack<lanes> offset = factors<lanes>(p, kOffset, sample, first);
-    const Pack<lanes> shift = parameters<lanes>(p, p.beta, first);
+  using Block = Strip<lanes>;
+  const Block strip(p);
+  if (!strip.inside) return;
+  const auto mean = factors<lanes>(p, kMean, strip.sample, strip.channel);
+  const auto scale = factors<lanes>(p, kScale, strip.sample, strip.channel);
+  const auto slope = factors<lanes>(p, kSlope, strip.sample, strip.channel);
+  const auto offset = factors<lanes>(p, kOffset, strip.sample, strip.channel);
+  const auto shift = parameters<lanes>(p, p.beta, strip.channel, 0);
+  of_type(p.type, [&]<DataType type>() {
+#pragma unroll 1
+    for (int i = 0; i < Block::kRows && strip.row(i) < strip.rows; i += Block::kAtOnce) {
+      Pack<lanes> ct[Block::kAtOnce], x[Block::kAtOnce];
+      strip.template read<type>(p.ct, i, ct);
+      strip.template read<type>(p.x, i, x);
 #pragma unroll
-    for (int l = 0; l < lanes; ++l) {
-      float ct = given.v[l];
-      const float y = affine(x.v[l], mean.v[l], scale.v[l], shift.v[l]);
-      if (p.clip != Clip::None && !(y > 0 && (p.clip == Clip::Relu || y < 6))) ct = 0;
-      x.v[l] = fmaf(ct, scale.v[l], fmaf(x.v[l] - mean.v[l], slope.v[l], offset.v[l]));
+      for (int k = 0; k < Block::kAtOnce; ++k)
+#pragma unroll
+        for (int l = 0; l < lanes; ++l) {
+          const float y = affine(x[k].v[l], mean.v[l], scale.v[l], shift.v[l]);
+          const float passes = passed(ct[k].v[l], y, p.clip);
+          x[k].v[l] = fmaf(passes, scale.v[l], fmaf(x[k].v[l] - mean.v[l], slope.v[l], offset.v[l]));
+        }
+      strip.template write<type>(p.dx, i, x);
     }
-    store_pack<lanes>(p.dx, i, p.type, x);
   });
 }
 
@@ -377,9 +393,9 @@ KERNEL(slopes_wide) { slopes<true>(p); }
 KERNEL(given) {
   const int c = blockIdx.x * kThreads + threadIdx.x;
   if (c >= p.channels) return;
-  const Statistics of(p, 0, c);
-  factor(p, kMean, 0, c) = of.mean;
-  factor(p, kScale, 0, c) = of.scale;
+  const Statistics<1> of(p, 0, c);
+  *factor(p, kMean, 0, c) = of.mean.v[0];
+  *factor(p, kScale, 0, c) = of.scale.v[0];
 }
 
 KERNEL(apply_1) { apply<1>(p); }
@@ -392,7 +408,7 @@ KERNEL(parameters) {
   constexpr int kDown = kThreads / 32;
   __shared__ float joints[2][kDown][32];
   const int across = threadIdx.x % 32, down = threadIdx.x / 32, c = blockIdx.x * 32 + across;
-  const float* sums = p.factors ? &factor(p, kSum, 0, 0) : p.parts;
+  const float* sums = p.factors ? factor(p, kSum, 0, 0) : p.parts;
   const int64_t products = p.factors ? int64_t{p.samples} * p.channels : p.channels;  // further on
   const int64_t apart = p.factors ? p.channels : 2 * int64_t{p.channels};
   const int count = p.factors ? p.samples : p.pieces;

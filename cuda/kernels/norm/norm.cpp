@@ -1,6 +1,5 @@
 // Layer, RMS, batch and group normalisation and their gradients: the launches of each.
 #include <algorithm>
-#include <initializer_list>
 #include <optional>
 
 #include "kernels/norm/params.h"
@@ -50,7 +49,10 @@ struct Layout {
     p.samples = static_cast<int>(samples);
     p.channels = static_cast<int>(channels);
     p.rows = x.count() / samples / channels;
-    p.pieces = static_cast<int>(ceil_div(p.rows, kPiece));
+    for (p.piece = kMostRows;; p.piece /= 2) {
+      p.pieces = static_cast<int>(ceil_div(p.rows, p.piece));
+      if (p.piece == kLeastRows || strips() >= kEnoughBlocks) break;
+    }
     p.each = 1;
     p.eps = static_cast<float>(problem.attrs.real("eps"));
     p.centred = problem.op.rfind("rms", 0) != 0;
@@ -73,32 +75,31 @@ void launch(const Function& f, int64_t blocks, const Params& p, size_t shared = 
   f.launch({static_cast<unsigned>(blocks)}, kThreads, shared, p);
 }
 
-// A kernel in two forms: for single channels, and for packs of four where their number and addresses allow.
-class Packed {
+// A kernel over strips of channels, in two forms: for single channels, and for packs of four where their number and
+// addresses allow.
+class Strips {
  public:
-  Packed(const char* image, const std::string& name) : single_(image, name + "_1"), packed_(image, name + "_4") {}
-  const Function& of(bool packs) const { return packs ? packed_ : single_; }
-  static bool fits(const Params& p, std::initializer_list<const void*> arrays) {
-    return p.channels % 4 == 0 && std::all_of(arrays.begin(), arrays.end(),
-                                              [](const void* x) { return reinterpret_cast<uintptr_t>(x) % 16 == 0; });
+  explicit Strips(const std::string& name)
+      : single_("norm/columns", name + "_1"), packed_("norm/columns", name + "_4") {}
+  void launch(const Layout& layout, const Params& p) const {
+    const auto arrays = {p.x,
+                         p.ct,
+                         p.residual,
+                         p.gamma,
+                         p.beta,
+                         p.given_mean,
+                         p.given_variance,
+                         static_cast<const void*>(p.y),
+                         static_cast<const void*>(p.dx)};
+    const bool packs = p.channels % 4 == 0 && std::all_of(arrays.begin(), arrays.end(), [](const void* x) {
+                         return reinterpret_cast<uintptr_t>(x) % 16 == 0;
+                       });
+    ::native::cuda::launch(packs ? packed_ : single_, layout.strips(), p);
   }
 
  private:
   const Function single_, packed_;
 };
-// One over a strip of channels a block.
-void launch_strips(const Packed& kernel, const Layout& layout, const Params& p) {
-  launch(kernel.of(Packed::fits(p, {p.x, p.ct, p.beta})), layout.strips(), p);
-}
-// One for all elements.
-void launch_elements(const Packed& kernel, Params p, std::initializer_list<const void*> arrays) {
-  const bool packs = Packed::fits(p, arrays);
-  const int64_t channels = p.channels / (packs ? 4 : 1);
-  p.by_channels = divisor(channels);
-  p.by_sample = divisor(p.rows * channels);
-  const int64_t blocks = ceil_div(p.samples * p.rows * channels, kThreads);
-  launch(kernel.of(packs), std::min<int64_t>(blocks, 8192), p);
-}
 
 // layer_norm(x, gamma, beta), rms_norm(x, gamma).
 class Rows : public Kernel {
@@ -136,9 +137,7 @@ class Rows : public Kernel {
 class RowsGrad : public Rows {
  public:
   explicit RowsGrad(const Layout& layout)
-      : Rows(layout, "norm_grad_"),
-        sums_("norm/columns", "norm_sums_by_row"),
-        ends_("norm/columns", "norm_parameters") {}
+      : Rows(layout, "norm_grad_"), sums_("norm_sums_by_row"), ends_("norm/columns", "norm_parameters") {}
   size_t scratch_bytes() const override {
     return sizeof(float) * static_cast<size_t>(padded(2 * layout_.p.rows) + layout_.parts());
   }
@@ -153,12 +152,12 @@ class RowsGrad : public Rows {
     p.parts = p.row_statistics + padded(2 * p.rows);
     launch_rows(p);
     if (!p.dgamma && !p.dbeta) return;
-    launch_strips(sums_, layout_, p);
+    sums_.launch(layout_, p);
     launch(ends_, ceil_div(p.channels, 32), p);
   }
 
  private:
-  const Packed sums_;
+  const Strips sums_;
   const Function ends_;
 };
 
@@ -171,11 +170,11 @@ class Channels : public Kernel {
         given_(given),
         gives_(gives),
         wide_(layout.p.each >= 32),
-        statistics_("norm/columns", "norm_statistics"),
+        statistics_("norm_statistics"),
         merge_("norm/columns", given   ? "norm_given"
                                : wide_ ? "norm_merge_wide"
                                        : "norm_merge"),
-        apply_("norm/columns", "norm_apply") {}
+        apply_("norm_apply") {}
   size_t scratch_bytes() const override { return sizeof(float) * static_cast<size_t>(factors() + layout_.parts()); }
   void run(const void* const* in, void* const* out, void* scratch) const override {
     Params p = layout_.p;
@@ -193,7 +192,7 @@ class Channels : public Kernel {
       launch(merge_, ceil_div(p.channels, kThreads), p);
     else
       launch_statistics(p);
-    launch_elements(apply_, p, {p.x, p.residual, p.beta, p.y});
+    apply_.launch(layout_, p);
   }
 
  protected:
@@ -203,7 +202,7 @@ class Channels : public Kernel {
   }
   // Fills the factors up to the scale.
   void launch_statistics(const Params& p) const {
-    launch_strips(statistics_, layout_, p);
+    statistics_.launch(layout_, p);
     launch(merge_, blocks_of_groups(), p);
   }
   int64_t factors() const { return padded(int64_t{kFactors} * layout_.p.samples * layout_.p.channels); }
@@ -215,9 +214,9 @@ class Channels : public Kernel {
   const bool given_, gives_, wide_;
 
  private:
-  const Packed statistics_;
+  const Strips statistics_;
   const Function merge_;
-  const Packed apply_;
+  const Strips apply_;
 };
 
 // Gradients: batch_norm_train_grad(ct, x, mean, variance, gamma, beta if clipped), group_norm_grad(ct, x, gamma).
@@ -225,9 +224,9 @@ class ChannelsGrad : public Channels {
  public:
   ChannelsGrad(const Layout& layout, bool given)
       : Channels(layout, given, false),
-        sums_("norm/columns", "norm_sums_by_channel"),
+        sums_("norm_sums_by_channel"),
         slopes_("norm/columns", wide_ ? "norm_slopes_wide" : "norm_slopes"),
-        grad_("norm/columns", "norm_grad"),
+        grad_("norm_grad"),
         ends_("norm/columns", "norm_parameters") {}
   void run(const void* const* in, void* const* out, void* scratch) const override {
     Params p = layout_.p;
@@ -241,16 +240,16 @@ class ChannelsGrad : public Channels {
     layout_.gradients(out, &p);
     place_scratch(p, scratch);
     if (!given_) launch_statistics(p);
-    launch_strips(sums_, layout_, p);
+    sums_.launch(layout_, p);
     launch(slopes_, blocks_of_groups(), p);
-    launch_elements(grad_, p, {p.x, p.ct, p.beta, p.dx});
+    grad_.launch(layout_, p);
     if (p.samples > 1 && (p.dgamma || p.dbeta)) launch(ends_, ceil_div(p.channels, 32), p);
   }
 
  private:
-  const Packed sums_;
+  const Strips sums_;
   const Function slopes_;
-  const Packed grad_;
+  const Strips grad_;
   const Function ends_;
 };
 
