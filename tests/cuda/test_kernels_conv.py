@@ -90,6 +90,23 @@ def test_join(lanes, shares):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_pointwise(dtype):
+    """By the kernels of products: terms whole and in parts, rows at odd addresses, an epilogue."""
+    for split, case in [
+        *((False, case) for case in conv_cases(2, (6, 7), 24, 40, 1, dtype)),
+        (True, *conv_cases(1, (5, 7), 520, 9, 1, dtype, "f")),
+        (True, *conv_cases(1, (5, 7), 9, 520, 1, dtype, "d")),
+        (True, *conv_cases(20, (5, 7), 12, 9, 1, dtype, "w")),
+        (True, fused(3, (4, 3), 515, 37, 1, "gelu", dtype, residual=True)),
+        (False, fused(3, (4, 3), 15, 37, 1, "silu", dtype, residual=True)),
+    ]:
+        _cuda.clear_counts()
+        emulated.check(case)
+        assert emulated.kernel_of(case) == "pointwise"
+        assert (executed("conv_join_1") or executed("conv_join_4")) == split
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_depthwise(dtype):
     """Packs of channels and single ones, several results a channel, sums over several pieces."""
     for case in [

@@ -9,6 +9,8 @@
 namespace native::cuda::conv {
 
 enum class Direction { Forward, InputGrad, WeightGrad };
+// Main loops differ by what feeds them: windows, in one of the directions, or matrices in memory.
+constexpr int kMatrices = 3;
 
 constexpr int64_t kMultiprocessors = 132;
 // A part has at least so many terms, and there are at most so many parts.
@@ -20,12 +22,16 @@ struct TileCost {
   int64_t start;  // until the first term is there, and to write results after the last
   int64_t alone;  // percent: a block that nobody shares the multiprocessor with
 };
-inline TileCost cost_of(const gemm::Kind& kind, Direction direction, bool large) {
-  constexpr int64_t kExact[2][3] = {{52, 60, 33}, {140, 154, 140}}, kTensor[2][3] = {{10, 12, 7}, {31, 33, 33}};
+inline TileCost cost_of(const gemm::Kind& kind, int loop, bool large) {
+  constexpr int64_t kExact[2][4] = {{52, 60, 33, 32}, {140, 154, 140, 98}};
+  constexpr int64_t kTensor[2][4] = {{10, 12, 7, 6}, {31, 33, 33, 10}};
   const bool exact = kind.image == "exact";
-  const int64_t term = (exact ? kExact : kTensor)[large][static_cast<int>(direction)];
+  const int64_t term = (exact ? kExact : kTensor)[large][loop];
   // Elements of tf32 are twice as wide as those that were timed.
-  return {exact ? term : term * static_cast<int64_t>(kind.bytes) / 2, large ? 3000 : 1000, large ? 100 : 140};
+  return {exact ? term : term * static_cast<int64_t>(kind.bytes) / 2, large ? 3000 : 1000,
+          !large              ? 140
+          : loop == kMatrices ? 118
+                              : 100};
 }
 
 // The second launch, and what a part's float32 sums take to be written and read, 3 bytes a picosecond.
@@ -40,14 +46,14 @@ struct Share {
   int splits, depth;
 };
 // Of products [m, n] of k terms.
-inline Share share_of(const gemm::Kind& kind, Direction direction, int64_t m, int64_t n, int64_t k, int64_t products) {
+inline Share share_of(const gemm::Kind& kind, int loop, int64_t m, int64_t n, int64_t k, int64_t products) {
   Share best{false, 1, 0};
   int64_t least = INT64_MAX;
   for (const bool large : {false, true}) {
     const gemm::Tile& tile = large ? kind.large : kind.small;
     // Half of a large tile's columns would be in vain for few channels.
     if (large && n <= kind.small.n) break;
-    const TileCost cost = cost_of(kind, direction, large);
+    const TileCost cost = cost_of(kind, loop, large);
     const int64_t blocks = gemm::blocks_of(tile, m, n, products);
     for (int64_t parts = 1; parts <= std::clamp<int64_t>(k / kLeastTerms, 1, kMostParts); ++parts) {
       const int64_t depth = gemm::depth_of(k, static_cast<int>(parts), tile), splits = gemm::ceil_div(k, depth);

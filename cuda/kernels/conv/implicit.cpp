@@ -4,10 +4,9 @@
 
 #include "kernels/conv/choice.h"
 #include "kernels/conv/geometry.h"
-#include "kernels/conv/params.h"
+#include "kernels/conv/join.h"
 #include "kernels/types_of.h"
 #include "runtime/gpu.h"
-#include "runtime/images.h"
 
 namespace native::cuda {
 namespace {
@@ -50,33 +49,31 @@ class Convolution : public Kernel {
         direction_(direction),
         kind_(kind),
         operands_(operands),
-        columns_(static_cast<int>(direction == Direction::InputGrad ? g.cin : g.cout)),
-        join_single_("conv/join", "conv_join_1"),
-        join_packed_("conv/join", "conv_join_4") {
-    join_.epilogue = {nullptr, nullptr, memory, memory, activation};
-    join_.pixels = static_cast<int>(direction == Direction::Forward     ? g.out_pixels()
-                                    : direction == Direction::InputGrad ? g.in_pixels()
-                                                                        : g.taps() * g.group_in());
+        epilogue_{nullptr, nullptr, memory, memory, activation} {
+    joined_.columns = static_cast<int>(direction == Direction::InputGrad ? g.cin : g.cout);
+    joined_.pixels = static_cast<int>(direction == Direction::Forward     ? g.out_pixels()
+                                      : direction == Direction::InputGrad ? g.in_pixels()
+                                                                          : g.taps() * g.group_in());
     if (direction == Direction::InputGrad)
       add_residues();
     else
       add(direction == Direction::Forward ? forward() : weight_grad());
-    join_.strided = sets_ > 1;
+    joined_.strided = sets_ > 1;
     for (int k = 0; k < sets_; ++k) {
-      joined_ = joined_ || join_.sets[k].splits != kWritten;
-      splits_ = std::max(splits_, join_.sets[k].splits);
+      joins_ = joins_ || joined_.sets[k].splits != kWritten;
+      splits_ = std::max(splits_, joined_.sets[k].splits);
     }
   }
 
   size_t scratch_bytes() const override { return sizeof(float) * static_cast<size_t>(floats_); }
 
   void run(const void* const* in, void* const* out, void* scratch) const override {
-    if (int64_t{join_.pixels} * columns_ == 0) return;
-    gemm::Epilogue epilogue = join_.epilogue;
+    if (int64_t{joined_.pixels} * joined_.columns == 0) return;
+    gemm::Epilogue epilogue = epilogue_;
     epilogue.bias = operands_ > 2 ? in[2] : nullptr;
     epilogue.residual = operands_ > 3 ? in[3] : nullptr;
     for (const Launch& launch : launches_) {
-      const Set& set = join_.sets[launch.set];
+      const Set& set = joined_.sets[launch.set];
       Params p = launch.p;
       p.windows.data = in[0];
       p.windows.aligned = in_chunks(p.windows.data, p.windows.group, p.windows.channels);
@@ -89,12 +86,15 @@ class Convolution : public Kernel {
       launch.function.launch({static_cast<unsigned>(launch.blocks), static_cast<unsigned>(std::max(1, set.splits))},
                              launch.tile.threads, gemm::stage_bytes(kind_, launch.tile) + rows, p);
     }
-    if (joined_) launch_join(scratch, out[0], epilogue);
+    if (!joins_) return;
+    JoinParams p = joined_;
+    p.parts = static_cast<const float*>(scratch);
+    p.c = out[0];
+    p.epilogue = epilogue;
+    join_.launch(p, splits_);
   }
 
  private:
-  static constexpr gemm::Epilogue kPlain{nullptr, nullptr, DataType::F32, DataType::F32, Activation::None};
-
   struct Launch {
     Params p;
     int set;
@@ -103,38 +103,20 @@ class Convolution : public Kernel {
     Function function;
   };
 
-  static bool on_chunk(const void* data) { return reinterpret_cast<uintptr_t>(data) % 16 == 0; }
   bool in_chunks(const void* data, int64_t run, int64_t row) const {
     const int64_t chunk = 16 / static_cast<int64_t>(kind_.bytes);
     return run % chunk == 0 && row % chunk == 0 && on_chunk(data);
   }
 
-  void launch_join(const void* scratch, void* out, const gemm::Epilogue& epilogue) const {
-    JoinParams p = join_;
-    p.parts = static_cast<const float*>(scratch);
-    p.c = out;
-    p.epilogue = epilogue;
-    const bool packs = columns_ % 4 == 0 && on_chunk(out) && on_chunk(epilogue.bias) && on_chunk(epilogue.residual);
-    p.columns = columns_ / (packs ? 4 : 1);
-    // Where there are many parts, few threads would take long to add them.
-    p.shares = splits_ < 16 ? 1 : 8;
-    p.across = 1;
-    while (p.across < p.columns && p.across * p.shares < kJoinThreads) p.across *= 2;
-    const int64_t strips = gemm::ceil_div(p.columns, p.across), down = kJoinThreads / (p.across * p.shares);
-    const int64_t blocks = std::min<int64_t>(gemm::ceil_div(p.pixels, down), 65535);
-    (packs ? join_packed_ : join_single_)
-        .launch({static_cast<unsigned>(strips), static_cast<unsigned>(blocks)}, kJoinThreads, 0, p);
-  }
-
   // What positions that meet the same taps have to have done.
   void add(const Params& given) {
     const int number = sets_++;
-    Set& set = join_.sets[number];
+    Set& set = joined_.sets[number];
     Params p = given;
     for (int d = 0; d < 3; ++d) set.positions[d] = static_cast<int>(p.windows.positions[d].value);
     if (p.m == 0) set.splits = kWritten;
     if (p.k == 0 || p.m == 0 || p.n == 0) return;
-    const Share share = share_of(kind_, direction_, p.m, p.n, p.k, g_.groups);
+    const Share share = share_of(kind_, static_cast<int>(direction_), p.m, p.n, p.k, g_.groups);
     p.depth = share.depth;
     set.splits = share.splits > 1 ? share.splits : kWritten;
     if (share.splits > 1) {
@@ -213,8 +195,8 @@ class Convolution : public Kernel {
   void add_residues() {
     const int64_t sets = g_.stride[0] * g_.stride[1] * g_.stride[2];
     for (int d = 0; d < 3; ++d) {
-      join_.size[d] = divisor(g_.in[d]);
-      join_.stride[d] = divisor(g_.stride[d]);
+      joined_.size[d] = divisor(g_.in[d]);
+      joined_.stride[d] = divisor(g_.stride[d]);
     }
     for (int64_t set = 0; set < sets; ++set) {
       const Triple from{set / (g_.stride[2] * g_.stride[1]), set / g_.stride[2] % g_.stride[1], set % g_.stride[2]};
@@ -255,13 +237,13 @@ class Convolution : public Kernel {
   const Direction direction_;
   const gemm::Kind kind_;
   const size_t operands_;
-  const int columns_;
-  const Function join_single_, join_packed_;
-  JoinParams join_{};
+  const gemm::Epilogue epilogue_;
+  const Join join_;
+  JoinParams joined_{};
   std::vector<Launch> launches_;
   int64_t floats_ = 0;  // of all parts
   int sets_ = 0, splits_ = 0;
-  bool joined_ = false;
+  bool joins_ = false;
 };
 
 // Kernels count pixels, terms and the bytes from tap to tap in 32 bits.

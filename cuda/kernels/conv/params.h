@@ -47,6 +47,9 @@ struct Params {
   gemm::Epilogue epilogue;
 };
 
+// That of a part.
+constexpr gemm::Epilogue kPlain{nullptr, nullptr, DataType::F32, DataType::F32, Activation::None};
+
 // Positions of a result that meet the same taps, and so have the same terms.
 struct Set {
   int64_t first;     // of float32: where its parts begin, [splits, n, positions, columns]
