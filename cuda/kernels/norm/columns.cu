@@ -59,15 +59,6 @@ struct Statistics {
   }
 };
 
-__device__ inline float sum_of_lanes(float value) {
-  for (int by = 16; by; by /= 2) value += __shfl_xor_sync(0xFFFFFFFFu, value, by);
-  return value;
-}
-__device__ inline double sum_of_lanes(double value) {
-  for (int by = 16; by; by /= 2) value += __shfl_xor_sync(0xFFFFFFFFu, value, by);
-  return value;
-}
-
 // A block's strip of 32 columns in a piece of a sample's rows, `lanes` neighbours a thread.
 template <int lanes>
 struct Strip {
@@ -209,41 +200,47 @@ __device__ inline void sums(const Params& p) {
   strip.store(p, sum, strip.sum(product, joints));
 }
 
-// A warp's group of channels of a sample. What is many stands across the lanes: the channels (`wide`), or the pieces.
+// A group of channels of a sample, and the lanes that share it. What is many stands across them: the channels (`wide`,
+// a warp), or the pieces.
 template <bool wide>
 struct Group {
   const Params& p;
   int64_t sample;
-  int first, lane;
+  int first, lanes, lane;
   bool inside;
 
-  __device__ explicit Group(const Params& params) : p(params) {
-    const int64_t unit = (blockIdx.x * int64_t{kThreads} + threadIdx.x) / 32;
+  __device__ explicit Group(const Params& params) : p(params), lanes(wide ? 32 : p.lanes) {
+    const int64_t unit = (blockIdx.x * int64_t{kThreads} + threadIdx.x) / lanes;
     const int groups = p.channels / p.each;
-    sample = unit / groups;
-    first = static_cast<int>(unit % groups) * p.each;
-    lane = threadIdx.x % 32;
-    inside = sample < p.samples;
+    inside = unit / groups < p.samples;
+    // Others go on with the first group and write nothing: all lanes shuffle.
+    sample = inside ? unit / groups : 0;
+    first = inside ? static_cast<int>(unit % groups) * p.each : 0;
+    lane = threadIdx.x % lanes;
   }
   // f(channel) for those of the lane.
   template <class F>
   __device__ void each(const F& f) const {
-    if (inside)
-      for (int c = first + (wide ? lane : 0); c < first + p.each; c += wide ? 32 : 1) f(c);
+    for (int c = first + (wide ? lane : 0); c < first + p.each; c += wide ? 32 : 1) f(c);
   }
   // f(piece, its two numbers) for the lane's pieces of a channel.
   template <class F>
   __device__ void each_piece(int channel, const F& f) const {
 #pragma unroll 4
-    for (int piece = wide ? 0 : lane; piece < p.pieces; piece += wide ? 1 : 32) {
+    for (int piece = wide ? 0 : lane; piece < p.pieces; piece += wide ? 1 : lanes) {
       const float* part = p.parts + (sample * p.pieces + piece) * 2 * p.channels + channel;
       f(piece, part[0], part[p.channels]);
     }
   }
+  template <class T>
+  __device__ T sum(T value) const {
+    for (int by = lanes / 2; by; by /= 2) value += __shfl_xor_sync(0xFFFFFFFFu, value, by);
+    return value;
+  }
   // The sums over a channel's pieces, and over the channels of what each lane has.
-  __device__ float of_channel(float value) const { return wide ? value : sum_of_lanes(value); }
-  __device__ float of_channels(float value) const { return wide ? sum_of_lanes(value) : value; }
-  __device__ bool writes() const { return wide || lane == 0; }
+  __device__ float of_channel(float value) const { return wide ? value : sum(value); }
+  __device__ float of_channels(float value) const { return wide ? sum(value) : value; }
+  __device__ bool writes() const { return inside && (wide || lane == 0); }
 };
 
 // Mean and deviation of each group, from the pieces: in double, for their number may be large.
@@ -259,7 +256,7 @@ __device__ inline void merge(const Params& p) {
         all += f(static_cast<double>(min(int64_t{p.piece}, p.rows - piece * int64_t{p.piece})), mean, squares);
       });
     });
-    return sum_of_lanes(all);
+    return group.sum(all);
   };
   const double middle = sum([](double n, float mean, float) { return n * mean; }) / count;
   const double squares = sum([&](double n, float mean, float squares) {

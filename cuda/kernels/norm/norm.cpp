@@ -53,6 +53,7 @@ struct Layout {
       p.pieces = static_cast<int>(ceil_div(p.rows, p.piece));
       if (p.piece == kLeastRows || strips() >= kEnoughBlocks) break;
     }
+    for (p.lanes = 1; p.lanes < std::min(p.pieces, 32);) p.lanes *= 2;
     p.each = 1;
     p.eps = static_cast<float>(problem.attrs.real("eps"));
     p.centred = problem.op.rfind("rms", 0) != 0;
@@ -208,7 +209,7 @@ class Channels : public Kernel {
   int64_t factors() const { return padded(int64_t{kFactors} * layout_.p.samples * layout_.p.channels); }
   int64_t blocks_of_groups() const {
     const int64_t groups = int64_t{layout_.p.samples} * (layout_.p.channels / layout_.p.each);
-    return ceil_div(groups * 32, kThreads);
+    return ceil_div(groups * (wide_ ? 32 : layout_.p.lanes), kThreads);
   }
   const Layout layout_;
   const bool given_, gives_, wide_;

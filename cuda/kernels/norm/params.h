@@ -35,6 +35,7 @@ struct Params {
   int64_t rows;
   int samples, channels, each, pieces;
   int piece;                      // rows
+  int lanes;                      // that share the pieces of a channel: a power of 2, up to a warp
   DataType type, parameter_type;  // of x and what lies like it; of what is [channels]
   Clip clip;
   float eps;

@@ -128,8 +128,13 @@ __device__ inline void packed_columns(const Params& p) {
 
 }  // namespace
 
-#define KERNEL(name, call) \
-  extern "C" __global__ void __launch_bounds__(kThreads) reduce_##name(const __grid_constant__ Params p) { call(p); }
+// A multiprocessor holds so many blocks at least: unless told, ptxas spills to make room for one more.
+constexpr int kBlocks = 2;
+
+#define KERNEL(name, call)                                                                                          \
+  extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) reduce_##name(const __grid_constant__ Params p) { \
+    call(p);                                                                                                        \
+  }
 #define KERNELS(T, type, Op, op)                      \
   KERNEL(rows_##type##_##op, (rows<T, Op, kThreads>)) \
   KERNEL(short_rows_##type##_##op, (rows<T, Op, 32>)) \
