@@ -61,7 +61,7 @@ def attention_shared(kernel: str) -> int:
 
 def dynamic_shared(kernel: str) -> int:
     """Bytes that a launch asks for beside what is declared: the most, where it depends on sizes."""
-    if kernel.startswith(("gemm_", "conv_")) and kernel != "gemm_join":
+    if kernel.startswith(("gemm_", "conv_")) and "_join" not in kernel:
         return gemm_shared(kernel)
     if kernel.startswith("attention_") and kernel != "attention_statistics":
         return attention_shared(kernel)

@@ -3,7 +3,7 @@ direction and the convolution of test_conv_faults.py that they are tried on."""
 
 from planted_kernels import Planted
 
-SOURCES, IMPLICIT = "conv/sources.cuh", "conv/implicit.cuh"
+SOURCES, IMPLICIT, JOIN = "conv/sources.cuh", "conv/implicit.cuh", "conv/join.cuh"
 PIPELINE, TENSOR, EPILOGUE = "gemm/pipeline.cuh", "gemm/tensor.cuh", "gemm/epilogue.cuh"
 LOOP_WAIT, LOOP_BARRIER = (
     "        copy_async_wait<tile.stages - 2>();",
@@ -78,4 +78,20 @@ FAULTS = [
             "part + static_cast<int64_t>(row) * p.row + column - first_column", WEIGHTS),
     Planted("residual of the row", EPILOGUE, "load_element(e.residual, at + i,",
             "load_element(e.residual, column + i,", FORWARD),
+    # The join of parts.
+    Planted("parts of another set", JOIN, "p.parts + set.first", "p.parts", "join"),
+    Planted("pixels in order", JOIN, "if (!p.strided) return", "return", "join"),
+    Planted("sets of one dimension", JOIN, "m.set += start * sets;", "m.set += start;", "join"),
+    Planted("positions of the first set", JOIN, "p.sets[m.set].positions[d]",
+            "p.sets[0].positions[d]", "join"),
+    Planted("every part in each share", JOIN, "s += p.shares", "s += 1", "join"),
+    Planted("shares apart", JOIN, "by < p.shares; by *= 2", "by < 1; by *= 2", "join"),
+    Planted("half of the shares", JOIN, "int by = 1; by < p.shares", "int by = 2; by < p.shares",
+            "join"),
+    Planted("parts over each other", JOIN, "s * set.elements", "s", "join", True),
+    Planted("over what is written", JOIN, " && set.splits != kWritten)", ")", "join"),
+    Planted("no guard of pixels", JOIN, "pixel < p.pixels && column", "column", "join", True),
+    Planted("no guard of columns", JOIN, " && column < p.columns;", ";", "join", True),
+    Planted("pixels between two rounds", JOIN, "first += gridDim.y * down",
+            "first += 2 * gridDim.y * down", "join"),
 ]  # fmt: skip

@@ -30,6 +30,17 @@ PARAMS = np.dtype(
     + [("epilogue", EPILOGUE)],
     align=True,
 )
+MOST_SETS, WRITTEN, JOIN_THREADS = 64, -1, 256
+SET = np.dtype(
+    [("first", "i8"), ("elements", "i8"), ("positions", "i4", 3), ("splits", "i4")], align=True
+)
+JOIN = np.dtype(
+    [("parts", "u8"), ("c", "u8")]
+    + [(name, "i4") for name in ("pixels", "columns", "shares", "across", "strided")]
+    + [("size", DIVISOR, 3), ("stride", DIVISOR, 3), ("sets", SET, MOST_SETS)]
+    + [("epilogue", EPILOGUE)],
+    align=True,
+)
 DIRECTIONS = ("forward", "input_grad", "weight_grad")
 
 
@@ -201,3 +212,41 @@ def launch(module, kind, size, direction, c, activation=0, extra=False, *, name=
         kernel.launch([tiles], [threads], [p.tobytes()], shared=shared + side * 20)
     _cuda.synchronize()
     return out.get(), np.maximum(want, 0) if activation else want
+
+
+# Of strides 2 and 3: parts of each set, of which one has none and one is in its place already.
+SPLITS = (19, 0, 3, WRITTEN, 2, 8)
+
+
+def launch_join(module, lanes, shares=1, *, name=None):
+    """What the kernel makes of parts of integers, and what it should."""
+    rng = np.random.default_rng(5)
+    n, size, strides, columns = 3, (5, 7), (2, 3), 12 if lanes == 4 else 7
+    written, want = rng.integers(-9, 10, (2, n, *size, columns)).astype(np.float32)
+    bias, residual = np.arange(columns, dtype=np.float32), written + 1
+    p, parts, first = np.zeros((), JOIN), [], 0
+    for k, (start, splits) in enumerate(zip(itertools.product(*map(range, strides)), SPLITS)):
+        own = (slice(None), *(slice(at, None, stride) for at, stride in zip(start, strides)))
+        shape = want[own].shape
+        elements = want[own].size
+        p["sets"][k] = first, elements, (1, *shape[1:3]), splits
+        if splits == WRITTEN:
+            want[own] = written[own]
+            continue
+        parts.append(rng.integers(-9, 10, (splits, *shape)).astype(np.float32))
+        first += splits * elements
+        want[own] = np.maximum(parts[-1].sum(0) + bias + residual[own], 0)
+    flat = np.concatenate([part.reshape(-1) for part in parts])
+    on_parts, on_c, on_bias, on_residual = map(Buffer, (flat, written, bias, residual))
+    across = 4 if lanes == 4 else 8
+    p["parts"], p["c"] = on_parts.memory.address, on_c.memory.address
+    p["pixels"], p["columns"] = n * math.prod(size), columns // lanes
+    p["shares"], p["across"], p["strided"] = shares, across, 1
+    p["size"] = [divisor(x) for x in (1, *size)]
+    p["stride"] = [divisor(x) for x in (1, *strides)]
+    p["epilogue"] = on_bias.memory.address, on_residual.memory.address, 0, 0, 1
+    kernel = module.kernel(name or f"conv_join_{lanes}")
+    # Fewer blocks than would hold all pixels at once.
+    kernel.launch([1, 2], [JOIN_THREADS], [p.tobytes()])
+    _cuda.synchronize()
+    return on_c.get(), want

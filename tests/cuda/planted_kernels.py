@@ -55,11 +55,11 @@ def texts(files, fault=None) -> str:
     return whole
 
 
-def unit(name, family, files, entry, fault=None) -> str:
+def unit(name, family, files, entry, fault=None, params="Params") -> str:
     """One kernel of a family, with the body `entry`, in a namespace of its own."""
     return f"""{texts(files, fault).replace("namespace native", f"namespace {name}_space")}
 namespace {name}_space::cuda::{family} {{
-extern "C" __global__ void {name}(const __grid_constant__ Params p) {{ {entry} }}
+extern "C" __global__ void {name}(const __grid_constant__ {params} p) {{ {entry} }}
 }}
 """
 

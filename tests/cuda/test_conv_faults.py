@@ -3,12 +3,12 @@ they were planted in. All are compiled by one run of nvcc."""
 
 import pytest
 from conv_faults import FAULTS
-from conv_launch import Convolution, launch
+from conv_launch import Convolution, launch, launch_join
 from planted_kernels import GEMM_FILES, assert_found, fixtures, outcome, unit
 
 pytestmark = pytest.mark.emulator
 
-FILES = [*GEMM_FILES, "conv/params.h", "conv/sources.cuh", "conv/implicit.cuh"]
+FILES = [*GEMM_FILES, "conv/params.h", "conv/sources.cuh", "conv/implicit.cuh", "conv/join.cuh"]
 LOOPS = {
     "exact": "gemm::ExactLoop<gemm::kExactSmall, 8, 4, {turned}>",
     "bf16": "gemm::TensorLoop<gemm::kTensorSmall, DataType::BF16, 32, 32, {turned}>",
@@ -29,6 +29,8 @@ SOUND = sorted({fault.kernel for fault in FAULTS})
 
 def one(name, kernel, fault=None):
     """A kernel's unit."""
+    if kernel == "join":
+        return unit(name, "conv", FILES, "join<4>(p);", fault, "JoinParams")
     kind, direction, _ = kernel.split("_")
     function, turned = DIRECTIONS[direction]
     return unit(name, "conv", FILES, f"{function}<{LOOPS[kind].format(turned=turned)}>(p);", fault)
@@ -40,6 +42,9 @@ text, module = fixtures(one, SOUND, FAULTS)
 def run(module, name, kernel):
     """Whether all results are right, and the names of what the emulator found. Forward: relu of the
     convolution, a bias and a residual."""
+    if kernel == "join":
+        results, found = outcome(lambda: launch_join(module, 4, 8, name=name))
+        return results is not None and bool((results[0] == results[1]).all()), found
     kind, direction, convolution = kernel.split("_")
     forward = direction == "forward"
     options = {"activation": 1, "extra": True} if forward else {}

@@ -6,7 +6,7 @@ import math
 import emulated
 import numpy as np
 import pytest
-from conv_launch import DIRECTIONS, Convolution, launch
+from conv_launch import DIRECTIONS, Convolution, launch, launch_join
 from gemm_launch import TYPES
 from ptxkernel import _cuda
 
@@ -27,19 +27,83 @@ def test_table(case):
     emulated.check(case)
 
 
+def executed(kernel):
+    return any(row["executed"] for row in _cuda.counts(kernel))
+
+
+# Few results of many terms, in a few parts and in many, in packs and one by one; strides leave sets
+# of positions with fewer taps than others, and with none.
+SPLIT = {
+    "few": (conv_cases, (1, (5, 4), 90, 12, 3), {"ops": "f", "pad": 1}),
+    "many": (conv_cases, (1, (3, 3), 260, 7, 3), {"ops": "f", "pad": 1}),
+    "sets": (conv_cases, (1, (6, 5), 8, 150, 3), {"ops": "d", "strides": 2, "pad": 1}),
+    "empty sets": (conv_cases, (1, (7,), 8, 520, 2), {"ops": "d", "strides": 3}),
+    "touched alone": (conv_cases, (2, (5, 6), 12, 260, 1), {"ops": "d", "strides": 2}),
+    "groups": (conv_cases, (1, (4, 3), 128, 10, 3), {"ops": "f", "pad": 1, "groups": 2}),
+    "weights": (conv_cases, (5, (11, 12), 4, 5, 2), {"ops": "w"}),
+    "epilogue": (fused, (1, (4, 5), 60, 8, 3, "gelu"), {"pad": 1, "residual": True}),
+}
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_split_terms(dtype):
-    """Few results of many terms: the sums of each part, and then of the parts; strides leave sets
-    of positions with fewer taps than others, and with none."""
-    for case in [
-        *conv_cases(1, (5, 4), 90, 12, 3, dtype, "f", pad=1),
-        *conv_cases(1, (6, 5), 8, 150, 3, dtype, "d", strides=2, pad=1),
-        *conv_cases(1, (7,), 8, 520, 2, dtype, "d", strides=3),
-        *conv_cases(5, (11, 12), 4, 5, 2, dtype, "w"),
+@pytest.mark.parametrize("make, sizes, options", SPLIT.values(), ids=SPLIT)
+def test_split_terms(make, sizes, options, dtype):
+    """The sums of each part, and then of the parts, with the same bits every time."""
+    made = make(*sizes, dtype=dtype, **options)
+    for case in made if isinstance(made, list) else [made]:
+        _cuda.clear_counts()
+        emulated.check(case)
+        assert executed("conv_join_1") or executed("conv_join_4")
+        arrays = case.arrays()
+        first, second = (emulated.outputs(case, arrays)[0].numpy() for _ in range(2))
+        assert first.tobytes() == second.tobytes()
+
+
+@pytest.mark.parametrize("ops", ["f", "d", "w"])
+def test_whole_terms(ops):
+    """Few terms are not split, and what is in its place is not copied there."""
+    (case,) = conv_cases(1, (9, 8), 5, 7, 3, ops=ops, pad=1)
+    _cuda.clear_counts()
+    emulated.check(case)
+    assert not executed("conv_join_1") and not executed("conv_join_4")
+
+
+@pytest.mark.parametrize("channels", [8, 6])
+def test_what_no_tap_meets(channels):
+    """A set of positions is written by its product, and the others are filled in by one launch."""
+    (case,) = conv_cases(2, (6, 7), channels, 16, 1, ops="d", strides=(2, 3))
+    _cuda.clear_counts()
+    emulated.check(case)
+    join = f"conv_join_{4 if channels == 8 else 1}"
+    assert sum(r["sectors"] for r in _cuda.counts(join) if "ld.global" in r["opcode"]) == 0
+    assert executed(join)
+
+
+@pytest.mark.parametrize("shares", [1, 8])
+@pytest.mark.parametrize("lanes", [1, 4])
+def test_join(lanes, shares):
+    """Sets of many parts, of few, of none, and one that is left alone; integers: all bits are
+    known."""
+    got, want = launch_join(_cuda.Module(_cuda.image_ptx("conv/join")), lanes, shares)
+    assert _cuda.reports() == []
+    assert (got == want).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_pointwise(dtype):
+    """By the kernels of products: terms whole and in parts, rows at odd addresses, an epilogue."""
+    for split, case in [
+        *((False, case) for case in conv_cases(2, (6, 7), 24, 40, 1, dtype)),
+        (True, *conv_cases(1, (5, 7), 520, 9, 1, dtype, "f")),
+        (True, *conv_cases(1, (5, 7), 9, 520, 1, dtype, "d")),
+        (True, *conv_cases(20, (5, 7), 12, 9, 1, dtype, "w")),
+        (True, fused(3, (4, 3), 515, 37, 1, "gelu", dtype, residual=True)),
+        (False, fused(3, (4, 3), 15, 37, 1, "silu", dtype, residual=True)),
     ]:
         _cuda.clear_counts()
         emulated.check(case)
-        assert [r for r in _cuda.counts("gemm_join") if r["executed"]]
+        assert emulated.kernel_of(case) == "pointwise"
+        assert (executed("conv_join_1") or executed("conv_join_4")) == split
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])

@@ -31,6 +31,40 @@ def test_many_rows(grad):
     emulated.check(norm.rms((600, 9), dtype="bfloat16", grad=grad))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("channels", [72, 35])
+@pytest.mark.parametrize("grad", [False, True])
+def test_strips(grad, channels, dtype):
+    """Three launches, over strips of channels in packs or one by one, of several pieces, the last
+    of them short, with all that batch norm can have."""
+    case = norm.batch(
+        (3, 7, 19, channels), dtype, grad=grad, clip="relu6", **{} if grad else {"add": True}
+    )
+    emulated.check(case)
+    _cuda.synchronize()
+    _cuda.clear_counts()
+    for result in emulated.outputs(case, case.arrays()):
+        result.numpy()
+    assert _cuda.calls()["launches"] == 3
+    lanes = 1 if channels % 4 else 4
+    for name in ("grad", "sums_by_channel") if grad else ("apply", "statistics"):
+        assert executed(f"norm_{name}_{lanes}")
+
+
+def test_memory_of_strips():
+    """Batch norm reads x twice and writes y; its gradient reads both operands twice and writes dx:
+    but for what is there once a channel, no more sectors than that."""
+    for grad, passes in ((False, 3), (True, 5)):
+        case = norm.batch((2, 32, 32, 512), grad=grad)
+        _cuda.synchronize()
+        _cuda.clear_counts()
+        emulated.outputs(case, case.arrays())[0].numpy()
+        rows = [r for r in _cuda.counts() if r["executed"]]
+        array = 2 * 32 * 32 * 512 * 4 // 32
+        assert passes * array <= sum(r["sectors"] for r in rows) < (passes + 1) * array
+        assert [r for r in rows if r["conflicts"]] == []
+
+
 @pytest.mark.parametrize("grad", [False, True])
 def test_wide_groups(grad):
     """A warp for each group, some channels a lane."""
@@ -69,6 +103,34 @@ def test_logsumexp_of_what_is_not_finite(axis):
     )
     (got,) = emulated.outputs(case, [x])
     np.testing.assert_allclose(got.numpy(), [nan, -inf, inf, inf, 100], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("op", ["reduce_sum", "reduce_max"])
+@pytest.mark.parametrize(
+    "dims, axis, launches",
+    [((2048, 256), 0, 1), ((4200, 12), 0, 2), ((3, 67, 20), 1, 1), ((150, 50, 8), 1, 1)],
+)
+def test_columns(dims, axis, launches, op, dtype):
+    """Four neighbours a thread: few columns and many, in one piece as long as a block can."""
+    case = reduction(op, dims, (axis,), dtype)
+    emulated.check(case)
+    _cuda.synchronize()
+    _cuda.clear_counts()
+    emulated.outputs(case, case.arrays())[0].numpy()
+    rows = _cuda.counts(f"reduce_packed_columns_{op.removeprefix('reduce_')}")
+    assert _cuda.calls()["launches"] == launches
+    if dims == (2048, 256) and dtype == "float32":
+        assert sum(r["sectors"] for r in rows) == sum(r["ideal_sectors"] for r in rows) > 0
+    assert any(r["executed"] for r in rows) and not any(r["conflicts"] for r in rows)
+
+
+@pytest.mark.parametrize("dims", [(2100, 6), (600, 2, 33), (5000, 1, 70)])
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+def test_single_columns(dims, dtype):
+    """Whose number is odd, or whose elements are integers: in one piece and in several."""
+    options = {"grad": False} if dtype == "int32" else {}
+    emulated.check(reduction("reduce_sum", dims, (0,), dtype, **options))
 
 
 @pytest.mark.parametrize("reverse", [False, True])

@@ -1,13 +1,12 @@
-// conv, conv_bias_act and their gradients as products of matrices that are not in memory: which kernel, which
-// tile, how many splits, and the launches.
+// conv, conv_bias_act and their gradients as products of matrices that are not in memory: which kernels, and the
+// launches.
 #include <numeric>
 
+#include "kernels/conv/choice.h"
 #include "kernels/conv/geometry.h"
-#include "kernels/conv/params.h"
-#include "kernels/gemm/choice.h"
+#include "kernels/conv/join.h"
 #include "kernels/types_of.h"
 #include "runtime/gpu.h"
-#include "runtime/images.h"
 
 namespace native::cuda {
 namespace {
@@ -17,7 +16,6 @@ using gemm::ceil_div;
 using native::conv::Geometry;
 using native::conv::Triple;
 
-enum class Direction { Forward, InputGrad, WeightGrad };
 constexpr const char* kNames[] = {"forward", "input_grad", "weight_grad"};
 
 // Taps that reach a position of the input at `from` modulo the stride, along one dimension: `first`, and
@@ -51,52 +49,55 @@ class Convolution : public Kernel {
         direction_(direction),
         kind_(kind),
         operands_(operands),
-        epilogue_{nullptr, nullptr, memory, memory, activation},
-        join_("gemm/exact", "gemm_join") {
+        epilogue_{nullptr, nullptr, memory, memory, activation} {
+    joined_.columns = static_cast<int>(direction == Direction::InputGrad ? g.cin : g.cout);
+    joined_.pixels = static_cast<int>(direction == Direction::Forward     ? g.out_pixels()
+                                      : direction == Direction::InputGrad ? g.in_pixels()
+                                                                          : g.taps() * g.group_in());
     if (direction == Direction::InputGrad)
       add_residues();
     else
       add(direction == Direction::Forward ? forward() : weight_grad());
-    for (Launch& launch : launches_) splits_ = std::max(splits_, gemm::splits_of(launch.p.k, launch.blocks));
-    for (Launch& launch : launches_) launch.p.depth = gemm::depth_of(launch.p.k, splits_, launch.tile);
-    elements_ = direction == Direction::Forward     ? g.out_pixels() * g.cout
-                : direction == Direction::InputGrad ? g.in_pixels() * g.cin
-                                                    : g.taps() * g.group_in() * g.cout;
+    joined_.strided = sets_ > 1;
+    for (int k = 0; k < sets_; ++k) {
+      joins_ = joins_ || joined_.sets[k].splits != kWritten;
+      splits_ = std::max(splits_, joined_.sets[k].splits);
+    }
   }
 
-  size_t scratch_bytes() const override {
-    return splits_ > 1 ? sizeof(float) * static_cast<size_t>(splits_) * static_cast<size_t>(elements_) : 0;
-  }
+  size_t scratch_bytes() const override { return sizeof(float) * static_cast<size_t>(floats_); }
 
   void run(const void* const* in, void* const* out, void* scratch) const override {
-    if (elements_ == 0) return;
+    if (int64_t{joined_.pixels} * joined_.columns == 0) return;
     gemm::Epilogue epilogue = epilogue_;
     epilogue.bias = operands_ > 2 ? in[2] : nullptr;
     epilogue.residual = operands_ > 3 ? in[3] : nullptr;
     for (const Launch& launch : launches_) {
+      const Set& set = joined_.sets[launch.set];
       Params p = launch.p;
       p.windows.data = in[0];
       p.windows.aligned = in_chunks(p.windows.data, p.windows.group, p.windows.channels);
       p.b.data = in[1];
       const int64_t run = direction_ == Direction::InputGrad ? g_.group_out() : p.n;
       p.b.aligned = in_chunks(p.b.data, run, p.b.row);
-      p.c = splits_ > 1 ? scratch : out[0];
-      p.elements = elements_;
-      p.epilogue =
-          splits_ > 1 ? gemm::Epilogue{nullptr, nullptr, DataType::F32, DataType::F32, Activation::None} : epilogue;
+      p.c = set.splits == kWritten ? out[0] : static_cast<float*>(scratch) + set.first;
+      p.epilogue = set.splits == kWritten ? epilogue : kPlain;
       const size_t rows = direction_ == Direction::WeightGrad ? 0 : static_cast<size_t>(launch.tile.m * kBytesOfRow);
-      launch.function.launch({static_cast<unsigned>(launch.blocks), static_cast<unsigned>(splits_)},
+      launch.function.launch({static_cast<unsigned>(launch.blocks), static_cast<unsigned>(std::max(1, set.splits))},
                              launch.tile.threads, gemm::stage_bytes(kind_, launch.tile) + rows, p);
     }
-    if (splits_ == 1) return;
-    const int columns = static_cast<int>(direction_ == Direction::InputGrad ? g_.cin : g_.cout);
-    const gemm::JoinParams join{static_cast<const float*>(scratch), out[0], elements_, columns, splits_, epilogue};
-    join_.launch({static_cast<unsigned>(std::min<int64_t>(ceil_div(elements_, 256), 4096))}, 256, 0, join);
+    if (!joins_) return;
+    JoinParams p = joined_;
+    p.parts = static_cast<const float*>(scratch);
+    p.c = out[0];
+    p.epilogue = epilogue;
+    join_.launch(p, splits_);
   }
 
  private:
   struct Launch {
     Params p;
+    int set;
     gemm::Tile tile;
     int64_t blocks;
     Function function;
@@ -104,17 +105,40 @@ class Convolution : public Kernel {
 
   bool in_chunks(const void* data, int64_t run, int64_t row) const {
     const int64_t chunk = 16 / static_cast<int64_t>(kind_.bytes);
-    return run % chunk == 0 && row % chunk == 0 && reinterpret_cast<uintptr_t>(data) % 16 == 0;
+    return run % chunk == 0 && row % chunk == 0 && on_chunk(data);
   }
 
-  void add(const Params& p) {
-    if (p.m == 0 || p.n == 0) return;
-    // Half of a large tile's columns would be in vain for few channels.
-    const bool large = p.n > kind_.small.n && gemm::blocks_of(kind_.large, p.m, p.n, g_.groups) >= gemm::kEnoughLarge;
-    const gemm::Tile& tile = large ? kind_.large : kind_.small;
-    const std::string name = "conv_" + kind_.name + (large ? "_large_" : "_small_");
-    launches_.push_back({p, tile, gemm::blocks_of(tile, p.m, p.n, g_.groups),
+  // What positions that meet the same taps have to have done.
+  void add(const Params& given) {
+    const int number = sets_++;
+    Set& set = joined_.sets[number];
+    Params p = given;
+    for (int d = 0; d < 3; ++d) set.positions[d] = static_cast<int>(p.windows.positions[d].value);
+    if (p.m == 0) set.splits = kWritten;
+    if (p.k == 0 || p.m == 0 || p.n == 0) return;
+    const Share share = share_of(kind_, static_cast<int>(direction_), p.m, p.n, p.k, g_.groups);
+    p.depth = share.depth;
+    set.splits = share.splits > 1 ? share.splits : kWritten;
+    if (share.splits > 1) {
+      p.elements = int64_t{p.m} * p.row;
+      set.first = floats_;
+      set.elements = p.elements;
+      floats_ += p.elements * share.splits;
+      p.target = in_order(p.windows);
+    }
+    const gemm::Tile& tile = share.large ? kind_.large : kind_.small;
+    const std::string name = "conv_" + kind_.name + (share.large ? "_large_" : "_small_");
+    launches_.push_back({p, number, tile, gemm::blocks_of(tile, p.m, p.n, g_.groups),
                          Function("conv/" + kind_.image, name + kNames[static_cast<int>(direction_)])});
+  }
+  // Results of one position after those of another.
+  static Target in_order(const Windows& w) {
+    Target t{};
+    for (int d = 0; d < 3; ++d) {
+      t.size[d] = static_cast<int>(w.positions[d].value);
+      t.stride[d] = 1;
+    }
+    return t;
   }
 
   // Windows over an array of so many channels.
@@ -170,6 +194,10 @@ class Convolution : public Kernel {
   // that no term is a product with a zero between strides.
   void add_residues() {
     const int64_t sets = g_.stride[0] * g_.stride[1] * g_.stride[2];
+    for (int d = 0; d < 3; ++d) {
+      joined_.size[d] = divisor(g_.in[d]);
+      joined_.stride[d] = divisor(g_.stride[d]);
+    }
     for (int64_t set = 0; set < sets; ++set) {
       const Triple from{set / (g_.stride[2] * g_.stride[1]), set / g_.stride[2] % g_.stride[1], set % g_.stride[2]};
       add(input_grad(from));
@@ -210,10 +238,12 @@ class Convolution : public Kernel {
   const gemm::Kind kind_;
   const size_t operands_;
   const gemm::Epilogue epilogue_;
-  const Function join_;
+  const Join join_;
+  JoinParams joined_{};
   std::vector<Launch> launches_;
-  int64_t elements_;
-  int splits_ = 1;
+  int64_t floats_ = 0;  // of all parts
+  int sets_ = 0, splits_ = 0;
+  bool joins_ = false;
 };
 
 // Kernels count pixels, terms and the bytes from tap to tap in 32 bits.
@@ -227,7 +257,7 @@ bool fits(const Geometry& g) {
   const int64_t channels = std::max(g.cin, g.cout);
   return g.in_pixels() < kMost && g.out_pixels() < kMost && channels < kMost / 4 && g.cin > 0 &&
          (span + 1) * channels * 4 < kMost && g.taps() * channels < kMost &&
-         g.stride[0] * g.stride[1] * g.stride[2] <= 64;
+         g.stride[0] * g.stride[1] * g.stride[2] <= kMostSets;
 }
 
 template <Direction direction>

@@ -40,10 +40,38 @@ struct Params {
   Filter filter;  // the gradient by the input only
   Target target;  // not the gradient by the weights
   void* c;
-  int64_t elements;  // of C: splits write so far apart
+  int64_t elements;  // of C, or of a part, which lie so far apart
   int row;           // elements of C from one of its rows, or pixels, to the next
   int m, n, k;
-  int depth;  // terms of a split
+  int depth;  // terms of a part
+  gemm::Epilogue epilogue;
+};
+
+// That of a part.
+constexpr gemm::Epilogue kPlain{nullptr, nullptr, DataType::F32, DataType::F32, Activation::None};
+
+// Positions of a result that meet the same taps, and so have the same terms.
+struct Set {
+  int64_t first;     // of float32: where its parts begin, [splits, n, positions, columns]
+  int64_t elements;  // of a part
+  int positions[3];
+  int splits;  // none where no tap is met, and kWritten where the results are in their places already
+};
+constexpr int kMostSets = 64;
+constexpr int kWritten = -1;
+
+// The second launch where terms are split: C [pixels, columns] = epilogue(sum over the parts, in an order that follows
+// from the problem alone). Columns are counted in packs.
+constexpr int kJoinThreads = 256;
+struct JoinParams {
+  const float* parts;
+  void* c;
+  int pixels, columns;
+  int shares;   // threads that take turns at the parts of a pack: a power of 2, up to a warp
+  int across;   // of a block's packs: a power of 2
+  int strided;  // of the sets there are several: a pixel's is its place modulo the strides
+  Divisor size[3], stride[3];
+  Set sets[kMostSets];
   gemm::Epilogue epilogue;
 };
 

@@ -1,6 +1,5 @@
 // Layer, RMS, batch and group normalisation and their gradients: the launches of each.
 #include <algorithm>
-#include <initializer_list>
 #include <optional>
 
 #include "kernels/norm/params.h"
@@ -50,7 +49,11 @@ struct Layout {
     p.samples = static_cast<int>(samples);
     p.channels = static_cast<int>(channels);
     p.rows = x.count() / samples / channels;
-    p.pieces = static_cast<int>(ceil_div(p.rows, kPiece));
+    for (p.piece = kMostRows;; p.piece /= 2) {
+      p.pieces = static_cast<int>(ceil_div(p.rows, p.piece));
+      if (p.piece == kLeastRows || strips() >= kEnoughBlocks) break;
+    }
+    for (p.lanes = 1; p.lanes < std::min(p.pieces, 32);) p.lanes *= 2;
     p.each = 1;
     p.eps = static_cast<float>(problem.attrs.real("eps"));
     p.centred = problem.op.rfind("rms", 0) != 0;
@@ -73,20 +76,26 @@ void launch(const Function& f, int64_t blocks, const Params& p, size_t shared = 
   f.launch({static_cast<unsigned>(blocks)}, kThreads, shared, p);
 }
 
-// A kernel for all elements: by packs of four where channels and addresses allow.
-class Elements {
+// A kernel over strips of channels, in two forms: for single channels, and for packs of four where their number and
+// addresses allow.
+class Strips {
  public:
-  Elements(const char* image, const std::string& name) : single_(image, name + "1"), packed_(image, name + "4") {}
-  void launch(Params p, std::initializer_list<const void*> arrays) const {
-    const size_t bytes = 4 * (p.type == DataType::F32 ? 4 : 2);
-    const bool packs = p.channels % 4 == 0 && std::all_of(arrays.begin(), arrays.end(), [&](const void* x) {
-                         return reinterpret_cast<uintptr_t>(x) % bytes == 0;
+  explicit Strips(const std::string& name)
+      : single_("norm/columns", name + "_1"), packed_("norm/columns", name + "_4") {}
+  void launch(const Layout& layout, const Params& p) const {
+    const auto arrays = {p.x,
+                         p.ct,
+                         p.residual,
+                         p.gamma,
+                         p.beta,
+                         p.given_mean,
+                         p.given_variance,
+                         static_cast<const void*>(p.y),
+                         static_cast<const void*>(p.dx)};
+    const bool packs = p.channels % 4 == 0 && std::all_of(arrays.begin(), arrays.end(), [](const void* x) {
+                         return reinterpret_cast<uintptr_t>(x) % 16 == 0;
                        });
-    const int64_t channels = p.channels / (packs ? 4 : 1);
-    p.by_channels = divisor(channels);
-    p.by_sample = divisor(p.rows * channels);
-    const int64_t blocks = ceil_div(p.samples * p.rows * channels, kThreads);
-    ::native::cuda::launch(packs ? packed_ : single_, std::min<int64_t>(blocks, 8192), p);
+    ::native::cuda::launch(packs ? packed_ : single_, layout.strips(), p);
   }
 
  private:
@@ -129,9 +138,7 @@ class Rows : public Kernel {
 class RowsGrad : public Rows {
  public:
   explicit RowsGrad(const Layout& layout)
-      : Rows(layout, "norm_grad_"),
-        sums_("norm/columns", "norm_sums_by_row"),
-        ends_("norm/columns", "norm_parameters") {}
+      : Rows(layout, "norm_grad_"), sums_("norm_sums_by_row"), ends_("norm/columns", "norm_parameters") {}
   size_t scratch_bytes() const override {
     return sizeof(float) * static_cast<size_t>(padded(2 * layout_.p.rows) + layout_.parts());
   }
@@ -146,12 +153,13 @@ class RowsGrad : public Rows {
     p.parts = p.row_statistics + padded(2 * p.rows);
     launch_rows(p);
     if (!p.dgamma && !p.dbeta) return;
-    launch(sums_, layout_.strips(), p);
-    launch(ends_, ceil_div(p.channels, kThreads), p);
+    sums_.launch(layout_, p);
+    launch(ends_, ceil_div(p.channels, 32), p);
   }
 
  private:
-  const Function sums_, ends_;
+  const Strips sums_;
+  const Function ends_;
 };
 
 // batch_norm_train(x, gamma, beta, residual) with its statistics, group_norm(x, gamma, beta), and
@@ -163,11 +171,11 @@ class Channels : public Kernel {
         given_(given),
         gives_(gives),
         wide_(layout.p.each >= 32),
-        statistics_("norm/columns", "norm_statistics"),
+        statistics_("norm_statistics"),
         merge_("norm/columns", given   ? "norm_given"
                                : wide_ ? "norm_merge_wide"
                                        : "norm_merge"),
-        apply_("norm/columns", "norm_apply_") {}
+        apply_("norm_apply") {}
   size_t scratch_bytes() const override { return sizeof(float) * static_cast<size_t>(factors() + layout_.parts()); }
   void run(const void* const* in, void* const* out, void* scratch) const override {
     Params p = layout_.p;
@@ -180,29 +188,36 @@ class Channels : public Kernel {
     p.residual = next.take(layout_.has_residual);
     p.y = out[0];
     if (gives_) p.mean = out[1], p.variance = out[2];
-    launch_statistics(p, scratch);
-    apply_.launch(p, {p.x, p.residual, p.y});
+    place_scratch(p, scratch);
+    if (given_)
+      launch(merge_, ceil_div(p.channels, kThreads), p);
+    else
+      launch_statistics(p);
+    apply_.launch(layout_, p);
   }
 
  protected:
-  // Fills the factors up to the scale.
-  void launch_statistics(Params& p, void* scratch) const {
+  void place_scratch(Params& p, void* scratch) const {
     p.factors = static_cast<float*>(scratch);
     p.parts = p.factors + factors();
-    if (!given_) launch(statistics_, layout_.strips(), p);
-    launch(merge_, given_ ? ceil_div(p.channels, kThreads) : blocks_of_groups(), p);
+  }
+  // Fills the factors up to the scale.
+  void launch_statistics(const Params& p) const {
+    statistics_.launch(layout_, p);
+    launch(merge_, blocks_of_groups(), p);
   }
   int64_t factors() const { return padded(int64_t{kFactors} * layout_.p.samples * layout_.p.channels); }
   int64_t blocks_of_groups() const {
     const int64_t groups = int64_t{layout_.p.samples} * (layout_.p.channels / layout_.p.each);
-    return ceil_div(groups * 32, kThreads);
+    return ceil_div(groups * (wide_ ? 32 : layout_.p.lanes), kThreads);
   }
   const Layout layout_;
   const bool given_, gives_, wide_;
 
  private:
-  const Function statistics_, merge_;
-  const Elements apply_;
+  const Strips statistics_;
+  const Function merge_;
+  const Strips apply_;
 };
 
 // Gradients: batch_norm_train_grad(ct, x, mean, variance, gamma, beta if clipped), group_norm_grad(ct, x, gamma).
@@ -210,9 +225,9 @@ class ChannelsGrad : public Channels {
  public:
   ChannelsGrad(const Layout& layout, bool given)
       : Channels(layout, given, false),
-        sums_("norm/columns", "norm_sums_by_channel"),
+        sums_("norm_sums_by_channel"),
         slopes_("norm/columns", wide_ ? "norm_slopes_wide" : "norm_slopes"),
-        grad_("norm/columns", "norm_grad_"),
+        grad_("norm_grad"),
         ends_("norm/columns", "norm_parameters") {}
   void run(const void* const* in, void* const* out, void* scratch) const override {
     Params p = layout_.p;
@@ -224,16 +239,18 @@ class ChannelsGrad : public Channels {
     p.gamma = next.take(layout_.has_gamma);
     p.beta = next.take(layout_.has_beta && p.clip != Clip::None);
     layout_.gradients(out, &p);
-    launch_statistics(p, scratch);
-    launch(sums_, layout_.strips(), p);
+    place_scratch(p, scratch);
+    if (!given_) launch_statistics(p);
+    sums_.launch(layout_, p);
     launch(slopes_, blocks_of_groups(), p);
-    grad_.launch(p, {p.x, p.ct, p.dx});
-    if (p.dgamma || p.dbeta) launch(ends_, ceil_div(p.channels, kThreads), p);
+    grad_.launch(layout_, p);
+    if (p.samples > 1 && (p.dgamma || p.dbeta)) launch(ends_, ceil_div(p.channels, 32), p);
   }
 
  private:
-  const Function sums_, slopes_;
-  const Elements grad_;
+  const Strips sums_;
+  const Function slopes_;
+  const Strips grad_;
   const Function ends_;
 };
 

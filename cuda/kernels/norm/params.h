@@ -1,7 +1,6 @@
 // What launches of normalisations are told. Plain data, for device and host.
 #pragma once
 
-#include "kernels/divisor.h"
 #include "kernels/types.h"
 
 namespace native::cuda::norm {
@@ -12,9 +11,10 @@ constexpr int kShortRow = 512;
 // What a block keeps of x in shared memory, so that memory is read once: all of the 48 KiB that a kernel may
 // have without asking, less what sums take. Longer rows are read again.
 constexpr int kKept = 12000;
-// Columns: a block has 32 of them, a sector or more of each row, and 8 threads for each column. So many rows
-// make a piece: the sums of a piece stay close to its elements, and pieces are joined in their order.
-constexpr int kPiece = 256;
+// Columns: a block has 32 of them, a sector or more of each row, in a piece of the rows: the most, or down to the least
+// as long as there would be few blocks. The sums of a piece stay close to its elements, and pieces are joined in an
+// order that follows from the sizes.
+constexpr int kMostRows = 256, kLeastRows = 64, kEnoughBlocks = 96;
 
 // What is left of a result: all of it, [0, inf) or [0, 6].
 enum class Clip : int { None, Relu, Relu6 };
@@ -34,8 +34,9 @@ struct Params {
   float* factors;
   int64_t rows;
   int samples, channels, each, pieces;
-  Divisor by_sample, by_channels;  // packs of a sample and of a row, where elements are taken one by one
-  DataType type, parameter_type;   // of x and what lies like it; of what is [channels]
+  int piece;                      // rows
+  int lanes;                      // that share the pieces of a channel: a power of 2, up to a warp
+  DataType type, parameter_type;  // of x and what lies like it; of what is [channels]
   Clip clip;
   float eps;
   int centred, kept;

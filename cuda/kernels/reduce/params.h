@@ -10,9 +10,13 @@ namespace native::cuda::reduce {
 constexpr int kRowPiece = 4096;
 // Rows up to this length have a warp each, 8 of them a block.
 constexpr int kShortRow = 512;
-// Columns: a block has 32 of them, a sector or more of each row, and 8 threads for each column. So many rows
-// make a piece.
+// Moments and logsumexp of columns: a block has 32 of them, a sector or more of each row, and 8 threads for each
+// column. So many rows make a piece.
 constexpr int kColumnPiece = 256;
+// Other reductions of columns: a block has 8 to 32 neighbours, the fewer the fewer blocks there would be. Up to so
+// many rows a thread are reduced at once, more in pieces of half as many.
+constexpr int kRowsOfThread = 32;
+constexpr int kEnoughBlocks = 128;
 constexpr int kThreads = 256;
 
 // x [outer, reduced, inner] to y [outer, pieces, inner].
@@ -22,6 +26,7 @@ struct Params {
   int64_t outer, reduced, inner;
   int64_t piece;  // elements of a piece
   int pieces;
+  int across;             // threads beside each other in a block over columns: a power of 2, up to a warp
   int in_type, out_type;  // DataType or IntegerType
   float divisor;          // of the result, float only
 };

@@ -1,5 +1,6 @@
 // Reductions over any axes: a chain of passes over [outer, reduced, inner].
 #include <algorithm>
+#include <optional>
 
 #include "kernels/reduce/collapse.h"
 #include "kernels/reduce/params.h"
@@ -18,7 +19,15 @@ struct Pass {
   Params params{};
   int64_t blocks;
   Function function;
+  std::optional<Function> packed;  // four neighbouring columns a thread
 };
+
+// Columns of a block: the most that leave enough blocks, and at least a sector.
+int64_t width_of(const Stage& s) {
+  int64_t width = 32;
+  while (width > 8 && s.outer * ceil_div(s.inner, width) < kEnoughBlocks) width /= 2;
+  return width;
+}
 
 class Reduction : public Kernel {
  public:
@@ -26,12 +35,9 @@ class Reduction : public Kernel {
   Reduction(const Problem& problem, const std::string& type, const char* op, int in_type, int out_type, bool mean) {
     int now = in_type;
     double count = 1;
-    for (const Stage& stage : stages_of(problem.in[0].shape, problem.attrs.ints("axes"))) {
+    for (Stage stage : stages_of(problem.in[0].shape, problem.attrs.ints("axes"))) {
       count *= static_cast<double>(stage.reduced);
-      const int64_t piece = stage.inner == 1 ? kRowPiece : kColumnPiece, pieces = ceil_div(stage.reduced, piece);
-      add(type, op, stage, piece, pieces, now);
-      now = 0;
-      if (pieces > 1) add(type, op, {stage.outer, pieces, stage.inner}, pieces, 1, now);
+      for (int64_t left = 0; left != 1; now = 0) left = stage.reduced = add(type, op, stage, now);
     }
     passes_.back().params.out_type = out_type;
     passes_.back().params.divisor = mean ? static_cast<float>(count) : 1;
@@ -46,10 +52,13 @@ class Reduction : public Kernel {
   void run(const void* const* in, void* const* out, void* scratch) const override {
     const void* x = in[0];
     for (size_t i = 0; i < passes_.size(); ++i) {
-      Params p = passes_[i].params;
+      const Pass& pass = passes_[i];
+      Params p = pass.params;
       p.x = x;
       p.y = i + 1 == passes_.size() ? out[0] : static_cast<char*>(scratch) + (i % 2) * between_;
-      passes_[i].function.launch({static_cast<unsigned>(passes_[i].blocks)}, kThreads, 0, p);
+      const bool packed = pass.packed && reinterpret_cast<uintptr_t>(x) % 16 == 0;
+      if (packed) p.across /= 4;
+      (packed ? *pass.packed : pass.function).launch({static_cast<unsigned>(pass.blocks)}, kThreads, 0, p);
       x = p.y;
     }
   }
@@ -59,14 +68,38 @@ class Reduction : public Kernel {
   }
 
  private:
-  void add(const std::string& type, const char* op, const Stage& s, int64_t piece, int64_t pieces, int in_type) {
-    const bool rows = s.inner == 1, few = s.reduced <= kShortRow;
-    const int64_t units = s.outer * pieces;
-    const int64_t blocks = !rows ? units * ceil_div(s.inner, 32) : few ? ceil_div(units, kThreads / 32) : units;
-    const std::string name = std::string("reduce_") + (!rows ? "columns" : few ? "short_rows" : "rows");
-    passes_.push_back({{nullptr, nullptr, s.outer, s.reduced, s.inner, piece, static_cast<int>(pieces), in_type, 0, 1},
-                       blocks,
-                       Function("reduce/reduce", name + "_" + type + "_" + op)});
+  // The number of pieces.
+  int64_t add(const std::string& type, const char* op, const Stage& s, int in_type) {
+    const int64_t pieces = s.inner == 1 ? add_rows(type, op, s) : add_columns(type, op, s);
+    passes_.back().params.in_type = in_type;
+    return pieces;
+  }
+  int64_t add_rows(const std::string& type, const char* op, const Stage& s) {
+    const bool few = s.reduced <= kShortRow;
+    const int64_t pieces = ceil_div(s.reduced, kRowPiece), units = s.outer * pieces;
+    const std::string name = few ? "reduce_short_rows_" : "reduce_rows_";
+    add(s, kRowPiece, pieces, few ? ceil_div(units, kThreads / 32) : units, name + type + "_" + op);
+    return pieces;
+  }
+  int64_t add_columns(const std::string& type, const char* op, const Stage& s) {
+    const int64_t width = width_of(s);
+    const bool packs = type == "float" && s.inner % 4 == 0;
+    const int64_t most = kRowsOfThread * (kThreads / (width / (packs ? 4 : 1)));
+    const int64_t piece = s.reduced <= most ? s.reduced : most / 2, pieces = ceil_div(s.reduced, piece);
+    add(s, piece, pieces, s.outer * pieces * ceil_div(s.inner, width), "reduce_columns_" + type + "_" + op);
+    passes_.back().params.across = static_cast<int>(width);
+    if (packs) passes_.back().packed.emplace("reduce/reduce", std::string("reduce_packed_columns_") + op);
+    return pieces;
+  }
+  void add(const Stage& s, int64_t piece, int64_t pieces, int64_t blocks, const std::string& name) {
+    Params p{};
+    p.outer = s.outer;
+    p.reduced = s.reduced;
+    p.inner = s.inner;
+    p.piece = piece;
+    p.pieces = static_cast<int>(pieces);
+    p.divisor = 1;
+    passes_.push_back({p, blocks, Function("reduce/reduce", name), std::nullopt});
   }
 
   std::vector<Pass> passes_;
