@@ -1,5 +1,5 @@
-"""wgmma: products of a warpgroup. Where elements lie in shared memory and in registers is written here
-from the manual's tables and figures of matrix descriptors and fragments."""
+"""wgmma: products of a warpgroup. Where elements lie in shared memory and in registers is written
+here from the manual's tables and figures of matrix descriptors and fragments."""
 
 import dataclasses
 
@@ -22,8 +22,8 @@ ROWS = 64
 class Operand:
     """A matrix [outer, k] in shared memory: offsets of its elements and the descriptor's fields.
 
-    `major` is "k" or "outer": along which elements are neighbours. Core matrices of eight rows of 16
-    bytes lie `gap` bytes further apart than they must.
+    `major` is "k" or "outer": along which elements are neighbours. Atoms of eight rows
+    lie `gap` bytes further apart than they must.
     """
 
     matrix: np.ndarray
@@ -97,7 +97,7 @@ FEND: fence.proxy.async.shared::cta; bar.sync 0;
 
 
 def multiply(kind, a, b, start=None, *, scales=(1, 1), adds=None, times=1):
-    """Sums [64, n] in float32 of a product of operands; A may be an array: it is in registers then."""
+    """Sums [64, n] in float32 of a product. A may be an array: it is in registers then."""
     n = b.matrix.shape[0]
     in_registers = isinstance(a, np.ndarray)
     memory = b.memory() if in_registers else np.concatenate([b.memory(), a.memory()])
