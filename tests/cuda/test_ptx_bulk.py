@@ -138,7 +138,8 @@ selp.u32 %r6, 1, 0, %q1; xor.b32 %r5, %r5, %r6; add.u32 %r3, %r3, 1;
 setp.lt.u32 %q0, %r3, {tiles};"""
     places = "mad.lo.u32 %r7, %r4, 16, %b; mad.lo.u32 %r9, %r4, 256, %s;"
     body = f"""{{ .shared .align 1024 .b8 s[{256 * stages}];
-.shared .align 8 .b8 bar[{16 * stages}]; .reg .b32 %b, %s; .reg .pred %one, %done; mov.u32 %b, bar; mov.u32 %s, s;
+.shared .align 8 .b8 bar[{16 * stages}]; .reg .b32 %b, %s; .reg .pred %one, %done;
+mov.u32 %b, bar; mov.u32 %s, s;
 setp.eq.u32 %one, %thread, 0; {inits} fence.proxy.async; bar.sync 0;
 mov.u32 %r3, 0; mov.u32 %r4, 0; mov.u32 %r5, 0; mov.u32 %r11, 0;
 setp.lt.u32 %q2, %thread, 128; @%q2 bra CONSUMER;
