@@ -127,6 +127,8 @@ HOPPER = {
     to_barrier("cp.async.bulk.shared::cluster.global", "[%r1], [%rd1], 16, [%r2]"): "of tensors",
     to_barrier(LOAD_2D, "[%r1], [%rd1, {%r2}], [%r3]"): "number of coordinates",
     to_barrier(LOAD_2D + ".im2col", "[%r1], [%rd1, {%r2, %r3}], [%r4]"): "modifier '.im2col'",
+    to_barrier(LOAD_2D, "[%r1], [%rd1+64, {%r2, %r3}], [%r4]"): "expected ']'",
+    to_barrier(LOAD_2D, "[%r1], [%rd1, %r2], [%r3]"): "expected coordinates",
     "ld.global.u32 %r1, [%rd1, {%r2}];": "coordinates where there is no tensor",
     "setmaxnreg.inc.sync.aligned.u32 16;": "from 24 to 256",
     "setmaxnreg.inc.sync.aligned.u32 100;": "from 24 to 256",
