@@ -264,7 +264,9 @@ class Parser {
       if (directive == ".maxntid" || directive == ".reqntid") {
         f.max_threads = static_cast<int>(size(1024));
         while (accept(",")) f.max_threads *= static_cast<int>(size(1024));
-      } else if (directive == ".minnctapersm" || directive == ".maxnreg" || directive == ".maxnctapersm") {
+      } else if (directive == ".maxnreg") {
+        f.max_registers = static_cast<int>(size(256));
+      } else if (directive == ".minnctapersm" || directive == ".maxnctapersm") {
         number();
       } else if (directive == ".pragma") {
         skip_statement();
@@ -420,6 +422,7 @@ class Parser {
     const std::string name = word();
     if (name == "_") {
       o.kind = Operand::Kind::Sink;
+      if (accept("|")) o.second.push_back(operand());
       return o;
     }
     o.index = find_register(name);
@@ -428,6 +431,13 @@ class Parser {
     if (accept("|")) o.second.push_back(operand());
     if (o.kind == Operand::Kind::Symbol && accept("+")) o.value = number();
     return o;
+  }
+
+  // Of a tensor: [map, {x, y}].
+  std::vector<Operand> coordinates() {
+    Operand at = operand();
+    if (at.kind != Operand::Kind::Vector) fail("expected coordinates in braces");
+    return std::move(at.items);
   }
 
   Operand address() {
@@ -442,6 +452,8 @@ class Parser {
         o.value = number();
       else if (is("-"))
         o.value = number();
+      else if (accept(","))
+        o.items = coordinates();
     }
     expect("]");
     return o;

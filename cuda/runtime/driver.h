@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <string>
 
+#include "kernels/tensor_map.h"
+
 namespace native::cuda {
 
 using Result = int;  // CUresult
@@ -38,6 +40,7 @@ enum : Result {
   kIllegalAddress = 700,
   kLaunchOutOfResources = 701,
   kLaunchFailed = 719,
+  kNotSupported = 801,
   kSystemDriverMismatch = 803,
   kCaptureUnsupported = 900,
   kCaptureInvalidated = 901,
@@ -67,58 +70,64 @@ enum FunctionAttribute : int {  // CUfunction_attribute
   kFuncMaxDynamicShared = 8,
 };
 
+enum class TensorType : int { U8 = 0, F16 = 6, F32 = 7, BF16 = 9 };   // CUtensorMapDataType
+enum class TensorSwizzle : int { None, Bytes32, Bytes64, Bytes128 };  // CUtensorMapSwizzle
+
 enum CaptureMode : int { kCaptureGlobal = 0, kCaptureThread = 1, kCaptureRelaxed = 2 };  // CUstreamCaptureMode
 
 // X(name in libcuda, result, arguments)
-#define NATIVE_CUDA_FUNCTIONS(X)                                                                               \
-  X(cuInit, (unsigned flags))                                                                                  \
-  X(cuDriverGetVersion, (int* version))                                                                        \
-  X(cuGetErrorName, (Result error, const char** text))                                                         \
-  X(cuGetErrorString, (Result error, const char** text))                                                       \
-  X(cuDeviceGetCount, (int* count))                                                                            \
-  X(cuDeviceGet, (DeviceOrdinal * device, int ordinal))                                                        \
-  X(cuDeviceGetName, (char* name, int length, DeviceOrdinal device))                                           \
-  X(cuDeviceGetAttribute, (int* value, int attribute, DeviceOrdinal device))                                   \
-  X(cuDeviceTotalMem_v2, (size_t* bytes, DeviceOrdinal device))                                                \
-  X(cuDevicePrimaryCtxRetain, (Context * context, DeviceOrdinal device))                                       \
-  X(cuDevicePrimaryCtxRelease_v2, (DeviceOrdinal device))                                                      \
-  X(cuCtxSetCurrent, (Context context))                                                                        \
-  X(cuCtxSynchronize, ())                                                                                      \
-  X(cuMemAlloc_v2, (Address * address, size_t bytes))                                                          \
-  X(cuMemFree_v2, (Address address))                                                                           \
-  X(cuMemGetInfo_v2, (size_t* available, size_t* total))                                                       \
-  X(cuMemHostAlloc, (void** host, size_t bytes, unsigned flags))                                               \
-  X(cuMemFreeHost, (void* host))                                                                               \
-  X(cuMemcpyHtoDAsync_v2, (Address to, const void* from, size_t bytes, Stream stream))                         \
-  X(cuMemcpyDtoHAsync_v2, (void* to, Address from, size_t bytes, Stream stream))                               \
-  X(cuMemcpyDtoDAsync_v2, (Address to, Address from, size_t bytes, Stream stream))                             \
-  X(cuMemsetD8Async, (Address to, unsigned char value, size_t bytes, Stream stream))                           \
-  X(cuStreamCreate, (Stream * stream, unsigned flags))                                                         \
-  X(cuStreamDestroy_v2, (Stream stream))                                                                       \
-  X(cuStreamSynchronize, (Stream stream))                                                                      \
-  X(cuStreamWaitEvent, (Stream stream, Event event, unsigned flags))                                           \
-  X(cuEventCreate, (Event * event, unsigned flags))                                                            \
-  X(cuEventDestroy_v2, (Event event))                                                                          \
-  X(cuEventRecord, (Event event, Stream stream))                                                               \
-  X(cuEventQuery, (Event event))                                                                               \
-  X(cuEventSynchronize, (Event event))                                                                         \
-  X(cuEventElapsedTime, (float* milliseconds, Event start, Event end))                                         \
-  X(cuModuleLoadData, (ModuleHandle * module, const void* image))                                              \
-  X(cuModuleUnload, (ModuleHandle module))                                                                     \
-  X(cuModuleGetFunction, (FunctionHandle * function, ModuleHandle module, const char* name))                   \
-  X(cuModuleGetGlobal_v2, (Address * address, size_t* bytes, ModuleHandle module, const char* name))           \
-  X(cuFuncGetParamInfo, (FunctionHandle function, size_t index, size_t* offset, size_t* bytes))                \
-  X(cuFuncGetAttribute, (int* value, int attribute, FunctionHandle function))                                  \
-  X(cuFuncSetAttribute, (FunctionHandle function, int attribute, int value))                                   \
-  X(cuLaunchKernel, (FunctionHandle function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, \
-                     unsigned bz, unsigned shared, Stream stream, void** params, void** extra))                \
-  X(cuStreamBeginCapture_v2, (Stream stream, int mode))                                                        \
-  X(cuStreamEndCapture, (Stream stream, Graph * graph))                                                        \
-  X(cuGraphGetNodes, (Graph graph, GraphNode * nodes, size_t* count))                                          \
-  X(cuGraphInstantiateWithFlags, (GraphExec * made, Graph graph, unsigned long long flags))                    \
-  X(cuGraphLaunch, (GraphExec graph, Stream stream))                                                           \
-  X(cuGraphExecDestroy, (GraphExec graph))                                                                     \
-  X(cuGraphDestroy, (Graph graph))
+#define NATIVE_CUDA_FUNCTIONS(X)                                                                                  \
+  X(cuInit, (unsigned flags))                                                                                     \
+  X(cuDriverGetVersion, (int* version))                                                                           \
+  X(cuGetErrorName, (Result error, const char** text))                                                            \
+  X(cuGetErrorString, (Result error, const char** text))                                                          \
+  X(cuDeviceGetCount, (int* count))                                                                               \
+  X(cuDeviceGet, (DeviceOrdinal * device, int ordinal))                                                           \
+  X(cuDeviceGetName, (char* name, int length, DeviceOrdinal device))                                              \
+  X(cuDeviceGetAttribute, (int* value, int attribute, DeviceOrdinal device))                                      \
+  X(cuDeviceTotalMem_v2, (size_t* bytes, DeviceOrdinal device))                                                   \
+  X(cuDevicePrimaryCtxRetain, (Context * context, DeviceOrdinal device))                                          \
+  X(cuDevicePrimaryCtxRelease_v2, (DeviceOrdinal device))                                                         \
+  X(cuCtxSetCurrent, (Context context))                                                                           \
+  X(cuCtxSynchronize, ())                                                                                         \
+  X(cuMemAlloc_v2, (Address * address, size_t bytes))                                                             \
+  X(cuMemFree_v2, (Address address))                                                                              \
+  X(cuMemGetInfo_v2, (size_t* available, size_t* total))                                                          \
+  X(cuMemHostAlloc, (void** host, size_t bytes, unsigned flags))                                                  \
+  X(cuMemFreeHost, (void* host))                                                                                  \
+  X(cuMemcpyHtoDAsync_v2, (Address to, const void* from, size_t bytes, Stream stream))                            \
+  X(cuMemcpyDtoHAsync_v2, (void* to, Address from, size_t bytes, Stream stream))                                  \
+  X(cuMemcpyDtoDAsync_v2, (Address to, Address from, size_t bytes, Stream stream))                                \
+  X(cuMemsetD8Async, (Address to, unsigned char value, size_t bytes, Stream stream))                              \
+  X(cuStreamCreate, (Stream * stream, unsigned flags))                                                            \
+  X(cuStreamDestroy_v2, (Stream stream))                                                                          \
+  X(cuStreamSynchronize, (Stream stream))                                                                         \
+  X(cuStreamWaitEvent, (Stream stream, Event event, unsigned flags))                                              \
+  X(cuEventCreate, (Event * event, unsigned flags))                                                               \
+  X(cuEventDestroy_v2, (Event event))                                                                             \
+  X(cuEventRecord, (Event event, Stream stream))                                                                  \
+  X(cuEventQuery, (Event event))                                                                                  \
+  X(cuEventSynchronize, (Event event))                                                                            \
+  X(cuEventElapsedTime, (float* milliseconds, Event start, Event end))                                            \
+  X(cuModuleLoadData, (ModuleHandle * module, const void* image))                                                 \
+  X(cuModuleUnload, (ModuleHandle module))                                                                        \
+  X(cuModuleGetFunction, (FunctionHandle * function, ModuleHandle module, const char* name))                      \
+  X(cuModuleGetGlobal_v2, (Address * address, size_t* bytes, ModuleHandle module, const char* name))              \
+  X(cuFuncGetParamInfo, (FunctionHandle function, size_t index, size_t* offset, size_t* bytes))                   \
+  X(cuFuncGetAttribute, (int* value, int attribute, FunctionHandle function))                                     \
+  X(cuFuncSetAttribute, (FunctionHandle function, int attribute, int value))                                      \
+  X(cuLaunchKernel, (FunctionHandle function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,    \
+                     unsigned bz, unsigned shared, Stream stream, void** params, void** extra))                   \
+  X(cuStreamBeginCapture_v2, (Stream stream, int mode))                                                           \
+  X(cuStreamEndCapture, (Stream stream, Graph * graph))                                                           \
+  X(cuGraphGetNodes, (Graph graph, GraphNode * nodes, size_t* count))                                             \
+  X(cuGraphInstantiateWithFlags, (GraphExec * made, Graph graph, unsigned long long flags))                       \
+  X(cuGraphLaunch, (GraphExec graph, Stream stream))                                                              \
+  X(cuGraphExecDestroy, (GraphExec graph))                                                                        \
+  X(cuGraphDestroy, (Graph graph))                                                                                \
+  X(cuTensorMapEncodeTiled,                                                                                       \
+    (TensorMap * map, TensorType type, unsigned rank, void* data, const uint64_t* sizes, const uint64_t* strides, \
+     const uint32_t* box, const uint32_t* steps, int interleave, TensorSwizzle swizzle, int l2_promotion, int fill))
 
 struct Driver {
 #define NATIVE_CUDA_MEMBER(name, arguments) Result(*name) arguments = nullptr;
