@@ -64,6 +64,24 @@ Extent extent(const std::vector<unsigned>& sizes) {
   return e;
 }
 
+// For tests of kernels that take one.
+py::bytes tensor_map_of(int type, uint64_t address, const std::vector<uint64_t>& sizes,
+                        const std::vector<uint64_t>& strides, const std::vector<uint32_t>& box, int swizzle,
+                        std::vector<uint32_t> steps) {
+  if (strides.size() + 1 != sizes.size() || box.size() != sizes.size())
+    throw py::value_error("a tensor map takes a size and a part of the box for each axis, and strides of all but one");
+  steps.resize(sizes.size(), 1);
+  constexpr int kNoInterleave = 0, kNoPromotion = 0, kZeros = 0;
+  TensorMap map;
+  check(driver(),
+        driver().cuTensorMapEncodeTiled(&map, static_cast<TensorType>(type), static_cast<unsigned>(sizes.size()),
+                                        reinterpret_cast<void*>(address), sizes.data(), strides.data(), box.data(),
+                                        steps.data(), kNoInterleave, static_cast<TensorSwizzle>(swizzle), kNoPromotion,
+                                        kZeros),
+        "describing a tensor for bulk copies");
+  return {reinterpret_cast<const char*>(&map), sizeof map};
+}
+
 // Arguments: DeviceArray, or anything with a buffer: a NumPy scalar or structure of the parameter's size.
 void launch(const Kernel& kernel, const std::vector<unsigned>& grid, const std::vector<unsigned>& block,
             const py::list& arguments, size_t shared, const StreamObject* stream) {
@@ -149,6 +167,17 @@ void bind_emulator(py::module_& m) {
       py::arg("seed") = Options{}.seed, py::arg("races") = Options{}.races,
       py::arg("most_instructions") = Options{}.most_instructions,
       "Order of warps, whether races are searched for, and after how many instructions of warps a launch is ended.");
+  m.def(
+      "emulate",
+      [](const std::optional<std::string>& name) {
+        const Gpu* gpu = name ? find_gpu(*name) : nullptr;
+        if (name && !gpu) throw py::value_error("unknown GPU '" + *name + "'");
+        emulate(gpu);
+        device().identify();
+      },
+      py::arg("gpu"),
+      "The GPU that is emulated from now on; None: the one that NATIVE_CUDA_GPU names. What was compiled or loaded "
+      "for the one before stays as it is.");
   m.def(
       "occupancy",
       [](const std::string& gpu, int threads, int registers, size_t shared) {
@@ -257,6 +286,10 @@ PYBIND11_MODULE(_cuda, m) {
   m.def("images", &image_names, "Files of kernels that were compiled into this module; none without nvcc.");
   m.def("image_ptx", [](const std::string& name) { return std::string(image_ptx(name)); });
   m.def("image_fatbin", [](const std::string& name) { return py::bytes(image_fatbin(name)); });
+  m.def("tensor_map", &tensor_map_of, py::arg("type"), py::arg("address"), py::arg("sizes"), py::arg("strides"),
+        py::arg("box"), py::arg("swizzle") = 0, py::arg("steps") = std::vector<uint32_t>{},
+        "The 128 bytes of cuTensorMapEncodeTiled's map, a kernel's argument. Axes innermost first, strides in bytes of "
+        "all but that; type and swizzle as the driver numbers them.");
   m.def("synchronize", [] { device().synchronize(); }, py::call_guard<gil::Release>());
   m.def("trim", [] { device().trim(); });
   m.def(

@@ -83,6 +83,7 @@ void add_async(Opcodes& table) {
   table["cp"] = [](Decoder& d, Instr& i) {
     if (!d.take("async")) d.refuse("only cp.async is known");
     i.kind = Class::Shared;
+    if (d.take("bulk")) return build_bulk(d, i);
     if (d.take("commit_group")) {
       i.run = commit;
     } else if (d.take("wait_all")) {

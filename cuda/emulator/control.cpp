@@ -84,12 +84,6 @@ void add_control(Opcodes& table) {
     i.run = leave;
   };
   table["trap"] = [](Decoder&, Instr& i) { i.run = trap; };
-  for (const char* name : {"membar", "fence"})
-    table[name] = [](Decoder& d, Instr& i) {
-      for (const char* m : {"cta", "gl", "gpu", "sys", "sc", "acq_rel"}) d.take(m);
-      i.kind = Class::Sync;
-      i.run = nothing;
-    };
   table["nanosleep"] = [](Decoder& d, Instr& i) {
     if (d.need_type() != Type::U32) d.refuse("no such type");
     d.source(i, 0, Type::U32);

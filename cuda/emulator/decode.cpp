@@ -26,7 +26,7 @@ const Opcodes& opcodes() {
   static const Opcodes* table = [] {
     auto* t = new Opcodes;
     for (auto add : {add_integer, add_bits, add_floating, add_convert, add_compare, add_move, add_memory, add_atomic,
-                     add_async, add_control, add_sync, add_matrix})
+                     add_async, add_control, add_sync, add_matrix, add_fences, add_barrier_objects, add_warpgroup})
       add(*t);
     return t;
   }();
@@ -69,7 +69,7 @@ std::string Program::source(int pc) const {
 }
 
 Decoder::Decoder(const ptx::Module& module, const ptx::Function& function, const Symbols& symbols)
-    : function_(function), symbols_(symbols), program_(std::make_unique<Program>()) {
+    : module_(module), function_(function), symbols_(symbols), program_(std::make_unique<Program>()) {
   program_->function = &function;
   program_->module = &module;
   program_->slots = static_cast<int>(function.registers.size());
@@ -146,6 +146,14 @@ void Decoder::one(const ptx::Instruction& text, Instr& i) {
 void Decoder::refuse(const std::string& why) const {
   throw PtxError("emulator: " + function_.name + ", PTX line " + std::to_string(text_->text_line) + ": " +
                  text_->opcode() + ": " + why);
+}
+
+void Decoder::need_target(int capability, bool alone) const {
+  const std::string& target = module_.target;
+  const std::string needed = "sm_" + std::to_string(capability) + (alone ? "a" : "");
+  const bool fits =
+      alone ? target == needed : std::atoi(target.c_str() + std::min<size_t>(3, target.size())) >= capability;
+  if (!fits) refuse("needs .target " + needed + ", and the module has " + target);
 }
 
 const ptx::Operand& Decoder::operand(size_t n) const {
@@ -239,6 +247,16 @@ void Decoder::sources(Instr& i, size_t first, size_t count, Type type) {
 }
 void Decoder::address(Instr& i, size_t n) {
   const ptx::Operand& o = operand(n);
+  if (!o.items.empty()) refuse("coordinates where there is no tensor");
+  push_base(i, o);
+}
+void Decoder::tensor(Instr& i, size_t n, size_t rank) {
+  const ptx::Operand& o = operand(n);
+  if (o.items.size() != rank) refuse("the number of coordinates does not fit");
+  push_base(i, o);
+  for (const ptx::Operand& item : o.items) push_source(i, slot(item, Type::S32));
+}
+void Decoder::push_base(Instr& i, const ptx::Operand& o) {
   if (o.kind != Kind::Address) refuse("operand must be an address");
   i.offset = static_cast<int64_t>(o.value);
   if (o.index >= 0) {
@@ -253,6 +271,16 @@ void Decoder::address(Instr& i, size_t n) {
     symbol.text = o.text;
     push_source(i, slot(symbol, Type::U64));
   }
+}
+void Decoder::accumulators(Instr& i, size_t n, size_t count) {
+  const ptx::Operand& o = operand(n);
+  if (o.kind != Kind::Vector || o.items.size() != count) refuse("the number of accumulators does not fit");
+  for (const ptx::Operand& item : o.items) {
+    if (item.kind != Kind::Register) refuse("an accumulator must be a register");
+    check_register(item, Type::F32, 1);
+    i.sums.push_back(item.index);
+  }
+  program_->products = true;
 }
 int Decoder::slot(const ptx::Operand& o, Type type) {
   switch (o.kind) {

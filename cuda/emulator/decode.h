@@ -57,6 +57,10 @@ void add_async(Opcodes& table);
 void add_control(Opcodes& table);
 void add_sync(Opcodes& table);
 void add_matrix(Opcodes& table);
+void add_fences(Opcodes& table);
+void add_barrier_objects(Opcodes& table);
+void add_warpgroup(Opcodes& table);
+void build_bulk(Decoder& d, Instr& i);  // cp.async.bulk
 
 // Names of a module's variables -> device addresses.
 using Symbols = std::map<std::string, uint64_t>;
@@ -77,6 +81,8 @@ class Decoder {
   Type need_type();
   Rounding take_rounding(bool integer = false);
   [[noreturn]] void refuse(const std::string& why) const;
+  // Refuses where the module is for older GPUs; `alone`: where it is not for that architecture by itself (sm_90a).
+  void need_target(int capability, bool alone = false) const;
 
   // Operands that no builder asks for are refused, and registers of another size than the type's.
   void destination(Instr& i, size_t n, Type type);  // a register, or a vector of them
@@ -85,8 +91,10 @@ class Decoder {
   void second_destination(Instr& i);  // the p of d|p, if it is there
   // One of several registers that hold the type together: mov {lo, hi}, value.
   void allow_parts() { parts_ = true; }
-  void allow_wider() { wider_ = true; }  // as loads, stores and conversions do
-  void address(Instr& i, size_t n);      // base into the next source, offset into i.offset
+  void allow_wider() { wider_ = true; }          // as loads, stores and conversions do
+  void address(Instr& i, size_t n);              // base into the next source, offset into i.offset
+  void tensor(Instr& i, size_t n, size_t rank);  // [map, {coordinates}]: base and coordinates into the next sources
+  void accumulators(Instr& i, size_t n, size_t count);  // a vector of so many f32 registers, into i.sums
   int slot(const ptx::Operand& o, Type type);
   int constant(uint64_t value);
   uint64_t immediate(size_t n) const;  // refuses what is no constant
@@ -99,11 +107,13 @@ class Decoder {
   void one(const ptx::Instruction& text, Instr& i);
   int special(const std::string& name);
   void push_source(Instr& i, int slot);
+  void push_base(Instr& i, const ptx::Operand& o);
   void check_register(const ptx::Operand& o, Type type, size_t parts) const;
   uint64_t literal(const ptx::Operand& o, Type type) const;
   int label(const std::string& name) const;
   void find_reconvergence();
 
+  const ptx::Module& module_;
   const ptx::Function& function_;
   Symbols symbols_;
   std::unique_ptr<Program> program_;

@@ -29,7 +29,8 @@ Result error_name(Result e, const char** text) {
       {kCaptureUnmatched, "CUDA_ERROR_STREAM_CAPTURE_UNMATCHED"},
       {kIllegalAddress, "CUDA_ERROR_ILLEGAL_ADDRESS"},
       {kLaunchFailed, "CUDA_ERROR_LAUNCH_FAILED"},
-      {kInvalidHandle, "CUDA_ERROR_INVALID_HANDLE"}};
+      {kInvalidHandle, "CUDA_ERROR_INVALID_HANDLE"},
+      {kNotSupported, "CUDA_ERROR_NOT_SUPPORTED"}};
   auto found = names.find(e);
   *text = found == names.end() ? nullptr : found->second;
   return found == names.end() ? kInvalidValue : kSuccess;

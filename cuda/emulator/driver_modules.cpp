@@ -48,8 +48,9 @@ Result module_load(ModuleHandle* handle, const void* image) {
   try {
     m->text = ptx::parse(text);
     if (!m->text.target.starts_with("sm_")) throw PtxError("PTX without a .target that is known");
-    const int target = std::atoi(m->text.target.c_str() + 3);
-    if (target > emulated_gpu().capability)
+    // sm_90a is for GPUs of 9.0 alone.
+    const int target = std::atoi(m->text.target.c_str() + 3), capability = emulated_gpu().capability;
+    if (target > capability || (m->text.target.ends_with('a') && target != capability))
       return failure(kNoBinaryForGpu, "PTX for " + m->text.target + " on an emulated " + emulated_gpu().name);
     load_variables(*m);
     for (const ptx::Function& f : m->text.functions) {

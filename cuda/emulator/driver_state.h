@@ -108,5 +108,6 @@ void fill_memory(cuda::Driver& table);
 void fill_streams(cuda::Driver& table);
 void fill_modules(cuda::Driver& table);
 void fill_graphs(cuda::Driver& table);
+void fill_tensor_maps(cuda::Driver& table);
 
 }  // namespace native::emulator

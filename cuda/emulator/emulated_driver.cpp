@@ -48,7 +48,7 @@ Options& options() { return state().options; }
 
 Driver driver_table() {
   Driver t;
-  for (auto fill : {fill_devices, fill_memory, fill_streams, fill_modules, fill_graphs}) fill(t);
+  for (auto fill : {fill_devices, fill_memory, fill_streams, fill_modules, fill_graphs, fill_tensor_maps}) fill(t);
   t.emulated = true;
   t.explain = explain;
   return t;

@@ -19,8 +19,9 @@ struct Gpu {
 };
 // From the makers' data sheets and the CUDA programming guide's table of compute capabilities.
 const std::vector<Gpu>& gpus();
-// NATIVE_CUDA_GPU names the emulated one; A100 by default.
+// The one that was chosen; else that which NATIVE_CUDA_GPU names; else the A100.
 const Gpu& emulated_gpu();
+void emulate(const Gpu* gpu);  // null: none is chosen any more
 const Gpu* find_gpu(const std::string& name);
 
 struct Occupancy {

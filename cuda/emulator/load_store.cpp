@@ -159,7 +159,12 @@ void add_memory(Opcodes& table) {
     i.run = store;
   };
   table["prefetch"] = table["prefetchu"] = [](Decoder& d, Instr& i) {
-    for (const char* m : {"global", "local", "L1", "L2"}) d.take(m);
+    if (d.take("tensormap")) {
+      d.need_target(90);
+      d.take_one({"param", "const"});
+    } else {
+      for (const char* m : {"global", "local", "L1", "L2"}) d.take(m);
+    }
     d.address(i, 0);
     i.run = nothing;
   };

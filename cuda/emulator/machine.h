@@ -3,11 +3,13 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "emulator/async.h"
 #include "emulator/memory.h"
 #include "emulator/order.h"
 #include "emulator/ptx.h"
@@ -56,6 +58,7 @@ struct Instr {
   uint8_t bits = 0;      // of the result register
   uint8_t rounding = 0;  // a Rounding
   int32_t d[8]{}, s[16]{};
+  std::vector<int32_t> sums;    // accumulators of wgmma, read and written
   int64_t offset = 0;           // added to an address
   int32_t a = 0, b = 0, c = 0;  // as the handler likes
   int32_t target = -1, reconverge = -1;
@@ -104,6 +107,7 @@ struct Program {
   size_t static_shared = 0, local_bytes = 0;
   size_t dynamic_offset = 0;  // where extern shared memory starts
   int granule = 4;            // bytes that one race cell covers: the narrowest access to memory
+  bool products = false;      // has wgmma: registers are watched
   mutable std::vector<Count> counts;
 
   std::string source(int pc) const;
@@ -154,17 +158,24 @@ struct Block {
   struct Barrier {
     uint32_t arrived = 0;  // threads
     uint32_t expected = 0;
-    std::vector<int> warps;
-    std::vector<int> signalled;    // warps that arrived and went on
+    std::vector<int> warps;  // that wait
+    Knowledge arrived_with;
     uint32_t voters = 0, yes = 0;  // of bar.red: threads, and those whose predicate holds
   };
   std::array<Barrier, 16> barriers;
+  std::map<uint32_t, BarrierObject> objects;  // mbarriers, by their shared address
+  uint32_t objects_made = 0;
+  std::vector<BulkLoad> loads;                // under way
+  std::array<std::vector<Issued>, 8> issued;  // by warpgroup
+  uint32_t in_vain = 0;                       // rounds of all that poll, since anything else happened
   uint32_t threads = 0;
   std::vector<Warp>* warps = nullptr;
 };
 
 struct Warp {
-  enum class State : uint8_t { Ready, Waiting, Done };
+  // Polling: what was asked for is not there yet, and others may go on first.
+  enum class State : uint8_t { Ready, Waiting, Polling, Done };
+  enum class Poll : uint8_t { Object, Products, Registers };
   struct Path {
     int pc, reconverge;
     uint32_t mask;
@@ -181,11 +192,18 @@ struct Warp {
   std::vector<uint32_t> valid;                // by slot: lanes that were written
   std::vector<uint32_t> predicates;           // by slot
   std::vector<uint8_t> local, local_written;  // [lane][byte]
-  std::array<uint32_t, 32> clock{};           // latest barrier of each warp that this one knows of
+  Knowledge clock;                            // of the other agents' accesses; of itself, the stamp of its own ones
   uint32_t sync = 1, serial = 0;
   std::vector<AsyncCopy> copies;
   std::array<uint32_t, kLanes> group{};
-  int pc = 0;  // of the instruction under way
+  Poll polls = Poll::Object;
+  uint32_t polled = 0;  // the mbarrier's address
+  Products products;
+  std::vector<BulkStore> stores;  // not waited for
+  std::array<uint32_t, kLanes> store_group{};
+  uint32_t store_stamp = 0;
+  uint32_t most_registers = 0;  // of a thread, as setmaxnreg last said
+  int pc = 0;                   // of the instruction under way
 
   uint64_t* lane(int slot) { return &registers[static_cast<size_t>(slot) * kLanes]; }
   Launch& launch() const { return *block->launch; }
@@ -198,6 +216,11 @@ struct Warp {
   Access access(int lane, bool atomic) const;
   void run(int quantum);
   void exit(uint32_t lanes);
+  // From here on what this warp does is later than what others have learnt of it.
+  void step() { ++clock.known[index], ++sync; }
+  void poll(Poll what, uint32_t object = 0) { state = State::Polling, polls = what, polled = object; }
+  // The instruction under way is run again once something has happened.
+  void again(Poll what);
 };
 
 inline int first_lane(uint32_t mask) { return __builtin_ctz(mask); }
@@ -221,13 +244,34 @@ void count_shared(Count& count, const uint64_t* addresses, uint32_t m, int bytes
 void count_global(Count& count, const uint64_t* addresses, uint32_t m, int bytes);
 
 // races.cpp
+bool ordered(const Warp& w, const Access& before, const Access& me);
 void check_read(Warp& w, Cell& cell, const Access& me, bool shared, uint64_t address);
 void check_write(Warp& w, Cell& cell, const Access& me, bool shared, uint64_t address, bool same_value);
+// By a bulk store or wgmma: what other instructions wrote must lie behind a proxy fence.
+void read_by_proxy(Warp& w, Cell& cell, const Access& me, uint64_t address);
 void begin_copy(Warp& w, uint32_t to, int bytes, int lane);
 void end_copy(Warp& w, uint32_t to, int bytes);
 
 // sync.cpp: lets go of the warps at barriers to which everybody has come.
 void meet(Block& b);
+
+// polling.cpp: something happened that warps may wait for: those that poll for it go on.
+void happened(Block& b, Warp::Poll what, uint32_t object = 0);
+// Nobody is ready: lets a bulk load end, or those that poll try again. False if there are none.
+bool wake_pollers(Block& b, std::mt19937& random);
+
+// barrier_objects.cpp: the mbarrier at that address, which this lane may use; else a fault ends the launch.
+BarrierObject& object_at(Warp& w, int lane, uint64_t address);
+// Bytes of a bulk load have come. False if they were too many.
+bool complete_bytes(Block& b, uint32_t object, uint32_t bytes);
+
+// bulk.cpp: ends a bulk load, the number of which in Block::loads is given.
+void land(Block& b, size_t load);
+// What is under way at the end of a block.
+void check_ended(Block& b);
+
+// products.cpp: registers of wgmma that this instruction uses too early, or without a fence.
+void watch_registers(Warp& w, const Instr& i, uint32_t m);
 
 // async.cpp: carries out the copies of groups older than the `allowed` latest.
 void complete_copies(Warp& w, uint32_t m, int allowed, bool uncommitted);

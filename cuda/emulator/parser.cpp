@@ -420,6 +420,7 @@ class Parser {
     const std::string name = word();
     if (name == "_") {
       o.kind = Operand::Kind::Sink;
+      if (accept("|")) o.second.push_back(operand());
       return o;
     }
     o.index = find_register(name);
@@ -442,6 +443,11 @@ class Parser {
         o.value = number();
       else if (is("-"))
         o.value = number();
+    }
+    if (accept(",")) {  // coordinates in a tensor
+      const Operand at = operand();
+      if (at.kind != Operand::Kind::Vector) fail("expected coordinates in braces");
+      o.items = at.items;
     }
     expect("]");
     return o;

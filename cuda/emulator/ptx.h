@@ -39,7 +39,7 @@ struct Operand {
     Register,   // index
     Immediate,  // value
     Symbol,     // text: a variable, a label, a special register
-    Address,    // [base + value]; base is a register (index >= 0), a symbol (text) or nothing
+    Address,    // [base + value]; base is a register (index >= 0), a symbol (text) or nothing; items: coordinates
     Vector,     // {items}
     Sink,       // _
   };

@@ -3,13 +3,29 @@
 #include "emulator/machine.h"
 
 namespace native::emulator {
-namespace {
 
 bool ordered(const Warp& w, const Access& before, const Access& me) {
   if (before.launch != me.launch) return !w.launch().order || w.launch().order->follows(before.launch);
   if (before.block != me.block) return false;
-  if (before.warp == me.warp) return before.lane == me.lane || before.sync < me.sync;
-  return w.clock[before.warp] >= before.stamp;
+  if (before.warp == me.warp && is_warp(me.warp)) return before.lane == me.lane || before.sync < me.sync;
+  return w.clock.known[before.warp] >= before.stamp;
+}
+
+namespace {
+
+std::string place(const Warp& w, const Access& a) {
+  return " at " + w.program->source(a.pc) + " (" + w.program->code[a.pc].text->opcode() + ")";
+}
+
+// `before` is of a bulk copy or a wgmma, which nobody has waited for that this warp knows of.
+void race_with_async(Warp& w, const Access& before, const Access& me, uint64_t address) {
+  if (before.warp >= kFirstGroup && before.warp < kFirstStore)
+    return w.report(Fault::ProductRace, me.lane, address,
+                    "overwrites what a wgmma may still read, which was not waited for:" + place(w, before));
+  const char* what = before.warp < kFirstGroup
+                         ? "a bulk copy into this place has not been waited for at its mbarrier:"
+                         : "overwrites what a bulk store may still read, which was not waited for:";
+  w.report(Fault::AsyncRace, me.lane, address, what + place(w, before));
 }
 
 void race(Warp& w, const Access& before, const Access& me, const char* what, bool shared, uint64_t address) {
@@ -17,6 +33,7 @@ void race(Warp& w, const Access& before, const Access& me, const char* what, boo
     return w.report(Fault::MissingSync, me.lane, address,
                     "the same memory is used by '" + w.launch().order->origins->find(before.launch)->what +
                         "' in another stream, and neither waits");
+  if (before.block == me.block && !is_warp(before.warp)) return race_with_async(w, before, me, address);
   std::string message = std::string(what) + " of ";
   if (before.block != me.block)
     message += "block " + std::to_string(before.block) + " (counted in order)";
@@ -24,7 +41,7 @@ void race(Warp& w, const Access& before, const Access& me, const char* what, boo
     message += "several lanes of warp " + std::to_string(before.warp);
   else
     message += "thread " + std::to_string(before.warp * kLanes + before.lane) + " (counted in order)";
-  message += " at " + w.program->source(before.pc) + " (" + w.program->code[before.pc].text->opcode() + ")";
+  message += place(w, before);
   w.report(shared ? Fault::SharedRace : Fault::GlobalRace, me.lane, address, message);
 }
 
@@ -75,6 +92,15 @@ void check_write(Warp& w, Cell& cell, const Access& me, bool shared, uint64_t ad
     remember(w, cell.atomic, me);
   else
     cell.write = me;
+}
+
+void read_by_proxy(Warp& w, Cell& cell, const Access& me, uint64_t address) {
+  check_read(w, cell, me, true, address);
+  const Access& last = cell.write;
+  if (last.launch != me.launch || last.block != me.block || !is_warp(last.warp)) return;
+  if (w.clock.fenced[last.warp] < last.stamp)
+    w.report(Fault::ProxyFence, me.lane, address,
+             "reads without fence.proxy.async what was written by a store" + place(w, last));
 }
 
 void begin_copy(Warp& w, uint32_t to, int bytes, int lane) {

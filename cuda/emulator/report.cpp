@@ -36,6 +36,14 @@ const char* name_of(Fault fault) {
       return "bad branch";
     case Fault::MissingSync:
       return "missing synchronisation";
+    case Fault::ProductRace:
+      return "race with wgmma";
+    case Fault::ProductOrder:
+      return "wgmma's registers";
+    case Fault::ProxyFence:
+      return "missing proxy fence";
+    case Fault::BarrierObject:
+      return "mbarrier rule";
   }
   return "";
 }

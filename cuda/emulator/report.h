@@ -19,7 +19,7 @@ enum class Fault : uint8_t {
   Uninitialised,  // a value that was never written decides a branch, an address or what is stored
   SharedRace,
   GlobalRace,
-  AsyncRace,  // a cp.async still under way, and another access
+  AsyncRace,  // a cp.async or a bulk copy still under way, and another access
   DivergentBarrier,
   SyncMask,
   Deadlock,
@@ -27,6 +27,10 @@ enum class Fault : uint8_t {
   Alignment,  // ldmatrix and mma rules
   BadBranch,
   MissingSync,
+  ProductRace,    // a wgmma still under way, and a write to what it reads
+  ProductOrder,   // registers of a wgmma, used before its wait or without its fence
+  ProxyFence,     // bulk copies and wgmma see what other instructions wrote only behind one
+  BarrierObject,  // mbarrier's rules
 };
 const char* name_of(Fault fault);
 

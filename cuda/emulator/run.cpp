@@ -79,12 +79,21 @@ void start(Warp& w, Block& block, int index) {
   w.paths.assign(1, {0, static_cast<int>(p.code.size()), w.live});
   std::fill(w.valid.begin(), w.valid.begin() + p.function->registers.size(), 0);
   std::fill(w.local_written.begin(), w.local_written.end(), 0);
-  w.clock.fill(0);
-  w.clock[index] = 1;
+  w.clock = {};
+  w.clock.known[index] = 1;
   w.sync = 1;
   w.copies.clear();
   w.group.fill(0);
+  w.stores.clear();
+  w.store_group.fill(0);
+  w.store_stamp = 0;
+  w.most_registers = 0;
+  if (p.products) w.products.start(p.slots);
   fill_specials(w);
+}
+
+bool none_ready(const std::vector<Warp>& warps) {
+  return std::none_of(warps.begin(), warps.end(), [](const Warp& w) { return w.state == Warp::State::Ready; });
 }
 
 void run_block(Launch& launch, Block& block, std::vector<Warp>& warps, std::mt19937& random) {
@@ -100,7 +109,7 @@ void run_block(Launch& launch, Block& block, std::vector<Warp>& warps, std::mt19
     if (all_done) break;
     if (ready.empty()) {
       meet(block);
-      if (std::none_of(warps.begin(), warps.end(), [](const Warp& w) { return w.state == Warp::State::Ready; })) {
+      if (none_ready(warps) && !wake_pollers(block, random)) {
         auto stuck =
             std::find_if(warps.begin(), warps.end(), [](const Warp& w) { return w.state == Warp::State::Waiting; });
         stuck->fail(Fault::Deadlock, -1, 0, "waits at barrier " + std::to_string(stuck->waits_for) + " for ever");
@@ -118,6 +127,7 @@ void run_block(Launch& launch, Block& block, std::vector<Warp>& warps, std::mt19
       w.report(Fault::AsyncRace, w.copies.front().lane, w.copies.front().to,
                "the block ends before this copy is waited for");
     }
+  check_ended(block);
 }
 
 }  // namespace
@@ -129,9 +139,9 @@ std::array<uint32_t, 3> Warp::thread(int lane) const {
 }
 
 Access Warp::access(int lane, bool atomic) const {
-  return {
-      launch().id, block->index, clock[index], sync, serial, pc, static_cast<int16_t>(index), static_cast<int8_t>(lane),
-      atomic};
+  return {launch().id, block->index, clock.known[index],          sync,
+          serial,      pc,           static_cast<int16_t>(index), static_cast<int8_t>(lane),
+          atomic};
 }
 
 void Warp::report(Fault fault, int lane, uint64_t address, const std::string& message) {
@@ -151,6 +161,13 @@ void Warp::exit(uint32_t lanes) {
   for (Path& path : paths) path.mask &= live;
   while (!paths.empty() && paths.back().mask == 0) paths.pop_back();
   if (live == 0) state = State::Done;
+  block->in_vain = 0;
+}
+
+void Warp::again(Poll what) {
+  paths.back().pc = pc;
+  --program->counts[pc].executed;
+  poll(what);
 }
 
 void Warp::run(int quantum) {
@@ -185,6 +202,7 @@ void Warp::run(int quantum) {
     ++serial;
     if (!m) continue;
     if (i.strict) check_operands(*this, i, m);
+    if (program->products) watch_registers(*this, i, m);
     // Before the handler: a result may be an operand too.
     if (!i.keeps_validity) pass_validity(*this, i, m);
     i.run(*this, i, m);
@@ -227,6 +245,11 @@ bool run(Launch& launch) {
       std::fill(block.shared.begin(), block.shared.end(), 0xFF);
       std::fill(block.written.begin(), block.written.end(), 0);
       block.barriers = {};
+      block.objects.clear();
+      block.objects_made = 0;
+      block.loads.clear();
+      block.issued = {};
+      block.in_vain = 0;
       if (launch.options.races)
         for (Cell& cell : block.cells) cell = {};
       run_block(launch, block, warps, random);

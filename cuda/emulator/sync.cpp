@@ -35,17 +35,11 @@ void give_result(Warp& w, const Block::Barrier& at) {
 
 void release(Block& b, Block::Barrier& barrier) {
   // Everything before the barrier is before everything after it, for all that came.
-  std::array<uint32_t, 32> latest{};
-  auto warps = barrier.warps;
-  warps.insert(warps.end(), barrier.signalled.begin(), barrier.signalled.end());
   auto& all = *b.warps;
-  for (int n : warps)
-    for (size_t k = 0; k < latest.size(); ++k) latest[k] = std::max(latest[k], all[n].clock[k]);
   for (int n : barrier.warps) {
     Warp& w = all[n];
-    w.clock = latest;
-    ++w.clock[n];
-    ++w.sync;
+    w.clock.learn(barrier.arrived_with);
+    w.step();
     w.state = Warp::State::Ready;
     give_result(w, barrier);
   }
@@ -56,6 +50,7 @@ void release(Block& b, Block::Barrier& barrier) {
 // negated.
 void barrier(Warp& w, const Instr& i, uint32_t m) {
   Block& b = *w.block;
+  b.in_vain = 0;
   const int number = static_cast<int>(w.lane(i.s[0])[first_lane(m)]);
   if (number > 15) w.fail(Fault::DivergentBarrier, -1, 0, "there are 16 barriers");
   if (m != w.live)
@@ -77,9 +72,9 @@ void barrier(Warp& w, const Instr& i, uint32_t m) {
     at.voters += std::popcount(m);
     at.yes += std::popcount((w.predicates[i.s[i.ns - 1]] ^ (i.c ? kFull : 0)) & m);
   }
+  at.arrived_with.learn(w.clock);
   if (i.a == 1) {
-    at.signalled.push_back(w.index);
-    ++w.clock[w.index];
+    w.step();
   } else {
     at.warps.push_back(w.index);
     w.state = Warp::State::Waiting;
@@ -195,6 +190,19 @@ void reduce(Warp& w, const Instr& i, uint32_t m) {
   });
 }
 
+// The lowest lane of the mask is the leader: always the same, as the manual wants it.
+void elect(Warp& w, const Instr& i, uint32_t m) {
+  check_masks(w, i, m);
+  const uint64_t* mask = w.lane(i.s[0]);
+  uint32_t leads = 0;
+  each_lane(m, [&](int l) {
+    const int leader = first_lane(uint32_t(mask[l]));
+    w.lane(i.d[0])[l] = leader;
+    leads |= uint32_t(leader == l) << l;
+  });
+  if (i.nd > 1) w.predicates[i.d[1]] = (w.predicates[i.d[1]] & ~m) | leads;
+}
+
 void active(Warp& w, const Instr& i, uint32_t m) {
   each_lane(m, [&](int l) { w.lane(i.d[0])[l] = m; });
 }
@@ -307,6 +315,15 @@ void add_sync(Opcodes& table) {
     d.sources(i, 1, 2, Type::B32);
     i.strict = i.ns;
     i.run = fits ? reduce : nullptr;
+  };
+  table["elect"] = [](Decoder& d, Instr& i) {
+    if (!d.take("sync")) d.refuse("only the .sync form is known");
+    d.need_target(90);
+    i.kind = Class::Sync;
+    destination_and_predicate(d, i);
+    d.source(i, 1, Type::B32);
+    i.strict = i.ns;
+    i.run = elect;
   };
   table["activemask"] = [](Decoder& d, Instr& i) {
     if (d.need_type() != Type::B32) d.refuse("no such type");

@@ -51,11 +51,7 @@ Device::Device(int ordinal) : driver_(cuda::driver()), ordinal_(ordinal), keeps_
     throw DeviceError("there is no device gpu:" + std::to_string(ordinal) + "; this machine shows " +
                       std::to_string(count) + ". Check nvidia-smi and CUDA_VISIBLE_DEVICES.");
   check(driver_.cuDeviceGet(&device_, ordinal), "opening gpu:" + std::to_string(ordinal));
-  char text[256] = "";
-  check(driver_.cuDeviceGetName(text, sizeof text, device_), "asking for the device's name");
-  name_ = text;
-  capability_ = attribute(kCapabilityMajor) * 10 + attribute(kCapabilityMinor);
-  multiprocessors_ = attribute(kMultiprocessors);
+  identify();
   if (capability_ < kOldestCapability)
     throw DeviceError(name_ + " has compute capability " + std::to_string(capability_ / 10) + "." +
                       std::to_string(capability_ % 10) + "; 8.0 (Ampere) or later is needed. Use the CPU.");
@@ -68,6 +64,14 @@ Device::Device(int ordinal) : driver_(cuda::driver()), ordinal_(ordinal), keeps_
 
 // Only at the end of the process, where the driver may be gone already: nothing is given back by hand.
 Device::~Device() = default;
+
+void Device::identify() {
+  char text[256] = "";
+  check(driver_.cuDeviceGetName(text, sizeof text, device_), "asking for the device's name");
+  name_ = text;
+  capability_ = attribute(kCapabilityMajor) * 10 + attribute(kCapabilityMinor);
+  multiprocessors_ = attribute(kMultiprocessors);
+}
 
 int Device::attribute(int which) const {
   int value = 0;

@@ -30,6 +30,8 @@ class Device {
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
 
+  // Asks the driver for the properties below: again where another GPU is emulated from now on.
+  void identify();
   std::string name() const { return name_; }
   int capability() const { return capability_; }  // 80 for 8.0
   int attribute(int which) const;

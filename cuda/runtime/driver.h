@@ -40,6 +40,7 @@ enum : Result {
   kIllegalAddress = 700,
   kLaunchOutOfResources = 701,
   kLaunchFailed = 719,
+  kNotSupported = 801,
   kSystemDriverMismatch = 803,
   kCaptureUnsupported = 900,
   kCaptureInvalidated = 901,

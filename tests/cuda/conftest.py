@@ -61,6 +61,18 @@ def kept(cuda):
     cuda.keep_blocks(not cuda.device()["emulated"])
 
 
+@pytest.fixture
+def h100(cuda):
+    """The emulated GPU is an H100 for this test; a GPU must be of its capability."""
+    if cuda.device()["emulated"]:
+        cuda.emulate("H100")
+    elif cuda.device()["capability"] != 90:
+        pytest.skip("needs a GPU of capability 9.0")
+    yield cuda
+    if cuda.device()["emulated"]:
+        cuda.emulate(None)
+
+
 def nothing_counted(*_):
     """In place of the emulator's counts."""
     pytest.skip("right so far; a GPU does not count")

@@ -15,7 +15,8 @@ _cuda = pytest.importorskip(
 
 ON_GPU = bool(os.environ.get("NATIVE_TEST_GPU"))  # as conftest.py has it
 # Some instructions, bfloat16's mostly, came with sm_90; the emulator takes them for sm_80 as well.
-HEADER = f".version 8.5\n.target {'sm_90' if ON_GPU else 'sm_80'}\n.address_size 64\n"
+TARGET = "sm_90" if ON_GPU else "sm_80"
+HEADER = f".version 8.5\n.target {TARGET}\n.address_size 64\n"
 # A type's array, its register, and how it is loaded and stored.
 DTYPES = {
     "u8": (np.uint8, "b16", "u8"),
@@ -39,22 +40,37 @@ DTYPES = {
 }
 
 
-def source(body: str, params: int, *, name: str = "k", outer: str = "", launch: str = "") -> str:
-    """The text of a module with one kernel of `params` 64-bit parameters.
+def source(
+    body: str,
+    params: int,
+    *,
+    name: str = "k",
+    outer: str = "",
+    launch: str = "",
+    target: str = "",
+    maps: int = 0,
+) -> str:
+    """The text of a module with one kernel of `params` 64-bit parameters and `maps` tensor maps.
 
-        Before `body` stand: the parameters' values in %p0, %p1, ...;
-    %lane, %thread (of the block's row), %gid (of
+        Before `body` stand: the parameters' values in %p0, %p1, ..., the maps' generic addresses
+    in %m0, ...; %lane, %thread (of the block's row), %gid (of
         the grid's row), %off4 and %off8 (%gid times 4 and 8, 64 bits);
     registers %r, %rd, %h, %f, %fd, %q (pred).
     """
-    declared = ", ".join(f".param .u64 a{k}" for k in range(params))
+    parts = [f".param .u64 a{k}" for k in range(params)]
+    parts += [f".param .align 64 .b8 map{k}[128]" for k in range(maps)]
+    declared = ", ".join(parts)
+    header = HEADER.replace(TARGET, target or TARGET)
+    places = "".join(
+        f"mov.u64 %m{k}, map{k}; cvta.param.u64 %m{k}, %m{k};\n" for k in range(maps)
+    )
     loads = "".join(f"ld.param.u64 %p{k}, [a{k}];\n" for k in range(params))
-    return f"""{HEADER}{outer}
+    return f"""{header}{outer}
 .visible .entry {name}({declared}) {launch} {{
-.reg .b64 %p<{max(params, 1)}>, %off4, %off8, %rd<64>;
+.reg .b64 %p<{max(params, 1)}>, %m<{maps + 1}>, %off4, %off8, %rd<64>;
 .reg .b32 %lane, %thread, %gid, %threads, %block, %r<64>;
 .reg .b16 %h<32>; .reg .f32 %f<64>; .reg .f64 %fd<32>; .reg .pred %q<16>;
-{loads}mov.u32 %lane, %laneid;
+{loads}{places}mov.u32 %lane, %laneid;
 mov.u32 %thread, %tid.x;
 mov.u32 %threads, %ntid.x;
 mov.u32 %block, %ctaid.x;
@@ -109,8 +125,11 @@ def launch(text: str, *arguments, grid=(1,), block=(32,), shared=0, name="k"):
 
 
 def run(body: str, *arguments, grid=(1,), block=(32,), shared=0, **parts):
-    """Runs a kernel of that body to its end, and demands that nothing was found wrong."""
-    text = source(body, len(arguments), **parts)
+    """Runs a kernel of that body to its end, and demands that nothing was found wrong.
+
+    Arguments that are bytes are tensor maps, the last ones."""
+    maps = sum(isinstance(a, bytes) for a in arguments)
+    text = source(body, len(arguments) - maps, maps=maps, **parts)
     name = parts.get("name", "k")
     kernel = launch(text, *arguments, grid=grid, block=block, shared=shared, name=name)
     _cuda.synchronize()
