@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <iterator>
 #include <string>
 
 #include "kernels/gemm/tiles.h"
@@ -53,17 +54,28 @@ inline int depth_of(int64_t k, int splits, const Tile& tile) {
   return static_cast<int>(std::max<int64_t>(1, ceil_div(ceil_div(k, splits), tile.depth)) * tile.depth);
 }
 
-// Warp groups: which tile, or null where the kernels above are no slower. On an H100 (bench/NOTES.md):
-// - A wave of large tiles takes as long as 1.6 to 1.7 waves of small ones: 4096^3, 4 waves or 8, 178 and 222 us;
-//   3072x3072x1024, 3 or 5, 39 and 35; 512x4096x4096, one of either, 44 and 26.
-// - Few tiles of many terms are done sooner in parts of k: 128x1024x4096, 8 tiles, took 22.6 us here and 19.5 in 6
-//   parts; 256x1024x4096 22.7 and 27.4.
-// - Below 2^25 multiply-adds all are as long as a launch.
-inline const Tile* warpgroup_tile(int64_t m, int64_t n, int64_t k, int64_t products, int64_t multiprocessors) {
-  const auto waves = [&](const Tile& tile) { return ceil_div(blocks_of(tile, m, n, products), multiprocessors); };
-  const int64_t small = blocks_of(kWarpgroupSmall, m, n, products);
-  if (ceil_div(k, kWarpgroupSmall.depth) > 4 * small || m * n * products < (1 << 25) / k) return nullptr;
-  return waves(kWarpgroupLarge) * 5 < waves(kWarpgroupSmall) * 3 ? &kWarpgroupLarge : &kWarpgroupSmall;
+// Tiles of warp groups: what their kernels' names have, and how long a wave of them takes, in parts of one another
+// (on an H100: 4096^3, 4 waves of large tiles or 8 of small ones, 174 and 222 us; 3072x3072x1024, 3 or 5, 39 and 35;
+// 512x4096x4096, one of either, 44 and 26).
+struct WarpgroupTile {
+  const char* name;
+  Tile tile;
+  int wave;
+};
+constexpr WarpgroupTile kWarpgroupTiles[] = {
+    {"large", kWarpgroupLarge, 100}, {"small", kWarpgroupSmall, 61}, {"narrow", kWarpgroupNarrow, 35}};
+
+// The one for a product, or null where the kernels above are no slower: where few tiles have so many terms that parts
+// of k are done sooner, and below 2^20 multiply-adds, which take a launch and little more.
+inline const WarpgroupTile* warpgroup_tile(int64_t m, int64_t n, int64_t k, int64_t products, int64_t multiprocessors) {
+  const int64_t steps = ceil_div(k, kWarpgroupNarrow.depth);
+  if (steps > 32 && steps > 2 * blocks_of(kTensorSmall, m, n, products)) return nullptr;
+  if (m * n * products < (1 << 20) / k) return nullptr;
+  const auto time = [&](const WarpgroupTile& t) {
+    return ceil_div(blocks_of(t.tile, m, n, products), multiprocessors) * t.wave;
+  };
+  return std::min_element(std::begin(kWarpgroupTiles), std::end(kWarpgroupTiles),
+                          [&](const auto& a, const auto& b) { return time(a) < time(b); });
 }
 
 // Whether products of float32 may round their operands to tf32 (NATIVE_CUDA_TF32).

@@ -23,19 +23,22 @@ constexpr int64_t kChunk = 8;
 
 bool aligned(const void* data, uintptr_t bytes) { return reinterpret_cast<uintptr_t>(data) % bytes == 0; }
 
+std::string name_of(DataType type, const WarpgroupTile& choice, const Matrices& r) {
+  return std::string("gemm_warpgroup_") + (type == DataType::BF16 ? "bf16_" : "f16_") + choice.name + "_" +
+         (r.transpose_a ? "t" : "n") + (r.transpose_b ? "t" : "n");
+}
+
 class WarpgroupProduct : public Kernel {
  public:
   WarpgroupProduct(const Problem& problem, const Matrices& r, DataType type, const Batch& batch, Activation activation,
-                   const Tile& tile, std::unique_ptr<Kernel> otherwise)
+                   const WarpgroupTile& choice, std::unique_ptr<Kernel> otherwise)
       : r_(r),
-        tile_(tile),
+        tile_(choice.tile),
         type_(type == DataType::BF16 ? TensorType::BF16 : TensorType::F16),
         matrices_a_(problem.in[0].count() / (r.m * r.k)),
         matrices_b_(problem.in[1].count() / (r.n * r.k)),
         bias_(problem.in.size() == 3),
-        function_("gemm/warpgroup", std::string("gemm_warpgroup_") + (type == DataType::BF16 ? "bf16" : "f16") +
-                                        (tile.n == kWarpgroupLarge.n ? "_large_" : "_small_") +
-                                        (r.transpose_a ? "t" : "n") + (r.transpose_b ? "t" : "n")),
+        function_("gemm/warpgroup", name_of(type, choice, r)),
         otherwise_(std::move(otherwise)) {
     Params& q = p_.product;
     q.m = static_cast<int>(r.m);
@@ -48,7 +51,7 @@ class WarpgroupProduct : public Kernel {
       q.batch.b[d] /= r.n * r.k;
     }
     q.epilogue = {nullptr, nullptr, type, *data_type(problem.out[0].dtype), activation};
-    p_.tiles = static_cast<int>(blocks_of(tile, r.m, r.n, r.batch));
+    p_.tiles = static_cast<int>(blocks_of(tile_, r.m, r.n, r.batch));
     p_.copied = q.epilogue.out_type == type && r.n % kChunk == 0;
   }
 
@@ -100,10 +103,10 @@ std::unique_ptr<Kernel> prepare(const Problem& problem, const Matrices& r, Activ
   for (const Spec& spec : problem.in)
     if (spec.dtype != dtype) return nullptr;
   if (std::min({r.m, r.n, r.k, r.batch}) == 0 || std::max({r.m, r.n, r.k, r.batch}) > INT32_MAX ||
-      blocks_of(kWarpgroupSmall, r.m, r.n, r.batch) > INT32_MAX)
+      blocks_of(kWarpgroupNarrow, r.m, r.n, r.batch) > INT32_MAX)
     return nullptr;
   if ((r.transpose_a ? r.m : r.k) % kChunk != 0 || (r.transpose_b ? r.k : r.n) % kChunk != 0) return nullptr;
-  const Tile* tile = warpgroup_tile(r.m, r.n, r.k, r.batch, device().multiprocessors());
+  const WarpgroupTile* tile = warpgroup_tile(r.m, r.n, r.k, r.batch, device().multiprocessors());
   Batch batch;
   if (!tile || !batch_of(problem, r, &batch)) return nullptr;
   auto otherwise = any_product(problem, r, activation);

@@ -15,7 +15,10 @@ using namespace native::cuda::gemm;
   KERNEL(tile, type, prefix##_tn, true, false)  \
   KERNEL(tile, type, prefix##_tt, true, true)
 
-TRANSPOSES(kWarpgroupLarge, DataType::BF16, bf16_large)
-TRANSPOSES(kWarpgroupSmall, DataType::BF16, bf16_small)
-TRANSPOSES(kWarpgroupLarge, DataType::F16, f16_large)
-TRANSPOSES(kWarpgroupSmall, DataType::F16, f16_small)
+#define SIZES(type, name)                         \
+  TRANSPOSES(kWarpgroupLarge, type, name##_large) \
+  TRANSPOSES(kWarpgroupSmall, type, name##_small) \
+  TRANSPOSES(kWarpgroupNarrow, type, name##_narrow)
+
+SIZES(DataType::BF16, bf16)
+SIZES(DataType::F16, f16)
