@@ -51,7 +51,7 @@ def run(name: str, *arguments: str) -> subprocess.CompletedProcess:
     return done
 
 
-def compile_ptx(source: Path, architecture: int, options: Sequence[str] = ()) -> str:
+def compile_ptx(source: Path, architecture: int | str, options: Sequence[str] = ()) -> str:
     """The PTX of a CUDA source, with the lines it came from.
 
     Raises:
