@@ -25,8 +25,9 @@ constexpr TypeRow kTypes[] = {
 const Opcodes& opcodes() {
   static const Opcodes* table = [] {
     auto* t = new Opcodes;
-    for (auto add : {add_integer, add_bits, add_floating, add_convert, add_compare, add_move, add_memory, add_atomic,
-                     add_async, add_control, add_sync, add_matrix, add_fences, add_barrier_objects, add_warpgroup})
+    for (auto add :
+         {add_integer, add_bits, add_floating, add_convert, add_compare, add_move, add_memory, add_atomic, add_async,
+          add_control, add_sync, add_matrix, add_fences, add_barrier_objects, add_warpgroup, add_registers})
       add(*t);
     return t;
   }();

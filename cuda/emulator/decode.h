@@ -60,6 +60,7 @@ void add_matrix(Opcodes& table);
 void add_fences(Opcodes& table);
 void add_barrier_objects(Opcodes& table);
 void add_warpgroup(Opcodes& table);
+void add_registers(Opcodes& table);
 void build_bulk(Decoder& d, Instr& i);  // cp.async.bulk
 
 // Names of a module's variables -> device addresses.

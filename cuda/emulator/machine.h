@@ -270,6 +270,9 @@ void land(Block& b, size_t load);
 // What is under way at the end of a block.
 void check_ended(Block& b);
 
+// warpgroup.cpp: faults unless the warp is one of four whole ones and all its lanes are here.
+void need_warpgroup(Warp& w, uint32_t m);
+
 // products.cpp: registers of wgmma that this instruction uses too early, or without a fence.
 void watch_registers(Warp& w, const Instr& i, uint32_t m);
 

@@ -264,7 +264,9 @@ class Parser {
       if (directive == ".maxntid" || directive == ".reqntid") {
         f.max_threads = static_cast<int>(size(1024));
         while (accept(",")) f.max_threads *= static_cast<int>(size(1024));
-      } else if (directive == ".minnctapersm" || directive == ".maxnreg" || directive == ".maxnctapersm") {
+      } else if (directive == ".maxnreg") {
+        f.max_registers = static_cast<int>(size(256));
+      } else if (directive == ".minnctapersm" || directive == ".maxnctapersm") {
         number();
       } else if (directive == ".pragma") {
         skip_statement();

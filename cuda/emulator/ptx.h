@@ -78,7 +78,7 @@ struct Function {
   std::vector<Instruction> code;
   std::map<std::string, int> labels;  // index into code
   std::map<std::string, std::vector<std::string>> branch_targets;
-  int max_threads = 0;
+  int max_threads = 0, max_registers = 0;  // of a block, of a thread; 0 if it says nothing
 };
 
 struct Module {

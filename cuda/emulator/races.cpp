@@ -97,7 +97,7 @@ void check_write(Warp& w, Cell& cell, const Access& me, bool shared, uint64_t ad
 void read_by_proxy(Warp& w, Cell& cell, const Access& me, uint64_t address) {
   check_read(w, cell, me, true, address);
   const Access& last = cell.write;
-  if (last.launch != me.launch || last.block != me.block || !is_warp(last.warp)) return;
+  if (last.launch != me.launch || last.block != me.block || !is_warp(last.warp) || !ordered(w, last, me)) return;
   if (w.clock.fenced[last.warp] < last.stamp)
     w.report(Fault::ProxyFence, me.lane, address,
              "reads without fence.proxy.async what was written by a store" + place(w, last));

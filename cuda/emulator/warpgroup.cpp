@@ -101,14 +101,6 @@ void agree(Warp& w, const Instr& i, uint64_t a, uint64_t b) {
     w.fail(Fault::SyncMask, 0, 0, "the warps of the warpgroup give different descriptors");
 }
 
-void need_warpgroup(Warp& w, uint32_t m) {
-  const size_t last = w.index / kWarpsTogether * kWarpsTogether + kWarpsTogether - 1;
-  const bool whole = last < w.block->warps->size() && (*w.block->warps)[last].initial == kFull;
-  if (!whole)
-    w.fail(Fault::SyncMask, first_lane(m), 0, "the warp is not of four whole ones, from a multiple of four on");
-  if (m != kFull) w.fail(Fault::SyncMask, first_lane(~m), 0, "all 32 threads of the warp must take part");
-}
-
 uint64_t uniform(Warp& w, int slot, const char* what) {
   const uint64_t* v = w.lane(slot);
   for (int l = 1; l < kLanes; ++l)
@@ -274,6 +266,14 @@ void build_mma(Decoder& d, Instr& i) {
 }
 
 }  // namespace
+
+void need_warpgroup(Warp& w, uint32_t m) {
+  const size_t last = w.index / kWarpsTogether * kWarpsTogether + kWarpsTogether - 1;
+  const bool whole = last < w.block->warps->size() && (*w.block->warps)[last].initial == kFull;
+  if (!whole)
+    w.fail(Fault::SyncMask, first_lane(m), 0, "the warp is not of four whole ones, from a multiple of four on");
+  if (m != kFull) w.fail(Fault::SyncMask, first_lane(~m), 0, "all 32 threads of the warp must take part");
+}
 
 void add_warpgroup(Opcodes& table) {
   table["wgmma"] = [](Decoder& d, Instr& i) {

@@ -19,6 +19,9 @@ class Planted:
     grid: int = 1
     outer: str = ""
     shared: int = 0
+    target: str = ""
+    maps: int = 0  # of tensors: see planted_hopper
+    also: str = ""  # found in its place where warps run in another order
 
 
 SHARED = ".shared .align 16 .b8 s[512]; mov.u32 %r30, s; mad.lo.u32 %r31, %thread, 4, %r30;"

@@ -61,9 +61,7 @@ def source(
     parts += [f".param .align 64 .b8 map{k}[128]" for k in range(maps)]
     declared = ", ".join(parts)
     header = HEADER.replace(TARGET, target or TARGET)
-    places = "".join(
-        f"mov.u64 %m{k}, map{k}; cvta.param.u64 %m{k}, %m{k};\n" for k in range(maps)
-    )
+    places = "".join(f"mov.u64 %m{k}, map{k}; cvta.param.u64 %m{k}, %m{k};\n" for k in range(maps))
     loads = "".join(f"ld.param.u64 %p{k}, [a{k}];\n" for k in range(params))
     return f"""{header}{outer}
 .visible .entry {name}({declared}) {launch} {{

@@ -10,7 +10,8 @@ pytestmark = pytest.mark.emulator
 
 # Instruction -> what the message must say besides the instruction's line.
 UNKNOWN = {
-    "wgmma.fence.sync.aligned;": "wgmma.fence.sync.aligned: unknown instruction",
+    "tcgen05.wait::ld.sync.aligned;": "tcgen05.wait::ld.sync.aligned: unknown instruction",
+    "wgmma.fence.sync.aligned;": "needs .target sm_90a",
     "tex.1d.v4.f32.s32 {%f1, %f2, %f3, %f4}, [%rd1, {%r1}];": "",
     "call foo, (%r1);": "",
     "bar.red.popc.pred %q1, 0, %q0;": "no such form",
@@ -41,7 +42,7 @@ UNKNOWN = {
     "ld.global.b128 %rd1, [%rd2];": "128-bit",
     "ld.global.pred %q1, [%rd2];": "no such type",
     "ld.global.v8.f32 {%f1,%f2,%f3,%f4,%f5,%f6,%f7,%f8}, [%rd1];": "",
-    "cp.async.bulk.commit_group;": "",
+    "cp.async.bulk.commit_group;": "needs .target sm_90",
     "cp.async.cg.shared.global [%r1], [%rd1], 8;": "copies 4, 8 or 16 bytes",
     "ldmatrix.sync.aligned.m8n8.shared.b16 {%r1}, [%r2];": "number of matrices",
     "ldmatrix.sync.aligned.m8n16.x1.shared.b8 {%r1}, [%r2];": "only .m8n8",
@@ -97,6 +98,63 @@ def test_refused_by_name(text):
     assert f"PTX line {line}" in message, message
     assert text.split()[0].rstrip(";") in message, message
     assert UNKNOWN[text] in message, message
+
+
+SUMS = "{%f1, %f2, %f3, %f4}, "
+LOAD_2D = "cp.async.bulk.tensor.2d.shared::cluster.global"
+
+
+def wgmma(types, operands, *, n=8, sums=SUMS):
+    return f"wgmma.mma_async.sync.aligned.m64n{n}k16.{types} {sums}{operands};"
+
+
+def to_barrier(opcode, operands):
+    return f"{opcode}.mbarrier::complete_tx::bytes {operands};"
+
+
+HOPPER = {
+    wgmma("f16.f16.f16", "%rd1, %rd2, 1, 1, 1, 0, 0"): "only sums of f32",
+    wgmma("f32.f16.f16", "%rd1, %rd2, 1, 1, 1, 0, 0", n=12): "only shapes m64nNk16",
+    wgmma("f32.f16.bf16", "%rd1, %rd2, 1, 1, 1, 0, 0"): "two bf16 or f16",
+    wgmma("f32.f16.f16", "%rd1, %rd2, 1, 1, 1, 0, 0", n=16): "number of accumulators",
+    wgmma("f32.f16.f16", "{%r1, %r2}, %rd2, 1, 1, 1, 0"): "takes four registers",
+    wgmma("f32.f16.f16", "%rd1, %rd2, 1, 2, 1, 0, 0"): "no such value",
+    wgmma("f32.f16.f16", "%rd1, %rd2, 1, 1, 1, 0"): "too few operands",
+    wgmma("f32.f16.f16", "%rd1, %rd2, %r1, 1, 1, 0, 0"): "1 are needed",
+    "mbarrier.arrive_drop.shared::cta.b64 %rd1, [%r1];": "only init, inval",
+    "mbarrier.init.shared::cta.b32 [%r1], 1;": "is .b64",
+    "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r1];": "number of bytes is missing",
+    to_barrier("cp.async.bulk.shared::cluster.global", "[%r1], [%rd1], 16, [%r2]"): "of tensors",
+    to_barrier(LOAD_2D, "[%r1], [%rd1, {%r2}], [%r3]"): "number of coordinates",
+    to_barrier(LOAD_2D + ".im2col", "[%r1], [%rd1, {%r2, %r3}], [%r4]"): "modifier '.im2col'",
+    "ld.global.u32 %r1, [%rd1, {%r2}];": "coordinates where there is no tensor",
+    "setmaxnreg.inc.sync.aligned.u32 16;": "from 24 to 256",
+    "setmaxnreg.inc.sync.aligned.u32 100;": "from 24 to 256",
+    "setmaxnreg.inc.sync.aligned.u32 264;": "from 24 to 256",
+    "setmaxnreg.inc.sync.aligned.u32 %r1;": "must be a constant",
+    "fence.proxy.alias;": "only .proxy.async",
+    "elect.sync %r1|%r2, -1;": "1 are needed",
+}
+
+
+@pytest.mark.usefixtures("h100")
+@pytest.mark.parametrize("text", HOPPER)
+def test_refused_on_hopper(text):
+    with pytest.raises((ValueError, RuntimeError)) as error:
+        launch(source(text, 1, target="sm_90a"), np.uint64(0))
+    message = str(error.value)
+    assert text.split()[0].rstrip(";") in message and HOPPER[text] in message, message
+
+
+@pytest.mark.parametrize("gpu, target", [("A100", "sm_90"), ("A100", "sm_90a"), ("B200", "sm_90a")])
+def test_targets_of_other_gpus(gpu, target, cuda):
+    """sm_90a is for GPUs of capability 9.0 alone."""
+    try:
+        cuda.emulate(gpu)
+        with pytest.raises(RuntimeError, match="NO_BINARY_FOR_GPU.*" + target):
+            launch(source("", 0, target=target))
+    finally:
+        cuda.emulate(None)
 
 
 TEXTS = {
