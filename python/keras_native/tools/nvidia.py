@@ -101,7 +101,7 @@ class Instruction:
     guarded: bool = False
 
 
-def disassemble(fatbin: bytes, ptx: str, architecture: int) -> dict[str, list[Instruction]]:
+def disassemble(fatbin: bytes, ptx: str, architecture: int | str) -> dict[str, list[Instruction]]:
     """By kernel: the machine code for one architecture, read by cuobjdump; where only nvdisasm is
     found, of what ptxas makes of the PTX.
 
