@@ -94,17 +94,10 @@ FAULTS = [
     # Results.
     Planted("not seen by copies", LOOP, "    fence_shared_for_copies();\n", "", reported=True),
     Planted(
-        "not waited for before a copy",
-        LOOP,
-        "    fence_shared_for_copies();\n    __syncwarp();\n",
-        "    fence_shared_for_copies();\n",
-        reported=True,
-    ),
-    Planted(
         "slab written while copied",
         LOOP,
-        "if (lane == 0) wait_for_stores_to_read<1>();",
-        "if (lane == 0) wait_for_stores_to_read<2>();",
+        "wait_for_stores_to_read<kHalves - 1>();",
+        "wait_for_stores_to_read<2>();",
         reported=True,
     ),
     Planted(

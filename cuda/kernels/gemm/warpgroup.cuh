@@ -204,10 +204,11 @@ struct WarpgroupLoop {
     }
   }
 
-  // By a bulk copy, from one half of the slab while the other is filled.
+  // By a bulk copy, from one half of the slab while the other is filled, where a tile has more than one part.
+  static constexpr int kHalves = kParts > 1 ? 2 : 1;
   __device__ void copy(const Results& y, int part, int warp, int lane, int row, int column, int product) const {
-    const uint32_t from = shared_address(slab(warp)) + part % 2 * (kWarpgroupSlab / 2);
-    if (lane == 0) wait_for_stores_to_read<1>();
+    const uint32_t from = shared_address(slab(warp)) + part % kHalves * (kWarpgroupSlab / 2);
+    if (lane == 0) wait_for_stores_to_read<kHalves - 1>();
     __syncwarp();
     // Rows of 128 bytes, chunks swizzled as the copy takes them.
 #pragma unroll
