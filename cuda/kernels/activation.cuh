@@ -52,4 +52,40 @@ __device__ inline float gelu_tanh(float x) {
 }
 __device__ inline float selu(float x) { return x > 0 ? 1.05070098735548049f * x : 1.75809934084737686f * expm1f(x); }
 
+// The same for results of 16 bits: in few instructions without branches, relative errors below 2^-16.
+namespace coarse {
+
+__device__ inline float reciprocal(float x) {
+  float r;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+  return r;
+}
+// exp of a negative argument, which does not overflow.
+__device__ inline float sigmoid(float x) {
+  const float tail = __expf(-fabsf(x));
+  return (x < 0 ? tail : 1) * reciprocal(1 + tail);
+}
+__device__ inline float silu(float x) { return x * sigmoid(x); }
+__device__ inline float gelu_tanh(float x) {
+  return x * sigmoid(x * fmaf(x * x, 0.0713548162726f, 1.59576912160573071f));
+}
+// The tail of the normal distribution is t 2^(p(t) - x^2 / 2 log2 e), t = 1 / (1 + 0.47 |x| / sqrt 2); p is fitted to
+// 2^-22 for |x| up to 13.5.
+__device__ inline float gelu(float x) {
+  const float t = reciprocal(fmaf(fabsf(x), 0.332340187f, 1));
+  float p = -0.283183217f;
+  for (float term : {1.252536654f, -1.956721902f, 1.086182833f, -0.27301687f, 0.657210588f, 1.43145597f, -2.914464235f})
+    p = fmaf(p, t, term);
+  const float tail = t * exp2f(fmaf(x * x, -0.72134752f, p));
+  return x * (x < 0 ? tail : 1 - tail);
+}
+// Taylor's terms where the difference would lose digits.
+__device__ inline float tanh(float x) {
+  const float tail = __expf(-2 * fabsf(x)), square = x * x;
+  const float small = fmaf(square, fmaf(square, 0.133333333f, -0.333333333f), 1) * x;
+  return fabsf(x) < 0.125f ? small : copysignf((1 - tail) * reciprocal(1 + tail), x);
+}
+
+}  // namespace coarse
+
 }  // namespace native::cuda

@@ -23,12 +23,13 @@ TensorMap tensor_map(TensorType type, const void* data, std::initializer_list<Te
     strides[rank++] = bytes *= axis.size;  // of the next axis
   }
   constexpr int kNoInterleave = 0, kBy256Bytes = 3, kZeros = 0;
-  TensorMap map;
+  // Not where the caller wants it, which may be a temporary that is aligned to less.
+  TensorMap map[1];
   check(driver(),
-        driver().cuTensorMapEncodeTiled(&map, type, rank, const_cast<void*>(data), sizes, strides, box, steps,
+        driver().cuTensorMapEncodeTiled(map, type, rank, const_cast<void*>(data), sizes, strides, box, steps,
                                         kNoInterleave, TensorSwizzle::Bytes128, kBy256Bytes, kZeros),
         "describing a tensor for bulk copies");
-  return map;
+  return map[0];
 }
 
 }  // namespace native::cuda

@@ -10,16 +10,22 @@ from ptxkernel import _cuda
 from keras_native.tools import nvidia
 
 # Image, kernels -> instructions that the loop over k (in attention over keys or queries) has, and
-# such that it must not have. HMMA and IMMA are the tensor cores', LDSM is ldmatrix, LDGSTS
-# cp.async, LDL and STL spills.
+# such that it must not have. HMMA and IMMA are the tensor cores', HGMMA wgmma, LDSM is ldmatrix,
+# LDGSTS cp.async, UTMALDG a bulk copy of a tensor, SYNCS mbarriers, LDL and STL spills.
 SPILLS = {"LDL", "STL"}
 TENSOR = {"HMMA", "LDSM", "LDGSTS"}, SPILLS | {"FFMA"}
 WIDE = {"HMMA", "LDGSTS"}, SPILLS | {"FFMA"}
 EXACT = {"FFMA", "LDS", "LDGSTS"}, SPILLS | {"HMMA"}
 WEIGHTED = TENSOR[0], SPILLS  # weights of softmax between two products
+# One warp group multiplies, one thread of another fetches.
+GROUP = {"HGMMA", "WARPGROUP", "SYNCS"}, SPILLS | {"HMMA", "FFMA", "LDS", "STS", "UTMALDG"}
+FETCH = {"UTMALDG", "SYNCS"}, SPILLS | {"HGMMA", "LDGSTS"}
+# Images for one architecture alone; others are looked at for sm_80.
+ARCHITECTURES = {"gemm/warpgroup": "90a"}
 MAIN_LOOPS = {
     "gemm/tensor": {r"gemm_(bf16|f16)_": TENSOR, r"gemm_tf32_": WIDE},
     "gemm/exact": {r"gemm_exact_": EXACT},
+    "gemm/warpgroup": {r"gemm_warpgroup_": GROUP, r"gemm_warpgroup_.*": FETCH},
     "conv/tensor": {r"conv_(bf16|f16)_": TENSOR, r"conv_tf32_": WIDE},
     "conv/exact": {r"conv_exact_": EXACT},
     "attention/tensor": {r"attention_(bf16|f16)_": WEIGHTED},
@@ -40,7 +46,10 @@ def code():
                 pytest.skip(f"no image {image} in this build")
             try:
                 parts = _cuda.image_fatbin(image), _cuda.image_ptx(image)
-                made[image] = nvidia.disassemble(*parts, 80) or pytest.skip("no code for sm_80")
+                architecture = ARCHITECTURES.get(image, "80")
+                made[image] = nvidia.disassemble(*parts, architecture) or pytest.skip(
+                    f"no code for sm_{architecture}"
+                )
             except nvidia.ToolError as error:
                 pytest.skip(str(error).splitlines()[0])
         return made[image]

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <iterator>
 #include <string>
 
 #include "kernels/gemm/tiles.h"
@@ -51,6 +52,31 @@ inline int splits_of(int64_t k, int64_t blocks) {
 }
 inline int depth_of(int64_t k, int splits, const Tile& tile) {
   return static_cast<int>(std::max<int64_t>(1, ceil_div(ceil_div(k, splits), tile.depth)) * tile.depth);
+}
+
+// Tiles of warp groups: what their kernels' names have, and how long a wave of them takes, in parts of one another (on
+// an H100: 4096^3, 4 waves of large tiles or 8 of small ones, 174 and 222 us; 3072x3072x1024, 3 or 5, 39 and 35;
+// 2176^3, 2, 3 or 5 of narrow ones, 47, 42 and 57; 512^3, one of any, 8.8, 5.6 and 4.4).
+struct WarpgroupTile {
+  const char* name;
+  Tile tile;
+  int wave;
+};
+constexpr WarpgroupTile kWarpgroupTiles[] = {
+    {"large", kWarpgroupLarge, 100}, {"small", kWarpgroupSmall, 61}, {"narrow", kWarpgroupNarrow, 45}};
+
+// The one for a product, or null where the kernels above are no slower: few results, or few rows, of many terms, which
+// parts of k do sooner (256x256x4096 in 9.8 us, here in 13.8, 64x1024x4096 in 10.2 and 14.3; but 256x1024x4096 in 22.1
+// and 14.2), and below 2^20 multiply-adds, which take a launch and little more.
+inline const WarpgroupTile* warpgroup_tile(int64_t m, int64_t n, int64_t k, int64_t products, int64_t multiprocessors) {
+  const int64_t steps = ceil_div(k, kWarpgroupNarrow.depth);
+  if (steps > 24 && (m <= 64 || steps > 2 * blocks_of(kTensorSmall, m, n, products))) return nullptr;
+  if (m * n * products < (1 << 20) / k) return nullptr;
+  const auto time = [&](const WarpgroupTile& t) {
+    return ceil_div(blocks_of(t.tile, m, n, products), multiprocessors) * t.wave;
+  };
+  return std::min_element(std::begin(kWarpgroupTiles), std::end(kWarpgroupTiles),
+                          [&](const auto& a, const auto& b) { return time(a) < time(b); });
 }
 
 // Whether products of float32 may round their operands to tf32 (NATIVE_CUDA_TF32).

@@ -7,9 +7,9 @@
 
 namespace native::cuda::gemm {
 
-// The long ones are there once for all lanes, which take turns at the front: a kernel has this code for each of its
-// slabs.
-template <int lanes>
+// The long ones are there once, or so many times, for all lanes, which take turns at the front: a kernel has this code
+// for each of its slabs. few: instructions, for results of 16 bits.
+template <int times = 1, bool few = false, int lanes>
 __device__ inline void activate(Pack<lanes>& y, Activation activation) {
   const auto each = [&](auto f) {
 #pragma unroll
@@ -17,11 +17,14 @@ __device__ inline void activate(Pack<lanes>& y, Activation activation) {
   };
   const auto in_turn = [&](auto f) {
 #pragma unroll 1
-    for (int turn = 0; turn < lanes; ++turn) {
-      const float x = f(y.v[0]);
+    for (int turn = 0; turn < lanes; turn += times) {
+      float x[times];
 #pragma unroll
-      for (int i = 1; i < lanes; ++i) y.v[i - 1] = y.v[i];
-      y.v[lanes - 1] = x;
+      for (int i = 0; i < times; ++i) x[i] = f(y.v[i]);
+#pragma unroll
+      for (int i = times; i < lanes; ++i) y.v[i - times] = y.v[i];
+#pragma unroll
+      for (int i = 0; i < times; ++i) y.v[lanes - times + i] = x[i];
     }
   };
   switch (activation) {
@@ -30,15 +33,15 @@ __device__ inline void activate(Pack<lanes>& y, Activation activation) {
     case Activation::Relu6:
       return each([](float x) { return relu6(x); });
     case Activation::Gelu:
-      return in_turn([](float x) { return gelu(x); });
+      return in_turn([](float x) { return few ? coarse::gelu(x) : gelu(x); });
     case Activation::GeluTanh:
-      return in_turn([](float x) { return gelu_tanh(x); });
+      return in_turn([](float x) { return few ? coarse::gelu_tanh(x) : gelu_tanh(x); });
     case Activation::Silu:
-      return in_turn([](float x) { return silu(x); });
+      return in_turn([](float x) { return few ? coarse::silu(x) : silu(x); });
     case Activation::Sigmoid:
-      return in_turn([](float x) { return sigmoid(x); });
+      return in_turn([](float x) { return few ? coarse::sigmoid(x) : sigmoid(x); });
     case Activation::Tanh:
-      return in_turn([](float x) { return tanhf(x); });
+      return in_turn([](float x) { return few ? coarse::tanh(x) : tanhf(x); });
     default:
       return;
   }
@@ -66,7 +69,14 @@ __device__ inline bool in_packs(const Epilogue& e, const void* c, int columns) {
       reinterpret_cast<uintptr_t>(c) | reinterpret_cast<uintptr_t>(e.bias) | reinterpret_cast<uintptr_t>(e.residual);
   return columns % 4 == 0 && all % 16 == 0;
 }
-// Four neighbours from element `at` and the column on, of which `there` are in the row.
+// Four neighbours from element `at` on, of which `there` are in the row.
+__device__ inline void put(void* c, DataType type, bool in_packs, int64_t at, int there, const Pack<4>& y) {
+  if (in_packs) return store_pack<4>(c, at / 4, type, y);
+#pragma unroll
+  for (int i = 0; i < 4; ++i)
+    if (i < there) store_element(c, at + i, type, y.v[i]);
+}
+// The same from the column on, finished.
 __device__ inline void finish(const Epilogue& e, void* c, bool in_packs, int64_t at, int column, int there, Pack<4> y) {
   if (in_packs) {
     if (e.bias) add(y, e.bias, column / 4, e.bias_type);
@@ -79,10 +89,7 @@ __device__ inline void finish(const Epilogue& e, void* c, bool in_packs, int64_t
     }
   }
   activate(y, e.activation);
-  if (in_packs) return store_pack<4>(c, at / 4, e.out_type, y);
-#pragma unroll
-  for (int i = 0; i < 4; ++i)
-    if (i < there) store_element(c, at + i, e.out_type, y.v[i]);
+  put(c, e.out_type, in_packs, at, there, y);
 }
 
 }  // namespace native::cuda::gemm

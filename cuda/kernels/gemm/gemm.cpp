@@ -1,6 +1,7 @@
 // matmul and linear: which kernel, which tile, how many splits, and the launch.
 #include <algorithm>
 
+#include "kernels/gemm/any_product.h"
 #include "kernels/gemm/batch.h"
 #include "kernels/gemm/choice.h"
 #include "kernels/gemm/params.h"
@@ -83,7 +84,9 @@ class Product : public Kernel {
   bool bias_;
 };
 
-std::unique_ptr<Kernel> prepare(const Problem& problem, const Matrices& r, Activation activation) {
+}  // namespace
+
+std::unique_ptr<Kernel> gemm::any_product(const Problem& problem, const Matrices& r, Activation activation) {
   const DType dtype = problem.in[0].dtype, out = problem.out[0].dtype;
   auto type = data_type(dtype);
   if (!type || !data_type(out) || (out != dtype && out != DType::F32)) return nullptr;
@@ -98,13 +101,15 @@ std::unique_ptr<Kernel> prepare(const Problem& problem, const Matrices& r, Activ
   return std::make_unique<Product>(problem, r, *type, batch, activation);
 }
 
+namespace {
+
 std::unique_ptr<Kernel> prepare_matmul(const Problem& problem) {
-  return prepare(problem, native::gemm::matmul_matrices(problem), Activation::None);
+  return any_product(problem, native::gemm::matmul_matrices(problem), Activation::None);
 }
 std::unique_ptr<Kernel> prepare_linear(const Problem& problem) {
   const auto activation = native::gemm::activation_of(problem);
   if (!activation) return nullptr;
-  return prepare(problem, native::gemm::linear_matrices(problem), *activation);
+  return any_product(problem, native::gemm::linear_matrices(problem), *activation);
 }
 
 const RegisterCuda r_matmul{"matmul", "gemm", 10, prepare_matmul};

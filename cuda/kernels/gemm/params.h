@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/activation.h"
+#include "kernels/tensor_map.h"
 #include "kernels/types.h"
 
 namespace native::cuda::gemm {
@@ -37,6 +38,15 @@ struct Params {
   int products;
   Batch batch;
   Epilogue epilogue;
+};
+
+// A product of warp groups. What a batch takes is counted in matrices, and operands are where the maps say; k is not
+// split.
+struct WarpgroupParams {
+  TensorMap a, b, c;  // c if results are `copied`
+  int tiles;          // of all products
+  int copied;         // results are of the operands' type, in rows that bulk copies can write
+  Params product;
 };
 
 // A product of bytes: sums are int32, or the lowest byte of them. Never split, and without an epilogue.

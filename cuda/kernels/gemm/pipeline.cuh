@@ -14,18 +14,23 @@ struct Place {
   int k_begin, k_end;  // its terms
 };
 
-// Of products [m, n] of k terms, which are split into blocks of `depth`.
-template <Tile tile>
-__device__ inline Place place(int m, int n, int k, int depth) {
+// The `block`-th tile of products [m, n]; groups of `group` rows of tiles are walked column by column.
+template <Tile tile, int group = kGroup>
+__device__ inline Place place(int block, int m, int n) {
   const int tiles_m = (m + tile.m - 1) / tile.m, tiles_n = (n + tile.n - 1) / tile.n;
-  int t = blockIdx.x % (tiles_m * tiles_n);
-  // Groups of rows of tiles, each walked column by column.
-  const int group = t / (kGroup * tiles_n), first = group * kGroup, rows = min(kGroup, tiles_m - first);
+  int t = block % (tiles_m * tiles_n);
+  const int first = t / (group * tiles_n) * group, rows = min(group, tiles_m - first);
   t -= first * tiles_n;
   Place w;
-  w.product = blockIdx.x / (tiles_m * tiles_n);
+  w.product = block / (tiles_m * tiles_n);
   w.row = (first + t % rows) * tile.m;
   w.column = t / rows * tile.n;
+  return w;
+}
+// This block's, of k terms that are split into blocks of `depth`.
+template <Tile tile>
+__device__ inline Place place(int m, int n, int k, int depth) {
+  Place w = place<tile>(static_cast<int>(blockIdx.x), m, n);
   w.k_begin = blockIdx.y * depth;
   w.k_end = min(w.k_begin + depth, k);
   return w;

@@ -19,23 +19,31 @@ struct Results {
   }
 };
 
+// Where the operands of a product of the batch begin.
+struct Begin {
+  int64_t a = 0, b = 0;
+};
+__device__ inline Begin begin_of(const Batch& batch, int product) {
+  Begin begin;
+  for (int d = batch.dims - 1; d >= 0; --d) {
+    const int i = product % batch.size[d];
+    product /= batch.size[d];
+    begin.a += i * batch.a[d];
+    begin.b += i * batch.b[d];
+  }
+  return begin;
+}
+
 // sink_of(c): where results go that begin at element c.
 template <class Loop, class SinkOf>
 __device__ inline void product(const Params& p, const SinkOf& sink_of) {
   extern __shared__ __align__(128) char shared[];
   const Place w = place<Loop::kTile>(p.m, p.n, p.k, p.depth);
-  int64_t a = 0, b = 0;  // where its matrices begin
-  int rest = w.product;
-  for (int d = p.batch.dims - 1; d >= 0; --d) {
-    const int i = rest % p.batch.size[d];
-    rest /= p.batch.size[d];
-    a += i * p.batch.a[d];
-    b += i * p.batch.b[d];
-  }
+  const Begin begin = begin_of(p.batch, w.product);
   const int64_t c = (static_cast<int64_t>(blockIdx.y) * p.products + w.product) * p.m * p.n;
   using Matrix = Dense<Loop::kBytes>;
-  const Matrix of_a(p.a, a, Loop::kTurnedA ? w.k_end : p.m, Loop::kTurnedA ? p.m : w.k_end);
-  const Matrix of_b(p.b, b, Loop::kTurnedB ? p.n : w.k_end, Loop::kTurnedB ? w.k_end : p.n);
+  const Matrix of_a(p.a, begin.a, Loop::kTurnedA ? w.k_end : p.m, Loop::kTurnedA ? p.m : w.k_end);
+  const Matrix of_b(p.b, begin.b, Loop::kTurnedB ? p.n : w.k_end, Loop::kTurnedB ? w.k_end : p.n);
   Loop::run(of_a, of_b, w, shared, sink_of(c));
 }
 
