@@ -7,10 +7,10 @@ import pytest
 from keras_native.tools import nvidia
 
 
-def compile_ptx(source: Path, *options: str) -> str:
-    """The PTX of a source for sm_80; skips the test where there is no nvcc."""
+def compile_ptx(source: Path, *options: str, architecture: int | str = 80) -> str:
+    """The PTX of a source; skips the test where there is no nvcc."""
     if nvidia.find("nvcc") is None:
         pytest.skip(
             "no nvcc: set NVCC, or install nvidia-cuda-{nvcc,crt,cccl,runtime}, nvidia-nvvm"
         )
-    return nvidia.compile_ptx(source, 80, options)
+    return nvidia.compile_ptx(source, architecture, options)

@@ -18,6 +18,7 @@ GEMM_FILES = [
     "divisor.h",
     "../../csrc/kernels/activation.h",
     "device.cuh",
+    "tensor_map.h",
     "pack.cuh",
     "activation.cuh",
     "gemm/params.h",
@@ -55,23 +56,25 @@ def texts(files, fault=None) -> str:
     return whole
 
 
-def unit(name, family, files, entry, fault=None) -> str:
-    """One kernel of a family, with the body `entry`, in a namespace of its own."""
+def unit(name, family, files, entry, fault=None, params="Params", threads=None) -> str:
+    """One kernel of a family, with the body `entry`, in a namespace of its own; `threads`: of its
+    only block on a multiprocessor."""
+    bounds = f"__launch_bounds__({threads}, 1)" if threads else ""
     return f"""{texts(files, fault).replace("namespace native", f"namespace {name}_space")}
 namespace {name}_space::cuda::{family} {{
-extern "C" __global__ void {name}(const __grid_constant__ Params p) {{ {entry} }}
+extern "C" __global__ void {bounds} {name}(const __grid_constant__ {params} p) {{ {entry} }}
 }}
 """
 
 
-def compiled(units, folder) -> str:
+def compiled(units, folder, architecture=80) -> str:
     """The PTX of all units."""
     source = folder / "faults.cu"
     source.write_text("\n".join([f"#include <{header}>" for header in HEADERS] + units))
-    return compile_ptx(source, "-std=c++20", "-w")
+    return compile_ptx(source, "-std=c++20", "-w", architecture=architecture)
 
 
-def fixtures(one, sound, faults, conflicts=()):
+def fixtures(one, sound, faults, conflicts=(), architecture=80):
     """The fixtures `text` and `module` of a file of tests: sound_<kernel>, fault_<number> and
     conflict_<number>, each made by `one(name, kernel, fault)`."""
 
@@ -81,7 +84,7 @@ def fixtures(one, sound, faults, conflicts=()):
         units = [one(f"sound_{kernel}", kernel) for kernel in sound]
         units += [one(f"fault_{k}", f.kernel, f) for k, f in enumerate(faults)]
         units += [one(f"conflict_{k}", f.kernel, f) for k, f in enumerate(conflicts)]
-        return compiled(units, tmp_path_factory.mktemp("faults"))
+        return compiled(units, tmp_path_factory.mktemp("faults"), architecture)
 
     load = functools.cache(_cuda.Module)
 

@@ -11,12 +11,15 @@ from keras_native.tools import nvidia
 
 # Image, kernels -> instructions that the loop over k (in attention over keys or queries) has, and
 # such that it must not have. HMMA and IMMA are the tensor cores', LDSM is ldmatrix, LDGSTS
-# cp.async, LDL and STL spills.
+# cp.async, HGMMA wgmma, SYNCS a barrier in shared memory, UTMALDG a bulk copy of a tensor, LDL and
+# STL spills.
 SPILLS = {"LDL", "STL"}
 TENSOR = {"HMMA", "LDSM", "LDGSTS"}, SPILLS | {"FFMA"}
 WIDE = {"HMMA", "LDGSTS"}, SPILLS | {"FFMA"}
 EXACT = {"FFMA", "LDS", "LDGSTS"}, SPILLS | {"HMMA"}
 WEIGHTED = TENSOR[0], SPILLS  # weights of softmax between two products
+WARPGROUPS = {"HGMMA", "MUFU", "SYNCS"}, SPILLS | {"HMMA", "LDSM", "LDGSTS"}
+COPIES = {"UTMALDG", "SYNCS"}, SPILLS
 MAIN_LOOPS = {
     "gemm/tensor": {r"gemm_(bf16|f16)_": TENSOR, r"gemm_tf32_": WIDE},
     "gemm/exact": {r"gemm_exact_": EXACT},
@@ -24,9 +27,12 @@ MAIN_LOOPS = {
     "conv/exact": {r"conv_exact_": EXACT},
     "attention/tensor": {r"attention_(bf16|f16)_": WEIGHTED},
     "attention/tensor_grad": {r"attention_grad_": WEIGHTED},
+    "attention/warpgroup": {r"attention_(bf16|f16)_": WARPGROUPS, r"attention_": COPIES},
     "attention/exact": {r"attention_f32_": EXACT},
     "attention/exact_grad": {r"attention_grad_": EXACT},
 }
+# Images of one architecture alone; others are looked at as they are for sm_80.
+ONLY_FOR = {"attention/warpgroup": "90a"}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +46,9 @@ def code():
                 pytest.skip(f"no image {image} in this build")
             try:
                 parts = _cuda.image_fatbin(image), _cuda.image_ptx(image)
-                made[image] = nvidia.disassemble(*parts, 80) or pytest.skip("no code for sm_80")
+                kind = ONLY_FOR.get(image, 80)
+                found = nvidia.disassemble(*parts, kind)
+                made[image] = found or pytest.skip(f"no code for sm_{kind}")
             except nvidia.ToolError as error:
                 pytest.skip(str(error).splitlines()[0])
         return made[image]

@@ -51,7 +51,7 @@ def run(name: str, *arguments: str) -> subprocess.CompletedProcess:
     return done
 
 
-def compile_ptx(source: Path, architecture: int, options: Sequence[str] = ()) -> str:
+def compile_ptx(source: Path, architecture: int | str, options: Sequence[str] = ()) -> str:
     """The PTX of a CUDA source, with the lines it came from.
 
     Raises:
@@ -101,7 +101,7 @@ class Instruction:
     guarded: bool = False
 
 
-def disassemble(fatbin: bytes, ptx: str, architecture: int) -> dict[str, list[Instruction]]:
+def disassemble(fatbin: bytes, ptx: str, architecture: int | str) -> dict[str, list[Instruction]]:
     """By kernel: the machine code for one architecture, read by cuobjdump; where only nvdisasm is
     found, of what ptxas makes of the PTX.
 
