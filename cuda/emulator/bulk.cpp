@@ -201,6 +201,7 @@ void check_ended(Block& b) {
   for (Warp& w : *b.warps)
     for (const BulkStore& store : w.stores)
       report(w, store.pc, store.lane, 0, "the block ends before this copy has read all: it is not waited for");
+  for (Warp& w : *b.warps) check_products_ended(w);
 }
 
 }  // namespace native::emulator

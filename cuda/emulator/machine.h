@@ -275,6 +275,8 @@ void need_warpgroup(Warp& w, uint32_t m);
 
 // products.cpp: registers of wgmma that this instruction uses too early, or without a fence.
 void watch_registers(Warp& w, const Instr& i, uint32_t m);
+// At the end of the block: that all were waited for.
+void check_products_ended(Warp& w);
 
 // async.cpp: carries out the copies of groups older than the `allowed` latest.
 void complete_copies(Warp& w, uint32_t m, int allowed, bool uncommitted);

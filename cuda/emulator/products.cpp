@@ -27,6 +27,14 @@ void Products::start(size_t slots) {
   touched.assign(slots, 0);
 }
 
+void check_products_ended(Warp& w) {
+  const Products& p = w.products;
+  if (p.issued == 0 || std::none_of(p.sums.begin(), p.sums.end(), [&](uint32_t group) { return group > p.waited; }))
+    return;
+  w.pc = w.block->issued[w.index / 4][p.issued - 1].pc;
+  w.report(Fault::ProductOrder, 0, 0, "the block ends before this wgmma is waited for");
+}
+
 void watch_registers(Warp& w, const Instr& i, uint32_t m) {
   if (!i.sums.empty()) return;  // wgmma itself
   Products& p = w.products;

@@ -74,6 +74,7 @@ PRODUCTS = [
         "0",
         "1",
     ),
+    warpgroup("ends without waiting", REGISTERS, BEGUN_MMA + "{x}", DONE, ""),
     warpgroup(
         "waits without a group",
         REGISTERS,

@@ -180,6 +180,7 @@ def test_arrays_of_every_dtype(dtype, tmp_path):
         ("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32", 2048),
         ("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32", 2048),
         ("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32", 2048),
+        ("wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16", 65536),
         ("fma.rn.f32", 0),
     ],
 )

@@ -50,12 +50,15 @@ def work(rows: list[dict]) -> Work:
 
 
 def tensor_work(opcode: str) -> float:
-    """Multiply-adds of one `mma`, as many as bfloat16 does in the same time; 0 for the rest."""
-    found = re.search(r"^mma\..*\.m(\d+)n(\d+)k(\d+)\.", opcode)
+    """Multiply-adds of a warp's `mma` or `wgmma`, as many as bfloat16 does in the same time; 0 for
+    the rest."""
+    found = re.search(r"^(wg)?mma\..*\.m(\d+)n(\d+)k(\d+)\.", opcode)
     if not found:
         return 0.0
+    warps = 4 if found[1] else 1
     kinds = [part for part in opcode.split(".") if part in TENSOR_RATE]
-    return math.prod(map(int, found.groups())) / (TENSOR_RATE[kinds[0]] if kinds else 1)
+    work = math.prod(map(int, found.groups()[1:])) / warps
+    return work / (TENSOR_RATE[kinds[0]] if kinds else 1)
 
 
 def least_time(done: Work, gpu: dict, blocks: int, bytes_given: int) -> dict[str, float]:
