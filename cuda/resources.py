@@ -22,7 +22,7 @@ HERE = Path(__file__).resolve().parent
 INCLUDES = [f"-I{folder}" for folder in (HERE, HERE.parent / "csrc")]
 # Architecture -> the GPU whose occupancy is shown.
 GPUS = {80: "A100", 90: "H100", 100: "B200", 120: "RTX5090"}
-CODE = ("HMMA", "IMMA", "LDSM", "LDGSTS", "FFMA", "DFMA")
+CODE = ("HMMA", "IMMA", "HGMMA", "LDSM", "LDGSTS", "UTMALDG", "FFMA", "DFMA")
 
 
 def tile(family: str, name: str) -> list[int]:
@@ -31,9 +31,19 @@ def tile(family: str, name: str) -> list[int]:
     return [int(n) for n in re.search(rf"constexpr Tile k{name}\{{([^}}]*)\}}", text)[1].split(",")]
 
 
+def targets(source: Path) -> dict[int, str]:
+    """The architectures of GPUS that a source is compiled for, and what nvcc calls them."""
+    if found := re.search(r"\.sm_((\d+)a)\.cu$", source.name):
+        return {int(found[2]): found[1]}
+    return {architecture: str(architecture) for architecture in GPUS}
+
+
 def gemm_shared(kernel: str) -> int:
     """Bytes of a product's or a convolution's stages."""
     family, kind, *size = kernel.split("_")
+    if kind == "warpgroup":
+        m, n, depth, stages, *_ = tile("gemm", "Warpgroup" + size[1].capitalize())
+        return stages * ((m + n) * depth * 2 + 2 * 8) + m // 16 * 4096
     if kind == "double":
         m, n, depth, stages, *_ = tile("gemm", "Double")
         return stages * depth * (m + n + 4) * 8
@@ -46,7 +56,11 @@ def gemm_shared(kernel: str) -> int:
 
 
 def attention_shared(kernel: str) -> int:
-    """Bytes of attention's tiles, as forward_shared and backward_shared of tiles.h have them."""
+    """Bytes of attention's tiles, as the functions of tiles.h have them."""
+    if kernel.endswith("_warpgroup"):
+        width = kernel.split("_")[-2]
+        rows, columns, stages, *_ = tile("attention", "Warpgroup" + width)
+        return (2 * rows + stages * columns) * int(width) * 2 + (stages + 1) * 2 * 8
     plain = kernel.endswith("_plain")
     *grad, kind, width = kernel.removesuffix("_plain").split("_")[1:]
     exact = kind == "f32"
@@ -70,10 +84,11 @@ def dynamic_shared(kernel: str) -> int:
     return 0
 
 
-def compiled(source: Path, architecture: int, folder: Path) -> dict[str, dict]:
+def compiled(source: Path, architecture: str, folder: Path) -> dict[str, dict]:
     """By kernel: registers, spilled bytes, declared shared memory, threads, instructions."""
     cubin = folder / f"{source.stem}.{architecture}.cubin"
-    command = [find("nvcc"), "-cubin", f"-arch=sm_{architecture}", "-std=c++20", *INCLUDES]
+    code = f"-gencode=arch=compute_{architecture},code=sm_{architecture}"
+    command = [find("nvcc"), "-cubin", code, "-std=c++20", *INCLUDES]
     command += ["-Xptxas", "-v", str(source), "-o", str(cubin)]
     log = subprocess.run(command, capture_output=True, text=True, check=True).stderr
     kernels: dict[str, dict] = {}
@@ -95,11 +110,11 @@ def compiled(source: Path, architecture: int, folder: Path) -> dict[str, dict]:
     return kernels
 
 
-def threads(source: Path, folder: Path) -> dict[str, int]:
+def threads(source: Path, architecture: str, folder: Path) -> dict[str, int]:
     """Threads of a block, by kernel."""
     ptx = folder / f"{source.stem}.ptx"
-    command = [find("nvcc"), "-ptx", "-arch=sm_80", "-std=c++20", *INCLUDES, str(source)]
-    subprocess.run([*command, "-o", str(ptx)], check=True)
+    command = [find("nvcc"), "-ptx", f"-arch=compute_{architecture}", "-std=c++20", *INCLUDES]
+    subprocess.run([*command, str(source), "-o", str(ptx)], check=True)
     found = re.findall(r"\.entry (\w+)\((?:.|\n)*?\.maxntid (\d+)", ptx.read_text())
     return {name: int(count) for name, count in found}
 
@@ -113,28 +128,31 @@ def table(folder: Path) -> tuple[str, int]:
         "Written by `cuda/resources.py` from `ptxas -v`: registers a thread by architecture, bytes "
         "spilled on any of them, the most shared memory of a block in bytes, and which part of a "
         "multiprocessor's warps it leaves room for. Then instructions in the machine code for "
-        "sm_80, the whole kernel's. Estimates by the rules of the programming guide, not "
-        "measurements.",
+        "the first of them, the whole kernel's. Estimates by the rules of the programming guide, "
+        "not measurements. A kernel of one architecture alone has no numbers for others.",
         "",
         "| kernel | threads | " + " | ".join(heads) + " |",
         "|---|" + "---:|" * (len(heads) + 1),
     ]
     spilling = 0
     for source in sorted((HERE / "kernels").glob("*/*.cu")):
-        blocks = threads(source, folder)
-        by = {a: compiled(source, a, folder) for a in GPUS}
+        names = targets(source)
+        by = {a: compiled(source, name, folder) for a, name in names.items()}
+        first = min(names)
+        blocks = threads(source, names[first], folder)
         for name in sorted(blocks):
-            rows = [by[a][name] for a in GPUS]
-            spilled = max(row["spilled"] for row in rows)
+            rows = {a: by[a][name] for a in names}
+            spilled = max(row["spilled"] for row in rows.values())
             spilling += spilled > 0
-            shared = max(row["shared"] for row in rows) + dynamic_shared(name)
-            fractions = [
-                _cuda.occupancy(gpu, blocks[name], row["registers"], shared)["fraction"]
-                for gpu, row in zip(GPUS.values(), rows)
-            ]
-            code = by[80][name].get("code")
-            cells = [name, blocks[name], *(row["registers"] for row in rows), spilled, shared]
-            cells += [f"{fraction:.0%}" for fraction in fractions]
+            shared = max(row["shared"] for row in rows.values()) + dynamic_shared(name)
+            fractions = {
+                a: _cuda.occupancy(GPUS[a], blocks[name], row["registers"], shared)["fraction"]
+                for a, row in rows.items()
+            }
+            code = rows[first].get("code")
+            cells = [name, blocks[name], *(rows[a]["registers"] if a in rows else "" for a in GPUS)]
+            cells += [spilled, shared]
+            cells += [f"{fractions[a]:.0%}" if a in rows else "" for a in GPUS]
             cells += [code[opcode] if code else "" for opcode in CODE]
             lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines) + "\n", spilling

@@ -10,29 +10,31 @@ from ptxkernel import _cuda
 from keras_native.tools import nvidia
 
 # Image, kernels -> instructions that the loop over k (in attention over keys or queries) has, and
-# such that it must not have. HMMA and IMMA are the tensor cores', LDSM is ldmatrix, LDGSTS
-# cp.async, HGMMA wgmma, SYNCS a barrier in shared memory, UTMALDG a bulk copy of a tensor, LDL and
-# STL spills.
+# such that it must not have. HMMA and IMMA are the tensor cores', HGMMA wgmma, LDSM is ldmatrix,
+# LDGSTS cp.async, UTMALDG a bulk copy of a tensor, SYNCS mbarriers, LDL and STL spills.
 SPILLS = {"LDL", "STL"}
 TENSOR = {"HMMA", "LDSM", "LDGSTS"}, SPILLS | {"FFMA"}
 WIDE = {"HMMA", "LDGSTS"}, SPILLS | {"FFMA"}
 EXACT = {"FFMA", "LDS", "LDGSTS"}, SPILLS | {"HMMA"}
 WEIGHTED = TENSOR[0], SPILLS  # weights of softmax between two products
-WARPGROUPS = {"HGMMA", "MUFU", "SYNCS"}, SPILLS | {"HMMA", "LDSM", "LDGSTS"}
-COPIES = {"UTMALDG", "SYNCS"}, SPILLS
+WEIGHTED_GROUP = {"HGMMA", "WARPGROUP", "SYNCS", "MUFU"}, SPILLS | {"HMMA", "LDS", "STS", "UTMALDG"}
+# One warp group multiplies, one thread of another fetches.
+GROUP = {"HGMMA", "WARPGROUP", "SYNCS"}, SPILLS | {"HMMA", "FFMA", "LDS", "STS", "UTMALDG"}
+FETCH = {"UTMALDG", "SYNCS"}, SPILLS | {"HGMMA", "LDGSTS"}
+# Images for one architecture alone; others are looked at for sm_80.
+ARCHITECTURES = {"gemm/warpgroup": "90a", "attention/warpgroup": "90a"}
 MAIN_LOOPS = {
     "gemm/tensor": {r"gemm_(bf16|f16)_": TENSOR, r"gemm_tf32_": WIDE},
     "gemm/exact": {r"gemm_exact_": EXACT},
+    "gemm/warpgroup": {r"gemm_warpgroup_": GROUP, r"gemm_warpgroup_.*": FETCH},
     "conv/tensor": {r"conv_(bf16|f16)_": TENSOR, r"conv_tf32_": WIDE},
     "conv/exact": {r"conv_exact_": EXACT},
     "attention/tensor": {r"attention_(bf16|f16)_": WEIGHTED},
     "attention/tensor_grad": {r"attention_grad_": WEIGHTED},
-    "attention/warpgroup": {r"attention_(bf16|f16)_": WARPGROUPS, r"attention_": COPIES},
+    "attention/warpgroup": {r"attention_": WEIGHTED_GROUP, r"attention_.*": FETCH},
     "attention/exact": {r"attention_f32_": EXACT},
     "attention/exact_grad": {r"attention_grad_": EXACT},
 }
-# Images of one architecture alone; others are looked at as they are for sm_80.
-ONLY_FOR = {"attention/warpgroup": "90a"}
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +48,10 @@ def code():
                 pytest.skip(f"no image {image} in this build")
             try:
                 parts = _cuda.image_fatbin(image), _cuda.image_ptx(image)
-                kind = ONLY_FOR.get(image, 80)
-                found = nvidia.disassemble(*parts, kind)
-                made[image] = found or pytest.skip(f"no code for sm_{kind}")
+                architecture = ARCHITECTURES.get(image, "80")
+                made[image] = nvidia.disassemble(*parts, architecture) or pytest.skip(
+                    f"no code for sm_{architecture}"
+                )
             except nvidia.ToolError as error:
                 pytest.skip(str(error).splitlines()[0])
         return made[image]
