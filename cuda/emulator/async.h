@@ -62,9 +62,9 @@ struct Issued {
 // program has wgmma.
 struct Products {
   uint32_t issued = 0, committed = 0, waited = 0;
-  uint32_t fence = 0;                    // the number of the instruction that was the latest wgmma.fence
-  std::vector<uint32_t> sums, operands;  // by slot: the latest group that writes it, or reads it as A
-  std::vector<uint32_t> touched;         // by slot: the latest other instruction that used it
+  uint32_t fence = 0;                      // the number of the instruction that was the latest wgmma.fence
+  std::vector<uint32_t> sums, operands;    // by slot: the latest group that writes it, or reads it as A
+  std::vector<uint32_t> touched, written;  // by slot: the latest other instruction that used, or wrote it
 
   void start(size_t slots);
 };

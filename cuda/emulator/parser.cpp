@@ -433,6 +433,13 @@ class Parser {
     return o;
   }
 
+  // Of a tensor: [map, {x, y}].
+  std::vector<Operand> coordinates() {
+    Operand at = operand();
+    if (at.kind != Operand::Kind::Vector) fail("expected coordinates in braces");
+    return std::move(at.items);
+  }
+
   Operand address() {
     Operand o;
     o.kind = Operand::Kind::Address;
@@ -445,11 +452,8 @@ class Parser {
         o.value = number();
       else if (is("-"))
         o.value = number();
-    }
-    if (accept(",")) {  // coordinates in a tensor
-      const Operand at = operand();
-      if (at.kind != Operand::Kind::Vector) fail("expected coordinates in braces");
-      o.items = at.items;
+      else if (accept(","))
+        o.items = coordinates();
     }
     expect("]");
     return o;

@@ -25,6 +25,7 @@ void Products::start(size_t slots) {
   sums.assign(slots, 0);
   operands.assign(slots, 0);
   touched.assign(slots, 0);
+  written.assign(slots, 0);
 }
 
 void check_products_ended(Warp& w) {
@@ -41,6 +42,7 @@ void watch_registers(Warp& w, const Instr& i, uint32_t m) {
   if (copies(i)) {
     p.sums[i.d[0]] = p.sums[i.s[0]];
     p.touched[i.d[0]] = p.touched[i.s[0]];
+    p.written[i.d[0]] = p.written[i.s[0]];
     check_free(w, i.d[0], p.operands[i.d[0]], m, "overwrites the operand ");
     return;
   }
@@ -51,7 +53,7 @@ void watch_registers(Warp& w, const Instr& i, uint32_t m) {
   for (int n = 0; n < i.nd; ++n) {
     check_free(w, i.d[n], p.sums[i.d[n]], m, "overwrites the sum ");
     check_free(w, i.d[n], p.operands[i.d[n]], m, "overwrites the operand ");
-    p.touched[i.d[n]] = w.serial;
+    p.touched[i.d[n]] = p.written[i.d[n]] = w.serial;
   }
 }
 

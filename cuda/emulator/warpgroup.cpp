@@ -111,14 +111,14 @@ uint64_t uniform(Warp& w, int slot, const char* what) {
 // Registers that other instructions had since the last fence.
 void check_fence(Warp& w, const Instr& i) {
   const Products& p = w.products;
-  auto check = [&](int slot) {
-    if (p.touched[slot] > p.fence)
+  auto check = [&](int slot, uint32_t used) {
+    if (used > p.fence)
       w.report(Fault::ProductOrder, 0, 0,
                "register " + w.program->slot_names[slot] + " was used since the last wgmma.fence");
   };
-  for (int slot : i.sums) check(slot);
+  for (int slot : i.sums) check(slot, p.touched[slot]);
   for (int n = 0; i.b & kRegistersA && n < 4; ++n) {
-    check(i.s[n]);
+    check(i.s[n], p.written[i.s[n]]);  // who reads them too does no harm
     if (p.sums[i.s[n]] > p.waited)
       w.report(Fault::ProductOrder, 0, 0,
                "reads the sum " + w.program->slot_names[i.s[n]] + ", and that wgmma was not waited for");

@@ -157,7 +157,8 @@ BULK = [
         + MAKE.format(count=1)
         + OPEN
         + EXPECT.format(bytes=512)
-        + LOAD.format(to="%s", map="%m0+{x}")
+        + "add.u64 %rd1, %m0, {x}; "
+        + LOAD.format(to="%s", map="%rd1")
         + W,
         "0",
         "32",

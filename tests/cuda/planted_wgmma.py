@@ -89,7 +89,11 @@ PRODUCTS = [
         "an operand without fence",
         REGISTERS,
         READY + FENCE + "mov.b32 %r10, 0; mov.b32 %r11, 0; "
-        "mov.b32 %r12, 0; mov.b32 %r13, 0; {x} " + MMA_REGISTERS + GROUP + DONE,
+        "mov.b32 %r12, 0; mov.b32 %r13, 0; {x} "
+        + "add.u32 %r14, %r10, %r11; "
+        + MMA_REGISTERS
+        + GROUP
+        + DONE,
         FENCE,
         "",
     ),

@@ -60,7 +60,7 @@ def source(
     parts = [f".param .u64 a{k}" for k in range(params)]
     parts += [f".param .align 64 .b8 map{k}[128]" for k in range(maps)]
     declared = ", ".join(parts)
-    header = HEADER.replace(TARGET, target or TARGET)
+    header = HEADER.replace(TARGET, target).replace("8.5", "8.6") if target else HEADER
     places = "".join(f"mov.u64 %m{k}, map{k}; cvta.param.u64 %m{k}, %m{k};\n" for k in range(maps))
     loads = "".join(f"ld.param.u64 %p{k}, [a{k}];\n" for k in range(params))
     return f"""{header}{outer}

@@ -127,6 +127,8 @@ HOPPER = {
     to_barrier("cp.async.bulk.shared::cluster.global", "[%r1], [%rd1], 16, [%r2]"): "of tensors",
     to_barrier(LOAD_2D, "[%r1], [%rd1, {%r2}], [%r3]"): "number of coordinates",
     to_barrier(LOAD_2D + ".im2col", "[%r1], [%rd1, {%r2, %r3}], [%r4]"): "modifier '.im2col'",
+    to_barrier(LOAD_2D, "[%r1], [%rd1+64, {%r2, %r3}], [%r4]"): "expected ']'",
+    to_barrier(LOAD_2D, "[%r1], [%rd1, %r2], [%r3]"): "expected coordinates",
     "ld.global.u32 %r1, [%rd1, {%r2}];": "coordinates where there is no tensor",
     "setmaxnreg.inc.sync.aligned.u32 16;": "from 24 to 256",
     "setmaxnreg.inc.sync.aligned.u32 100;": "from 24 to 256",
@@ -280,7 +282,7 @@ T: .branchtargets A, B; and.b32 %r14, %thread, 1; brx.idx %r14, T;
 A: add.u32 %r13, %r13, 1; B: bfe.u32 %r15, %r13, 3, 9; st.global.u32 [%rd1], %r15; }"""
 
 
-def mutated(text, rng):
+def mutated(text, words, rng):
     """One small change: a line, token or character is gone, doubled, swapped or replaced."""
     lines = text.split("\n")
     kind = rng.randrange(7)
@@ -300,7 +302,7 @@ def mutated(text, rng):
         tokens = lines[at].split(" ")
         k = rng.randrange(len(tokens))
         others = rng.choice(lines).split(" ")
-        tokens[k] = rng.choice(["", rng.choice(others), rng.choice(WORDS)])
+        tokens[k] = rng.choice(["", rng.choice(others), rng.choice(words)])
         lines[at] = " ".join(tokens)
     return "\n".join(lines)
 
@@ -329,21 +331,56 @@ WORDS += [
 ]
 
 
-@pytest.mark.parametrize("part", range(8))
-def test_mutations_never_crash(part):
+HOPPER_CORPUS = """{ .shared .align 1024 .b8 s[2048]; .shared .align 8 .b8 bar[16];
+.reg .pred %one; .reg .b64 %desc, %st; mov.u32 %r1, s; mov.u32 %r2, bar;
+setp.eq.u32 %one, %thread, 0; mad.lo.u32 %r3, %thread, 16, %r1; mov.u32 %r4, 0;
+@%one mbarrier.init.shared::cta.b64 [%r2], 1; fence.mbarrier_init.release.cluster;
+st.shared.v4.u32 [%r3], {%r4, %r4, %r4, %r4}; fence.proxy.async.shared::cta; bar.sync 0;
+@%one cp.async.bulk.tensor.2d.global.shared::cta.tile.bulk_group [%m0, {0, 1}], [%r1];
+cp.async.bulk.commit_group; cp.async.bulk.wait_group.read 0; bar.sync 0;
+@%one mbarrier.arrive.expect_tx.shared::cta.b64 %st, [%r2], 512;
+@%one cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes
+[%r1], [%m0, {0, 0}], [%r2];
+W: mbarrier.try_wait.parity.shared::cta.b64 %q1, [%r2], 0; @!%q1 bra W;
+elect.sync %r5|%q2, -1; setmaxnreg.dec.sync.aligned.u32 128;
+shr.u32 %r6, %r1, 4; cvt.u64.u32 %desc, %r6; or.b64 %desc, %desc, 0x1000080000;
+mov.b32 %r10, 0; mov.b32 %r11, 0; mov.b32 %r12, 0; mov.b32 %r13, 0;
+wgmma.fence.sync.aligned;
+wgmma.mma_async.sync.aligned.m64n8k16.f32.f16.f16 {%f1,%f2,%f3,%f4}, %desc, %desc, 0, 1, 1, 0, 0;
+wgmma.mma_async.sync.aligned.m64n8k16.f32.f16.f16
+{%f1,%f2,%f3,%f4}, {%r10,%r11,%r12,%r13}, %desc, %q1, 1, -1, 1;
+wgmma.commit_group.sync.aligned; wgmma.wait_group.sync.aligned 0;
+add.u64 %rd1, %p0, %off4; st.global.f32 [%rd1], %f3; }"""
+HOPPER_WORDS = [
+    "-1,",
+    "0xffffffffffffffff,",
+    "1,",
+    "m64n256k16",
+    "%thread,",
+    "%desc,",
+    "[%r2+4],",
+    "[%m0,",
+    "{0,",
+    "{-2147483648,",
+    "2147483647}],",
+    "wgmma.commit_group.sync.aligned;",
+    "bar.sync",
+    "1000000;",
+]
+
+
+def check_mutations(whole, words, part, *arguments, block=32):
     """Mutated text runs, or is a Python error: the process lives. Launches end after a while."""
     rng = random.Random(part)
-    whole = source(CORPUS, 1)
-    data = Buffer(np.arange(32, dtype=np.uint32))
     _cuda.set_options(most_instructions=20000)
     ran = refused = failed = 0
     for _ in range(400):
         text = whole
         for _ in range(rng.randrange(1, 4)):
-            text = mutated(text, rng)
+            text = mutated(text, words, rng)
         try:
             kernel = _cuda.Module(text).kernel("k")
-            kernel.launch([2], [32], [data.memory])
+            kernel.launch([2], [block], list(arguments))
         except (RuntimeError, ValueError):
             refused += 1
             continue
@@ -353,3 +390,20 @@ def test_mutations_never_crash(part):
         except RuntimeError:
             failed += 1
     assert ran + refused + failed == 400 and refused > 100 and ran + failed > 20
+
+
+@pytest.mark.parametrize("part", range(8))
+def test_mutations_never_crash(part):
+    data = Buffer(np.arange(32, dtype=np.uint32))
+    check_mutations(source(CORPUS, 1), WORDS, part, data.memory)
+
+
+@pytest.mark.usefixtures("h100")
+@pytest.mark.parametrize("part", range(8))
+def test_mutations_on_hopper_never_crash(part):
+    text = source(HOPPER_CORPUS, 1, target="sm_90a", maps=1)
+    tensor = Buffer(np.zeros((32, 64), np.float16))
+    box = _cuda.tensor_map(6, tensor.memory.address, [64, 32], [128], [64, 4], 3)
+    out = Buffer(np.zeros(128, np.float32))
+    run(HOPPER_CORPUS, out, box, block=(128,), target="sm_90a")
+    check_mutations(text, HOPPER_WORDS, part, out.memory, box, block=128)
