@@ -7,6 +7,11 @@ from ptxkernel import _cuda
 
 from bench import harness
 from bench.cases.attention import SMALL, attention
+from keras_native.engine import transforms
+from keras_native.engine.primitives import elementwise as ew
+from keras_native.engine.primitives import reduce
+from keras_native.engine.primitives.attention import attention as primitive
+from keras_native.engine.tensor import from_numpy
 
 WIDTHS = {"float32": (32, 64, 128, 256), "bfloat16": (32, 64, 128), "float16": (32, 64, 128)}
 NAMES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
@@ -197,3 +202,26 @@ def test_too_wide_goes_by_way_of_the_host():
     assert emulated.has_kernel(attention(1, 5, 1, 256))
     assert not emulated.has_kernel(attention(1, 5, 1, 257))
     assert not emulated.has_kernel(attention(1, 5, 1, 129, dtype="bfloat16"))
+
+
+def test_training_by_warpgroups(h100, kept):
+    """A recorded step, forward by warp groups: their statistics serve the gradient, and maps of
+    tensors hold in replays, whatever the values."""
+
+    def loss(q, k, v):
+        out = primitive(q, k, v, causal=True)
+        return reduce.reduce_sum(ew.square(ew.cast(out, "float32")), None)
+
+    both = transforms.value_and_grad(loss, (0, 1, 2))
+    on_gpu, on_cpu = transforms.jit(both, device="gpu:0"), transforms.jit(both)
+    for seed in range(6):
+        _cuda.clear_counts()
+        tensors = [from_numpy(a) for a in attention(1, 150, 2, 24, dtype="bfloat16").arrays(seed)]
+        (value, slopes), (wanted, right) = on_gpu(*tensors), on_cpu(*tensors)
+        np.testing.assert_allclose(value.numpy(), wanted.numpy(), rtol=2e-2)
+        for got, want in zip(slopes, right):
+            got, want = got.numpy().astype(np.float32), want.numpy().astype(np.float32)
+            assert np.abs(got - want).max() < 2e-2 * np.abs(want).max()
+    _cuda.synchronize()
+    assert _cuda.calls()["graphs"] == 1 and rows("attention_bf16_64_warpgroup")
+    assert _cuda.reports() == []
