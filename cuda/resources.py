@@ -56,7 +56,11 @@ def gemm_shared(kernel: str) -> int:
 
 
 def attention_shared(kernel: str) -> int:
-    """Bytes of attention's tiles, as forward_shared and backward_shared of tiles.h have them."""
+    """Bytes of attention's tiles, as the functions of tiles.h have them."""
+    if kernel.endswith("_warpgroup"):
+        width = kernel.split("_")[-2]
+        rows, columns, stages, *_ = tile("attention", "Warpgroup" + width)
+        return (2 * rows + stages * columns) * int(width) * 2 + (stages + 1) * 2 * 8
     plain = kernel.endswith("_plain")
     *grad, kind, width = kernel.removesuffix("_plain").split("_")[1:]
     exact = kind == "f32"

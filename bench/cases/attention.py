@@ -163,7 +163,7 @@ def attention(
     )
 
 
-_SMALL = [
+SMALL = [
     dict(batch=2, queries=5, heads=3, size=8),
     dict(batch=1, queries=130, heads=2, size=16, causal=True),
     dict(batch=1, queries=40, heads=2, size=33, keys=200, value_size=19),
@@ -189,8 +189,8 @@ _SPEED = [
 ]
 
 CASES = [
-    *(attention(**a) for a in _SMALL),
-    *(attention(**a, grad=True) for a in _SMALL),
+    *(attention(**a) for a in SMALL),
+    *(attention(**a, grad=True) for a in SMALL),
     attention(2, 17, 2, 12, keys=21, causal=True, grad=True, lse_ct=True),
     attention(2, 17, 2, 12, keys=21, causal=True, grad=True, scores=True),
     attention(2, 17, 2, 12, keys=3, mask=(17, 3), grad=True, scores=True),

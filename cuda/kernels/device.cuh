@@ -69,6 +69,17 @@ __device__ inline uint32_t to_tf32(uint32_t bits) {
   return r;
 }
 
+// Two floats as the elements of a word, the first in the lower half.
+template <DataType type>
+__device__ inline uint32_t pack(float low, float high) {
+  uint32_t r;
+  if constexpr (type == DataType::BF16)
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+  else
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+  return r;
+}
+
 // The quotient; the remainder takes the numerator's place.
 __device__ inline int divide(int& n, const Divisor& d) {
   const int quotient = static_cast<int>(static_cast<uint64_t>(static_cast<uint32_t>(n)) * d.multiplier >> d.shift);

@@ -134,8 +134,26 @@ __device__ inline uint64_t rows_of_outer(uint32_t address, int apart) {
   return kSwizzled | kEightRows >> 4 << 32 | static_cast<uint64_t>(apart >> 4) << 16 | (address & 0x3FFFF) >> 4;
 }
 
+// Registers have the values here that they were given before, and get none from here that they are given after.
+template <class T, int count>
+__device__ inline void settle(T (&registers)[count]) {
+#pragma unroll
+  for (int i = 0; i < count; ++i) {
+    if constexpr (sizeof(T) == 4 && std::is_floating_point_v<T>)
+      asm volatile("" : "+f"(registers[i])::"memory");
+    else
+      asm volatile("" : "+r"(registers[i])::"memory");
+  }
+}
+
 // Products of a warp group. Before the first, and where registers of operands or sums were touched since the last:
 __device__ inline void warpgroup_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+// The same, after the compiler has given registers the values that a product will find.
+template <class T, int count>
+__device__ inline void warpgroup_fence(T (&registers)[count]) {
+  settle(registers);
+  warpgroup_fence();
+}
 __device__ inline void warpgroup_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 // Until at most `pending` of the latest groups are under way.
 template <int pending>
@@ -146,13 +164,7 @@ __device__ inline void warpgroup_wait() {
 template <int pending, class T, int count>
 __device__ inline void warpgroup_wait(T (&registers)[count]) {
   warpgroup_wait<pending>();
-#pragma unroll
-  for (int i = 0; i < count; ++i) {
-    if constexpr (sizeof(T) == 4 && std::is_floating_point_v<T>)
-      asm volatile("" : "+f"(registers[i])::"memory");
-    else
-      asm volatile("" : "+r"(registers[i])::"memory");
-  }
+  settle(registers);
 }
 
 // Operands of inline assembly: names and values of so many registers of d.

@@ -174,7 +174,7 @@ FAULTS = [
     ),
     Planted("lse beyond the end", FORWARD, " && query < p.queries)", ")"),
     # Softmax.
-    Planted("sums not rescaled", FORWARD, "sums.at(i, j) *= correction[i];", ";"),
+    Planted("sums not rescaled", FORWARD, "sums.at(i, j) *= factor[i];", ";"),
     Planted("total not rescaled", FORWARD, "total[i] * correction[i] + sum", "total[i] + sum"),
     Planted("peak moved unnoticed", FORWARD, "moved |= peak[i] != top;", "moved = false;"),
     Planted(

@@ -21,6 +21,12 @@ PARAMS = np.dtype(
     + [("scale", "f4"), ("scale_2", "f4"), ("threshold", "u4"), ("kept", "f4"), ("type", "i4")],
     align=True,
 )
+MAPS = ("q_map", "k_map", "v_map", "out_map")
+WARPGROUP = np.dtype(
+    [(name, "u8", 16) for name in MAPS]
+    + [("problem", PARAMS), ("blocks", "i4"), ("heads_at_once", "i4")],
+    align=True,
+)
 
 
 def params(case, arrays, there):
@@ -93,3 +99,43 @@ def run(module, name, case, tile, shared, of="forward"):
     module.kernel(name).launch([blocks], [threads], [p.tobytes()], shared=shared)
     _cuda.synchronize()
     return [buffer.get() for buffer in outputs.values()]
+
+
+def run_warpgroup(module, name, case, tile, shared, grid, heads_at_once):
+    """[out, lse] of a case of 16 bits by a kernel for warp groups.
+
+    `tile`: its rows, columns and threads; `grid`: so many blocks compute all.
+    """
+    arrays = case.arrays()
+    there = [Buffer(a) for a in arrays]
+    w = np.zeros((), WARPGROUP)
+    p = w["problem"] = params(case, arrays, there)
+    batch, queries, heads, _ = arrays[0].shape
+    rows, columns, threads = tile
+    out = Buffer.empty((batch, queries, heads, p["value_size"]), arrays[0].dtype)
+    lse = Buffer.empty((batch, heads, queries), np.float32)
+    w["problem"]["out"], w["problem"]["lse"] = out.memory.address, lse.memory.address
+    shapes = [a.shape for a in arrays[:3]] + [(batch, queries, heads, int(p["value_size"]))]
+    for map_, buffer, shape, box in zip(
+        MAPS, (*there[:3], out), shapes, (rows, columns, columns, 16)
+    ):
+        w[map_] = tensor_map(buffer, arrays[0].dtype, shape, box)
+    w["blocks"] = -(-queries // rows) * batch * heads
+    w["heads_at_once"] = heads_at_once
+    data = w.tobytes()
+    data += bytes(-len(data) % 64)  # maps are aligned to as much
+    module.kernel(name).launch([grid], [threads], [data], shared=shared)
+    _cuda.synchronize()
+    return [out.get(), lse.get()]
+
+
+def tensor_map(buffer, dtype, shape, rows):
+    """The map of [batch, length, heads, size] for boxes of `rows` of one head and 64 columns."""
+    batch, length, heads, size = shape
+    kind, swizzle = (6 if dtype == np.float16 else 9), 3
+    row = heads * size * dtype.itemsize
+    data = _cuda.tensor_map(
+        kind, buffer.memory.address, [size, heads, length, batch],
+        [size * dtype.itemsize, row, length * row], [64, 1, rows, 1], swizzle,
+    )  # fmt: skip
+    return np.frombuffer(data, "u8")

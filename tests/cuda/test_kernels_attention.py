@@ -6,7 +6,12 @@ import pytest
 from ptxkernel import _cuda
 
 from bench import harness
-from bench.cases.attention import attention
+from bench.cases.attention import SMALL, attention
+from keras_native.engine import transforms
+from keras_native.engine.primitives import elementwise as ew
+from keras_native.engine.primitives import reduce
+from keras_native.engine.primitives.attention import attention as primitive
+from keras_native.engine.tensor import from_numpy
 
 WIDTHS = {"float32": (32, 64, 128, 256), "bfloat16": (32, 64, 128), "float16": (32, 64, 128)}
 NAMES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
@@ -121,7 +126,102 @@ def test_no_matrix_of_scores():
     assert written == 3 * 256 * 16 * 4
 
 
+def by_warpgroups(case):
+    """Whether the case, right on an H100, ran by a kernel for warp groups there."""
+    _cuda.clear_counts()
+    emulated.check(case)
+    return emulated.kernel_of(case) == "warpgroup" and any(
+        rows(f"attention_{name}_{width}_warpgroup")
+        for name in NAMES.values()
+        for width in (64, 128)
+    )
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("width", [64, 128])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_each_warpgroup_kernel(h100, dtype, width, causal):
+    """Of the two widths, on an H100: as test_each_plain_kernel."""
+    more = {"keys": 175, "value_size": width // 2 + 8, "key_heads": 1, "dtype": dtype}
+    assert by_warpgroups(attention(1, 210, 2, width - 8, causal=causal, **more))
+
+
+def rows_of_16_bytes(given):
+    """A case of the table in whose place kernels for warp groups take this one."""
+    whole = {n: -(-given[n] // 8) * 8 for n in ("size", "value_size") if n in given}
+    return {**given, **whole}
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        rows_of_16_bytes(given)
+        for given in SMALL
+        if not given.keys() & {"mask", "bias", "dropout", "dtype"} and given["size"] <= 128
+    ],
+    ids=str,
+)
+def test_the_table_by_warpgroups(h100, dtype, given):
+    assert by_warpgroups(attention(**given, dtype=dtype))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_more_blocks_than_multiprocessors(h100, causal):
+    """Blocks that compute one after another, and the order of those that do not."""
+    length = 800 if causal else 30
+    assert by_warpgroups(
+        attention(1 if causal else 9, length, 10 if causal else 16, 8, keys=40, key_heads=2,
+                  causal=causal, dtype="bfloat16")
+    )  # fmt: skip
+
+
+def test_what_warpgroups_do_not_take(h100):
+    """Rows that are no multiples of 16 bytes, other types, what scores are given."""
+    for given in ({"size": 12}, {"dtype": "float32"}, {"mask": (9, 9)}, {"dropout": 0.5}):
+        case = attention(
+            **{"batch": 1, "queries": 9, "heads": 2, "size": 16, "dtype": "bfloat16", **given}
+        )
+        assert emulated.kernel_of(case) == "flash"
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("width", [64, 128])
+def test_memory_of_warpgroups(h100, dtype, width):
+    """Whole tiles: no bank twice in one access, and no sector of memory in vain."""
+    case = attention(1, 256, 1, width, dtype=dtype)
+    assert by_warpgroups(case)
+    found = rows(f"attention_{NAMES[dtype]}_{width}_warpgroup")
+    assert [r for r in found if r["conflicts"]] == []
+    in_vain = [r for r in found if r["sectors"] != r["ideal_sectors"]]
+    assert [r for r in in_vain if r["opcode"] != "st.global.f32"] == []  # lse, once a query
+    assert [r for r in found if r["opcode"].startswith("wgmma.mma_async")]
+
+
 def test_too_wide_goes_by_way_of_the_host():
     assert emulated.has_kernel(attention(1, 5, 1, 256))
     assert not emulated.has_kernel(attention(1, 5, 1, 257))
     assert not emulated.has_kernel(attention(1, 5, 1, 129, dtype="bfloat16"))
+
+
+def test_training_by_warpgroups(h100, kept):
+    """A recorded step, forward by warp groups: their statistics serve the gradient, and maps of
+    tensors hold in replays, whatever the values."""
+
+    def loss(q, k, v):
+        out = primitive(q, k, v, causal=True)
+        return reduce.reduce_sum(ew.square(ew.cast(out, "float32")), None)
+
+    both = transforms.value_and_grad(loss, (0, 1, 2))
+    on_gpu, on_cpu = transforms.jit(both, device="gpu:0"), transforms.jit(both)
+    for seed in range(6):
+        _cuda.clear_counts()
+        tensors = [from_numpy(a) for a in attention(1, 150, 2, 24, dtype="bfloat16").arrays(seed)]
+        (value, slopes), (wanted, right) = on_gpu(*tensors), on_cpu(*tensors)
+        np.testing.assert_allclose(value.numpy(), wanted.numpy(), rtol=2e-2)
+        for got, want in zip(slopes, right):
+            got, want = got.numpy().astype(np.float32), want.numpy().astype(np.float32)
+            assert np.abs(got - want).max() < 2e-2 * np.abs(want).max()
+    _cuda.synchronize()
+    assert _cuda.calls()["graphs"] == 1 and rows("attention_bf16_64_warpgroup")
+    assert _cuda.reports() == []

@@ -17,11 +17,12 @@ TENSOR = {"HMMA", "LDSM", "LDGSTS"}, SPILLS | {"FFMA"}
 WIDE = {"HMMA", "LDGSTS"}, SPILLS | {"FFMA"}
 EXACT = {"FFMA", "LDS", "LDGSTS"}, SPILLS | {"HMMA"}
 WEIGHTED = TENSOR[0], SPILLS  # weights of softmax between two products
+WEIGHTED_GROUP = {"HGMMA", "WARPGROUP", "SYNCS", "MUFU"}, SPILLS | {"HMMA", "LDS", "STS", "UTMALDG"}
 # One warp group multiplies, one thread of another fetches.
 GROUP = {"HGMMA", "WARPGROUP", "SYNCS"}, SPILLS | {"HMMA", "FFMA", "LDS", "STS", "UTMALDG"}
 FETCH = {"UTMALDG", "SYNCS"}, SPILLS | {"HGMMA", "LDGSTS"}
 # Images for one architecture alone; others are looked at for sm_80.
-ARCHITECTURES = {"gemm/warpgroup": "90a"}
+ARCHITECTURES = {"gemm/warpgroup": "90a", "attention/warpgroup": "90a"}
 MAIN_LOOPS = {
     "gemm/tensor": {r"gemm_(bf16|f16)_": TENSOR, r"gemm_tf32_": WIDE},
     "gemm/exact": {r"gemm_exact_": EXACT},
@@ -30,6 +31,7 @@ MAIN_LOOPS = {
     "conv/exact": {r"conv_exact_": EXACT},
     "attention/tensor": {r"attention_(bf16|f16)_": WEIGHTED},
     "attention/tensor_grad": {r"attention_grad_": WEIGHTED},
+    "attention/warpgroup": {r"attention_": WEIGHTED_GROUP, r"attention_.*": FETCH},
     "attention/exact": {r"attention_f32_": EXACT},
     "attention/exact_grad": {r"attention_grad_": EXACT},
 }

@@ -7,6 +7,7 @@
 #include "kernels/types_of.h"
 #include "runtime/gpu.h"
 #include "runtime/images.h"
+#include "runtime/tensor_map.h"
 
 namespace native::cuda {
 namespace {
@@ -69,6 +70,8 @@ struct Layout {
     const int chunk = p.type == DataType::F32 ? 4 : 8;
     return {data, row, width % chunk == 0 && reinterpret_cast<uintptr_t>(data) % 16 == 0};
   }
+  // Whether scores are given neither bias, mask nor dropout.
+  bool plain() const { return bias < 0 && mask < 0 && key < 0; }
   int64_t query_rows() const { return int64_t{p.batch} * p.heads * p.queries; }
 };
 
@@ -97,7 +100,7 @@ class Forward : public Kernel {
  public:
   explicit Forward(const Layout& layout)
       : layout_(layout),
-        plain_(layout.p.type != DataType::F32 && layout.bias < 0 && layout.mask < 0 && layout.key < 0),
+        plain_(layout.p.type != DataType::F32 && layout.plain()),
         choice_(plain_ ? choose(layout, {kPlain32, kPlain64, kPlain128}, kExact)
                        : choose(layout, {kTensor32, kTensor64, kTensor128}, kExact)),
         function_(choice_.bytes == 4 ? "attention/exact" : "attention/tensor",
@@ -119,6 +122,64 @@ class Forward : public Kernel {
   const bool plain_;
   const Choice choice_;
   const Function function_;
+};
+
+// The same by warp groups, on GPUs of compute capability 9.0.
+class WarpgroupForward : public Kernel {
+ public:
+  WarpgroupForward(const Layout& layout, std::unique_ptr<Kernel> otherwise)
+      : layout_(layout),
+        width_(std::max(layout.p.size, layout.p.value_size) <= 64 ? 64 : 128),
+        tile_(width_ == 64 ? kWarpgroup64 : kWarpgroup128),
+        type_(layout.p.type == DataType::BF16 ? TensorType::BF16 : TensorType::F16),
+        function_("attention/warpgroup", std::string("attention_") + (type_ == TensorType::BF16 ? "bf16_" : "f16_") +
+                                             std::to_string(width_) + "_warpgroup"),
+        otherwise_(std::move(otherwise)) {
+    const Params& p = p_.problem = layout.p;
+    const int64_t tiles = ceil_div(p.queries, tile_.rows), heads = int64_t{p.batch} * p.heads;
+    p_.blocks = static_cast<int>(tiles * heads);
+    // Blocks of equal work, and short ones, are dealt out to as many as run at once. Of unequal work each runs by
+    // itself, and of some heads, whose keys and values stay in the second cache, the longest first.
+    constexpr int64_t kCached = int64_t{32} << 20, kHeads = 8, kFewTiles = 4;
+    const int64_t of_head = int64_t{p.keys} * (p.size + p.value_size) * 2;
+    p_.heads_at_once = p.causal ? static_cast<int>(std::clamp<int64_t>(kCached / of_head, 1, kHeads)) : 1;
+    grid_ = p.causal && tiles > kFewTiles ? p_.blocks : std::min(p_.blocks, device().multiprocessors());
+  }
+
+  void run(const void* const* in, void* const* out, void* scratch) const override {
+    WarpgroupParams w = p_;
+    Params& p = w.problem;
+    layout_.place(in, &p);
+    if (!p.q.aligned || !p.k.aligned || !p.v.aligned || reinterpret_cast<uintptr_t>(out[0]) % 16 != 0)
+      return otherwise_->run(in, out, scratch);
+    p.out = out[0];
+    p.lse = static_cast<float*>(out[1]);
+    constexpr int kWarpRows = 16;  // written by one copy
+    w.q = map(p.q.data, p.queries, p.heads, p.size, tile_.rows);
+    w.k = map(p.k.data, p.keys, p.key_heads, p.size, tile_.columns);
+    w.v = map(p.v.data, p.keys, p.key_heads, p.value_size, tile_.columns);
+    w.out = map(p.out, p.queries, p.heads, p.value_size, kWarpRows);
+    function_.launch({static_cast<unsigned>(grid_)}, tile_.threads, warpgroup_shared(tile_, width_), w);
+  }
+
+ private:
+  // Of a tensor [batch, length, heads, size], for boxes of rows of one head.
+  TensorMap map(const void* data, int length, int heads, int size, int rows) const {
+    const auto axis = [](int size, int box) {
+      return TensorAxis{static_cast<uint64_t>(size), static_cast<uint32_t>(box)};
+    };
+    return tensor_map(type_, data,
+                      {axis(size, kSwizzledRow), axis(heads, 1), axis(length, rows), axis(p_.problem.batch, 1)});
+  }
+
+  const Layout layout_;
+  const int width_;
+  const Tile tile_;
+  const TensorType type_;
+  const Function function_;
+  const std::unique_ptr<Kernel> otherwise_;  // at addresses that bulk copies do not take
+  WarpgroupParams p_{};
+  int grid_ = 0;
 };
 
 // attention_grad and attention_score_grad, which have the same inputs.
@@ -188,6 +249,14 @@ std::unique_ptr<Kernel> prepare_forward(const Problem& problem) {
   if (!fits(problem)) return nullptr;
   return std::make_unique<Forward>(Layout(problem));
 }
+std::unique_ptr<Kernel> prepare_warpgroup(const Problem& problem) {
+  constexpr int kCapability = 90;
+  if (device().capability() != kCapability || !fits(problem)) return nullptr;
+  const Layout layout(problem);
+  if (layout.p.type == DataType::F32 || !layout.plain() || layout.p.size % 8 != 0 || layout.p.value_size % 8 != 0)
+    return nullptr;
+  return std::make_unique<WarpgroupForward>(layout, prepare_forward(problem));
+}
 template <bool scores>
 std::unique_ptr<Kernel> prepare_backward(const Problem& problem) {
   if (!fits(problem)) return nullptr;
@@ -195,6 +264,7 @@ std::unique_ptr<Kernel> prepare_backward(const Problem& problem) {
 }
 
 const RegisterCuda forward{"attention", "flash", 10, prepare_forward};
+const RegisterCuda warpgroup{"attention", "warpgroup", 20, prepare_warpgroup};
 const RegisterCuda backward{"attention_grad", "flash", 10, prepare_backward<false>};
 const RegisterCuda score_grad{"attention_score_grad", "flash", 10, prepare_backward<true>};
 

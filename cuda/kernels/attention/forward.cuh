@@ -19,6 +19,13 @@ struct Softmax {
   // Scores, which are still to be multiplied by `scale`, to weights; sums and total are brought to the new peak.
   __device__ void take(typename Math::Scores& s, typename Math::Sums& sums, float scale) {
     float correction[Math::kRows];
+    const bool moved = weigh(s, correction, scale);
+    // After the first tiles peaks seldom move: the sums are then left alone.
+    if (__any_sync(0xFFFFFFFFu, moved)) rescale(sums, correction);
+  }
+
+  // The same but for the sums, which are still to be multiplied by the correction; whether a peak has moved.
+  __device__ bool weigh(typename Math::Scores& s, float (&correction)[Math::kRows], float scale) {
     bool moved = false;
 #pragma unroll
     for (int i = 0; i < Math::kRows; ++i) {
@@ -38,20 +45,27 @@ struct Softmax {
       for (int j = 0; j < Math::Scores::kColumns; ++j) sum += s.at(i, j) = power_of_2(fmaf(s.at(i, j), scale, -shift));
       total[i] = total[i] * correction[i] + sum;
     }
-    // After the first tiles peaks seldom move: the sums are then left alone.
-    if (__any_sync(0xFFFFFFFFu, moved)) {
-#pragma unroll
-      for (int i = 0; i < Math::kRows; ++i)
-#pragma unroll
-        for (int j = 0; j < Math::Sums::kColumns; ++j) sums.at(i, j) *= correction[i];
-    }
+    return moved;
   }
 
-  __device__ void join_totals() {
+  __device__ static void rescale(typename Math::Sums& sums, const float (&factor)[Math::kRows]) {
 #pragma unroll
     for (int i = 0; i < Math::kRows; ++i)
 #pragma unroll
+      for (int j = 0; j < Math::Sums::kColumns; ++j) sums.at(i, j) *= factor[i];
+  }
+
+  // After the last tile: writes lse of the queries from `first` on; by what sums are to be multiplied.
+  __device__ void finish(const Params& p, const Head& head, int first, float (&factor)[Math::kRows]) {
+#pragma unroll
+    for (int i = 0; i < Math::kRows; ++i) {
+#pragma unroll
       for (int by = Math::kSharing / 2; by; by /= 2) total[i] += __shfl_xor_sync(0xFFFFFFFFu, total[i], by);
+      factor[i] = 1 / total[i];
+      const int query = first + Math::row(i);
+      if (threadIdx.x % Math::kSharing == 0 && query < p.queries)
+        p.lse[head.rows + query] = (peak[i] == kMasked ? 0 : peak[i] * kLn2) + logf(total[i]);
+    }
   }
 };
 
@@ -102,15 +116,8 @@ __device__ inline void forward(const Params& p) {
     Math::add(sums, s, v, exchange);
   }
 
-  softmax.join_totals();
   float factor[Math::kRows];
-#pragma unroll
-  for (int i = 0; i < Math::kRows; ++i) {
-    factor[i] = 1 / softmax.total[i];
-    const int query = first + Math::row(i);
-    if (threadIdx.x % Math::kSharing == 0 && query < p.queries)
-      p.lse[head.rows + query] = (softmax.peak[i] == kMasked ? 0 : softmax.peak[i] * kLn2) + logf(softmax.total[i]);
-  }
+  softmax.finish(p, head, first, factor);
   write_rows<Math>(q, sums, factor, p.out, head.batch, p.queries, p.heads, head.index, p.value_size, first);
 }
 

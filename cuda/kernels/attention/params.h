@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/gemm/params.h"
+#include "kernels/tensor_map.h"
 
 namespace native::cuda::attention {
 
@@ -38,6 +39,14 @@ struct Params {
   uint32_t threshold;    // a word below it drops the probability
   float kept;            // factor of those kept
   DataType type;
+};
+
+// Of kernels for warp groups: tensors as bulk copies see them, [batch, length, heads, size], and the problem.
+struct WarpgroupParams {
+  TensorMap q, k, v, out;
+  Params problem;
+  int blocks;         // of queries, of all heads
+  int heads_at_once;  // that many heads' blocks are computed together, of these the longest first
 };
 
 }  // namespace native::cuda::attention

@@ -7,17 +7,6 @@
 
 namespace native::cuda::attention {
 
-// Two floats as the elements of a word, the first in the lower half.
-template <DataType type>
-__device__ inline uint32_t pack(float low, float high) {
-  uint32_t r;
-  if constexpr (type == DataType::BF16)
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
-  else
-    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
-  return r;
-}
-
 // What attention needs of a way to multiply. Tiles are [rows or columns][width] in shared memory; scores are
 // [rows][columns] and sums [rows][width] in registers, a thread's share being at(i, j) of row(i) and column(j).
 template <DataType type, Tile tile_, int width_>

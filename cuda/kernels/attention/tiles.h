@@ -33,6 +33,12 @@ constexpr Tile kTensorGrad32{64, 32, 2, 128, 2};
 constexpr Tile kTensorGrad64{64, 64, 2, 128, 2};
 constexpr Tile kTensorGrad128{64, 32, 2, 128, 2};
 
+// Warp groups (capability 9.0): 64 queries for each, and one group more that copies, as many stages as it is ahead; one
+// block. By registers: 240 for each of two groups, 160 for each of three, of which sums and scores are
+// (width + columns) / 2 and weights columns / 4: 160 and 128. By shared memory: 192 and 144 KiB.
+constexpr Tile kWarpgroup64{192, 128, 6, 512, 1};
+constexpr Tile kWarpgroup128{128, 128, 4, 384, 1};
+
 // Exact float32: threads stand 16 across and 2 down in a warp, with 8 rows each (4 at 256, for the registers of
 // two sums). Four columns a thread, 12 loads of 16 bytes for 128 multiply-adds, until shared memory (99 KiB of
 // a block on sm_120) wants fewer: it is 40, 40, 72 and 66 KiB.
@@ -54,6 +60,10 @@ constexpr int kStatisticsRows = 8;
 // Shared memory of a block whose elements have `bytes`; exact products pass weights through it as well.
 constexpr int forward_shared(const Tile& t, int width, int bytes) {
   return (t.rows + 2 * t.columns) * width * bytes + (bytes == 4 ? t.rows * t.columns * 4 : 0);
+}
+// Queries and results, the stages, and two barriers for each of those and for the queries.
+constexpr int warpgroup_shared(const Tile& t, int width) {
+  return (2 * t.rows + t.stages * t.columns) * width * 2 + (t.stages + 1) * 2 * 8;
 }
 constexpr int backward_shared(const Tile& t, int width, int bytes) {
   return (2 * t.rows + 2 * t.stages * t.columns) * width * bytes + t.stages * 3 * t.columns * 4 +
