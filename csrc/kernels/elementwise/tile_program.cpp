@@ -107,11 +107,9 @@ void RowGradient::begin(const SortedRows::Order& order, const void* updates, siz
 void RowGradient::fill(const SortedRows::Order& order, const void* updates, size_t bytes, char* to, int64_t start,
                        int n) const {
   static_assert(kTile <= kJoinWidth);
-  constexpr size_t kPiece = 1024;
   const char* const from = static_cast<const char*>(updates);
   const int64_t inner = sorted.view().inner, end = start + n;
-  // In pieces: what `rep stos` writes, which memset takes from 2 KB on, is slow to be read back.
-  for (size_t i = 0, total = n * bytes; i < total; i += kPiece) std::memset(to + i, 0, std::min(kPiece, total - i));
+  std::memset(to, 0, n * bytes);
   for (int64_t at = order.find(start / inner); at < order.count && order.rows[at] * inner < end;) {
     const int64_t row = order.rows[at] * inner, next = order.end_of(at);
     const int64_t first = std::max(start, row), width = std::min(row + inner, end) - first;
