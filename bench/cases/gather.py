@@ -69,6 +69,28 @@ def gather_grad(size, indices, inner, dtype="float32", **options):
     )  # fmt: skip
 
 
+# Of a table's rows r0, a momentum r1 and the gradient r2; and of a table of a narrow dtype.
+MOMENTUM = (
+    "r3:float32=const[0.9]; r4:float32=mul r1 r3; r5:float32=add r4 r2; "
+    "r6:float32=const[0.1]; r7:float32=mul r5 r6; r8:float32=sub r0 r7; out r8 r5"
+)
+SUM = "r2:{0}=add r0 r1; r3:{0}=mul r1 r2; out r2 r3"
+
+
+def fused_gather_grad(size, indices, inner, program=MOMENTUM, dtype="float32", **options):
+    """A program over tables [size, *inner], the last of which is the gradient."""
+    tables = 1 if program == SUM else 2
+    table, low = (size, *inner), options.pop("low", -size)
+    return _case(
+        "fused_gather_grad", [table] * tables + [indices + inner], dtype, tables + 1, indices,
+        low, size, {"program": program.format(dtype), "gradient": tables, "size": size},
+        bytes=((2 * tables * size + math.prod(indices)) * math.prod(inner)
+               * _numpy_dtype(dtype).itemsize),
+        grad=False, updates=tuple(range(tables)) if tables == 2 else (),
+        **options,
+    )  # fmt: skip
+
+
 def scatter_add(shape, indices, axis, dtype="float32", **options):
     n = shape[axis]
     updates = shape[:axis] + indices + shape[axis + 1 :]
@@ -159,6 +181,17 @@ CASES = [
     gather_grad(3, (2000,), (700,)),
     gather_grad(50, (700,), (33,), "bfloat16"),
     gather_grad(50, (700,), (33,), "float16", index="int64"),
+    fused_gather_grad(11, (6,), (5,)),
+    fused_gather_grad(500, (7, 9), (3,)),
+    fused_gather_grad(5000, (300,), (16,)),
+    fused_gather_grad(40, (2000,), (70,), tol=60),
+    fused_gather_grad(3, (20,), (700,)),
+    fused_gather_grad(3, (0,), (70,)),
+    fused_gather_grad(300, (70,), (), index="int64"),
+    *(
+        fused_gather_grad(50, (700,), (33,), SUM, d, tol=60)
+        for d in ("float64", "bfloat16", "float16")
+    ),
     *(scatter_add((6, 5, 4), (3, 3), a) for a in range(3)),
     *(scatter_add((6, 50), (30,), a, d) for a in (0, 1) for d in ("float64", "int32", "bfloat16")),
     *(
@@ -200,6 +233,7 @@ CASES = [
     gather((30000, 512), (32, 128), 0, low=0, speed=True, label="embedding_30000x512_4096"),
     gather_grad(30000, (4096,), (512,), low=0, speed=True, label="embedding_30000x512_4096"),
     gather_grad(1000, (16384,), (128,), low=0, speed=True, label="embedding_1000x128_16384"),
+    fused_gather_grad(30000, (4096,), (512,), low=0, speed=True, label="embedding_30000x512_4096"),
     ordered("sort", (64, 4096), axis=1, speed=True, label="64x4096"),
     ordered("argsort", (64, 4096), axis=1, stable=True, speed=True, label="64x4096"),
     ordered("top_k", (64, 30000), k=10, speed=True, label="64x30000"),

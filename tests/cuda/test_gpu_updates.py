@@ -260,16 +260,18 @@ def policy(request):
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_optimisers(optimizer, policy):
-    """The CPU's losses and variables; one launch, or few, in place of one for each variable."""
+    """The CPU's losses and variables; one launch, or few, in place of one for each variable.
+
+    On the CPU all programs are one group, beside those of a branch."""
     there, losses, executed, saved = train("gpu:0", optimizer)
-    here, expected, on_cpu, none = train("cpu:0", optimizer)
+    here, expected, on_cpu, _ = train("cpu:0", optimizer)
     rtol = 1e-4 if policy == "float32" else 5e-2
     np.testing.assert_allclose(losses, expected, rtol=rtol)
     if policy == "float32":
         for a, b in zip(there.trainable_variables, here.trainable_variables, strict=True):
             np.testing.assert_allclose(np.array(a), np.array(b), rtol=1e-3, atol=1e-4)
     assert _cuda.reports() == []
-    assert none == on_cpu["tile_group"] == 0 < executed["tile_group"] <= 3
+    assert 0 < executed["tile_group"] <= 3 and 0 < on_cpu["tile_group"] <= 2
     # Accumulated gradients are applied in a branch of the step; a table's gradient is sparse.
     if there.optimizer.gradient_accumulation_steps is None:
         assert saved >= len(there.trainable_variables) - 4

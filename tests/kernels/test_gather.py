@@ -44,6 +44,8 @@ def test_random_sizes(size, count, inner):
     harness.check_forward(table.gather((size, inner), (count,), 0), threads=(2,))
     harness.check_forward(table.gather_grad(size, (count,), (inner,)), threads=(2,))
     harness.check_forward(table.scatter_add((inner, size), (count,), 1), threads=(2,))
+    update = table.fused_gather_grad(size, (count,), (inner,), tol=60)
+    harness.check_forward(update, threads=(2,))
 
 
 @settings(max_examples=20, deadline=None)

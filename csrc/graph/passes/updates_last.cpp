@@ -12,7 +12,8 @@ namespace {
 void put_last(Graph& graph) {
   const std::vector<int> uses = graph.use_counts();
   const auto updates = [&](const Node& node) {
-    if (!node.pure || (node.op != "fused_elementwise" && !find_elementwise(node.op))) return false;
+    const bool fused = node.op == "fused_elementwise" || node.op == "fused_gather_grad";
+    if (!node.pure || (!fused && !find_elementwise(node.op))) return false;
     // Each the new value of one variable and nothing else.
     if (std::any_of(node.out.begin(), node.out.end(), [&](int v) { return uses[v] != 1; })) return false;
     return std::any_of(graph.updates.begin(), graph.updates.end(), [&](const auto& update) {

@@ -1,56 +1,21 @@
 #include "kernels/elementwise/program.h"
 
 #include <algorithm>
-#include <cstring>
 #include <optional>
 
 #include "core/errors.h"
-#include "kernels/elementwise/chains.h"
 #include "kernels/elementwise/lower.h"
 #include "kernels/elementwise/tables.h"
-#include "runtime/pool.h"
+#include "kernels/elementwise/tile_program.h"
 
 namespace native {
 namespace {
 
-// Work of a task in units of one addition: some 15 microseconds, several times what waking a thread costs.
-constexpr int64_t kTaskWork = 1 << 18;
+using namespace tiles;
+
 // A repeated operand up to this long is converted and laid out once a task.
 constexpr int64_t kLongestPeriod = 4096;
 constexpr int kMostRegisters = 1024;
-
-// How an input's tiles come about.
-enum class Access {
-  Splat,     // one element, spread once a task
-  Direct,    // contiguous with the outputs
-  Periodic,  // repeats along the outputs' last axes: laid out once a task, longer by a tile
-  Held,      // one element for each row of which tiles are parts: spread tile by tile
-  Walked,    // anything else: gathered tile by tile
-};
-
-struct Input {
-  Access access;
-  Walk walk;
-  size_t bytes;       // of an element in memory
-  size_t reg_bytes;   // of an element in a register
-  TileOp load;        // nullptr where memory has the register's format
-  size_t raw, value;  // blocks: elements as in memory, and as in a register
-  int spread;         // of a held one, the elements of a tile that are there: chains read no more than the first
-};
-struct Constant {
-  int reg;
-  size_t block;
-  Class type;
-  double value;
-  TileOp round;
-};
-struct Output {
-  int reg;
-  size_t bytes;
-  TileOp store;  // nullptr: memory has the register's format
-  bool direct;   // the instruction that makes the register writes to memory itself
-  size_t raw;    // block for the last tile
-};
 
 // The walk over an input of shape `in` broadcast to `out`; nothing if it does not broadcast or has too many axes.
 std::optional<Walk> plan_walk(const Shape& in, const Shape& out) {
@@ -76,172 +41,15 @@ Access access_of(const Walk& walk) {
 
 bool has_rows(const Walk& walk) { return walk.dims > 1 && walk.stride[walk.dims - 1] == 0; }
 
-int log2_of(size_t bytes) { return bytes == 1 ? 0 : bytes == 2 ? 1 : bytes == 4 ? 2 : 3; }
-int round_up(int64_t n, int unit) { return static_cast<int>((n + unit - 1) / unit * unit); }
-
-template <class T>
-void spread(void* block, int n, T value) {
-  std::fill_n(static_cast<T*>(block), n, value);
-}
-
-class TileProgram : public Kernel {
- public:
-  std::vector<Input> inputs;
-  std::vector<Constant> constants;
-  std::vector<TileStage> stages;
-  decltype(ChainTable::run) run_chain = chains().run;
-  std::vector<Output> outputs;
-  std::vector<std::pair<int, size_t>> temporaries;  // register and its block
-  int registers = 0;
-  int unit = kTileUnit;                            // what tiles are padded to
-  size_t block_bytes = 0;                          // of all blocks
-  int64_t total = 0, chunk = kTile, tile = kTile;  // a chunk is a number of tiles
-
-  std::vector<std::pair<size_t, size_t>> overwrites;  // output and input, as may_overwrite() has it
-
-  void run(const void* const* in, void* const* out, void*) const override {
-    if (total == 0) return;
-    pool::parallel_for((total + chunk - 1) / chunk, [&](int64_t task) {
-      const int64_t begin = task * chunk, end = std::min(total, begin + chunk);
-      if (own_bytes() > kOnStack) return run_range(in, out, begin, end, pool::thread_scratch(own_bytes()));
-      alignas(64) char own[kOnStack];
-      run_range(in, out, begin, end, own);
-    });
-  }
-
-  bool may_overwrite(size_t o, size_t i) const override {
-    return own_bytes() <= kOnStack &&
-           std::find(overwrites.begin(), overwrites.end(), std::pair{o, i}) != overwrites.end();
-  }
-
- private:
-  // So much a task has for itself without asking for memory, which could fail.
-  static constexpr size_t kOnStack = 64 << 10;
-  size_t own_bytes() const { return block_bytes + sizeof(void*) * registers; }
-
-  void run_range(const void* const* in, void* const* out, int64_t begin, int64_t end, void* own) const {
-    char* blocks = static_cast<char*>(own);
-    auto** reg = reinterpret_cast<char**>(blocks + block_bytes);
-    prepare_task(in, blocks, reg);
-    for (int64_t start = begin; start < end; start += tile) {
-      const int n = static_cast<int>(std::min(tile, end - start));
-      const int padded = round_up(n, unit);
-      for (size_t i = 0; i < inputs.size(); ++i) read(inputs[i], in[i], blocks, &reg[i], start, n);
-      for (size_t i = 0; i < outputs.size(); ++i)
-        if (outputs[i].direct)
-          reg[outputs[i].reg] =
-              padded == n ? static_cast<char*>(out[i]) + start * outputs[i].bytes : blocks + outputs[i].raw;
-      for (const TileStage& stage : stages) {
-        const TileStep& s = stage.step;
-        if (stage.links.empty())
-          s.op(reg[s.dst], reg[s.a], reg[s.b], reg[s.c], padded, s.immediates);
-        else
-          run_chain(stage.links.data(), reg, padded);
-      }
-      for (size_t i = 0; i < outputs.size(); ++i)
-        write(outputs[i], static_cast<char*>(out[i]) + start * outputs[i].bytes, blocks, reg, n);
-    }
-  }
-
-  void prepare_task(const void* const* in, char* blocks, char** reg) const {
-    const int tile = round_up(std::min<int64_t>(kTile, total), unit);
-    for (const auto& [r, block] : temporaries) reg[r] = blocks + block;
-    for (const Constant& c : constants) {
-      reg[c.reg] = blocks + c.block;
-      switch (c.type) {
-        case Class::F32:
-          spread(reg[c.reg], tile, static_cast<float>(c.value));
-          break;
-        case Class::F64:
-          spread(reg[c.reg], tile, c.value);
-          break;
-        case Class::I32:
-          spread(reg[c.reg], tile, static_cast<int32_t>(c.value));
-          break;
-        case Class::U32:
-          spread(reg[c.reg], tile, static_cast<uint32_t>(c.value));
-          break;
-        case Class::I64:
-          spread(reg[c.reg], tile, static_cast<int64_t>(c.value));
-          break;
-        default:
-          spread(reg[c.reg], tile, static_cast<uint64_t>(c.value));
-          break;
-      }
-      if (c.round) c.round(reg[c.reg], reg[c.reg], nullptr, nullptr, tile, nullptr);
-    }
-    for (size_t i = 0; i < inputs.size(); ++i) {
-      const Input& input = inputs[i];
-      if (input.access != Access::Splat && input.access != Access::Periodic) continue;
-      // Both are gathers of the repeating pattern, taken in pieces of a tile.
-      const int64_t length = input.access == Access::Splat ? tile : input.walk.size[1] + kTile;
-      reg[i] = blocks + input.value;
-      for (int64_t at = 0; at < length; at += kTile) {
-        const int n = static_cast<int>(std::min<int64_t>(kTile, length - at));
-        char* value = reg[i] + at * input.reg_bytes;
-        char* raw = input.load ? blocks + input.raw : value;
-        gather(input, raw, in[i], at, n);
-        if (input.load) input.load(value, raw, nullptr, nullptr, round_up(n, unit), nullptr);
-      }
-    }
-  }
-
-  static void gather(const Input& input, char* raw, const void* in, int64_t start, int n) {
-    conversions().gather[log2_of(input.bytes)](raw, in, &input.walk, start, n);
-  }
-
-  // Points *reg at the input's elements [start, start + n), padded to a multiple of `unit`.
-  void read(const Input& input, const void* in, char* blocks, char** reg, int64_t start, int n) const {
-    char* raw = blocks + input.raw;
-    switch (input.access) {
-      case Access::Splat:
-        return;
-      case Access::Periodic:
-        *reg = blocks + input.value + start % input.walk.size[1] * input.reg_bytes;
-        return;
-      case Access::Direct: {
-        // Tiles are only read where the caller asked for the elements to be written.
-        char* memory = const_cast<char*>(static_cast<const char*>(in)) + start * input.bytes;
-        if (n % unit == 0) {
-          raw = memory;
-        } else {
-          std::memcpy(raw, memory, n * input.bytes);
-          std::memset(raw + n * input.bytes, 0, (round_up(n, unit) - n) * input.bytes);
-        }
-        break;
-      }
-      case Access::Held:
-        n = std::min(n, input.spread);
-        [[fallthrough]];
-      case Access::Walked:
-        gather(input, raw, in, start, n);
-        std::memset(raw + n * input.bytes, 0, (round_up(n, unit) - n) * input.bytes);
-    }
-    *reg = raw;
-    if (!input.load) return;
-    *reg = blocks + input.value;
-    input.load(*reg, raw, nullptr, nullptr, round_up(n, unit), nullptr);
-  }
-
-  void write(const Output& output, char* out, char* blocks, char* const* reg, int n) const {
-    const char* value = reg[output.reg];
-    if (output.store) {
-      char* raw = n % unit == 0 ? out : blocks + output.raw;
-      output.store(raw, value, nullptr, nullptr, round_up(n, unit), nullptr);
-      value = raw;
-    }
-    if (value != out) std::memcpy(out, value, n * output.bytes);
-  }
-};
-
 // Builds a TileProgram: registers first (inputs, then one for every statement), then the order of its steps, then
 // blocks of memory for registers, reused when a value's last reader has run.
 class Compiler {
  public:
-  Compiler(const ProgramText& text, const std::vector<Spec>& in, const std::vector<Spec>& out)
-      : text_(text), in_(in), out_(out), kernel_(std::make_unique<TileProgram>()) {}
+  // gradient: the operand that is made tile by tile; -1: none.
+  Compiler(const ProgramText& text, const std::vector<Spec>& in, const std::vector<Spec>& out, int64_t gradient)
+      : text_(text), in_(in), out_(out), gradient_(gradient), kernel_(std::make_unique<TileProgram>()) {}
 
-  std::unique_ptr<Kernel> compile() {
+  std::unique_ptr<TileProgram> compile() {
     if (out_.empty() || out_.size() != text_.outputs.size()) return nullptr;
     for (const Spec& spec : out_)
       if (spec.shape != out_[0].shape) return nullptr;
@@ -313,6 +121,7 @@ class Compiler {
       input.walk = *walk;
       input.access = access_of(*walk);
       if (has_rows(*walk) && walk->size[walk->dims - 1] % kernel_->tile == 0) input.access = Access::Held;
+      if (static_cast<int64_t>(i) == gradient_) input.access = Access::Gradient;
       input.spread = kChainUnit;
       regs_.back().held = input.access == Access::Held;
       regs_.back().repeats = input.access == Access::Splat || regs_.back().held;
@@ -442,6 +251,7 @@ class Compiler {
   void finish() {
     kernel_->registers = static_cast<int>(regs_.size());
     kernel_->total = out_[0].count();
+    kernel_->work = work_;
     kernel_->chunk = std::max<int64_t>(1, kTaskWork / (work_ * kernel_->tile)) * kernel_->tile;
     for (size_t o = 0; o < out_.size(); ++o)
       for (size_t i = 0; i < in_.size(); ++i)
@@ -450,7 +260,7 @@ class Compiler {
 
   // Whether nothing of a tile of the input is read once that of the output is written.
   bool done_before_written(size_t input, const Output& output) const {
-    if (kernel_->inputs[input].bytes != output.bytes) return false;
+    if (kernel_->inputs[input].bytes != output.bytes || static_cast<int64_t>(input) == gradient_) return false;
     if (kernel_->total == 1) return true;  // read before anything else is done
     if (kernel_->inputs[input].access != Access::Direct) return false;
     int written = 0;
@@ -462,6 +272,7 @@ class Compiler {
   const ProgramText& text_;
   const std::vector<Spec>& in_;
   const std::vector<Spec>& out_;
+  const int64_t gradient_;
   std::unique_ptr<TileProgram> kernel_;
   std::vector<Register> regs_;
   std::vector<int> names_;
@@ -479,12 +290,30 @@ std::unique_ptr<Kernel> prepare_fused(const Problem& problem) {
   return compile_program(parse_program(problem.attrs.text("program")), problem.in, problem.out);
 }
 
+// The operand `gradient` stands for gather_grad of it by the indices, which come last.
+std::unique_ptr<Kernel> prepare_update(const Problem& problem) {
+  const auto which = static_cast<size_t>(problem.attrs.integer("gradient"));
+  std::vector<Spec> in(problem.in.begin(), problem.in.end() - 1);
+  const Spec updates = in[which], &indices = problem.in.back();
+  in[which].shape = problem.out[0].shape;
+  const AxisView axis(in[which].shape, 0);
+  const RowsView view({axis.size, axis.inner}, {indices.count(), 1});
+  const auto join = scatter_table().join[static_cast<int>(ReduceOp::Sum)][static_cast<int>(updates.dtype)];
+  if (!SortedRows::takes(view) || updates.dtype > DType::F64 || !join) return nullptr;
+  auto kernel =
+      Compiler(parse_program(problem.attrs.text("program")), in, problem.out, problem.attrs.integer("gradient"))
+          .compile();
+  if (kernel) kernel->gradient = RowGradient({view, indices.dtype}, join);
+  return kernel;
+}
+
 const struct Registration {
   Registration() {
 #define X(name, ...) Register{#name, "tile", 10, prepare_single};
     NATIVE_ELEMENTWISE_OPS(X)
 #undef X
     Register{"fused_elementwise", "tile", 10, prepare_fused};
+    Register{"fused_gather_grad", "tile", 10, prepare_update};
   }
 } registration;
 
@@ -492,7 +321,7 @@ const struct Registration {
 
 std::unique_ptr<Kernel> compile_program(const ProgramText& program, const std::vector<Spec>& in,
                                         const std::vector<Spec>& out) {
-  return Compiler(program, in, out).compile();
+  return Compiler(program, in, out, -1).compile();
 }
 
 }  // namespace native

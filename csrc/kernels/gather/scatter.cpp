@@ -5,7 +5,7 @@
 
 #include <cstring>
 
-#include "kernels/gather/indices.h"
+#include "kernels/gather/sorted_rows.h"
 #include "kernels/shape/scalar.h"
 #include "kernels/shape/tasks.h"
 #include "runtime/registry.h"
@@ -20,12 +20,11 @@ class RowScatter : public Kernel {
   // [outer, rows, inner] with updates [outer, count, inner]; operand and indices by their input numbers, the
   // operand -1 where it is all zeros.
   RowScatter(const Problem& p, ScatterOp op, int64_t outer, RowsView view, int base, int indices)
-      : view_(std::move(view)),
+      : sorted_(std::move(view), p.in[static_cast<size_t>(indices)].dtype),
         outer_(outer),
         base_(base),
         indices_(indices),
-        index_(p.in[static_cast<size_t>(indices)].dtype),
-        inner_(view_.inner),
+        inner_(sorted_.view().inner),
         element_(static_cast<int64_t>(size_of(p.out[0].dtype))) {
     DType dtype = p.out[0].dtype;
     if (is_complex(dtype) && op != ScatterOp::Set) {
@@ -35,78 +34,53 @@ class RowScatter : public Kernel {
     }
     if (op != ScatterOp::Set) join_ = scatter_table().join[static_cast<int>(op)][static_cast<int>(dtype)];
     strip_ = join_ ? kJoinWidth : std::max<int64_t>(1, inner_);
-    counting_ = view_.rows <= 4 * view_.count + 1024;
   }
-  // Destinations, order, and either a histogram or sorting keys.
-  size_t scratch_bytes() const override {
-    const size_t n = static_cast<size_t>(view_.count);
-    return n * 8 + (counting_ ? static_cast<size_t>(view_.rows + 1) * 4 : n * 8) + 64;
-  }
+  size_t scratch_bytes() const override { return sorted_.scratch_bytes(); }
 
   void run(const void* const* in, void* const* out, void* scratch) const override {
-    uint32_t* rows = static_cast<uint32_t*>(scratch);  // ascending
-    uint32_t* order = rows + view_.count;              // the updates that go there
-    sort(Indices(in[indices_], index_), rows, order, order + view_.count);
+    const SortedRows::Order order = sorted_.sort(in[indices_], scratch);
     const char* base = base_ < 0 ? nullptr : static_cast<const char*>(in[base_]);
     const char* updates = static_cast<const char*>(in[indices_ + 1]);
     char* y = static_cast<char*>(out[0]);
-    const int64_t block = view_.rows * inner_ * element_, strips = std::max<int64_t>(1, ceil_div(inner_, strip_));
+    const int64_t rows = sorted_.view().rows, count = sorted_.view().count;
+    const int64_t block = rows * inner_ * element_, strips = std::max<int64_t>(1, ceil_div(inner_, strip_));
     // Blocks of rows, of about one task's bytes each, and strips of columns: a row that gets most of the
     // updates is still shared.
     const int64_t height = std::max<int64_t>(1, kTaskBytes / std::max<int64_t>(1, std::min(strip_, inner_) * element_));
-    const int64_t blocks = ceil_div(view_.rows, height);
-    const int64_t bytes = outer_ * (block + view_.count * inner_ * element_);
+    const int64_t blocks = ceil_div(rows, height);
+    const int64_t bytes = outer_ * (block + count * inner_ * element_);
     parallel_ranges(outer_ * blocks * strips, bytes, [&](int64_t first, int64_t last) {
       for (int64_t unit = first; unit < last; ++unit) {
         const int64_t o = unit / strips / blocks, row = unit / strips % blocks * height, j = unit % strips * strip_;
-        one_block(base ? base + o * block : nullptr, updates + o * view_.count * inner_ * element_, y + o * block, rows,
-                  order, row, std::min(row + height, view_.rows), j, std::min(strip_, inner_ - j));
+        one_block(base ? base + o * block : nullptr, updates + o * count * inner_ * element_, y + o * block, order, row,
+                  std::min(row + height, rows), j, std::min(strip_, inner_ - j));
       }
     });
   }
 
  private:
-  void sort(const Indices& indices, uint32_t* rows, uint32_t* order, uint32_t* memory) const {
-    const int64_t n = view_.count;
-    if (!counting_) {
-      uint64_t* keys = reinterpret_cast<uint64_t*>((reinterpret_cast<uintptr_t>(memory) + 7) & ~uintptr_t{7});
-      for (int64_t i = 0; i < n; ++i) keys[i] = static_cast<uint64_t>(view_.row(indices, i)) << 32 | i;
-      std::sort(keys, keys + n);
-      for (int64_t i = 0; i < n; ++i) {
-        rows[i] = static_cast<uint32_t>(keys[i] >> 32);
-        order[i] = static_cast<uint32_t>(keys[i]);
-      }
-      return;
-    }
-    std::memset(memory, 0, static_cast<size_t>(view_.rows + 1) * 4);
-    for (int64_t i = 0; i < n; ++i) ++memory[view_.row(indices, i) + 1];
-    for (int64_t r = 0; r < view_.rows; ++r) memory[r + 1] += memory[r];
-    for (int64_t i = 0; i < n; ++i) {
-      const int64_t row = view_.row(indices, i);
-      const uint32_t place = memory[row]++;
-      rows[place] = static_cast<uint32_t>(row);
-      order[place] = static_cast<uint32_t>(i);
-    }
-  }
+  // Rows of updates lie anywhere: they are asked for so many ahead.
+  static constexpr int64_t kAhead = 8;
 
   // Rows [first, last) of columns [j, j + width).
-  void one_block(const char* base, const char* updates, char* y, const uint32_t* rows, const uint32_t* order,
-                 int64_t first, int64_t last, int64_t j, int64_t width) const {
-    const uint32_t* end = rows + view_.count;
-    const uint32_t* at = std::lower_bound(rows, end, static_cast<uint32_t>(first));
+  void one_block(const char* base, const char* updates, char* y, const SortedRows::Order& order, int64_t first,
+                 int64_t last, int64_t j, int64_t width) const {
+    int64_t at = order.find(first);
     for (int64_t row = first; row < last;) {
-      const int64_t next = at < end ? std::min<int64_t>(*at, last) : last;
+      const int64_t next = at < order.count ? std::min<int64_t>(order.rows[at], last) : last;
       copy(base, y, row, next, j, width);
       row = next;
       if (row == last) return;
-      const uint32_t* start = at;
-      while (at < end && *at == row) ++at;
-      const uint32_t* from = order + (start - rows);
+      const uint32_t* from = order.updates + at;
+      const int64_t end = order.end_of(at), n = end - at;
       const int64_t offset = (row * inner_ + j) * element_;
+      if (end + kAhead < order.count)
+        __builtin_prefetch(updates + (order.updates[end + kAhead] * inner_ + j) * element_);
       if (join_)
-        join_(base ? base + offset : nullptr, updates + j * element_, from, at - start, inner_, width, y + offset);
+        join_(base ? base + offset : nullptr, updates + j * element_, from, n, inner_, width, y + offset);
       else
-        std::memcpy(y + offset, updates + (from[at - start - 1] * inner_ + j) * element_, width * element_);
+        std::memcpy(y + offset, updates + (from[n - 1] * inner_ + j) * element_, width * element_);
+      at = end;
       ++row;
     }
   }
@@ -124,20 +98,18 @@ class RowScatter : public Kernel {
     }
   }
 
-  RowsView view_;
+  SortedRows sorted_;
   int64_t outer_;
   int base_, indices_;
-  DType index_;
   int64_t inner_, element_, strip_ = 1;
   ScatterTable::Join join_ = nullptr;
-  bool counting_ = false;
 };
 
 bool accepts(const Problem& p, ScatterOp op, const RowsView& view) {
   const DType dtype = p.out[0].dtype;
   const bool known = op == ScatterOp::Set || (is_complex(dtype) && op == ScatterOp::Sum) ||
                      (dtype <= DType::F64 && scatter_table().join[static_cast<int>(op)][static_cast<int>(dtype)]);
-  return known && view.rows < (int64_t{1} << 32) - 1 && view.count < (int64_t{1} << 32);
+  return known && SortedRows::takes(view);
 }
 
 template <ScatterOp op>

@@ -8,6 +8,10 @@ Registers r0.. are the inputs; a result names its dtype; numbers in brackets are
 the primitive in the order of `IMMEDIATES`; `const[3.5]` is a scalar. `out` names the outputs, all
 of which have the broadcast shape of the inputs. A program gives the same bits as its operations one
 by one.
+
+`fused_gather_grad` is a program one of whose inputs is the gradient of a gather along the first
+axis: that of a table with `size` rows. In the place of input number `gradient` stands the
+cotangent, and its indices come last.
 """
 
 from __future__ import annotations
@@ -20,6 +24,8 @@ import numpy as np
 from keras_native.engine import dtype as dtypes
 from keras_native.engine.primitive import REGISTRY, Primitive
 from keras_native.engine.primitives.elementwise_common import broadcast_dims
+from keras_native.engine.primitives.gather import _gather_grad
+from keras_native.engine.tensor import Tensor
 
 # Attributes that stand between brackets, by operation. `cast` takes its from the result's dtype.
 IMMEDIATES = {
@@ -87,3 +93,21 @@ def _reference(*arrays, program):
 
 
 fused_elementwise = Primitive("fused_elementwise", shape=_shape, reference=_reference)
+
+
+def _gradient_shape(*inputs, program, gradient, size):
+    *inputs, indices = inputs
+    dims, dtype = _gather_grad.shape(indices, inputs[gradient], axis=0, size=size)
+    inputs[gradient] = Tensor(dims=dims, dtype=dtype)
+    return _shape(*inputs, program=program)
+
+
+def _gradient_reference(*arrays, program, gradient, size):
+    *arrays, indices = arrays
+    arrays[gradient] = _gather_grad.reference(indices, arrays[gradient], axis=0, size=size)
+    return _reference(*arrays, program=program)
+
+
+fused_gather_grad = Primitive(
+    "fused_gather_grad", shape=_gradient_shape, reference=_gradient_reference
+)
