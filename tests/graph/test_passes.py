@@ -263,6 +263,34 @@ def test_products_of_repeated_rows_are_of_each_of_them(axes, transposed, flat):
         np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-4, atol=1e-6)
 
 
+def test_repeated_rows_may_be_cast_in_between():
+    """Mixed precision: a mean of float32 over what a product of bfloat16 gave."""
+    x, w = tensor(5, 9, 8), ew.cast(tensor(8, 6), "bfloat16")
+
+    def loss(x):
+        y = ew.cast(matmul.matmul(ew.cast(x, "bfloat16"), w), "float32")
+        return reduce.reduce_sum(ew.square(reduce.reduce_mean(y, (1,))))
+
+    grad = transforms.grad(loss)
+    text = stages(grad, x)["broadcast_products"]
+    assert [line for line in text.splitlines() if "matmul(" in line and "[5, 1, 8]" in line]
+    np.testing.assert_array_equal(transforms.jit(grad)(x).numpy(), grad(x).numpy())
+
+
+@pytest.mark.parametrize(
+    "source, between, left", [("bfloat16", "float32", 0), ("float16", "float64", 0),
+    ("float32", "bfloat16", 2), ("float16", "bfloat16", 2), ("int32", "float32", 2)],
+)  # fmt: skip
+def test_casts_to_a_wider_float_and_back_are_left_out(source, between, left):
+    x = ew.cast(ew.mul(tensor(5, 8), 1000.0), source)
+
+    def fn(x):
+        return reduce.reduce_max(ew.cast(ew.cast(x, between), source), (1,))
+
+    assert stages(fn, x)["simplify"].count("cast(") == left
+    np.testing.assert_array_equal(transforms.jit(fn)(x).numpy(), fn(x).numpy())
+
+
 def test_sums_of_narrow_rows_are_not_rounded_before_the_product():
     x, w = ew.cast(tensor(5, 9, 8), "bfloat16"), ew.cast(tensor(8, 6), "bfloat16")
     grad = transforms.grad(

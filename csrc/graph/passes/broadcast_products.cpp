@@ -25,7 +25,7 @@ class BroadcastProducts {
   }
 
  private:
-  // A value of `dims`, the rows of x repeated along `axes`; those before the last may have been joined since.
+  // A value of `dims`, the rows of x repeated along `axes`; they may have been cast and those before the last joined.
   struct Repeated {
     int x = -1;
     Shape dims;
@@ -50,6 +50,7 @@ class BroadcastProducts {
     if (node && node->op == "reshape" && own.size() == 2 && !graph_.spec(node->in[0]).shape.empty() &&
         graph_.spec(node->in[0]).shape.back() == own.back())
       node = maker(node->in[0]);
+    if (node && node->op == "cast") node = maker(node->in[0]);
     if (!node || node->op != "broadcast_to") return {};
     const Shape &dims = graph_.spec(node->out[0]).shape, &from = graph_.spec(node->in[0]).shape;
     if (from.size() != dims.size() || dims.size() < 2 || from.back() != dims.back()) return {};
@@ -67,7 +68,7 @@ class BroadcastProducts {
     Node product = node;
     Shape dims = graph_.spec(rows.x).shape;
     dims.back() = result.shape.back();
-    product.in[0] = rows.x;
+    product.in[0] = cast(rows.x, graph_.spec(node.in[0]).dtype);
     product.out = {graph_.value({result.dtype, dims})};
     dims = rows.dims;
     dims.back() = result.shape.back();
@@ -102,11 +103,22 @@ class BroadcastProducts {
     for (int64_t axis : rows.axes) dims[static_cast<size_t>(axis)] = 1;
     sum.out = {graph_.value({other.dtype, dims})};
     node.in[1 - side] = as_rows(sum.out[0], dims);
-    node.in[side] = as_rows(rows.x, graph_.spec(rows.x).shape);
+    node.in[side] = as_rows(cast(rows.x, other.dtype), graph_.spec(rows.x).shape);
     extra_.push_back(std::move(sum));
     return true;
   }
 
+  int cast(int value, DType dtype) {
+    const Spec spec = graph_.spec(value);
+    if (spec.dtype == dtype) return value;
+    Node node;
+    node.op = "cast";
+    node.in = {value};
+    node.out = {graph_.value({dtype, spec.shape})};
+    node.attrs.set("dtype", std::string(name_of(dtype)));
+    extra_.push_back(node);
+    return node.out[0];
+  }
   static Node reshape(int from, const Shape& dims, int to) {
     Node node;
     node.op = "reshape";
