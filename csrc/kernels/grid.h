@@ -17,4 +17,11 @@ constexpr int64_t even_share(int64_t total, int64_t most, int64_t unit) {
   return round_up(ceil_div(total, ceil_div(total, most)), unit);
 }
 
+// Where one of `shares` shares of `total` begins: multiples of `unit`, as many for each or one more. The last ends at
+// share_begin(..., shares).
+constexpr int64_t share_begin(int64_t total, int64_t shares, int64_t unit, int64_t share) {
+  const int64_t begin = ceil_div(total, unit) * share / shares * unit;
+  return begin < total ? begin : total;
+}
+
 }  // namespace native

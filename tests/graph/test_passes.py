@@ -153,6 +153,12 @@ CASES = {
         "batch_norm_train",
         ["moments", "relu"],
     ),
+    "repeated rows": (
+        lambda x, w: matmul.matmul(shape.broadcast_to(x, (3, 7, 4)), w),
+        (tensor(3, 1, 4), tensor(4, 6)),
+        "broadcast_to",
+        [],
+    ),
     "elementwise": (
         chain, (tensor(5, 8), tensor(5, 8), tensor(8)), "fused_elementwise", ["tanh", "sub"],
     ),
@@ -233,6 +239,64 @@ def test_the_mask_of_relu_goes_into_batch_norm(clip, gamma, beta):
     # A mask that differs by one element would show at the size of w.
     got, want = transforms.jit(grad)(x).numpy(), grad(x).numpy()
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("axes", [(1,), (0,), (0, 1)])
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("flat", [False, True])
+def test_products_of_repeated_rows_are_of_each_of_them(axes, transposed, flat):
+    """The gradient of a mean over positions, behind a linear layer."""
+    x, w = tensor(5, 9, 8), tensor(*((6, 8) if transposed else (8, 6)))
+    dims = (45, 8) if flat else (5, 9, 8)
+
+    def loss(x, w):
+        y = matmul.matmul(shape.reshape(ew.tanh(x), dims), w, transpose_b=transposed)
+        return reduce.reduce_sum(ew.square(reduce.reduce_mean(shape.reshape(y, (5, 9, 6)), axes)))
+
+    grad = transforms.grad(loss, (0, 1))
+    products = [
+        line for line in stages(grad, x, w)["broadcast_products"].splitlines() if "matmul(" in line
+    ]
+    assert len(products) == 3
+    assert [line for line in products if "[45" in line or "[5, 9" in line] == products[:1]
+    for got, want in zip(transforms.jit(grad)(x, w), grad(x, w)):
+        np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_repeated_rows_may_be_cast_in_between():
+    """Mixed precision: a mean of float32 over what a product of bfloat16 gave."""
+    x, w = tensor(5, 9, 8), ew.cast(tensor(8, 6), "bfloat16")
+
+    def loss(x):
+        y = ew.cast(matmul.matmul(ew.cast(x, "bfloat16"), w), "float32")
+        return reduce.reduce_sum(ew.square(reduce.reduce_mean(y, (1,))))
+
+    grad = transforms.grad(loss)
+    text = stages(grad, x)["broadcast_products"]
+    assert [line for line in text.splitlines() if "matmul(" in line and "[5, 1, 8]" in line]
+    np.testing.assert_array_equal(transforms.jit(grad)(x).numpy(), grad(x).numpy())
+
+
+@pytest.mark.parametrize(
+    "source, between, left", [("bfloat16", "float32", 0), ("float16", "float64", 0),
+    ("float32", "bfloat16", 2), ("float16", "bfloat16", 2), ("int32", "float32", 2)],
+)  # fmt: skip
+def test_casts_to_a_wider_float_and_back_are_left_out(source, between, left):
+    x = ew.cast(ew.mul(tensor(5, 8), 1000.0), source)
+
+    def fn(x):
+        return reduce.reduce_max(ew.cast(ew.cast(x, between), source), (1,))
+
+    assert stages(fn, x)["simplify"].count("cast(") == left
+    np.testing.assert_array_equal(transforms.jit(fn)(x).numpy(), fn(x).numpy())
+
+
+def test_sums_of_narrow_rows_are_not_rounded_before_the_product():
+    x, w = ew.cast(tensor(5, 9, 8), "bfloat16"), ew.cast(tensor(8, 6), "bfloat16")
+    grad = transforms.grad(
+        lambda x, w: reduce.reduce_sum(ew.square(reduce.reduce_mean(matmul.matmul(x, w), (1,)))), 1
+    )
+    assert "bfloat16[45, 8]" in stages(grad, x, w)["broadcast_products"]
 
 
 def test_what_batch_norm_adds_may_depend_on_its_statistics():

@@ -1,5 +1,5 @@
-// Identities that need no kernel: copies, casts to the same dtype, broadcasts and reshapes that change
-// nothing, transposes that undo each other. Exact.
+// Identities that need no kernel: copies, casts to the same dtype or to a wider one and back, broadcasts and reshapes
+// that change nothing, transposes that undo each other. Exact.
 #include <map>
 
 #include "graph/passes.h"
@@ -45,6 +45,13 @@ void simplify_transpose(Graph& graph, const std::vector<int>& producer, Node& no
   node.attrs = attrs;
 }
 
+// A float cast to a wider one, and back.
+bool comes_back(const Graph& graph, const Node& there, const Node& back) {
+  const Spec &source = graph.spec(there.in[0]), &wide = graph.spec(there.out[0]);
+  return is_float(source.dtype) && is_float(wide.dtype) && size_of(wide.dtype) > size_of(source.dtype) &&
+         graph.spec(back.out[0]) == source;
+}
+
 void simplify(Graph& graph) {
   const std::vector<int> producer = graph.producers();
   for (Node& node : graph.nodes) {
@@ -58,6 +65,10 @@ void simplify(Graph& graph) {
       const Node* inner = producer_of(graph, producer, node.in[0]);
       if (inner && inner->op == "reshape") node.in[0] = graph.resolve(inner->in[0]);
       if (graph.spec(node.in[0]) == graph.spec(node.out[0])) graph.alias(node.out[0], node.in[0]);
+    } else if (node.op == "cast") {
+      const Node* inner = producer_of(graph, producer, node.in[0]);
+      if (inner && inner->op == "cast" && comes_back(graph, *inner, node))
+        graph.alias(node.out[0], graph.resolve(inner->in[0]));
     } else if (node.op == "transpose") {
       simplify_transpose(graph, producer, node);
     }

@@ -165,7 +165,7 @@ struct Task {
     constexpr int P = kPanel<W>;
     for (int64_t column = 0; column < columns; column += P, y += queries * P)
       for (int64_t j = 0; j < keys; j += kRows) {
-        const int64_t skip = stops ? most(0, key + j - query) / P * P : 0;
+        const int64_t skip = stops ? most(0, key + j - query) : 0;
         if (skip < queries)
           tile<kRows, Write::Add>(c + j * columns + column, columns, x + j * n.row + skip, n.row, 1, y + skip * P, P,
                                   queries - skip);

@@ -112,15 +112,13 @@ void forward(const AttentionForward& a, int64_t batch, int64_t head, int64_t fir
   }
 
   T* result = static_cast<T*>(a.out) + ((batch * s.queries + first) * s.heads + head) * s.value_size;
-  W* lse = static_cast<W*>(a.lse) + (batch * s.heads + head) * s.queries + first;
   for (int64_t i = 0; i < queries; ++i, result += s.heads * s.value_size) {
     const W inverse = 1 / total[i], *row = out + i * n.columns;
     int64_t c = 0;
     for (; c + kLanes<W> <= s.value_size; c += kLanes<W>) vstore(result + c, load(row + c) * inverse);
     for (; c < s.value_size; ++c) put(result + c, row[c] * inverse);
-    const W base = peak[i] == static_cast<W>(kMasked) ? W{0} : peak[i] * static_cast<W>(kLn2);
-    lse[i] = base + log_of(total[i]);
   }
+  log_sums(peak, total, queries, static_cast<W*>(a.lse) + (batch * s.heads + head) * s.queries + first);
 }
 
 template <class T>

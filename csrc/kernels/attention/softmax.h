@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/attention/tile.h"
+#include "simd/math.h"
 
 namespace native {
 namespace NATIVE_ISA {
@@ -45,6 +46,21 @@ void online_softmax(W* scores, int64_t keys, W factor, W* peak, W* total, W* cor
     store(peak + half, after);
     store(total + half, sum[0] + sum[1]);
     store(correction + half, scale);
+  }
+}
+
+// The logarithms of what `queries` queries summed. A query that saw masked keys alone has scores of 0.
+template <class W>
+void log_sums(const W* peak, const W* total, int64_t queries, W* lse) {
+  constexpr int L = kLanes<W>;
+  for (int64_t i = 0; i < queries; i += L) {
+    const Vec<W> top = load(peak + i);
+    const Vec<W> base = top == static_cast<W>(kMasked) ? Vec<W>{} : top * static_cast<W>(kLn2);
+    const Vec<W> result = base + vlog(load(total + i));
+    if (i + L <= queries)
+      store(lse + i, result);
+    else
+      store_part(lse + i, result, static_cast<int>(queries - i));
   }
 }
 

@@ -98,8 +98,6 @@ static inline vf64 exp2_small(vf64 x) {
   for (int i = 0; i < kLanes<double>; ++i) x[i] = __builtin_exp2(x[i]);
   return x;
 }
-static inline float log_of(float x) { return __builtin_logf(x); }
-static inline double log_of(double x) { return __builtin_log(x); }
 constexpr double kLog2e = 1.4426950408889634, kLn2 = 0.6931471805599453;
 
 // rows x size as [padded][size], rows beyond the given ones zero.

@@ -182,15 +182,13 @@ void forward_words(const AttentionForward& a, int64_t batch, int64_t head, int64
   }
 
   auto* result = static_cast<BFloat*>(a.out) + ((batch * s.queries + first) * s.heads + head) * s.value_size;
-  float* const lse = static_cast<float*>(a.lse) + (batch * s.heads + head) * s.queries + first;
   for (int64_t i = 0; i < queries; ++i, result += s.heads * s.value_size) {
     const float inverse = 1 / total[i], *row = out + i * n.columns;
     int64_t c = 0;
     for (; c + kLanes<float> <= s.value_size; c += kLanes<float>) vstore(result + c, load(row + c) * inverse);
     for (; c < s.value_size; ++c) put(result + c, row[c] * inverse);
-    const float base = peak[i] == kMasked ? 0 : peak[i] * static_cast<float>(kLn2);
-    lse[i] = base + log_of(total[i]);
   }
+  log_sums(peak, total, queries, static_cast<float*>(a.lse) + (batch * s.heads + head) * s.queries + first);
 }
 
 }  // namespace NATIVE_ISA

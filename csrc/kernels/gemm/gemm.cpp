@@ -181,7 +181,11 @@ double Plan<T>::tasks() const {
 // Sets the size of tasks to what is best for one of them; returns how many there are.
 template <class T>
 double Plan<T>::whole_tasks() {
-  if (path_ != Path::Columns) task_m_ = even_share(m_, kernels_.mc, kernels_.mr);
+  if (path_ != Path::Columns) {
+    // An even number of them: with an odd one two threads, or four, do not end together.
+    const int64_t shares = ceil_div(m_, kernels_.mc);
+    task_m_ = round_up(ceil_div(m_, shares > 1 ? round_up(shares, 2) : 1), kernels_.mr);
+  }
   const bool packs = packs_a(kernels_, at_a(nullptr, 0, 0));
   task_n_ = even_share(n_, packs ? kPackedColumns : kColumns, kernels_.nr);
   return tasks();
@@ -306,12 +310,12 @@ void Plan<T>::run_tiles(const T* a, const T* b, T* c, const Epilogue<T>& epilogu
     kernels_.pack_b(at_b(b, p, j), std::min(rows, k_ - p), std::min(width, n_ - j), scratch + j / nr * panel + p * nr,
                     panel);
   });
-  const int64_t across = ceil_div(n_, task_n_);
-  pool::parallel_for(ceil_div(m_, task_m_) * across, [&](int64_t task) {
-    const int64_t i = task / across * task_m_, j = task % across * task_n_;
-    block_packed(kernels_, std::min(task_m_, m_ - i), std::min(task_n_, n_ - j), k_, at_a(a, i, 0),
-                 {scratch + j / nr * panel, nr, panel}, c + i * n_ + j, n_, false, epilogue.from(i, j, n_),
-                 task_scratch<T>(packed_a_size(kernels_)));
+  const int64_t across = ceil_div(n_, task_n_), down = ceil_div(m_, task_m_);
+  pool::parallel_for(down * across, [&](int64_t task) {
+    const int64_t i = share_begin(m_, down, kernels_.mr, task / across), j = task % across * task_n_;
+    const int64_t rows = share_begin(m_, down, kernels_.mr, task / across + 1) - i;
+    block_packed(kernels_, rows, std::min(task_n_, n_ - j), k_, at_a(a, i, 0), {scratch + j / nr * panel, nr, panel},
+                 c + i * n_ + j, n_, false, epilogue.from(i, j, n_), task_scratch<T>(packed_a_size(kernels_)));
   });
 }
 
