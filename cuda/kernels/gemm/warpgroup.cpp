@@ -18,6 +18,8 @@ using namespace cuda::gemm;
 using native::gemm::Matrices;
 
 constexpr int kCapability = 90;
+// Sizes are counted in 32 bits, a tile beyond the last as well.
+constexpr int64_t kMost = 1 << 30;
 // Elements in 16 bytes: rows of what bulk copies read and write are multiples of them.
 constexpr int64_t kChunk = 8;
 
@@ -102,8 +104,8 @@ std::unique_ptr<Kernel> prepare(const Problem& problem, const Matrices& r, Activ
   if (device().capability() != kCapability || !takes(dtype, problem.out[0].dtype, activation)) return nullptr;
   for (const Spec& spec : problem.in)
     if (spec.dtype != dtype) return nullptr;
-  if (std::min({r.m, r.n, r.k, r.batch}) == 0 || std::max({r.m, r.n, r.k, r.batch}) > INT32_MAX ||
-      blocks_of(kWarpgroupNarrow, r.m, r.n, r.batch) > INT32_MAX)
+  if (std::min({r.m, r.n, r.k, r.batch}) == 0 || std::max({r.m, r.n, r.k, r.batch}) > kMost ||
+      blocks_of(kWarpgroupNarrow, r.m, r.n, r.batch) > kMost)
     return nullptr;
   if ((r.transpose_a ? r.m : r.k) % kChunk != 0 || (r.transpose_b ? r.k : r.n) % kChunk != 0) return nullptr;
   const WarpgroupTile* tile = warpgroup_tile(r.m, r.n, r.k, r.batch, device().multiprocessors());

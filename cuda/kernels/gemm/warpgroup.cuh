@@ -95,6 +95,7 @@ struct WarpgroupLoop {
       open_barriers();
     }
     __syncthreads();
+    // A launch gives each thread 168 registers; together these are as many.
     if (threadIdx.x < kWarpgroup) {
       release_registers<24>();
       if (threadIdx.x == 0) fetch();
