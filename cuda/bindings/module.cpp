@@ -65,12 +65,12 @@ Extent extent(const std::vector<unsigned>& sizes) {
 }
 
 // For tests of kernels that take one.
-py::bytes tensor_map_of(int type, uint64_t address, const std::vector<uint64_t>& sizes,
-                        const std::vector<uint64_t>& strides, const std::vector<uint32_t>& box, int swizzle,
-                        std::vector<uint32_t> steps) {
+py::bytes tensor_map_of(int type, uint64_t address, const std::vector<uint64_t>& sizes, std::vector<uint64_t> strides,
+                        const std::vector<uint32_t>& box, int swizzle, std::vector<uint32_t> steps) {
   if (strides.size() + 1 != sizes.size() || box.size() != sizes.size())
     throw py::value_error("a tensor map takes a size and a part of the box for each axis, and strides of all but one");
   steps.resize(sizes.size(), 1);
+  strides.resize(sizes.size());  // a driver takes no null pointer, not even for the strides of one axis
   constexpr int kNoInterleave = 0, kNoPromotion = 0, kZeros = 0;
   TensorMap map;
   check(driver(),

@@ -44,8 +44,22 @@ Box box_of(Warp& w, const Instr& i, int lane) {
     w.fail(Fault::OutOfBounds, lane, shared,
            "a box of " + std::to_string(box.map.bytes()) + " bytes in " + std::to_string(size) +
                " bytes of shared memory");
+  // The manual asks this of addresses alone; an H100 takes other coordinates for an illegal instruction.
+  if (int64_t{box.at[0]} * box.map.element() % 16)
+    w.fail(Fault::Misaligned, lane, shared,
+           "a box must begin at a multiple of 16 bytes, not at the index " + std::to_string(box.at[0]) +
+               " of elements of " + std::to_string(box.map.element()));
   box.shared = static_cast<uint32_t>(shared);
   return box;
+}
+
+// The manual does not say so: an H100 takes a store that begins before the tensor for an illegal instruction, too.
+void require_no_negative(Warp& w, const Box& box, int lane) {
+  for (uint32_t n = 0; n < box.map.rank; ++n)
+    if (box.at[n] < 0)
+      w.fail(Fault::OutOfBounds, lane, box.shared,
+             "a store's box begins before the tensor: coordinate " + std::to_string(n) + " is " +
+                 std::to_string(box.at[n]));
 }
 
 // Global bytes in the widest accesses that their alignment allows.
@@ -91,6 +105,7 @@ void load(Warp& w, const Instr& i, uint32_t m) {
 void store(Warp& w, const Instr& i, uint32_t m) {
   each_lane(m, [&](int l) {
     const Box box = box_of(w, i, l);
+    require_no_negative(w, box, l);
     Block& b = *w.block;
     w.stores.push_back({l, w.pc, w.store_group[l], ++w.store_stamp});
     Access me = w.access(l, false);

@@ -126,6 +126,18 @@ BULK = [
         "64",
     ),
     hopper(
+        "load from the middle of 16 bytes",
+        "misaligned",
+        ONE
+        + MAKE.format(count=1)
+        + OPEN
+        + EXPECT.format(bytes=512)
+        + LOADED.replace("{{0, 0}}", "{{{x}, 0}}")
+        + W,
+        "8",
+        "4",
+    ),
+    hopper(
         "load out of bounds",
         "out of bounds",
         ONE
@@ -263,5 +275,12 @@ STORES = [
         "1",
         "2",
         maps=3,
+    ),
+    hopper(
+        "store that begins before the tensor",
+        "out of bounds",
+        FILLED + SEEN + STORE_0.replace("{0, 8}", "{0, {x}}") + COMMIT + STORED,
+        "8",
+        "-1",
     ),
 ]

@@ -23,7 +23,7 @@ MISSING = {
     "random": {"random_gamma", "random_binomial"},
     "conv": set(),
     "pool": set(),
-    "gather": set(),
+    "gather": {"fused_gather_grad"},
 }  # fmt: skip
 FLOATS = {"float32", "float16", "bfloat16"}
 # What moves elements of any dtype.

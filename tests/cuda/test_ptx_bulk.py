@@ -59,12 +59,12 @@ def random_array(shape, dtype, seed=0):
     return rng.integers(1, 256, count).astype(np.uint8).view(dtype).reshape(shape)
 
 
-SHAPES = [  # the tensor, the box, where boxes begin
-    ((64,), (32,), [(0,), (8,), (48,), (-16,), (64,), (3,), (-5,)]),
-    ((24, 64), (8, 64), [(0, 0), (3, 0), (20, 0), (-3, -8), (23, 56), (24, 0), (5, 61)]),
-    ((3, 10, 32), (2, 4, 16), [(0, 0, 0), (2, 8, 24), (-1, -1, -1), (1, 3, 16)]),
-    ((2, 3, 5, 16), (1, 3, 4, 16), [(0, 0, 0, 0), (1, 1, 3, 8), (-1, 0, 0, 0)]),
-    ((2, 2, 3, 4, 16), (2, 1, 2, 3, 16), [(0, 0, 0, 0, 0), (1, 1, 2, 2, 3), (0, -1, 0, 0, 0)]),
+SHAPES = [  # the tensor, the box, where boxes begin: at 16 bytes of whatever type
+    ((64,), (32,), [(0,), (16,), (48,), (-16,), (64,)]),
+    ((24, 48), (8, 32), [(0, 0), (3, 0), (20, 16), (-3, -16), (23, 32), (24, 0), (5, 16)]),
+    ((3, 10, 32), (2, 4, 16), [(0, 0, 0), (2, 8, 16), (-1, -1, -16), (1, 3, 16)]),
+    ((2, 3, 5, 16), (1, 3, 4, 16), [(0, 0, 0, 0), (1, 1, 3, 0), (-1, 0, 0, 0)]),
+    ((2, 2, 3, 4, 16), (2, 1, 2, 3, 16), [(0, 0, 0, 0, 0), (1, 1, 2, 2, 0), (0, -1, 0, 0, 0)]),
 ]
 
 
@@ -83,7 +83,7 @@ def test_swizzles(swizzle, dtype):
     """Rows as wide as the swizzle."""
     columns = int(swizzle) // np.dtype(dtype).itemsize
     tensor = Tensor(random_array((40, 3 * columns), dtype), (19, columns), swizzle)
-    for at in ((0, 0), (30, columns), (-5, 2 * columns + 4)):
+    for at in ((0, 0), (30, columns), (-5, 2 * columns + 16 // np.dtype(dtype).itemsize)):
         assert (loaded(tensor, at) == tensor.shared(at)).all(), at
 
 
@@ -173,7 +173,8 @@ def test_stores(shape, box, places, swizzle, read):
     if swizzle != "none":
         shape, box = (*shape[:-1], 64), (*box[:-1], 32)
     rng = np.random.default_rng(5)
-    for at in places:
+    # An H100 takes no store that begins before the tensor.
+    for at in (at for at in places if min(at) >= 0):
         tensor = Tensor(np.zeros(shape, np.float16), box, swizzle)
         values = rng.integers(1, 30000, box).astype(np.uint16)
         source = Tensor(values.view(np.float16), box, swizzle).shared((0,) * len(box))
