@@ -150,3 +150,39 @@ def test_a_tensor_given_twice_is_differentiated_by_once():
     # The outer derivative goes by both.
     outer = transforms.grad(lambda t: total(transforms.grad(by_first)(t, t)))
     np.testing.assert_allclose(outer(x).numpy(), 4 * x.numpy())
+
+
+def test_what_comes_of_one_tensor_by_two_names():
+    """The same nodes of a trace, and yet other tensors."""
+    x = tensor([2.0, 3.0])
+    cube = 2 * x.numpy() ** 3
+
+    def product(a, b):
+        return total(ew.mul(ew.square(a), ew.square(b)))
+
+    def around(t):
+        constant = ew.square(t)
+        return transforms.grad(lambda a: total(ew.mul(ew.square(a), constant)))(t)
+
+    for transform in (lambda f: f, transforms.jit):
+        one = transform(lambda t: transforms.grad(product)(t, t))(x)
+        np.testing.assert_allclose(one.numpy(), cube)
+        for part in transform(lambda t: transforms.grad(product, (0, 1))(t, t))(x):
+            np.testing.assert_allclose(part.numpy(), cube)
+        np.testing.assert_allclose(transform(around)(x).numpy(), cube)
+        second = transform(transforms.grad(lambda t: total(around(t))))(x)
+        np.testing.assert_allclose(second.numpy(), 6 * x.numpy() ** 2)
+
+
+def test_a_tensor_given_twice_to_what_is_computed_again():
+    x = tensor([0.3, 0.7])
+
+    def loss(t):
+        s = ew.sin(t)
+        again = keras_native.checkpoint(lambda a, b: ew.mul(ew.sin(a), ew.mul(b, b)))
+        return total(again(s, s))
+
+    s, c = np.sin(x.numpy()), np.cos(x.numpy())
+    expected = (np.cos(s) * s * s + np.sin(s) * 2 * s) * c
+    for f in (transforms.grad(loss), transforms.jit(transforms.grad(loss))):
+        np.testing.assert_allclose(f(x).numpy(), expected, rtol=1e-12)

@@ -173,6 +173,12 @@ def test_graph_after_all_passes(name):
     assert not set(gone) & set(found)
 
 
+def test_repeated_rows_are_multiplied_once():
+    fn, args, _, _ = CASES["repeated rows"]
+    (line,) = [line for line in final(fn, *args).splitlines() if "= matmul" in line]
+    assert "float32[3, 1, 6]" in line
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_values_and_gradients_are_those_of_the_eager_chain(name):
     fn, args, _, _ = CASES[name]
@@ -296,7 +302,36 @@ def test_sums_of_narrow_rows_are_not_rounded_before_the_product():
     grad = transforms.grad(
         lambda x, w: reduce.reduce_sum(ew.square(reduce.reduce_mean(matmul.matmul(x, w), (1,)))), 1
     )
-    assert "bfloat16[45, 8]" in stages(grad, x, w)["broadcast_products"]
+    full = [ew.cast(t, "float32") for t in (x, w)]
+    sums = [
+        stages(grad, *args)["broadcast_products"].count("= reduce_sum") for args in ((x, w), full)
+    ]
+    assert sums[1] == sums[0] + 1
+
+
+@pytest.mark.parametrize("others", range(0, 40, 3))
+def test_repeated_rows_that_were_cast(others):
+    """By how many other values there are: sizes were read from where they had been before."""
+    x, a, e = ew.cast(tensor(5, 1, 8), "bfloat16"), tensor(45, 6), tensor(3)
+
+    def fn(x, a, e):
+        rows = ew.cast(shape.broadcast_to(x, (5, 9, 8)), "float32")
+        y = matmul.matmul(a, shape.reshape(rows, (45, 8)), transpose_a=True)
+        return [y, *(ew.tanh(ew.add(e, float(i))) for i in range(others))]
+
+    np.testing.assert_allclose(
+        transforms.jit(fn)(x, a, e)[0].numpy(), fn(x, a, e)[0].numpy(), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_rows_of_nothing_are_not_repeated():
+    x, w = tensor(3, 1, 0), tensor(0, 6)
+
+    def fn(x, w):
+        rows = shape.broadcast_to(x, (3, 7, 0))
+        return matmul.matmul(shape.reshape(rows, (5, 0)), w)
+
+    np.testing.assert_array_equal(transforms.jit(fn)(x, w).numpy(), np.zeros((5, 6)))
 
 
 def test_what_batch_norm_adds_may_depend_on_its_statistics():

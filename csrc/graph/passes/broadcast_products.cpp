@@ -1,6 +1,7 @@
 // Products of rows that are repeated, as the gradient of a mean over positions is. The repeated rows times a matrix
 // are the product of each of them, repeated; and where the product sums over the rows, what they are multiplied by is
-// summed first. Exact but, in the second case, for the order of the sum, and so done in full precision only.
+// summed first. Exact but, in the second case, for the order of the sum (which may overflow where products do not), and
+// so done in full precision only.
 #include <string>
 
 #include "core/symbols.h"
@@ -25,7 +26,7 @@ class BroadcastProducts {
   }
 
  private:
-  // A value of `dims`, the rows of x repeated along `axes`; they may have been cast and those before the last joined.
+  // A value of `dims`, the rows of x repeated along `axes`; then perhaps cast, and then perhaps their axes joined.
   struct Repeated {
     int x = -1;
     Shape dims;
@@ -47,6 +48,7 @@ class BroadcastProducts {
   Repeated repeated(int value) const {
     const Node* node = maker(value);
     const Shape& own = graph_.spec(value).shape;
+    if (own.empty() || own.back() == 0) return {};  // any sizes make rows of nothing
     if (node && node->op == "reshape" && own.size() == 2 && !graph_.spec(node->in[0]).shape.empty() &&
         graph_.spec(node->in[0]).shape.back() == own.back())
       node = maker(node->in[0]);
@@ -87,7 +89,9 @@ class BroadcastProducts {
   bool sum_first(Node& node, int side) {
     const Repeated rows = repeated(node.in[side]);
     if (!rows || graph_.spec(node.in[0]).shape.size() != 2 || graph_.spec(node.in[1]).shape.size() != 2) return false;
+    // Copies: each value that is added may move the others.
     const Spec other = graph_.spec(node.in[1 - side]);
+    const Shape from = graph_.spec(rows.x).shape;
     const auto as_rows = [&](int value, const Shape& dims) {
       int64_t count = 1;
       for (size_t i = 0; i + 1 < dims.size(); ++i) count = symbols::make(symbols::Op::Mul, count, dims[i]);
@@ -103,7 +107,7 @@ class BroadcastProducts {
     for (int64_t axis : rows.axes) dims[static_cast<size_t>(axis)] = 1;
     sum.out = {graph_.value({other.dtype, dims})};
     node.in[1 - side] = as_rows(sum.out[0], dims);
-    node.in[side] = as_rows(cast(rows.x, other.dtype), graph_.spec(rows.x).shape);
+    node.in[side] = as_rows(cast(rows.x, other.dtype), from);
     extra_.push_back(std::move(sum));
     return true;
   }

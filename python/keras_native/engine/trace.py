@@ -128,7 +128,15 @@ class Trace:
         lifted = [self.lift(t).node for t in inputs]
         if any(v is None for v in attrs.values()):
             attrs = {k: v for k, v in attrs.items() if v is not None}
-        return self.node(primitive.name, lifted, attrs, specs, primitive.pure)
+        outs = self.node(primitive.name, lifted, attrs, specs, primitive.pure)
+        if all(self.is_own_name(t) for t in inputs):
+            return outs
+        # What comes of a value by another name has another name, too: tapes tell tensors apart.
+        return [Tensor(dims=t.dims, dtype=t.dtype, trace=self, node=t.node) for t in outs]
+
+    def is_own_name(self, tensor: Tensor) -> bool:
+        """Whether a tensor is the one that this trace has for its value, if it is of this trace."""
+        return tensor.trace is not self or self.values.get(tensor.node) is tensor
 
     def node(self, op, values, attrs, specs, pure=True, regions=(), host=None) -> list[Tensor]:
         self.root.nodes += 1

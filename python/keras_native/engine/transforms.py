@@ -89,7 +89,8 @@ def _renamed(t: Tensor) -> Tensor:
     or from around it, that is a constant."""
     if STATE.trace is None or STATE.trace.graph is None:
         return shape.copy(t)
-    # No node of the graph: what is computed from either is the same node.
+    # No node of the graph, so that what is computed from either is computed once; the trace gives
+    # what comes of the other name names of their own.
     own = STATE.trace.lift(t)
     other = Tensor(dims=own.dims, dtype=own.dtype, trace=own.trace, node=own.node)
     for tape in STATE.tapes:
@@ -270,7 +271,8 @@ def checkpoint(fun: Callable) -> Callable:
         del first
 
         def vjp(cts, results, *ins):
-            fresh = [shape.barrier(t) for t in ins[: len(inputs)]]
+            # By names of their own: one tensor may be given twice.
+            fresh = [_renamed(shape.barrier(t)) for t in ins[: len(inputs)]]
             again = list(leaves)
             for i, t in zip(where, fresh):
                 again[i] = t
