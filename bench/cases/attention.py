@@ -65,7 +65,7 @@ def _forward_terms(attrs):
         p = _weights(q, k, optional, attrs)
         k, v = (np.repeat(np.abs(a), group, axis=2) for a in (k, v))
         out = np.einsum("bqhk,bkhd->bqhd", p, v) / (1 - attrs["dropout"])
-        lse = attrs["scale"] * np.einsum("bqhd,bkhd->bqhk", np.abs(q), k)
+        lse = abs(attrs["scale"]) * np.einsum("bqhd,bkhd->bqhk", np.abs(q), k)
         return [out.max(initial=0), lse.max(initial=0)]
 
     return terms
@@ -86,20 +86,21 @@ def _gradient_terms(attrs, scores, lse_ct):
             return [ds.max(initial=0)]
         dq = np.einsum("bqhk,bkhd->bqhd", ds**2, k**2)
         dk = np.einsum("bqhk,bqhd->bkhd", ds**2, q**2)
-        return [*(attrs["scale"] * math.sqrt(s.max(initial=0)) for s in (dq, dk)), 0.0]
+        return [*(abs(attrs["scale"]) * math.sqrt(s.max(initial=0)) for s in (dq, dk)), 0.0]
 
     return terms
 
 
 def attention(
     batch, queries, heads, size, keys=None, key_heads=None, value_size=None, bias=None, mask=None,
-    causal=False, dropout=0.0, dtype="float32", grad=False, lse_ct=False, scores=False, **more,
+    causal=False, dropout=0.0, dtype="float32", grad=False, lse_ct=False, scores=False, scale=None,
+    **more,
 ) -> Case:  # fmt: skip
     """One case; `bias` and `mask` are shapes, `scores` asks for attention_score_grad."""
     keys, key_heads, value_size = keys or queries, key_heads or heads, value_size or size
     kind = _numpy_dtype(dtype)
     attrs = {
-        "scale": 1 / math.sqrt(size),
+        "scale": 1 / math.sqrt(size) if scale is None else scale,
         "causal": causal,
         "dropout": dropout,
         "has_bias": bias is not None,
@@ -155,7 +156,8 @@ def attention(
         if more.get("speed") and bias is None
         else None,
         bytes=kind.itemsize * sum(map(math.prod, (q, k, v, out))) * (2 if grad else 1),
-        label=f"{dtype} B{batch} Sq{queries} Sk{keys} H{heads}/{key_heads} D{size}/{value_size}"
+        label=("" if scale is None else f"scale {scale} ")
+        + f"{dtype} B{batch} Sq{queries} Sk{keys} H{heads}/{key_heads} D{size}/{value_size}"
         + (f" bias{list(bias)}" if bias is not None else "")
         + (f" mask{list(mask)}" if mask is not None else "")
         + (" lse_ct" if lse_ct else ""),
@@ -181,6 +183,9 @@ SMALL = [
     dict(batch=1, queries=150, heads=2, size=12, causal=True, dropout=0.5),
     *(dict(batch=2, queries=20, heads=2, size=16, causal=True, dtype=t)
       for t in ("float16", "bfloat16", "float64")),
+    # The largest score is the least of the products, or all are the same.
+    *(dict(batch=1, queries=20, heads=2, size=16, keys=37, causal=True, scale=s, dtype=t)
+      for s in (-0.5, 0.0) for t in ("float32", "bfloat16")),
 ]  # fmt: skip
 _SPEED = [
     dict(batch=b, queries=s, heads=8, size=d, causal=c, speed=True)

@@ -98,6 +98,22 @@ def test_it_runs_cuda_sources(capsys):
     assert "race in shared memory: kernel gemm at kernels.cu:" in capsys.readouterr().out
 
 
+@pytest.mark.skipif(not nvidia.find("nvcc"), reason="needs nvcc")
+def test_it_runs_instructions_of_one_architecture(tmp_path, capsys):
+    (tmp_path / "w.cu").write_text(
+        """extern "C" __global__ void w(float* y, int n) {
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+  asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+  if (threadIdx.x < n) y[threadIdx.x] = 1;
+}"""
+    )
+    command = [str(tmp_path / "w.cu"), "w", "--grid", "1", "--block", "128", "--gpu", "H100"]
+    assert main([*command, "--args", "float32[100]", "100"]) == 0
+    found = capsys.readouterr().out
+    assert "registers a thread" in found and "written" in found
+
+
 def test_kernels_of_cpp_names(files, capsys):
     text = (files / "saxpy.ptx").read_text().replace("entry saxpy", "entry _Z5saxpyPfPKffi")
     (files / "saxpy.ptx").write_text(text)

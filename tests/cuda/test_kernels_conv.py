@@ -55,8 +55,11 @@ def test_split_terms(make, sizes, options, dtype):
         emulated.check(case)
         assert executed("conv_join_1") or executed("conv_join_4")
         arrays = case.arrays()
-        first, second = (emulated.outputs(case, arrays)[0].numpy() for _ in range(2))
-        assert first.tobytes() == second.tobytes()
+        bits = set()
+        for seed in (1, 2, 3):  # orders of warps
+            _cuda.set_options(seed=seed)
+            bits.add(emulated.outputs(case, arrays)[0].numpy().tobytes())
+        assert len(bits) == 1
 
 
 @pytest.mark.parametrize("ops", ["f", "d", "w"])

@@ -116,12 +116,14 @@ def test_other_gpus(cuda):
 def test_replayed_at_other_addresses(kept):
     """Maps are those of the addresses of each run, recorded or not."""
     run = transforms.jit(lambda a, b: products.matmul(a, b), device="gpu:0")
+    _cuda.clear_counts()
     for seed in range(8):
         rng = np.random.default_rng(seed)
         a, b = (rng.integers(-4, 5, s).astype(np.float16) for s in ((136, 104), (104, 128)))
         got = run(from_numpy(a), from_numpy(b)).numpy()
         assert (got == (a.astype(np.float64) @ b.astype(np.float64)).astype(np.float16)).all()
     assert _cuda.reports() == []
+    assert _cuda.calls()["graphs"] > 0
 
 
 def test_infinities_and_nans_stay_in_their_rows():

@@ -94,14 +94,11 @@ class TileGroup : public Kernel {
 
 }  // namespace
 
-// A macro, as GCC leaves out calls of a function that does nothing but ask for memory.
-#define NATIVE_FETCH_UPDATE(at) \
-  if ((at) < order.count) __builtin_prefetch(from + order.updates[at] * static_cast<size_t>(inner) * bytes)
-
 void RowGradient::begin(const SortedRows::Order& order, const void* updates, size_t bytes, int64_t start) const {
   const int64_t inner = sorted.view().inner, at = order.find(start / inner);
   const char* const from = static_cast<const char*>(updates);
-  for (int64_t k = 0; k < kAhead; ++k) NATIVE_FETCH_UPDATE(at + k);
+  for (int64_t k = at; k < std::min(at + SortedRows::kAhead, order.count); ++k)
+    __builtin_prefetch(from + order.updates[k] * inner * bytes);
 }
 
 void RowGradient::fill(const SortedRows::Order& order, const void* updates, size_t bytes, char* to, int64_t start,
@@ -113,13 +110,13 @@ void RowGradient::fill(const SortedRows::Order& order, const void* updates, size
   for (int64_t at = order.find(start / inner); at < order.count && order.rows[at] * inner < end;) {
     const int64_t row = order.rows[at] * inner, next = order.end_of(at);
     const int64_t first = std::max(start, row), width = std::min(row + inner, end) - first;
-    NATIVE_FETCH_UPDATE(next + kAhead);
+    if (const int64_t ahead = next + SortedRows::kAhead; ahead < order.count)
+      __builtin_prefetch(from + order.updates[ahead] * inner * bytes);
     join(nullptr, from + (first - row) * bytes, order.updates + at, next - at, inner, width,
          to + (first - start) * bytes);
     at = next;
   }
 }
-#undef NATIVE_FETCH_UPDATE
 
 void TileProgram::run(const void* const* in, void* const* out, void* scratch) const {
   const SortedRows::Order order = sort(in, scratch);

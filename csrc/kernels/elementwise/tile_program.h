@@ -63,10 +63,6 @@ class RowGradient {
   void begin(const SortedRows::Order& order, const void* updates, size_t bytes, int64_t start) const;
   // Its elements [start, start + n), at most a tile.
   void fill(const SortedRows::Order& order, const void* updates, size_t bytes, char* to, int64_t start, int n) const;
-
- private:
-  // Rows of updates lie anywhere, and a tile's work is between two of them: they are asked for so many ahead.
-  static constexpr int64_t kAhead = 8;
 };
 
 // Immutable once compiled.

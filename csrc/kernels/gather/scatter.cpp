@@ -59,9 +59,6 @@ class RowScatter : public Kernel {
   }
 
  private:
-  // Rows of updates lie anywhere: they are asked for so many ahead.
-  static constexpr int64_t kAhead = 8;
-
   // Rows [first, last) of columns [j, j + width).
   void one_block(const char* base, const char* updates, char* y, const SortedRows::Order& order, int64_t first,
                  int64_t last, int64_t j, int64_t width) const {
@@ -74,8 +71,8 @@ class RowScatter : public Kernel {
       const uint32_t* from = order.updates + at;
       const int64_t end = order.end_of(at), n = end - at;
       const int64_t offset = (row * inner_ + j) * element_;
-      if (end + kAhead < order.count)
-        __builtin_prefetch(updates + (order.updates[end + kAhead] * inner_ + j) * element_);
+      if (const int64_t ahead = end + SortedRows::kAhead; ahead < order.count)
+        __builtin_prefetch(updates + (order.updates[ahead] * inner_ + j) * element_);
       if (join_)
         join_(base ? base + offset : nullptr, updates + j * element_, from, n, inner_, width, y + offset);
       else

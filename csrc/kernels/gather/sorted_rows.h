@@ -10,6 +10,9 @@ namespace native {
 
 class SortedRows {
  public:
+  // Rows of updates lie anywhere in memory: who reads them asks for them so many ahead.
+  static constexpr int64_t kAhead = 8;
+
   // Whether there are few enough rows and updates.
   static bool takes(const RowsView& view) {
     return view.rows < (int64_t{1} << 32) - 1 && view.count < (int64_t{1} << 32);

@@ -71,7 +71,8 @@ struct Layout {
     return {data, row, width % chunk == 0 && reinterpret_cast<uintptr_t>(data) % 16 == 0};
   }
   // Whether scores are given neither bias, mask nor dropout.
-  bool plain() const { return bias < 0 && mask < 0 && key < 0; }
+  // Where the largest product is the largest score: what is not seen is minus infinity before the scale is applied.
+  bool plain() const { return bias < 0 && mask < 0 && key < 0 && p.scale_2 > 0; }
   int64_t query_rows() const { return int64_t{p.batch} * p.heads * p.queries; }
 };
 

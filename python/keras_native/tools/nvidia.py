@@ -51,6 +51,11 @@ def run(name: str, *arguments: str) -> subprocess.CompletedProcess:
     return done
 
 
+def target(capability: int) -> str:
+    """What nvcc and ptxas call the architecture with all of its instructions, wgmma among them."""
+    return "90a" if capability == 90 else str(capability)
+
+
 def compile_ptx(source: Path, architecture: int | str, options: Sequence[str] = ()) -> str:
     """The PTX of a CUDA source, with the lines it came from.
 
@@ -64,7 +69,7 @@ def compile_ptx(source: Path, architecture: int | str, options: Sequence[str] = 
         return out.read_text()
 
 
-def registers(ptx: str, architecture: int) -> dict[str, tuple[int, int]]:
+def registers(ptx: str, architecture: int | str) -> dict[str, tuple[int, int]]:
     """By kernel: registers of a thread and bytes spilled, as ptxas has them.
 
     Raises:

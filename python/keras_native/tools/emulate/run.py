@@ -140,7 +140,7 @@ def _ptx(options, capability: int) -> str:
     if not options.source.is_file():
         raise args.ArgumentError(f"there is no file {options.source}")
     if options.source.suffix == ".cu":
-        return nvidia.compile_ptx(options.source, capability, options.nvcc)
+        return nvidia.compile_ptx(options.source, nvidia.target(capability), options.nvcc)
     if options.source.suffix == ".ptx":
         return options.source.read_text()
     raise args.ArgumentError(f"{options.source}: expected a .cu or a .ptx file")
@@ -264,7 +264,7 @@ def _occupancy(cuda, ptx, entry, kernel, gpu, block, shared) -> list[str]:
     threads, own = int(np.prod(block)), kernel.resources
     memory = f"{own['shared'] + shared:,} bytes of shared memory a block"
     try:
-        registers, spilled = nvidia.registers(ptx, gpu["capability"])[entry]
+        registers, spilled = nvidia.registers(ptx, nvidia.target(gpu["capability"]))[entry]
     except nvidia.ToolError as error:
         reason = str(error).splitlines()[0]
         return [
