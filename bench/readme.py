@@ -34,10 +34,9 @@ def main() -> int:
     options = parser.parse_args()
     for what in options.run:
         measure(what, options.more)
-    files = sorted(RESULTS.glob("*.json"))
+    # Those of a GPU are written otherwise.
+    files = sorted(path for path in RESULTS.glob("*.json") if not path.stem.startswith("gpu-"))
     results = [{"name": path.stem, **json.loads(path.read_text())} for path in files]
-    # Those of the GPU are written otherwise.
-    results = [result for result in results if "gpu" not in result]
     for result in results:
         if result["name"] in PICTURES:
             draw(result, ROOT / "docs" / PICTURES[result["name"]])
