@@ -264,4 +264,15 @@ __device__ inline void multiply_async(float (&d)[n / 2], const uint32_t (&a)[4],
 #undef NATIVE_FROM_SHARED
 #undef NATIVE_MULTIPLY
 
+// The stages in turn, as who fills and who reads them walks over them, and the parity of the phase in which one is
+// filled.
+template <int stages>
+struct Turn {
+  int stage = 0;
+  uint32_t parity = 0;
+  __device__ void next() {
+    if (++stage == stages) stage = 0, parity ^= 1;
+  }
+};
+
 }  // namespace native::cuda

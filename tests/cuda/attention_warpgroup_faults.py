@@ -23,8 +23,8 @@ CAUSAL = ("causal",)
 
 FAULTS = [
     # Barriers, waits and fences.
-    planted("stage overwritten", "shared.empty(ring.stage).wait(ring.parity ^ 1);", ";", True),
-    planted("stage read too early", "shared.full(stage).wait(ring.parity);", ";", True),
+    planted("stage overwritten", "shared.empty(turn.stage).wait(turn.parity ^ 1);", ";", True),
+    planted("stage read too early", "shared.full(stage).wait(turn.parity);", ";", True),
     planted("queries overwritten", "shared.own_empty().wait(parity);", ";", True),
     planted("queries read too early", "shared.own_full().wait(parity);", ";", True),
     planted(
@@ -64,7 +64,7 @@ FAULTS = [
         True,
     ),
     planted("one arrival for a group", "init(Math::kGroups * 4)", "init(Math::kGroups)", True),
-    planted("parity stays", "stage = 0, parity ^= 1;", "stage = 0;", True),
+    planted("parity stays", "stage = 0, parity ^= 1;", "stage = 0;", True, file="warpgroup.cuh"),
     # Layouts.
     planted("results without swizzle", "j / 2 % 8 ^ row(i) % 8", "j / 2 % 8"),
     planted("not transposed", "<type, width, true>", "<type, width, false>"),

@@ -5,6 +5,7 @@ from planted_hopper import (
     BEGUN,
     COPY,
     EXPECT,
+    EXPECTING,
     FILLED,
     LOAD,
     LOADED,
@@ -116,74 +117,42 @@ BULK = [
     hopper(
         "load misaligned",
         "misaligned",
-        ONE
-        + MAKE.format(count=1)
-        + OPEN
-        + EXPECT.format(bytes=512)
-        + LOAD.format(to="%s+{x}", map="%m0")
-        + W,
+        EXPECTING + LOAD.format(to="%s+{x}", map="%m0") + W,
         "128",
         "64",
     ),
     hopper(
         "load from the middle of 16 bytes",
         "misaligned",
-        ONE
-        + MAKE.format(count=1)
-        + OPEN
-        + EXPECT.format(bytes=512)
-        + LOADED.replace("{{0, 0}}", "{{{x}, 0}}")
-        + W,
+        EXPECTING + LOADED.replace("{{0, 0}}", "{{{x}, 0}}") + W,
         "8",
         "4",
     ),
     hopper(
         "load out of bounds",
         "out of bounds",
-        ONE
-        + MAKE.format(count=1)
-        + OPEN
-        + EXPECT.format(bytes=512)
-        + LOAD.format(to="%s+{x}", map="%m0")
-        + W,
+        EXPECTING + LOAD.format(to="%s+{x}", map="%m0") + W,
         "3584",
         "3712",
     ),
     hopper(
         "no map",
         "operand rule",
-        ONE
-        + MAKE.format(count=1)
-        + OPEN
-        + EXPECT.format(bytes=512)
-        + "mov.u64 %rd1, {x}; "
-        + LOAD.format(to="%s", map="%rd1")
-        + W,
+        EXPECTING + "mov.u64 %rd1, {x}; " + LOAD.format(to="%s", map="%rd1") + W,
         "%m0",
         "%p1",
     ),
     hopper(
         "map misaligned",
         "misaligned",
-        ONE
-        + MAKE.format(count=1)
-        + OPEN
-        + EXPECT.format(bytes=512)
-        + "add.u64 %rd1, %m0, {x}; "
-        + LOAD.format(to="%s", map="%rd1")
-        + W,
+        EXPECTING + "add.u64 %rd1, %m0, {x}; " + LOAD.format(to="%s", map="%rd1") + W,
         "0",
         "32",
     ),
     hopper(
         "load at an unmade mbarrier",
         RULE,
-        ONE
-        + MAKE.format(count=1)
-        + OPEN
-        + EXPECT.format(bytes=512)
-        + LOADED.replace("[%b]", "[%b+{x}]")
-        + W,
+        EXPECTING + LOADED.replace("[%b]", "[%b+{x}]") + W,
         "0",
         "8",
     ),

@@ -22,7 +22,9 @@ LOAD = (
 READ = "ld.shared.u32 %r2, [%r31]; "
 W = WAIT.format(label="W", at="%b", parity=0)
 LOADED = LOAD.format(to="%s", map="%m0")
-BEGUN = ONE + MAKE.format(count=1) + OPEN + EXPECT.format(bytes=512) + LOADED
+# One mbarrier, that expects the bytes of a box, and then a box that comes.
+EXPECTING = ONE + MAKE.format(count=1) + OPEN + EXPECT.format(bytes=512)
+BEGUN = EXPECTING + LOADED
 FILLED = (
     ONE
     + "mad.lo.u32 %r3, %thread, 16, %s; mov.u32 %r4, 0; "

@@ -13,7 +13,7 @@ from ptxkernel import _cuda
 KERNELS = Path(__file__).resolve().parents[2] / "cuda" / "kernels"
 HEADERS = ("cuda_bf16.h", "cuda_fp16.h", "stdint.h", "type_traits")
 # In an order in which each needs those before it alone.
-GEMM_FILES = [
+MATRIX_FILES = [
     "types.h",
     "divisor.h",
     "../../csrc/kernels/activation.h",
@@ -26,9 +26,8 @@ GEMM_FILES = [
     "gemm/operand.cuh",
     "gemm/epilogue.cuh",
     "gemm/pipeline.cuh",
-    "gemm/exact.cuh",
-    "gemm/tensor.cuh",
 ]
+GEMM_FILES = [*MATRIX_FILES, "gemm/exact.cuh", "gemm/tensor.cuh"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,30 +4,13 @@ none in what they were planted in. All are compiled by one run of nvcc."""
 import numpy as np
 import pytest
 from gemm_launch import TYPES, operands, product
-from planted_kernels import assert_found, fixtures, outcome, unit
+from planted_kernels import MATRIX_FILES, assert_found, fixtures, outcome, unit
 from warpgroup_faults import FAULTS
 from warpgroup_launch import launch
 
 pytestmark = [pytest.mark.emulator, pytest.mark.usefixtures("h100")]
 
-# In an order in which each needs those before it alone.
-FILES = [
-    "types.h",
-    "divisor.h",
-    "../../csrc/kernels/activation.h",
-    "device.cuh",
-    "tensor_map.h",
-    "warpgroup.cuh",
-    "pack.cuh",
-    "activation.cuh",
-    "gemm/params.h",
-    "gemm/tiles.h",
-    "gemm/operand.cuh",
-    "gemm/epilogue.cuh",
-    "gemm/pipeline.cuh",
-    "gemm/product.cuh",
-    "gemm/warpgroup.cuh",
-]
+FILES = [*MATRIX_FILES, "warpgroup.cuh", "gemm/product.cuh", "gemm/warpgroup.cuh"]
 ENTRY = """extern __shared__ __align__(1024) char shared[];
 WarpgroupLoop<kWarpgroupSmall, DataType::BF16, {a}, {b}>(p, shared).run();"""
 SOUND = sorted({fault.kernel for fault in FAULTS})

@@ -28,7 +28,7 @@ FAULTS = [
         "empty(turn.stage).wait(turn.parity);",
         reported=True,
     ),
-    Planted("parity that stays", LOOP, "stage = 0, parity ^= 1;", "stage = 0;", reported=True),
+    Planted("parity that stays", WARPGROUP, "stage = 0, parity ^= 1;", "stage = 0;", reported=True),
     Planted("bytes of A alone", LOOP, "expect(kStage)", "expect(A::kBytes)", reported=True),
     Planted("too many bytes", LOOP, "expect(kStage)", "expect(kStage + 16)", reported=True),
     Planted(

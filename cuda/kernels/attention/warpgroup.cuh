@@ -117,17 +117,6 @@ struct Shared {
   }
 };
 
-// Where in the ring a thread is: the stage, and the parity of its rounds.
-template <int stages>
-struct Ring {
-  int stage = 0;
-  uint32_t parity = 0;
-
-  __device__ void next() {
-    if (++stage == stages) stage = 0, parity ^= 1;
-  }
-};
-
 // A block of queries, by its number, and how many tiles of keys it sees.
 template <class Math>
 struct Queries {
@@ -159,7 +148,7 @@ struct Queries {
 // Begins all copies, by one thread: the last keys first, and values after the keys of the tile that is next.
 template <class Math>
 __device__ inline void produce(const WarpgroupParams& w, const Shared<Math>& shared) {
-  Ring<Math::tile.stages> ring;
+  Turn<Math::tile.stages> turn;
   uint32_t parity = 1;  // of what is new, the phase before the first has ended
   prefetch(w.q);
   prefetch(w.k);
@@ -168,10 +157,10 @@ __device__ inline void produce(const WarpgroupParams& w, const Shared<Math>& sha
   for (int number = blockIdx.x; number < w.blocks; number += gridDim.x, parity ^= 1) {
     const Queries<Math> queries(w, number);
     const auto fetch = [&](const TensorMap& map, int tile) {
-      shared.empty(ring.stage).wait(ring.parity ^ 1);
-      Math::Other::fetch(shared.stage(ring.stage), map, shared.full(ring.stage), queries.head.batch, queries.key_head,
+      shared.empty(turn.stage).wait(turn.parity ^ 1);
+      Math::Other::fetch(shared.stage(turn.stage), map, shared.full(turn.stage), queries.head.batch, queries.key_head,
                          tile * Math::tile.columns);
-      ring.next();
+      turn.next();
     };
     shared.own_empty().wait(parity);
     Math::Own::fetch(shared.own, w.q, shared.own_full(), queries.head.batch, queries.head.index, queries.first);
@@ -192,12 +181,12 @@ __device__ inline void consume(const WarpgroupParams& w, const Shared<Math>& sha
   const int from = group * Math::kGroupRows;  // its rows in a tile
   const uint32_t own = shared.own + from * 128, out = shared.out() + from * 128;
   const bool leads = threadIdx.x % 32 == 0;  // its warp
-  Ring<Math::tile.stages> ring;
+  Turn<Math::tile.stages> turn;
   uint32_t parity = 0;
   const auto arrived = [&] {
-    const int stage = ring.stage;
-    shared.full(stage).wait(ring.parity);
-    ring.next();
+    const int stage = turn.stage;
+    shared.full(stage).wait(turn.parity);
+    turn.next();
     return stage;
   };
 

@@ -5,6 +5,7 @@
 #include "kernels/conv/choice.h"
 #include "kernels/conv/geometry.h"
 #include "kernels/conv/join.h"
+#include "kernels/conv/prepare.h"
 #include "kernels/types_of.h"
 #include "runtime/gpu.h"
 
@@ -261,22 +262,12 @@ bool fits(const Geometry& g) {
 }
 
 template <Direction direction>
-std::unique_ptr<Kernel> prepare(const Problem& problem) {
-  const DType dtype = problem.in[0].dtype;
-  const auto type = data_type(dtype);
-  const auto g = native::conv::geometry_of(problem);
-  if (!type || !g || !fits(*g)) return nullptr;
-  for (const Spec& spec : problem.in)
-    if (spec.dtype != dtype) return nullptr;
-  const auto kind = gemm::kind_of(*type == DataType::F32 && gemm::tf32_wanted() ? DataType::TF32 : *type);
-  return std::make_unique<Convolution>(*g, direction, kind, *type, native::conv::activation_of(problem),
-                                       problem.in.size());
-}
+constexpr auto kPrepare = prepare<Convolution, direction, fits>;
 
-const RegisterCuda forward{"conv", "implicit-gemm", 10, prepare<Direction::Forward>};
-const RegisterCuda fused{"conv_bias_act", "implicit-gemm", 10, prepare<Direction::Forward>};
-const RegisterCuda input_grad{"conv_input_grad", "implicit-gemm", 10, prepare<Direction::InputGrad>};
-const RegisterCuda weight_grad{"conv_weight_grad", "implicit-gemm", 10, prepare<Direction::WeightGrad>};
+const RegisterCuda forward{"conv", "implicit-gemm", 10, kPrepare<Direction::Forward>};
+const RegisterCuda fused{"conv_bias_act", "implicit-gemm", 10, kPrepare<Direction::Forward>};
+const RegisterCuda input_grad{"conv_input_grad", "implicit-gemm", 10, kPrepare<Direction::InputGrad>};
+const RegisterCuda weight_grad{"conv_weight_grad", "implicit-gemm", 10, kPrepare<Direction::WeightGrad>};
 
 }  // namespace
 }  // namespace native::cuda

@@ -29,16 +29,6 @@ __device__ inline void store_word(uint32_t to, uint32_t word) {
   asm volatile("st.shared.b32 [%0], %1;" ::"r"(to), "r"(word) : "memory");
 }
 
-// The stages in turn, and the parity of the phase in which one is filled.
-template <int stages>
-struct Turn {
-  int stage = 0;
-  uint32_t parity = 0;
-  __device__ void next() {
-    if (++stage == stages) stage = 0, parity ^= 1;
-  }
-};
-
 // An operand's part of a stage, `outer` rows or columns of the results. by_terms: k are contiguous in memory, and a
 // row of the tile is one outer index; else rows are k, 64 outer indices long, and 64 columns of rows follow each other.
 template <int outer, bool by_terms>
