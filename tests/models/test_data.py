@@ -242,6 +242,30 @@ def test_dictionaries_of_columns_feed_inputs_by_name():
     )
 
 
+@pytest.mark.parametrize("make", [np.asarray, lambda x: x.astype("float64"), lambda x: x > 0])
+@pytest.mark.parametrize("nest", [lambda a, b: [a, b], lambda a, b: {"a": a, "b": b}])
+def test_one_batch_is_predicted_as_many_are(make, nest):
+    a, b = keras.layers.Input((4,), name="a"), keras.layers.Input((2,), name="b")
+    y = keras.layers.Dense(3)(keras.ops.concatenate([keras.ops.cast(a, "float32"), b], 1))
+    model = keras.Model(nest(a, b), {"y": y, "sum": keras.ops.sum(y, 1)})
+    data = nest(make(X[:20]), X[:20, :2])
+    seen = []
+    callback = keras.callbacks.LambdaCallback(
+        on_predict_batch_end=lambda batch, logs: seen.append(batch)
+    )
+    one = model.predict(data, verbose=0)
+    many = model.predict(data, batch_size=6, callbacks=[callback], verbose=0)
+    assert len(seen) == 4
+    for key, value in many.items():
+        np.testing.assert_allclose(one[key], value, rtol=1e-6, atol=1e-6)
+        one[key] += 1  # the caller's own
+    again = model.predict(data, verbose=0)
+    np.testing.assert_allclose(again["y"], many["y"], rtol=1e-6, atol=1e-6)
+    if isinstance(data, list):  # of dictionaries Keras's own message fails
+        with pytest.raises(ValueError, match="(?s)cardinality.*20.*19"):
+            model.predict([data[0], data[1][:19]], verbose=0)
+
+
 def test_an_exception_of_the_source_comes_out():
     class Broken(Batches):
         def __getitem__(self, index):

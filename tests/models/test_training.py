@@ -85,6 +85,7 @@ def test_one_trace_for_every_batch_size(name):
     assert model.train_function.step.traces == 1
     for n in (1, 7, 70):
         assert model.predict(x[:n], verbose=0).shape == (n, 3)
+        assert model.predict_on_batch(x[:n]).shape == (n, 3)
     assert model.predict_function.step.traces == 1
 
 
@@ -97,7 +98,7 @@ def test_replay_runs_no_python(name):
     train, predict = model.train_function, model.predict_function
     before = STATE.calls
     train([(x[:40], y[:40], None)])
-    predict([(x[:9],)])
+    predict([x[:9]])
     assert STATE.calls == before
 
 

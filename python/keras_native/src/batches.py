@@ -36,7 +36,10 @@ def sliceable(data):
 
 
 def _array_batches(adapter):
-    """Batches of arrays: Keras's own iterator makes SciPy's sparse matrices dense."""
+    """Batches of arrays: Keras's own iterator makes SciPy's sparse matrices dense.
+
+    A generator, as Keras asks for an iterator after the last batch as well and does not use it.
+    """
 
     def choose(sliceable, indices=None):
         rows = sliceable[indices]
@@ -44,7 +47,7 @@ def _array_batches(adapter):
             rows if data_adapter_utils.is_scipy_sparse(rows) else sliceable.convert_to_numpy(rows)
         )
 
-    return adapter._get_iterator(
+    yield from adapter._get_iterator(
         choose, array_slicing.convert_to_sliceable(adapter._inputs, "numpy")
     )
 

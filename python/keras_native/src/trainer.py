@@ -326,6 +326,11 @@ class Trainer(_Base):
 
     @traceback_utils.filter_traceback
     def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
+        if not (verbose or steps or callbacks) and _is_one_batch(x, batch_size or 32):
+            # Nobody looks between batches: an iterator and a list of callbacks would cost more
+            # than a small model.
+            self.stop_predicting = False
+            return self._predict_batch(x)
         iterator = BatchIterator(
             x=x,
             batch_size=batch_size,
@@ -372,7 +377,12 @@ class Trainer(_Base):
         return logs if return_dict else self._flatten_metrics_in_order(logs)
 
     def predict_on_batch(self, x):
-        outputs = self.make_predict_function()([(x,)])
+        return self._predict_batch(x)
+
+    def _predict_batch(self, x):
+        # As an iterator would pack it, so that both have one trace.
+        data = data_adapter_utils.pack_x_y_sample_weight(x)
+        outputs = self.make_predict_function()([data])
         return tree.map_structure(convert_to_numpy, outputs)
 
     def _callbacks(self, callbacks, iterator, verbose, epochs, add_history=False):
@@ -410,6 +420,18 @@ def _with_own_optimizers(config):
     if str(config.get("module")).startswith("keras.src.backend.torch.optimizers"):
         config.update(module="keras.optimizers", registered_name=None)
     return config
+
+
+def _is_one_batch(x, batch_size: int) -> bool:
+    """Whether `x` is arrays, of a batch together, that no data adapter would change."""
+    arrays = (x,) if type(x) is np.ndarray else tree.flatten(x)
+    return bool(arrays) and all(
+        type(a) is np.ndarray
+        and a.ndim
+        and 0 < len(a) == len(arrays[0]) <= batch_size
+        and (a.dtype.kind in "iub" or a.dtype == config.floatx())
+        for a in arrays
+    )
 
 
 def _last(results):
