@@ -78,9 +78,11 @@ inline void tile(const Block<T>& block, const T* a, const T* b, T* c, const T* b
   // single panel what lies behind it: more terms, or the next matrix of a batch, which if narrow suits the first level.
   const T* next = b + (block.n <= kVectors * L ? block.k * b_step : block.b.panel);
   // Where A passes but once, its next rows, which lie together if it is row-major: each is too short a stream for a
-  // prefetcher to follow. Else A is in the second-level cache, and what is fetched are the rows at hand.
+  // prefetcher to follow. Of columns the last element of the next sliver, a whole pass ahead: the first panel takes
+  // them from memory, a line from each page. Else A is in the second-level cache, and what is fetched are the rows at
+  // hand.
   const bool once = block.n <= kVectors * L && a_row != 1;
-  const T* ahead = once ? a + block.sliver : a;
+  const T* ahead = once ? a + block.sliver : a_row == 1 ? a + block.sliver + R - 1 : a;
   const int64_t ahead_step = once ? R : a_step;
   auto step = [&]() __attribute__((always_inline)) {
     __builtin_prefetch(ahead);
