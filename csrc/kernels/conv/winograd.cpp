@@ -37,11 +37,13 @@ enum class Kind {
 template <class T>
 class Winograd final : public Kernel {
  public:
-  Winograd(const Geometry& g, Kind kind, Activation activation, size_t operands, int64_t block, int side)
+  // Pooled: the largest of each square of side 2 is the result.
+  Winograd(const Geometry& g, Kind kind, bool pooled, Activation activation, size_t operands, int64_t block, int side)
       : side_(side),
         patch_(winograd_patch(side)),
         positions_(winograd_positions(side)),
         kind_(kind),
+        pooled_(pooled),
         operands_(operands),
         activation_(activation),
         transform_(winograd_transforms<T>(side)),
@@ -133,7 +135,14 @@ class Winograd final : public Kernel {
   void write_squares(int64_t block, int64_t count, const Operands& operands, const float* products,
                      T* const* results) const {
     const int64_t first = block * weights_.width(0), columns = weights_.columns(block), width = weights_.width(block);
+    const T* const bias = operands.bias ? operands.bias + first : nullptr;
     for (int64_t s = 0; s < count; ++s) {
+      const float* const square_products = products + s * width;
+      if (pooled_) {
+        T* const pixel = results[side_ * side_ * s] + first;
+        transform_.largest(square_products, count * width, columns, bias, inner_activation(activation_), pixel);
+        continue;
+      }
       T* square[kMostSide * kMostSide] = {};
       const T* added[kMostSide * kMostSide];
       for (int i = 0; i < side_ * side_; ++i) {
@@ -141,8 +150,8 @@ class Winograd final : public Kernel {
         square[i] = pixel ? pixel + first : nullptr;
         added[i] = square[i] && operands.residual ? operands.residual + (square[i] - operands.result) : nullptr;
       }
-      transform_.output(products + s * width, count * width, columns, operands.bias ? operands.bias + first : nullptr,
-                        operands.residual ? added : nullptr, inner_activation(activation_), square);
+      transform_.output(square_products, count * width, columns, bias, operands.residual ? added : nullptr,
+                        inner_activation(activation_), square);
       if constexpr (sizeof(T) == sizeof(float))
         for (T* pixel : square)
           if (pixel) finish(activation_, 1, columns, pixel, columns);
@@ -162,6 +171,10 @@ class Winograd final : public Kernel {
                           : operands.zeros;
       }
     transform_.input(patch, source_.channels, value, pitch);
+    if (pooled_) {
+      *results = operands.result + square * result_.channels;
+      return;
+    }
     for (int64_t row = h; row < h + side_; ++row)
       for (int64_t column = w; column < w + side_; ++column) {
         const bool inside = row < result_.height && column < result_.width;
@@ -172,6 +185,7 @@ class Winograd final : public Kernel {
 
   const int64_t side_, patch_, positions_;  // of a square of results, of its pixels of x; products of a square
   const Kind kind_;
+  const bool pooled_;
   const size_t operands_;
   const Activation activation_;
   const WinogradTransforms<T>& transform_;
@@ -185,14 +199,16 @@ class Winograd final : public Kernel {
   int64_t ranges_;  // of output channels
 };
 
-std::unique_ptr<Kernel> make(const Problem& problem, const Geometry& g, Kind kind, int64_t block, int side) {
+std::unique_ptr<Kernel> make(const Problem& problem, const Geometry& g, Kind kind, bool pooled, int64_t block,
+                             int side) {
   const Activation activation = activation_of(problem);
   const size_t operands = problem.in.size();
+  if (pooled && (side != 2 || !pools_with(activation))) return nullptr;
   if (problem.out[0].dtype == DType::F32)
-    return std::make_unique<Winograd<float>>(g, kind, activation, operands, block, side);
+    return std::make_unique<Winograd<float>>(g, kind, pooled, activation, operands, block, side);
   // Longer activations are applied to finished results, which bfloat16 has rounded then.
   if (activation > Activation::Relu6) return nullptr;
-  return std::make_unique<Winograd<uint16_t>>(g, kind, activation, operands, block, side);
+  return std::make_unique<Winograd<uint16_t>>(g, kind, pooled, activation, operands, block, side);
 }
 
 template <int side, bool best>
@@ -200,21 +216,23 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
   const auto g = geometry_of(problem);
   if (!g || !winograd_fits(problem, *g) || (best && !winograd_pays(problem, *g, side))) return nullptr;
   const Kind kind = problem.op == "conv_input_grad" ? Kind::InputGrad : Kind::Forward;
-  return make(problem, *g, kind, WinogradWeights::best_block(), side);
+  return make(problem, *g, kind, problem.op == "conv_pool", WinogradWeights::best_block(), side);
 }
 
-// `winograd_conv` is conv_bias_act (or conv, of two operands) with what `winograd_weights` made of its weights.
+// `winograd_conv` is conv_bias_act (or conv, of two operands, or conv_pool) with what `winograd_weights` made of its
+// weights.
 std::unique_ptr<Kernel> prepare_prepared(const Problem& problem) {
   const Shape &x = problem.in[0].shape, &y = problem.out[0].shape;
   const Ints& padding = problem.attrs.ints("padding");
   Geometry g{};
   g.batch = x[0];
   g.in = {1, x[1], x[2]};
-  g.out = {1, y[1], y[2]};
+  const bool pooled = problem.attrs.integer("pooled", 0) != 0;
+  g.out = {1, y[1] << pooled, y[2] << pooled};
   g.low = {0, padding[0], padding[2]};
   g.cin = x[3];
   g.cout = y[3];
-  return make(problem, g, Kind::Prepared, problem.attrs.integer("block"),
+  return make(problem, g, Kind::Prepared, pooled, problem.attrs.integer("block"),
               static_cast<int>(problem.attrs.integer("side")));
 }
 
@@ -223,7 +241,7 @@ constexpr char kProblems[] =
 constexpr char kProblems4[] = "the same, where NATIVE_WINOGRAD is 4";
 constexpr char kAble[] = "float32 or bfloat16, 3x3 of stride 1";
 const Register prepared{"winograd_conv", "winograd", 30, prepare_prepared};
-constexpr std::initializer_list<const char*> kServed = {"conv", "conv_bias_act", "conv_input_grad"};
+constexpr std::initializer_list<const char*> kServed = {"conv", "conv_bias_act", "conv_pool", "conv_input_grad"};
 const Register kernels[] = {
     {kServed, "winograd", 30, prepare<2, true>, kProblems},
     {kServed, "winograd", kOnlyByChoice, prepare<2, false>, kAble},
