@@ -16,7 +16,7 @@ double cost(const Line& line, const LinePass& pass) {
   const double products = static_cast<double>(pass.fir.products());
   const double weights = products * depth * columns * kTransform;
   const double strip =
-      products * depth * (columns + kTransform) + static_cast<double>(pass.fir.positions.size()) * columns * kTransform;
+      products * depth * (columns + kTransform) + static_cast<double>(pass.fir.positions()) * columns * kTransform;
   return weights + strip * static_cast<double>(line.strips(pass));
 }
 
@@ -73,6 +73,17 @@ std::optional<Line> line_of(const Geometry& g, bool input_grad) {
     add_pass(line, {residue, stride, 1, 1, 0, {}}, ceil_div(line.result - residue, stride), reaching);
   }
   return line;
+}
+
+void Line::list_strips(const LinePass& pass, int64_t index, int64_t count, Strip* out) const {
+  const Strip* const end = out + count;
+  while (out < end) {
+    const int64_t rest = index / pass.strips, residue = rest % pass.residues, line = rest / pass.residues;
+    const int64_t source_line = pixel(line, source), result_line = pixel(line, result);
+    int64_t n = (index - rest * pass.strips) * pass.fir.results;
+    for (; out < end && n < pass.strips * pass.fir.results; n += pass.fir.results, ++index)
+      *out++ = {source_line, result_line, residue + pass.multiplier * n, pass.start + residue + pass.step * n};
+  }
 }
 
 bool line_pays(const Line& line, int64_t multiply_adds) {

@@ -38,12 +38,8 @@ struct Line {
   struct Strip {
     int64_t source_line, result_line, source, result;
   };
-  Strip strip(const LinePass& pass, int64_t index) const {
-    const int64_t first = index % pass.strips * pass.fir.results, rest = index / pass.strips;
-    const int64_t residue = rest % pass.residues, at = rest / pass.residues;
-    return {pixel(at, source), pixel(at, result), residue + pass.multiplier * first,
-            pass.start + residue + pass.step * first};
-  }
+  // `count` strips from one on.
+  void list_strips(const LinePass& pass, int64_t index, int64_t count, Strip* out) const;
   // Elements in front of a pixel of a strip; -1 in the padding.
   int64_t source_of(const Strip& strip, int64_t offset) const {
     const int64_t at = strip.source + offset;
@@ -54,6 +50,18 @@ struct Line {
     return at < result ? (strip.result_line + at * inner) * columns : -1;
   }
 };
+
+// Transforms the sources of a chunk, of which `rows` are those that the algorithm reads; out(point) is where the values
+// go.
+template <class Out>
+void take_chunk(const FirTransforms& transform, const FirChunk& chunk, const float* const* rows, int64_t channels,
+                Out out) {
+  const float *first[kMostChunkRows], *second[kMostChunkRows];
+  float* values[kPoints];
+  for (int i = 0; i <= chunk.taps; ++i) first[i] = rows[chunk.rows[i]], second[i] = rows[chunk.less[i]];
+  for (int point = 0; point < kPoints; ++point) values[point] = chunk.part[point] < 0 ? nullptr : out(point);
+  transform.values[chunk.taps - 1][chunk.differences](first, second, channels, values);
+}
 
 // Nothing where taps lie along no or several dimensions, where there are groups, or strides and dilation together.
 std::optional<Line> line_of(const Geometry& g, bool input_grad);

@@ -43,15 +43,14 @@ class WinogradLine final : public Kernel {
       turn(taps, turned);
       taps = turned;
     }
-    // A source in the padding.
-    float* const zeros = turned + (turned_bytes() / sizeof(float) - round_up(line_.depth, kLine));
-    std::fill_n(zeros, line_.depth, 0.0f);
+    float* const zero = turned + (turned_bytes() / sizeof(float) - zeros());
+    std::fill_n(zero, zeros(), 0.0f);
     for (size_t p = 0; p < layouts_.size(); ++p) transform_weights(p, taps, weights + layouts_[p].weights_at);
     const Operands operands{.weights = weights,
                             .source = static_cast<const float*>(in[0]),
                             .bias = operands_ > 2 ? static_cast<const float*>(in[2]) : nullptr,
                             .residual = operands_ > 3 ? static_cast<const float*>(in[3]) : nullptr,
-                            .zeros = zeros,
+                            .zeros = zero,
                             .result = static_cast<float*>(out[0])};
     pool::parallel_for(static_cast<int64_t>(tasks_.size()), [&](int64_t i) { run_task(tasks_[i], operands); });
   }
@@ -64,8 +63,7 @@ class WinogradLine final : public Kernel {
   // Where what belongs to a pass lies.
   struct Layout {
     int64_t weights_at;
-    std::vector<int64_t> before;  // products of the positions in front of each
-    std::vector<Terms> results;   // by the positions that have a part in each
+    int64_t before[kMostPositions];  // products of the positions in front of each
   };
   struct Task {
     size_t pass;
@@ -79,35 +77,32 @@ class WinogradLine final : public Kernel {
   int64_t width(int64_t block) const { return round_up(columns(block), kLine); }
   // Elements between the values of neighbouring strips at a position. One line more than the channels, so that strips
   // do not fall on the same cache sets.
-  int64_t pitch(const FirPosition& position) const {
-    return static_cast<int64_t>(position.products.size()) * line_.depth + kLine;
-  }
+  int64_t pitch(const FastFir& fir, int position) const { return fir.parts[position] * line_.depth + kLine; }
+  // Of a strip at all positions.
+  int64_t values_of(const FastFir& fir) const { return fir.products() * line_.depth + fir.positions() * kLine; }
+  // A source in the padding, or a position without products.
+  int64_t zeros() const { return round_up(std::max(line_.depth, block_), kLine); }
   size_t turned_bytes() const {
     const size_t turned = input_grad_ ? whole_lines(taps_ * line_.depth * line_.columns * sizeof(float)) : 0;
-    return turned + whole_lines(line_.depth * sizeof(float));
+    return turned + zeros() * sizeof(float);
   }
 
   void add_layout(const LinePass& pass) {
-    const FastFir& fir = pass.fir;
-    Layout layout{weight_elements_, {}, std::vector<Terms>(fir.results)};
+    Layout layout{weight_elements_, {}};
     int64_t before = 0;
-    for (size_t p = 0; p < fir.positions.size(); ++p) {
-      layout.before.push_back(before);
-      before += static_cast<int64_t>(fir.positions[p].products.size());
-      for (const Term& term : fir.positions[p].results)
-        layout.results[term.row].push_back({static_cast<int>(p), term.factor});
+    for (int p = 0; p < pass.fir.positions(); ++p) {
+      layout.before[p] = before;
+      before += pass.fir.parts[p];
     }
     weight_elements_ += before * line_.depth * round_up(line_.columns, kLine);
-    layouts_.push_back(std::move(layout));
+    layouts_.push_back(layout);
   }
 
   void add_tasks(size_t p) {
     constexpr int64_t kValueBytes = 320 << 10;
     const LinePass& pass = line_.passes[p];
-    int64_t row = 0;
-    for (const FirPosition& position : pass.fir.positions) row += pitch(position);
     const int64_t strips = line_.strips(pass), unit = product_.mr;
-    const int64_t most = std::clamp(kValueBytes / (row * static_cast<int64_t>(sizeof(float))), 3 * unit, 16 * unit);
+    const int64_t most = std::clamp<int64_t>(kValueBytes / sizeof(float) / values_of(pass.fir), 3 * unit, 16 * unit);
     const int64_t each = std::max(unit, even_share(strips, most, unit));
     // Few strips are transformed again for each range of output channels, so that all threads have work.
     const int64_t ranges = std::clamp<int64_t>(kTasks / ceil_div(strips, each), 1, blocks());
@@ -128,57 +123,60 @@ class WinogradLine final : public Kernel {
   // Of each block of columns [position][product][depth][width].
   void transform_weights(size_t p, const float* taps, float* out) const {
     const FastFir& fir = line_.passes[p].fir;
-    const int64_t products = fir.products(), depth = line_.depth;
-    pool::parallel_for(blocks() * static_cast<int64_t>(fir.positions.size()), [&](int64_t task) {
-      const int64_t block = task % blocks(), position = task / blocks(), row = width(block), count = columns(block);
-      float* to = out + (products * block * block_ + layouts_[p].before[position] * row) * depth;
+    const int64_t products = fir.products(), depth = line_.depth, chunks = static_cast<int64_t>(fir.chunks.size());
+    pool::parallel_for(blocks() * chunks, [&](int64_t task) {
+      const int64_t block = task / chunks, row = width(block), count = columns(block);
+      const FirChunk& chunk = fir.chunks[task % chunks];
       const float* rows[kMostLineTaps];
-      for (const FirProduct& product : fir.positions[position].products)
+      for (int point = 0; point < kPoints; ++point) {
+        if (chunk.part[point] < 0) continue;
+        const Terms& terms = chunk.weights[point];
+        const int64_t before = layouts_[p].before[chunk.position + point] + chunk.part[point];
+        float* to = out + (products * block * block_ + before * row) * depth;
         for (int64_t k = 0; k < depth; ++k, to += row) {
-          for (int64_t t = 0; t < taps_; ++t) rows[t] = taps + (t * depth + k) * line_.columns + block * block_;
-          combine(product.taps, rows, count, to);
+          for (const Term& term : terms)
+            rows[term.row] = taps + (term.row * depth + k) * line_.columns + block * block_;
+          transform_.combine(terms.data(), static_cast<int64_t>(terms.size()), rows, count, to);
           std::fill(to + count, to + row, 0.0f);
         }
+      }
     });
-  }
-
-  void combine(const Terms& terms, const float* const* rows, int64_t channels, float* out) const {
-    combine_.combine(terms.data(), static_cast<int64_t>(terms.size()), rows, channels, out);
   }
 
   void run_task(const Task& task, const Operands& operands) const {
     const LinePass& pass = line_.passes[task.pass];
-    int64_t row = 0;
-    for (const FirPosition& position : pass.fir.positions) row += pitch(position);
-    const size_t value_bytes = whole_lines(task.strips * row * sizeof(float));
-    const size_t product_bytes = task.strips * pass.fir.positions.size() * width(0) * sizeof(float);
-    char* const memory = static_cast<char*>(pool::thread_scratch(value_bytes + product_bytes));
+    const FastFir& fir = pass.fir;
+    const size_t value_bytes = whole_lines(task.strips * values_of(fir) * sizeof(float));
+    const size_t product_bytes = task.strips * fir.positions() * width(0) * sizeof(float);
+    char* const memory =
+        static_cast<char*>(pool::thread_scratch(value_bytes + product_bytes + task.strips * sizeof(Line::Strip)));
     float* const values = reinterpret_cast<float*>(memory);
     float* const products = reinterpret_cast<float*>(memory + value_bytes);
-    for (int64_t s = 0; s < task.strips; ++s)
-      take_strip(pass, line_.strip(pass, task.first + s), operands, s, task.strips, values);
+    Line::Strip* const strips = reinterpret_cast<Line::Strip*>(memory + value_bytes + product_bytes);
+    line_.list_strips(pass, task.first, task.strips, strips);
+    take_strips(fir, strips, task.strips, operands, values);
     for (int64_t block = task.begin; block < task.end; ++block) {
       multiply(task, block, operands.weights + layouts_[task.pass].weights_at, values, products);
-      for (int64_t s = 0; s < task.strips; ++s)
-        write_strip(task, line_.strip(pass, task.first + s), block, operands, products + s * width(block));
+      write_strips(pass, strips, task.strips, block, operands, products);
     }
   }
 
-  // Transforms the sources of the s-th strip of so many; the values are [position][strip][product][depth].
-  void take_strip(const LinePass& pass, const Line::Strip& strip, const Operands& operands, int64_t s, int64_t strips,
-                  float* values) const {
-    const float* rows[kMostLineReads];
-    for (size_t i = 0; i < pass.fir.reads.size(); ++i) {
-      const int64_t at = line_.source_of(strip, pass.fir.reads[i]);
-      rows[i] = at >= 0 ? operands.source + at : operands.zeros;
-    }
-    for (const FirPosition& position : pass.fir.positions) {
-      float* to = values + s * pitch(position);
-      for (const FirProduct& product : position.products) {
-        combine(product.sources, rows, line_.depth, to);
-        to += line_.depth;
+  // Transforms the sources; the values are [position][strip][product][depth].
+  void take_strips(const FastFir& fir, const Line::Strip* strips, int64_t count, const Operands& operands,
+                   float* values) const {
+    float* first[kMostPositions];
+    for (int p = 0; p < fir.positions(); values += count * pitch(fir, p), ++p) first[p] = values;
+    for (int64_t s = 0; s < count; ++s) {
+      const float* rows[kMostLineReads];
+      for (size_t i = 0; i < fir.reads.size(); ++i) {
+        const int64_t at = line_.source_of(strips[s], fir.reads[i]);
+        rows[i] = at >= 0 ? operands.source + at : operands.zeros;
       }
-      values += strips * pitch(position);
+      for (const FirChunk& chunk : fir.chunks)
+        take_chunk(transform_, chunk, rows, line_.depth, [&](int point) {
+          const int position = chunk.position + point;
+          return first[position] + s * pitch(fir, position) + chunk.part[point] * line_.depth;
+        });
     }
   }
 
@@ -191,39 +189,42 @@ class WinogradLine final : public Kernel {
     product.m = task.strips;
     product.n = columns(block);
     product.c_row = row;
-    for (const FirPosition& position : fir.positions) {
-      const int64_t terms = static_cast<int64_t>(position.products.size()) * line_.depth;
-      product.k = terms;
-      product.a = {values, pitch(position), 1};
-      product.sliver = product_.mr * pitch(position);
-      // What is fetched ahead is the next panel, or that of the next position.
-      product.b = {weights, row, row <= product_.nr ? terms * row : product_.nr};
-      product.c = products;
-      product_.block(product);
-      values += task.strips * pitch(position);
+    for (int p = 0; p < fir.positions(); ++p, products += task.strips * row) {
+      const int64_t terms = fir.parts[p] * line_.depth, value = pitch(fir, p);
+      if (terms > 0) {
+        product.k = terms;
+        product.a = {values, value, 1};
+        product.sliver = product_.mr * value;
+        // What is fetched ahead is the next panel, or that of the next position.
+        product.b = {weights, row, row <= product_.nr ? terms * row : product_.nr};
+        product.c = products;
+        product_.block(product);
+      }
+      values += task.strips * value;
       weights += terms * row;
-      products += task.strips * row;
     }
   }
 
-  void write_strip(const Task& task, const Line::Strip& strip, int64_t block, const Operands& operands,
-                   const float* products) const {
-    const LinePass& pass = line_.passes[task.pass];
-    const int64_t first = block * block_, count = columns(block);
-    constexpr size_t kMostPositions = 12;
-    const float* rows[kMostPositions];
-    for (size_t p = 0; p < pass.fir.positions.size(); ++p) rows[p] = products + p * task.strips * width(block);
-    for (int r = 0; r < pass.fir.results; ++r) {
-      const int64_t at = line_.result_of(strip, r * pass.step);
-      if (at < 0) break;
-      const int64_t offset = at + first;
-      const RowEpilogue epilogue{operands.bias ? operands.bias + first : nullptr,
-                                 operands.residual ? operands.residual + offset : nullptr,
-                                 inner_activation(activation_)};
-      const Terms& terms = layouts_[task.pass].results[r];
-      float* const result = operands.result + offset;
-      combine_.finish(terms.data(), static_cast<int64_t>(terms.size()), rows, count, epilogue, result);
-      finish(activation_, 1, count, result, count);
+  void write_strips(const LinePass& pass, const Line::Strip* strips, int64_t count, int64_t block,
+                    const Operands& operands, const float* products) const {
+    const FastFir& fir = pass.fir;
+    const int64_t first = block * block_, channels = columns(block), row = width(block);
+    const float* const bias = operands.bias ? operands.bias + first : nullptr;
+    const auto transform = transform_.results[fir.results == 4];
+    for (int64_t s = 0; s < count; ++s) {
+      const float* sums[kMostPositions];
+      for (int p = 0; p < fir.positions(); ++p)
+        sums[p] = fir.parts[p] > 0 ? products + (p * count + s) * row : operands.zeros;
+      float* results[kMostStripResults];
+      const float* residuals[kMostStripResults];
+      for (int r = 0; r < fir.results; ++r) {
+        const int64_t at = line_.result_of(strips[s], r * pass.step);
+        results[r] = at >= 0 ? operands.result + at + first : nullptr;
+        residuals[r] = at >= 0 && operands.residual ? operands.residual + at + first : nullptr;
+      }
+      transform(sums, channels, bias, operands.residual ? residuals : nullptr, inner_activation(activation_), results);
+      for (int r = 0; r < fir.results; ++r)
+        if (results[r]) finish(activation_, 1, channels, results[r], channels);
     }
   }
 
@@ -233,7 +234,7 @@ class WinogradLine final : public Kernel {
   const size_t operands_;
   const Activation activation_;
   const gemm::Kernels<float>& product_;
-  const CombineTable& combine_ = combine_table();
+  const FirTransforms& transform_ = fir_transforms();
   const int64_t block_;  // output channels of a product
   int64_t weight_elements_ = 0;
   std::vector<Layout> layouts_;

@@ -22,8 +22,9 @@ class WinogradLineWeightGrad final : public Kernel {
   WinogradLineWeightGrad(const Line& line, int64_t taps)
       : line_(line),
         pass_(line_.passes.front()),
+        fir_(pass_.fir),
         taps_(taps),
-        products_(pass_.fir.products()),
+        products_(fir_.products()),
         product_(gemm_table().f32),
         panel_(std::max<int64_t>(kLine, gemm_table().f32.nr)) {
     constexpr int64_t kSlab = 64;  // channels of 64 strips: a few hundred kilobytes
@@ -37,13 +38,13 @@ class WinogradLineWeightGrad final : public Kernel {
     // One line more, so that products do not fall on the same cache sets.
     value_pitch_ = kStrips * slab_ + kLine;
     cotangent_pitch_ = kStrips * panel_ + kLine;
+    for (int64_t p = 0, before = 0; p < fir_.positions(); before += fir_.parts[p++]) before_[p] = before;
     by_tap_.resize(taps);
-    int index = 0;
-    for (const FirPosition& position : pass_.fir.positions)
-      for (const FirProduct& product : position.products) {
-        for (const Term& term : product.taps) by_tap_[term.row].push_back({index, term.factor});
-        ++index;
-      }
+    for (const FirChunk& chunk : fir_.chunks)
+      for (int point = 0; point < kPoints; ++point)
+        for (const Term& term : chunk.weights[point])
+          by_tap_[term.row].push_back(
+              {static_cast<int>(before_[chunk.position + point] + chunk.part[point]), term.factor});
   }
 
   size_t scratch_bytes() const override {
@@ -76,25 +77,26 @@ class WinogradLineWeightGrad final : public Kernel {
   int64_t part() const { return products_ * tap(); }
 
   void combine(const Terms& terms, const float* const* rows, int64_t channels, float* out) const {
-    combine_.combine(terms.data(), static_cast<int64_t>(terms.size()), rows, channels, out);
+    transform_.combine(terms.data(), static_cast<int64_t>(terms.size()), rows, channels, out);
   }
 
   void add_strips(const Operands& operands, int64_t begin, int64_t end, int64_t channel, int64_t channels,
                   float* sums) const {
     const size_t value_bytes = whole_lines(products_ * value_pitch_ * sizeof(float));
-    const size_t cotangent_bytes = pass_.fir.positions.size() * cotangent_pitch_ * sizeof(float);
+    const size_t cotangent_bytes = fir_.positions() * cotangent_pitch_ * sizeof(float);
     char* const memory = static_cast<char*>(pool::thread_scratch(value_bytes + cotangent_bytes));
     float* const values = reinterpret_cast<float*>(memory);
     float* const cotangents = reinterpret_cast<float*>(memory + value_bytes);
+    Line::Strip strips[kStrips];
     for (int64_t first = begin; first < end; first += kStrips) {
       const int64_t count = std::min(kStrips, end - first);
-      for (int64_t s = 0; s < count; ++s)
-        take_sources(operands, line_.strip(pass_, first + s), channel, channels, values + s * slab_);
+      line_.list_strips(pass_, first, count, strips);
+      for (int64_t s = 0; s < count; ++s) take_sources(operands, strips[s], channel, channels, values + s * slab_);
       for (int64_t column = 0; column < line_.columns; column += panel_) {
         const int64_t width = std::min(panel_, line_.columns - column);
         if (width < panel_) std::memset(cotangents, 0, cotangent_bytes);
         for (int64_t s = 0; s < count; ++s)
-          take_cotangents(operands, line_.strip(pass_, first + s), column, width, cotangents + s * panel_);
+          take_cotangents(operands, strips[s], column, width, cotangents + s * panel_);
         multiply(values, cotangents, count, channels, width, first > begin, sums + channel * line_.columns + column);
       }
     }
@@ -104,30 +106,25 @@ class WinogradLineWeightGrad final : public Kernel {
   void take_sources(const Operands& operands, const Line::Strip& strip, int64_t channel, int64_t channels,
                     float* value) const {
     const float* rows[kMostLineReads];
-    for (size_t i = 0; i < pass_.fir.reads.size(); ++i) {
-      const int64_t at = line_.source_of(strip, pass_.fir.reads[i]);
+    for (size_t i = 0; i < fir_.reads.size(); ++i) {
+      const int64_t at = line_.source_of(strip, fir_.reads[i]);
       rows[i] = at >= 0 ? operands.x + at + channel : operands.zeros;
     }
-    for (const FirPosition& position : pass_.fir.positions)
-      for (const FirProduct& product : position.products) {
-        combine(product.sources, rows, channels, value);
-        value += value_pitch_;
-      }
+    for (const FirChunk& chunk : fir_.chunks)
+      take_chunk(transform_, chunk, rows, channels, [&](int point) {
+        return value + (before_[chunk.position + point] + chunk.part[point]) * value_pitch_;
+      });
   }
 
   // The cotangents are [position][strip][panel].
   void take_cotangents(const Operands& operands, const Line::Strip& strip, int64_t column, int64_t width,
                        float* cotangent) const {
-    constexpr int kMostResults = 4;
-    const float* rows[kMostResults];
-    for (int r = 0; r < pass_.fir.results; ++r) {
+    const float* rows[kMostStripResults];
+    for (int r = 0; r < fir_.results; ++r) {
       const int64_t at = line_.result_of(strip, r * pass_.step);
       rows[r] = at >= 0 ? operands.ct + at + column : operands.zeros;
     }
-    for (const FirPosition& position : pass_.fir.positions) {
-      combine(position.results, rows, width, cotangent);
-      cotangent += cotangent_pitch_;
-    }
+    transform_.cotangents[fir_.results == 4](rows, width, cotangent, cotangent_pitch_);
   }
 
   void multiply(const float* values, const float* cotangents, int64_t count, int64_t channels, int64_t width,
@@ -140,8 +137,8 @@ class WinogradLineWeightGrad final : public Kernel {
     product.c_row = line_.columns;
     product.accumulate = accumulate;
     product.b = {cotangents, panel_, panel_ <= product_.nr ? cotangent_pitch_ : product_.nr};
-    for (const FirPosition& position : pass_.fir.positions) {
-      for (size_t i = 0; i < position.products.size(); ++i) {
+    for (const int64_t parts : fir_.parts) {
+      for (int64_t i = 0; i < parts; ++i) {
         product.a = {values, 1, slab_};
         product.c = sums;
         product_.block(product);
@@ -168,12 +165,14 @@ class WinogradLineWeightGrad final : public Kernel {
 
   const Line line_;
   const LinePass& pass_;
+  const FastFir& fir_;
   const int64_t taps_, products_;
   const gemm::Kernels<float>& product_;
-  const CombineTable& combine_ = combine_table();
+  const FirTransforms& transform_ = fir_transforms();
   const int64_t panel_;                     // output channels of a product
   int64_t strips_, slabs_, slab_, splits_;  // tasks: slabs of `slab_` input channels, ranges of strips
   int64_t value_pitch_, cotangent_pitch_;
+  int64_t before_[kMostPositions];  // products of the positions in front of each
   Terms all_splits_;
   std::vector<Terms> by_tap_;  // by the products that a tap has a part in
 };
