@@ -60,7 +60,8 @@ class Winograd final : public Kernel {
     constexpr int64_t kValueBytes = 320 << 10;
     const int64_t most = kValueBytes / (positions_ * row_ * static_cast<int64_t>(sizeof(float)));
     const int64_t unit = product_.mr;
-    block_ = std::max(unit, even_share(squares_, std::clamp<int64_t>(most, 3 * unit, 16 * unit), unit));
+    // No more tiles than amortise a panel of weights: what they read and write is then close.
+    block_ = std::max(unit, even_share(squares_, std::clamp<int64_t>(most, 3 * unit, 4 * unit), unit));
     // Few squares are transformed again for each range of output channels, so that all threads have work.
     ranges_ = std::clamp<int64_t>(kTasks / std::max<int64_t>(1, ceil_div(squares_, block_)), 1, weights_.blocks());
   }
@@ -170,6 +171,12 @@ class Winograd final : public Kernel {
         *pixel++ = inside ? operands.source + ((n * source_.height + row) * source_.width + column) * source_.channels
                           : operands.zeros;
       }
+    // What the next square reads and none before it has read.
+    for (int64_t row = patch_ - side_; row < patch_; ++row) {
+      const T* const last = patch[(row + 1) * patch_ - 1];
+      for (int64_t c = 0; last != operands.zeros && c < side_ * source_.channels; c += 64 / sizeof(T))
+        __builtin_prefetch(last + source_.channels + c);
+    }
     transform_.input(patch, source_.channels, value, pitch);
     if (pooled_) {
       *results = operands.result + square * result_.channels;

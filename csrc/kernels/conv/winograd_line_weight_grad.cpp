@@ -16,6 +16,7 @@ namespace {
 
 constexpr int64_t kStrips = 64;  // of a block: enough for a tile's sums to outweigh loading and storing them
 constexpr int64_t kLine = 16;    // floats of a cache line
+constexpr int64_t kAhead = 4;    // strips
 
 class WinogradLineWeightGrad final : public Kernel {
  public:
@@ -95,8 +96,10 @@ class WinogradLineWeightGrad final : public Kernel {
       for (int64_t column = 0; column < line_.columns; column += panel_) {
         const int64_t width = std::min(panel_, line_.columns - column);
         if (width < panel_) std::memset(cotangents, 0, cotangent_bytes);
-        for (int64_t s = 0; s < count; ++s)
+        for (int64_t s = 0; s < count; ++s) {
+          if (s + kAhead < count) fetch_cotangents(operands, strips[s + kAhead], column, width);
           take_cotangents(operands, strips[s], column, width, cotangents + s * panel_);
+        }
         multiply(values, cotangents, count, channels, width, first > begin, sums + channel * line_.columns + column);
       }
     }
@@ -114,6 +117,15 @@ class WinogradLineWeightGrad final : public Kernel {
       take_chunk(transform_, chunk, rows, channels, [&](int point) {
         return value + (before_[chunk.position + point] + chunk.part[point]) * value_pitch_;
       });
+  }
+
+  // A panel of a row is too short a stream for a prefetcher to follow.
+  void fetch_cotangents(const Operands& operands, const Line::Strip& strip, int64_t column, int64_t width) const {
+    for (int r = 0; r < fir_.results; ++r) {
+      const int64_t at = line_.result_of(strip, r * pass_.step);
+      if (at < 0) return;
+      for (int64_t c = 0; c < width; c += kLine) __builtin_prefetch(operands.ct + at + column + c);
+    }
   }
 
   // The cotangents are [position][strip][panel].
