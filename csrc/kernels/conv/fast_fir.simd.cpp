@@ -23,12 +23,31 @@ template <class F>
   if (c < channels) body(Channels{c, true, static_cast<int>(channels - c)});
 }
 
-void combine(const Term* terms, int64_t count, const float* const* rows, int64_t channels, float* out) {
+// Of so many terms, or any number if 0.
+template <int kTerms>
+void combine_terms(const Term* terms, int64_t count, const float* const* rows, int64_t channels, float* out) {
+  constexpr int kKept = kTerms ? kTerms : 1;
+  struct {
+    const float* row[kKept];
+    vf32 factor[kKept];
+  } p;
+  for (int i = 0; i < kTerms; ++i) p.row[i] = rows[terms[i].row], p.factor[i] = splat(terms[i].factor);
   for_channels(channels, [=](Channels at) __attribute__((always_inline)) {
     vf32 x{};
-    for (int64_t i = 0; i < count; ++i) x += terms[i].factor * at.read(rows[terms[i].row]);
+    if constexpr (kTerms == 0)
+      for (int64_t i = 0; i < count; ++i) x += terms[i].factor * at.read(rows[terms[i].row]);
+#pragma GCC unroll 8
+    for (int i = 0; i < kTerms; ++i) x += p.factor[i] * at.read(p.row[i]);
     at.write(out, x);
   });
+}
+
+void combine(const Term* terms, int64_t count, const float* const* rows, int64_t channels, float* out) {
+  using Combine = decltype(&combine);
+  constexpr Combine by_count[] = {combine_terms<0>, combine_terms<1>, combine_terms<2>, combine_terms<3>,
+                                  combine_terms<4>, combine_terms<5>, combine_terms<6>};
+  const bool few = count < static_cast<int64_t>(sizeof by_count / sizeof *by_count);
+  by_count[few ? count : 0](terms, count, rows, channels, out);
 }
 
 template <int kTaps, bool kDifferences>

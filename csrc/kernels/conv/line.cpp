@@ -8,13 +8,13 @@ namespace native::conv {
 namespace {
 
 // Steps of a transform of one channel, as multiply-adds of a product's loop: loading, adding up and storing it, once
-// before the product or once behind it.
-constexpr double kTransform = 6;
+// before the product or once behind it; and those of a weight, in short rows.
+constexpr double kTransform = 6, kWeight = 12;
 
 double cost(const Line& line, const LinePass& pass) {
   const double depth = static_cast<double>(line.depth), columns = static_cast<double>(line.columns);
   const double products = static_cast<double>(pass.fir.products());
-  const double weights = products * depth * columns * kTransform;
+  const double weights = products * depth * columns * kWeight;
   const double strip =
       products * depth * (columns + kTransform) + static_cast<double>(pass.fir.positions()) * columns * kTransform;
   return weights + strip * static_cast<double>(line.strips(pass));
