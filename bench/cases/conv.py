@@ -175,6 +175,9 @@ CASES: list[Case] = [
     *cases(3, (17, 19), 64, 72, 3, pad=1),
     *cases(9, (13, 12), 37, 70, 3),
     *cases(5, (16, 16), 32, 48, 3, pad=(-1, 2, 3, 0)),
+    # Pixels that no window reaches, and so without a gradient.
+    *cases(9, (13, 13), 32, 40, 3, pad=(0, -1, 0, -1)),
+    *cases(5, (17, 14), 40, 33, 3, pad=(0, -4, 1, -3)),
     fused(9, (9, 12), 32, 35, 3, "relu6", pad=1),
     fused(9, (9, 13), 32, 67, 3, "relu", pad=1, residual=True),
     *(fused(9, (9, 13), 32, 67, 3, a, pad=1) for a in ("silu", "gelu")),

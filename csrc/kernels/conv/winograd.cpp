@@ -52,9 +52,10 @@ class Winograd final : public Kernel {
         result_(kind == Kind::InputGrad ? Plane{g.in[1], g.in[2], g.cin} : Plane{g.out[1], g.out[2], g.cout}),
         weights_(source_.channels, result_.channels, block, side) {
     for (int i = 0; i < 2; ++i) low_[i] = kind == Kind::InputGrad ? 2 - g.low[1 + i] : g.low[1 + i];
-    squares_high_ = ceil_div(result_.height, side_);
-    squares_wide_ = ceil_div(result_.width, side_);
-    squares_ = g.batch * squares_high_ * squares_wide_;
+    squares_high_ = ceil_div(reached(result_.height, source_.height, low_[0]), side_);
+    squares_wide_ = ceil_div(reached(result_.width, source_.width, low_[1]), side_);
+    images_ = g.batch;
+    squares_ = images_ * squares_high_ * squares_wide_;
     // One line more than the channels, so that positions do not fall on the same cache sets.
     row_ = source_.channels + 16;
     constexpr int64_t kValueBytes = 320 << 10;
@@ -80,6 +81,7 @@ class Winograd final : public Kernel {
                             .residual = operands_ > 3 ? static_cast<const T*>(in[3]) : nullptr,
                             .zeros = zeros,
                             .result = static_cast<T*>(out[0])};
+    clear_rest(operands.result);
     pool::parallel_for(ceil_div(squares_, block_) * ranges_, [&](int64_t task) {
       const int64_t first = task / ranges_ * block_, range = task % ranges_;
       run_block(first, std::min(block_, squares_ - first), weights_.blocks() * range / ranges_,
@@ -93,6 +95,23 @@ class Winograd final : public Kernel {
     const T *source, *bias, *residual, *zeros;
     T* result;
   };
+
+  // How many results from the first one on have sources that are not padding: what a cropped convolution leaves out has
+  // no gradient.
+  int64_t reached(int64_t results, int64_t sources, int64_t low) const {
+    return kind_ == Kind::InputGrad ? std::clamp<int64_t>(sources + low, 0, results) : results;
+  }
+
+  void clear_rest(T* result) const {
+    const int64_t high = std::min(result_.height, squares_high_ * side_), row = result_.width * result_.channels;
+    const int64_t done = std::min(result_.width, squares_wide_ * side_) * result_.channels;
+    if (high == result_.height && done == row) return;
+    pool::parallel_for(images_, [&](int64_t n) {
+      T* const image = result + n * result_.height * row;
+      for (int64_t h = 0; h < high; ++h) std::fill(image + h * row + done, image + (h + 1) * row, T(0));
+      std::fill(image + high * row, image + result_.height * row, T(0));
+    });
+  }
 
   size_t weight_bytes() const {
     return kind_ == Kind::Prepared ? 0 : whole_lines(static_cast<size_t>(weights_.size()) * sizeof(float));
@@ -200,7 +219,7 @@ class Winograd final : public Kernel {
   const Plane source_, result_;
   const WinogradWeights weights_;
   int64_t low_[2];
-  int64_t squares_high_, squares_wide_, squares_;
+  int64_t images_, squares_high_, squares_wide_, squares_;
   int64_t row_;     // elements between the values of neighbouring squares
   int64_t block_;   // squares of a task
   int64_t ranges_;  // of output channels
