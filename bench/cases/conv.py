@@ -127,6 +127,10 @@ CASES: list[Case] = [
     # First layers: one or three channels.
     *cases(4, (12, 12), 1, 32, 3),
     *cases(2, (19, 17), 3, 64, 7, strides=2, pad=3),
+    # Sources that are the same for each row, or for each two images.
+    *cases(3, (5, 8, 18), 2, 16, 3),
+    *cases(6, (17, 9), 3, 16, 3, strides=2),
+    fused(4, (10, 10), 2, 16, 3, "relu", residual=True),
     # Few channels of the result: of x for its gradient, of y forward; also in several pieces.
     *cases(2, (9, 8), 16, 3, 3, pad=1),
     *cases(2, (11, 13), 2, 9, 2, strides=3),
