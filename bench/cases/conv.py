@@ -127,6 +127,10 @@ CASES: list[Case] = [
     # First layers: one or three channels.
     *cases(4, (12, 12), 1, 32, 3),
     *cases(2, (19, 17), 3, 64, 7, strides=2, pad=3),
+    # Sources that are the same for each row, or for each two images.
+    *cases(3, (5, 8, 18), 2, 16, 3),
+    *cases(6, (17, 9), 3, 16, 3, strides=2),
+    fused(4, (10, 10), 2, 16, 3, "relu", residual=True),
     # Few channels of the result: of x for its gradient, of y forward; also in several pieces.
     *cases(2, (9, 8), 16, 3, 3, pad=1),
     *cases(2, (11, 13), 2, 9, 2, strides=3),
@@ -175,9 +179,22 @@ CASES: list[Case] = [
     *cases(3, (17, 19), 64, 72, 3, pad=1),
     *cases(9, (13, 12), 37, 70, 3),
     *cases(5, (16, 16), 32, 48, 3, pad=(-1, 2, 3, 0)),
+    # Pixels that no window reaches, and so without a gradient.
+    *cases(9, (13, 13), 32, 40, 3, pad=(0, -1, 0, -1)),
+    *cases(5, (17, 14), 40, 33, 3, pad=(0, -4, 1, -3)),
     fused(9, (9, 12), 32, 35, 3, "relu6", pad=1),
     fused(9, (9, 13), 32, 67, 3, "relu", pad=1, residual=True),
     *(fused(9, (9, 13), 32, 67, 3, a, pad=1) for a in ("silu", "gelu")),
+    # Taps along one dimension, and enough channels and results for fast algorithms.
+    *cases(4, (90,), 48, 70, 3),
+    *cases(2, (93,), 64, 40, 7, pad=(2, 4)),
+    *cases(6, (140,), 65, 64, 7, strides=3),
+    *cases(4, (86,), 40, 45, 5, dilation=3, pad=(12, 0)),
+    *cases(2, (30, 17), 33, 48, (1, 9), pad=(0, 0, 4, 4)),
+    *cases(3, (31, 6), 48, 32, (5, 1), pad=(-1, 2, 0, 0)),
+    *cases(2, (19, 5, 4), 32, 40, (4, 1, 1), pad=(2, 1, 0, 0, 0, 0)),
+    *(fused(3, (101,), 48, 37, 6, a, residual=r) for a, r in (("relu", True), ("gelu", False))),
+    fused(3, (101,), 48, 80, 3, "relu6", dilation=2),
     # Empty and single.
     *cases(0, (5, 5), 3, 4, 3),
     *cases(1, (1, 1), 1, 1, 1),
@@ -229,6 +246,8 @@ SPEED: list[Case] = [
     *cases(8, (28, 28), 128, 128, 3, pad=1, label="resnet 3x3 28x28x128"),
     *cases(8, (14, 14), 256, 256, 3, pad=1, label="resnet 3x3 14x14x256"),
     *cases(8, (7, 7), 512, 512, 3, pad=1, label="resnet 3x3 7x7x512"),
+    *cases(64, (200,), 128, 128, 7, label="text 200x128 7 b64"),
+    *cases(64, (194,), 128, 128, 7, strides=3, label="text 194x128 7/3 b64"),
     *cases(8, (56, 56), 64, 256, 1, label="resnet 1x1 56x56x64-256"),
     *cases(8, (56, 56), 256, 64, 1, label="resnet 1x1 56x56x256-64"),
     *cases(8, (14, 14), 1024, 256, 1, label="resnet 1x1 14x14x1024-256"),

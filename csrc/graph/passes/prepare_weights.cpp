@@ -20,7 +20,9 @@ bool all_are(const Ints& items, int64_t wanted) {
 
 // Whether Winograd's method applies and, with its weights prepared, is the fastest at any size of image.
 bool takes_winograd(const Graph& graph, const Node& node) {
-  if ((node.op != "conv" && node.op != "conv_bias_act") || node.in.size() > 4) return false;
+  const bool pooled = node.op == "conv_pool";
+  if ((node.op != "conv" && node.op != "conv_bias_act" && !pooled) || node.in.size() > 4) return false;
+  if (pooled && conv::winograd_side() != 2) return false;
   const Spec &x = graph.spec(node.in[0]), &w = graph.spec(node.in[1]);
   const DType dtype = x.dtype;
   if (w.dtype != dtype || graph.spec(node.out[0]).dtype != dtype || w.shape.size() != 4) return false;
@@ -91,6 +93,7 @@ class Preparer {
     attrs.set("side", side);
     const int64_t size = conv::WinogradWeights(dims[2], dims[3], block, static_cast<int>(side)).size();
     node.in[1] = prepared("winograd_weights", node.in[1], attrs, {DType::F32, {size}});
+    if (node.op == "conv_pool") node.attrs.set("pooled", int64_t{1});
     node.op = "winograd_conv";
     node.attrs.set("block", block);
     node.attrs.set("side", side);

@@ -20,6 +20,8 @@
 namespace native::conv {
 namespace {
 
+constexpr int64_t kPointers = 8192;  // of a table of sources, which stays in the second-level cache beside them
+
 struct Tap {
   Triple offset;   // in the source
   int64_t weight;  // index among the kernel's taps
@@ -31,6 +33,7 @@ struct Pass {
   std::vector<Tap> taps;
   int64_t weights_at;  // first packed weight, in elements
   int64_t pixels;
+  int64_t unit;  // so many pixels read as the ones before them do, some rows further on; 0: no such number
 };
 
 struct Panel {
@@ -60,8 +63,14 @@ const DirectVariant<T>* variants(const DirectTable& table) {
 template <class T>
 class Direct final : public Kernel {
  public:
-  Direct(const Geometry& g, bool input_grad, Activation activation, size_t operands)
-      : g_(g), activation_(activation), has_bias_(operands > 2), has_residual_(operands > 3), batch_(g.batch) {
+  // Pooled: the largest of windows of 2x2 results.
+  Direct(const Geometry& g, bool input_grad, bool pooled, Activation activation, size_t operands)
+      : g_(g),
+        activation_(activation),
+        has_bias_(operands > 2),
+        has_residual_(operands > 3),
+        pooled_(pooled),
+        batch_(g.batch) {
     if (input_grad) {
       source_ = g.out, result_ = g.in;
       source_channels_ = g.cout, result_channels_ = g.cin;
@@ -71,7 +80,7 @@ class Direct final : public Kernel {
       multiplier_ = {1, 1, 1};
       add_residue_passes();
     } else {
-      source_ = g.in, result_ = g.out;
+      source_ = g.in, result_ = {g.out[0], g.out[1] / span(), g.out[2] / span()};
       source_channels_ = g.cin, result_channels_ = g.cout;
       run_ = g.group_in();
       group_columns_ = g.group_out();
@@ -81,6 +90,7 @@ class Direct final : public Kernel {
     }
     choose_variant();
     make_panels();
+    if (!input_grad) choose_unit(passes_.front());
     make_tasks();
   }
 
@@ -108,8 +118,13 @@ class Direct final : public Kernel {
   }
 
  private:
+  // Of a result: the sides and the size of its window, and as many lanes of a tile.
+  int64_t span() const { return pooled_ ? 2 : 1; }
+  int64_t window() const { return pooled_ ? 4 : 1; }
+  int64_t tile_results() const { return tile_.rows / window(); }
+
   void add_forward_pass() {
-    Pass pass{g_.out, {0, 0, 0}, {1, 1, 1}, {}, 0, 0};
+    Pass pass{result_, {0, 0, 0}, {1, 1, 1}, {}, 0, 0, 0};
     // Taps along the width that lie side by side in memory are one longer run. With few channels that is
     // worth a padded copy of the input; else only where there is no padding to mind.
     const int64_t reach = (g_.out[2] - 1) * g_.stride[2] + g_.kernel[2] - g_.low[2];
@@ -149,7 +164,7 @@ class Direct final : public Kernel {
     for (int64_t a = 0; a < std::min(g_.stride[0], g_.in[0]); ++a)
       for (int64_t b = 0; b < std::min(g_.stride[1], g_.in[1]); ++b)
         for (int64_t c = 0; c < std::min(g_.stride[2], g_.in[2]); ++c) {
-          Pass pass{{}, {a, b, c}, g_.stride, {}, 0, 0};
+          Pass pass{{}, {a, b, c}, g_.stride, {}, 0, 0, 0};
           for (int i = 0; i < 3; ++i) pass.count[i] = ceil_div(g_.in[i] - pass.start[i], g_.stride[i]);
           for (auto [kd, od] : reaching(0, a))
             for (auto [kh, oh] : reaching(1, b))
@@ -164,6 +179,7 @@ class Direct final : public Kernel {
     double best = 0;
     for (int i = 0; i < table.variants; ++i) {
       const DirectVariant<T>& v = variants<T>(table)[i];
+      if (pooled_ && !v.run_largest) continue;
       const double computed = static_cast<double>(ceil_div(group_columns_, v.columns) * v.columns);
       const double useful = v.speed * static_cast<double>(group_columns_) / computed;
       if (useful > best) best = useful, tile_ = v;
@@ -183,9 +199,27 @@ class Direct final : public Kernel {
     weight_elements_ = at;
   }
 
+  // Where no tap reads padding, sources are listed once for whole tiles of some rows or images: with few channels the
+  // list costs as much as the products.
+  void choose_unit(Pass& pass) const {
+    for (const Tap& tap : pass.taps)
+      for (int i = 0; i < 3; ++i)
+        if (tap.offset[i] < 0 || (g_.out[i] - 1) * multiplier_[i] + tap.offset[i] >= source_[i]) return;
+    const int64_t row = pass.count[2], rows = pass.count[1], image = row * rows;
+    for (int64_t unit : {row, 2 * row, 4 * row, image, 2 * image, 4 * image, 8 * image}) {
+      const bool whole = unit < image ? image % unit == 0 : batch_ * pass.count[0] * image % unit == 0;
+      // Images are a plane apart.
+      const bool even = unit <= image || (pass.count[0] == 1 && source_[0] == 1);
+      const bool fits = unit * window() * static_cast<int64_t>(pass.taps.size()) <= kPointers;
+      if (whole && even && fits && unit > 0 && unit % tile_results() == 0) {
+        pass.unit = unit;
+        return;
+      }
+    }
+  }
+
   void make_tasks() {
     constexpr int64_t kSourceBytes = 128 << 10;  // a block's source stays in half of a small second-level cache
-    constexpr int64_t kPointers = 8192;          // and its table of sources beside it
     constexpr int64_t kLeastWork = 256 << 10;    // multiply-adds, about 5 microseconds: a pool's wake-up
     constexpr int64_t kTasks = 16;               // enough to keep 8 threads even
     const int64_t panels = static_cast<int64_t>(panels_.size());
@@ -193,14 +227,16 @@ class Direct final : public Kernel {
       const Pass& pass = passes_[p];
       if (pass.pixels == 0) continue;
       const int64_t taps = std::max<int64_t>(1, static_cast<int64_t>(pass.taps.size()));
-      const int64_t pixel_work = taps * run_ * tile_.columns * panels;
-      const int64_t pixel_bytes = source_channels_ * static_cast<int64_t>(sizeof(T)) * multiplier_[1] * multiplier_[2];
-      int64_t block = std::min(kSourceBytes / std::max<int64_t>(1, pixel_bytes), kPointers / taps);
-      block = std::max<int64_t>(block, 8 * tile_.rows);
+      const int64_t pixel_work = taps * run_ * tile_.columns * panels * window();
+      const int64_t pixel_bytes =
+          source_channels_ * static_cast<int64_t>(sizeof(T)) * multiplier_[1] * multiplier_[2] * window();
+      int64_t block = std::min(kSourceBytes / std::max<int64_t>(1, pixel_bytes),
+                               pass.unit ? ceil_div(pass.pixels, kTasks) : kPointers / taps / window());
+      block = std::max<int64_t>(block, 8 * tile_results());
       block = std::max(block, kLeastWork / std::max<int64_t>(1, pixel_work));
       // Equal blocks, of whole tiles.
       const int64_t blocks = ceil_div(pass.pixels, block);
-      block = ceil_div(ceil_div(pass.pixels, blocks), tile_.rows) * tile_.rows;
+      block = round_up(ceil_div(pass.pixels, blocks), pass.unit ? pass.unit : tile_results());
       const int64_t most = std::max<int64_t>(1, pass.pixels * pixel_work / kLeastWork);
       const int64_t cuts = std::clamp<int64_t>(std::min(kTasks, most) / blocks, 1, panels);
       const int64_t each = ceil_div(panels, cuts);
@@ -276,28 +312,28 @@ class Direct final : public Kernel {
     });
   }
 
-  // Where the next source of a tap goes: lanes of a tile, then those of the next tile, `tile` further on.
+  // Where the next source of a tap goes: every (1 << shift)th lane of a tile, then of the next tile, `tile` further on.
   struct Lanes {
     const T** at;
-    int64_t lane, rows, tile;
+    int64_t lane, rows, tile, shift;
 
     // `count` sources, `step` elements apart.
     void put(int64_t count, const T* source, int64_t step) {
       while (count > 0) {
-        const int64_t here = std::min(count, rows - lane);
-        for (int64_t i = 0; i < here; ++i, source += step) at[lane + i] = source;
+        const int64_t here = std::min(count, ((rows - lane - 1) >> shift) + 1);
+        for (int64_t i = 0; i < here; ++i, source += step) at[lane + (i << shift)] = source;
         count -= here;
-        lane += here;
-        if (lane == rows) lane = 0, at += tile;
+        lane += here << shift;
+        if (lane >= rows) lane -= rows, at += tile;
       }
     }
   };
 
-  // The sources [tile][tap][row] and results [tile][row] of a block of pixels. The rows that a last tile
-  // lacks read zeros and write to `spare`.
+  // The sources [tile][tap][row] and results [tile][row, or window of rows] of a block of pixels. The rows that a last
+  // tile lacks read zeros and write to `spare`.
   void list_pixels(const Pass& pass, int64_t first, int64_t pixels, const T* source, const T* zeros, T* result,
                    T* spare, const T** sources, T** results) const {
-    const int64_t rows = tile_.rows, taps = static_cast<int64_t>(pass.taps.size());
+    const int64_t lanes_of_tile = tile_.rows, rows = tile_results(), taps = static_cast<int64_t>(pass.taps.size());
     Triple j;
     int64_t rest = first;
     for (int i = 2; i >= 0; --i) j[i] = rest % pass.count[i], rest /= pass.count[i];
@@ -305,22 +341,25 @@ class Direct final : public Kernel {
     // Row by row, in stretches that are in the padding or not: with few channels a pixel's sources cost as much as its
     // products.
     while (p < pixels) {
-      const int64_t length = std::min(pass.count[2] - j[2], pixels - p), step = multiplier_[2];
-      for (int64_t t = 0; t < taps; ++t) {
-        const Triple& offset = pass.taps[t].offset;
-        const int64_t d = j[0] * multiplier_[0] + offset[0], h = j[1] * multiplier_[1] + offset[1];
-        const bool inside = d >= 0 && d < source_[0] && h >= 0 && h < source_[1];
-        const int64_t w = j[2] * step + offset[2];
-        // The pixels i with 0 <= w + i * step < source_[2].
-        const int64_t end = std::clamp<int64_t>(ceil_div(source_[2] - w, step), 0, length) * inside;
-        const int64_t begin = std::clamp<int64_t>(ceil_div(-w, step), 0, end);
-        const T* const row =
-            inside ? source + ((n * source_[0] + d) * source_[1] + h) * source_[2] * source_channels_ : source;
-        Lanes lanes{sources + (p / rows * taps + t) * rows, p % rows, rows, taps * rows};
-        lanes.put(begin, zeros, 0);
-        lanes.put(end - begin, row + (w + begin * step) * source_channels_, step * source_channels_);
-        lanes.put(length - end, zeros, 0);
-      }
+      const int64_t length = std::min(pass.count[2] - j[2], pixels - p), step = multiplier_[2] * span();
+      for (int64_t t = 0; t < taps; ++t)
+        for (int64_t place = 0; place < window(); ++place) {
+          const Triple& offset = pass.taps[t].offset;
+          const int64_t d = j[0] * multiplier_[0] + offset[0];
+          const int64_t h = (j[1] * span() + place / 2) * multiplier_[1] + offset[1];
+          const bool inside = d >= 0 && d < source_[0] && h >= 0 && h < source_[1];
+          const int64_t w = (j[2] * span() + place % 2) * multiplier_[2] + offset[2];
+          // The pixels i with 0 <= w + i * step < source_[2].
+          const int64_t end = std::clamp<int64_t>(ceil_div(source_[2] - w, step), 0, length) * inside;
+          const int64_t begin = std::clamp<int64_t>(ceil_div(-w, step), 0, end);
+          const T* const row =
+              inside ? source + ((n * source_[0] + d) * source_[1] + h) * source_[2] * source_channels_ : source;
+          Lanes lanes{sources + (p / rows * taps + t) * lanes_of_tile, p % rows * window() + place, lanes_of_tile,
+                      taps * lanes_of_tile, pooled_ ? 2 : 0};
+          lanes.put(begin, zeros, 0);
+          lanes.put(end - begin, row + (w + begin * step) * source_channels_, step * source_channels_);
+          lanes.put(length - end, zeros, 0);
+        }
       const int64_t row =
           (n * result_[0] + pass.start[0] + j[0] * pass.step[0]) * result_[1] + pass.start[1] + j[1] * pass.step[1];
       T* to = result + (row * result_[2] + pass.start[2] + j[2] * pass.step[2]) * result_channels_;
@@ -331,18 +370,26 @@ class Direct final : public Kernel {
       if (j[0] == pass.count[0]) j[0] = 0, ++n;
     }
     for (; p % rows != 0; ++p) {
-      for (int64_t t = 0; t < taps; ++t) sources[(p / rows * taps + t) * rows + p % rows] = zeros;
+      for (int64_t t = 0; t < taps; ++t)
+        std::fill_n(sources + (p / rows * taps + t) * lanes_of_tile + p % rows * window(), window(), zeros);
       results[p] = spare;
     }
+  }
+
+  // Where in the source the row of results begins to read to which a pixel belongs, but for the taps' offsets.
+  int64_t first_source(const Pass& pass, int64_t pixel) const {
+    const int64_t row = pixel / pass.count[2], plane = row / pass.count[1];
+    const int64_t h = row % pass.count[1] * multiplier_[1] * span(), d = plane % pass.count[0] * multiplier_[0];
+    return ((plane / pass.count[0] * source_[0] + d) * source_[1] + h) * source_[2] * source_channels_;
   }
 
   void run_task(const Task& task, const T* source, const T* weights, const T* bias, const T* zeros, const T* residual,
                 T* result) const {
     const Pass& pass = passes_[task.pass];
-    const int rows = tile_.rows;
-    const int64_t taps = static_cast<int64_t>(pass.taps.size());
-    const int64_t tiles = ceil_div(task.pixels, rows);
-    const size_t source_bytes = whole_lines(tiles * rows * taps * sizeof(T*));
+    const int64_t rows = tile_results(), sources_of_tile = tile_.rows * static_cast<int64_t>(pass.taps.size());
+    const int64_t listed = pass.unit ? pass.unit : task.pixels;
+    const int64_t tiles = ceil_div(listed, rows);
+    const size_t source_bytes = whole_lines(tiles * sources_of_tile * sizeof(T*));
     const size_t result_bytes = whole_lines(2 * tiles * rows * sizeof(T*));
     char* memory = static_cast<char*>(
         pool::thread_scratch(source_bytes + result_bytes + whole_lines(result_channels_ * sizeof(T))));
@@ -350,27 +397,30 @@ class Direct final : public Kernel {
     T** results = reinterpret_cast<T**>(memory + source_bytes);
     const T** residuals = const_cast<const T**>(results + tiles * rows);
     T* spare = reinterpret_cast<T*>(memory + source_bytes + result_bytes);
-    list_pixels(pass, task.first_pixel, task.pixels, source, zeros, result, spare, sources, results);
+    list_pixels(pass, task.first_pixel, listed, source, zeros, result, spare, sources, results);
     if (residual)
-      for (int64_t p = 0; p < tiles * rows; ++p)
-        residuals[p] = p < task.pixels ? residual + (results[p] - result) : spare;
+      for (int64_t p = 0; p < tiles * rows; ++p) residuals[p] = p < listed ? residual + (results[p] - result) : spare;
 
+    const auto run = pooled_ ? tile_.run_largest : tile_.run;
     DirectTile<T> tile{};
-    tile.taps = taps;
+    tile.taps = static_cast<int64_t>(pass.taps.size());
     tile.run = run_;
     tile.activation = inner_activation(activation_);
     for (int p = task.first_panel; p < task.first_panel + task.panels; ++p) {
       const Panel& panel = panels_[p];
-      tile.offset = panel.group * run_;
       tile.weights = weights + pass.weights_at + p * panel_elements(pass);
       tile.bias = bias ? bias + p * tile_.columns : nullptr;
-      tile.result_offset = column(panel);
       tile.width = panel.width;
-      for (int64_t i = 0; i < tiles; ++i) {
-        tile.sources = sources + i * taps * rows;
-        tile.results = results + i * rows;
-        tile.residuals = residual ? residuals + i * rows : nullptr;
-        tile_.run(tile);
+      for (int64_t done = 0; done < task.pixels; done += listed) {
+        tile.offset =
+            panel.group * run_ + first_source(pass, task.first_pixel + done) - first_source(pass, task.first_pixel);
+        tile.result_offset = column(panel) + done * result_channels_;
+        for (int64_t i = 0; i < tiles; ++i) {
+          tile.sources = sources + i * sources_of_tile;
+          tile.results = results + i * rows;
+          tile.residuals = residual ? residuals + i * rows : nullptr;
+          run(tile);
+        }
       }
     }
     // Only the forward pass has an activation; its pixels lie one after another.
@@ -385,7 +435,7 @@ class Direct final : public Kernel {
 
   const Geometry g_;
   const Activation activation_;
-  const bool has_bias_, has_residual_;
+  const bool has_bias_, has_residual_, pooled_;
   const int64_t batch_;
   Triple source_, result_, multiplier_;
   int64_t source_channels_, result_channels_;
@@ -403,21 +453,21 @@ class Direct final : public Kernel {
 std::unique_ptr<Kernel> prepare(const Problem& problem) {
   const auto g = geometry_of(problem);
   if (!g) return nullptr;
-  const bool input_grad = problem.op == "conv_input_grad";
+  const bool input_grad = problem.op == "conv_input_grad", pooled = problem.op == "conv_pool";
   const Activation activation = activation_of(problem);
+  if (pooled && !pools_with(activation)) return nullptr;
   switch (problem.out[0].dtype) {
     case DType::F32:
-      return std::make_unique<Direct<float>>(*g, input_grad, activation, problem.in.size());
+      return std::make_unique<Direct<float>>(*g, input_grad, pooled, activation, problem.in.size());
     case DType::F64:
-      return std::make_unique<Direct<double>>(*g, input_grad, activation, problem.in.size());
+      return std::make_unique<Direct<double>>(*g, input_grad, pooled, activation, problem.in.size());
     default:
       return nullptr;
   }
 }
 
-const Register forward{"conv", "direct", 10, prepare, "any in float32 and float64"};
-const Register fused{"conv_bias_act", "direct", 10, prepare, "any in float32 and float64"};
-const Register input_gradient{"conv_input_grad", "direct", 10, prepare, "any in float32 and float64"};
+const Register kernels{
+    {"conv", "conv_bias_act", "conv_pool", "conv_input_grad"}, "direct", 10, prepare, "any in float32 and float64"};
 
 }  // namespace
 }  // namespace native::conv

@@ -22,9 +22,15 @@ inline void add_residuals(const DirectTile<T>& t, Vec<T> (&acc)[kRows][kVecs]) {
   }
 }
 
-template <class T, int kRows, int kVecs>
+// NaN if either is.
+template <class V>
+inline V larger(V a, V b) {
+  return ((a > b) | (a != a)) ? a : b;
+}
+
+template <class T, int kRows, int kVecs, bool kLargest>
 void tile(const DirectTile<T>& t) {
-  constexpr int kColumns = kVecs * kLanes<T>, kLine = 64 / sizeof(T);
+  constexpr int kColumns = kVecs * kLanes<T>, kLine = 64 / sizeof(T), kResults = kLargest ? kRows / 4 : kRows;
   Vec<T> acc[kRows][kVecs];
 #pragma GCC unroll 8
   for (int i = 0; i < kRows; ++i)
@@ -40,7 +46,7 @@ void tile(const DirectTile<T>& t) {
 #pragma GCC unroll 8
     for (int i = 0; i < kRows; ++i) a[i] = sources[i] + t.offset;
     if (tap == fetch)
-      for (int i = 0; i < kRows; ++i)
+      for (int i = 0; i < kResults; ++i)
         for (int j = 0; j < kColumns; j += kLine) __builtin_prefetch(t.results[i] + t.result_offset + j, 1);
     for (int64_t k = 0; k < t.run; ++k, w += kColumns) {
       Vec<T> b[kVecs];
@@ -55,11 +61,18 @@ void tile(const DirectTile<T>& t) {
     }
   }
 
-  if (t.residuals) add_residuals<T, kRows, kVecs>(t, acc);
+  if (!kLargest && t.residuals) add_residuals<T, kRows, kVecs>(t, acc);
+  if constexpr (kLargest) {
+#pragma GCC unroll 2
+    for (int i = 0; i < kResults; ++i)
+#pragma GCC unroll 4
+      for (int j = 0; j < kVecs; ++j)
+        acc[i][j] = larger(larger(acc[4 * i][j], acc[4 * i + 1][j]), larger(acc[4 * i + 2][j], acc[4 * i + 3][j]));
+  }
   if (t.activation > 0) {
     const Vec<T> zero{}, six = splat(T(6));
 #pragma GCC unroll 8
-    for (int i = 0; i < kRows; ++i)
+    for (int i = 0; i < kResults; ++i)
 #pragma GCC unroll 4
       for (int j = 0; j < kVecs; ++j) {
         // In this order NaN passes through both.
@@ -70,12 +83,12 @@ void tile(const DirectTile<T>& t) {
 
   if (t.width == kColumns) {
 #pragma GCC unroll 8
-    for (int i = 0; i < kRows; ++i)
+    for (int i = 0; i < kResults; ++i)
 #pragma GCC unroll 4
       for (int j = 0; j < kVecs; ++j) store(t.results[i] + t.result_offset + j * kLanes<T>, acc[i][j]);
   } else {
 #pragma GCC unroll 8
-    for (int i = 0; i < kRows; ++i) {
+    for (int i = 0; i < kResults; ++i) {
       T row[kColumns];
 #pragma GCC unroll 4
       for (int j = 0; j < kVecs; ++j) store(row + j * kLanes<T>, acc[i][j]);
@@ -87,7 +100,8 @@ void tile(const DirectTile<T>& t) {
 
 template <class T, int kRows, int kVecs>
 constexpr DirectVariant<T> variant(float speed) {
-  return {kRows, kVecs * kLanes<T>, speed, &tile<T, kRows, kVecs>};
+  constexpr auto largest = kRows % 4 == 0 ? &tile<T, kRows, kVecs, kRows % 4 == 0> : nullptr;
+  return {kRows, kVecs * kLanes<T>, speed, &tile<T, kRows, kVecs, false>, largest};
 }
 
 }  // namespace

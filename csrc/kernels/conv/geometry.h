@@ -28,12 +28,16 @@ struct Geometry {
   bool empty() const { return batch == 0 || cin == 0 || cout == 0 || in_pixels() == 0; }
 };
 
-// From `conv`, `conv_bias_act`, `conv_input_grad` or `conv_weight_grad`; nothing for other ranks.
+// From `conv`, `conv_bias_act`, `conv_input_grad` or `conv_weight_grad`; nothing for other ranks. From `conv_pool` that
+// of the convolution in it, whose results are the largest of windows of 2x2 of the last two dimensions.
 // A 1x1 convolution without stride and padding comes out one-dimensional: every pixel in one row.
 std::optional<Geometry> geometry_of(const Problem& problem);
 
 // The attribute `activation`, None without one.
 Activation activation_of(const Problem& problem);
+
+// Whether the largest of some results is the activation of the largest sum.
+inline bool pools_with(Activation activation) { return activation <= Activation::Relu6; }
 
 // 3x3, stride 1, two-dimensional, float32 or bfloat16: what Winograd can compute.
 bool winograd_fits(const Problem& problem, const Geometry& g);

@@ -37,11 +37,13 @@ enum class Kind {
 template <class T>
 class Winograd final : public Kernel {
  public:
-  Winograd(const Geometry& g, Kind kind, Activation activation, size_t operands, int64_t block, int side)
+  // Pooled: the largest of each square of side 2 is the result.
+  Winograd(const Geometry& g, Kind kind, bool pooled, Activation activation, size_t operands, int64_t block, int side)
       : side_(side),
         patch_(winograd_patch(side)),
         positions_(winograd_positions(side)),
         kind_(kind),
+        pooled_(pooled),
         operands_(operands),
         activation_(activation),
         transform_(winograd_transforms<T>(side)),
@@ -50,15 +52,17 @@ class Winograd final : public Kernel {
         result_(kind == Kind::InputGrad ? Plane{g.in[1], g.in[2], g.cin} : Plane{g.out[1], g.out[2], g.cout}),
         weights_(source_.channels, result_.channels, block, side) {
     for (int i = 0; i < 2; ++i) low_[i] = kind == Kind::InputGrad ? 2 - g.low[1 + i] : g.low[1 + i];
-    squares_high_ = ceil_div(result_.height, side_);
-    squares_wide_ = ceil_div(result_.width, side_);
-    squares_ = g.batch * squares_high_ * squares_wide_;
+    squares_high_ = ceil_div(reached(result_.height, source_.height, low_[0]), side_);
+    squares_wide_ = ceil_div(reached(result_.width, source_.width, low_[1]), side_);
+    images_ = g.batch;
+    squares_ = images_ * squares_high_ * squares_wide_;
     // One line more than the channels, so that positions do not fall on the same cache sets.
     row_ = source_.channels + 16;
     constexpr int64_t kValueBytes = 320 << 10;
     const int64_t most = kValueBytes / (positions_ * row_ * static_cast<int64_t>(sizeof(float)));
     const int64_t unit = product_.mr;
-    block_ = std::max(unit, even_share(squares_, std::clamp<int64_t>(most, 3 * unit, 16 * unit), unit));
+    // No more tiles than amortise a panel of weights: what they read and write is then close.
+    block_ = std::max(unit, even_share(squares_, std::clamp<int64_t>(most, 3 * unit, 4 * unit), unit));
     // Few squares are transformed again for each range of output channels, so that all threads have work.
     ranges_ = std::clamp<int64_t>(kTasks / std::max<int64_t>(1, ceil_div(squares_, block_)), 1, weights_.blocks());
   }
@@ -77,6 +81,7 @@ class Winograd final : public Kernel {
                             .residual = operands_ > 3 ? static_cast<const T*>(in[3]) : nullptr,
                             .zeros = zeros,
                             .result = static_cast<T*>(out[0])};
+    clear_rest(operands.result);
     pool::parallel_for(ceil_div(squares_, block_) * ranges_, [&](int64_t task) {
       const int64_t first = task / ranges_ * block_, range = task % ranges_;
       run_block(first, std::min(block_, squares_ - first), weights_.blocks() * range / ranges_,
@@ -90,6 +95,23 @@ class Winograd final : public Kernel {
     const T *source, *bias, *residual, *zeros;
     T* result;
   };
+
+  // How many results from the first one on have sources that are not padding: what a cropped convolution leaves out has
+  // no gradient.
+  int64_t reached(int64_t results, int64_t sources, int64_t low) const {
+    return kind_ == Kind::InputGrad ? std::clamp<int64_t>(sources + low, 0, results) : results;
+  }
+
+  void clear_rest(T* result) const {
+    const int64_t high = std::min(result_.height, squares_high_ * side_), row = result_.width * result_.channels;
+    const int64_t done = std::min(result_.width, squares_wide_ * side_) * result_.channels;
+    if (high == result_.height && done == row) return;
+    pool::parallel_for(images_, [&](int64_t n) {
+      T* const image = result + n * result_.height * row;
+      for (int64_t h = 0; h < high; ++h) std::fill(image + h * row + done, image + (h + 1) * row, T(0));
+      std::fill(image + high * row, image + result_.height * row, T(0));
+    });
+  }
 
   size_t weight_bytes() const {
     return kind_ == Kind::Prepared ? 0 : whole_lines(static_cast<size_t>(weights_.size()) * sizeof(float));
@@ -133,7 +155,14 @@ class Winograd final : public Kernel {
   void write_squares(int64_t block, int64_t count, const Operands& operands, const float* products,
                      T* const* results) const {
     const int64_t first = block * weights_.width(0), columns = weights_.columns(block), width = weights_.width(block);
+    const T* const bias = operands.bias ? operands.bias + first : nullptr;
     for (int64_t s = 0; s < count; ++s) {
+      const float* const square_products = products + s * width;
+      if (pooled_) {
+        T* const pixel = results[side_ * side_ * s] + first;
+        transform_.largest(square_products, count * width, columns, bias, inner_activation(activation_), pixel);
+        continue;
+      }
       T* square[kMostSide * kMostSide] = {};
       const T* added[kMostSide * kMostSide];
       for (int i = 0; i < side_ * side_; ++i) {
@@ -141,8 +170,8 @@ class Winograd final : public Kernel {
         square[i] = pixel ? pixel + first : nullptr;
         added[i] = square[i] && operands.residual ? operands.residual + (square[i] - operands.result) : nullptr;
       }
-      transform_.output(products + s * width, count * width, columns, operands.bias ? operands.bias + first : nullptr,
-                        operands.residual ? added : nullptr, inner_activation(activation_), square);
+      transform_.output(square_products, count * width, columns, bias, operands.residual ? added : nullptr,
+                        inner_activation(activation_), square);
       if constexpr (sizeof(T) == sizeof(float))
         for (T* pixel : square)
           if (pixel) finish(activation_, 1, columns, pixel, columns);
@@ -161,7 +190,17 @@ class Winograd final : public Kernel {
         *pixel++ = inside ? operands.source + ((n * source_.height + row) * source_.width + column) * source_.channels
                           : operands.zeros;
       }
+    // What the next square reads and none before it has read.
+    for (int64_t row = patch_ - side_; row < patch_; ++row) {
+      const T* const last = patch[(row + 1) * patch_ - 1];
+      for (int64_t c = 0; last != operands.zeros && c < side_ * source_.channels; c += 64 / sizeof(T))
+        __builtin_prefetch(last + source_.channels + c);
+    }
     transform_.input(patch, source_.channels, value, pitch);
+    if (pooled_) {
+      *results = operands.result + square * result_.channels;
+      return;
+    }
     for (int64_t row = h; row < h + side_; ++row)
       for (int64_t column = w; column < w + side_; ++column) {
         const bool inside = row < result_.height && column < result_.width;
@@ -172,6 +211,7 @@ class Winograd final : public Kernel {
 
   const int64_t side_, patch_, positions_;  // of a square of results, of its pixels of x; products of a square
   const Kind kind_;
+  const bool pooled_;
   const size_t operands_;
   const Activation activation_;
   const WinogradTransforms<T>& transform_;
@@ -179,20 +219,22 @@ class Winograd final : public Kernel {
   const Plane source_, result_;
   const WinogradWeights weights_;
   int64_t low_[2];
-  int64_t squares_high_, squares_wide_, squares_;
+  int64_t images_, squares_high_, squares_wide_, squares_;
   int64_t row_;     // elements between the values of neighbouring squares
   int64_t block_;   // squares of a task
   int64_t ranges_;  // of output channels
 };
 
-std::unique_ptr<Kernel> make(const Problem& problem, const Geometry& g, Kind kind, int64_t block, int side) {
+std::unique_ptr<Kernel> make(const Problem& problem, const Geometry& g, Kind kind, bool pooled, int64_t block,
+                             int side) {
   const Activation activation = activation_of(problem);
   const size_t operands = problem.in.size();
+  if (pooled && (side != 2 || !pools_with(activation))) return nullptr;
   if (problem.out[0].dtype == DType::F32)
-    return std::make_unique<Winograd<float>>(g, kind, activation, operands, block, side);
+    return std::make_unique<Winograd<float>>(g, kind, pooled, activation, operands, block, side);
   // Longer activations are applied to finished results, which bfloat16 has rounded then.
   if (activation > Activation::Relu6) return nullptr;
-  return std::make_unique<Winograd<uint16_t>>(g, kind, activation, operands, block, side);
+  return std::make_unique<Winograd<uint16_t>>(g, kind, pooled, activation, operands, block, side);
 }
 
 template <int side, bool best>
@@ -200,21 +242,23 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
   const auto g = geometry_of(problem);
   if (!g || !winograd_fits(problem, *g) || (best && !winograd_pays(problem, *g, side))) return nullptr;
   const Kind kind = problem.op == "conv_input_grad" ? Kind::InputGrad : Kind::Forward;
-  return make(problem, *g, kind, WinogradWeights::best_block(), side);
+  return make(problem, *g, kind, problem.op == "conv_pool", WinogradWeights::best_block(), side);
 }
 
-// `winograd_conv` is conv_bias_act (or conv, of two operands) with what `winograd_weights` made of its weights.
+// `winograd_conv` is conv_bias_act (or conv, of two operands, or conv_pool) with what `winograd_weights` made of its
+// weights.
 std::unique_ptr<Kernel> prepare_prepared(const Problem& problem) {
   const Shape &x = problem.in[0].shape, &y = problem.out[0].shape;
   const Ints& padding = problem.attrs.ints("padding");
   Geometry g{};
   g.batch = x[0];
   g.in = {1, x[1], x[2]};
-  g.out = {1, y[1], y[2]};
+  const bool pooled = problem.attrs.integer("pooled", 0) != 0;
+  g.out = {1, y[1] << pooled, y[2] << pooled};
   g.low = {0, padding[0], padding[2]};
   g.cin = x[3];
   g.cout = y[3];
-  return make(problem, g, Kind::Prepared, problem.attrs.integer("block"),
+  return make(problem, g, Kind::Prepared, pooled, problem.attrs.integer("block"),
               static_cast<int>(problem.attrs.integer("side")));
 }
 
@@ -223,7 +267,7 @@ constexpr char kProblems[] =
 constexpr char kProblems4[] = "the same, where NATIVE_WINOGRAD is 4";
 constexpr char kAble[] = "float32 or bfloat16, 3x3 of stride 1";
 const Register prepared{"winograd_conv", "winograd", 30, prepare_prepared};
-constexpr std::initializer_list<const char*> kServed = {"conv", "conv_bias_act", "conv_input_grad"};
+constexpr std::initializer_list<const char*> kServed = {"conv", "conv_bias_act", "conv_pool", "conv_input_grad"};
 const Register kernels[] = {
     {kServed, "winograd", 30, prepare<2, true>, kProblems},
     {kServed, "winograd", kOnlyByChoice, prepare<2, false>, kAble},

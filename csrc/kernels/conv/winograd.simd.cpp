@@ -206,6 +206,27 @@ void output(const float* value, int64_t pitch, int64_t channels, const T* bias, 
   });
 }
 
+// NaN if either is.
+inline vf32 larger(vf32 a, vf32 b) { return ((a > b) | (a != a)) ? a : b; }
+inline float larger(float a, float b) { return a > b || a != a ? a : b; }
+
+template <int S, class T>
+void largest(const float* value, int64_t pitch, int64_t channels, const T* bias, int activation, T* result) {
+  constexpr int N = winograd_patch(S);
+  for_channels(channels, [=]<class V>(V, int64_t c) __attribute__((always_inline)) {
+    V y[S * S];
+    both_ways<N, S, V>([](const V* m, V* t) { Line<S>::output(m, t); },
+                       [=](int i, int j) { return read<V>(value + (N * i + j) * pitch + c); },
+                       [&](int i, int j, V x) __attribute__((always_inline)) { y[S * i + j] = x; });
+    V best = y[0];
+#pragma GCC unroll 16
+    for (int i = 1; i < S * S; ++i) best = larger(best, y[i]);
+    // Rounding does not change which sum is the largest.
+    if (bias) best += read<V>(bias + c);
+    write(result + c, activated(best, activation));
+  });
+}
+
 template <int S, class T>
 void cotangent(const T* const* ct, int64_t channels, float* value, int64_t pitch) {
   constexpr int N = winograd_patch(S);
@@ -234,7 +255,7 @@ void weight_back(const float* value, int64_t parts, int64_t part_pitch, int64_t 
 
 template <int S, class T>
 constexpr WinogradTransforms<T> transforms() {
-  return {input<S, T>, weight<S, T>, output<S, T>, cotangent<S, T>, weight_back<S, T>};
+  return {input<S, T>, weight<S, T>, output<S, T>, largest<S, T>, cotangent<S, T>, weight_back<S, T>};
 }
 
 }  // namespace

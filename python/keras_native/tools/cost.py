@@ -18,6 +18,7 @@ COUNTS = {
     "packed_linear": lambda x, w, out: 2 * math.prod(out) * x[-1],
     "conv": lambda x, w, out: 2 * math.prod(out) * math.prod(w[:-1]),
     "conv_bias_act": lambda x, w, out: 2 * math.prod(out) * math.prod(w[:-1]),
+    "conv_pool": lambda x, w, out: 8 * math.prod(out) * math.prod(w[:-1]),  # of what is pooled
     "winograd_conv": lambda x, u, out: 2 * math.prod(out) * 9 * x[-1],  # of the direct way
     "conv_input_grad": lambda ct, w, out: 2 * math.prod(ct) * math.prod(w[:-1]),
     "conv_weight_grad": lambda x, ct, out: 2 * math.prod(ct) * math.prod(out[:-1]),

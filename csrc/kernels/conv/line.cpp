@@ -1,0 +1,97 @@
+#include "kernels/conv/line.h"
+
+#include <algorithm>
+
+#include "kernels/grid.h"
+
+namespace native::conv {
+namespace {
+
+// Steps of a transform of one channel, as multiply-adds of a product's loop: loading, adding up and storing it, once
+// before the product or once behind it; and those of a weight, in short rows.
+constexpr double kTransform = 6, kWeight = 12;
+
+double cost(const Line& line, const LinePass& pass) {
+  const double depth = static_cast<double>(line.depth), columns = static_cast<double>(line.columns);
+  const double products = static_cast<double>(pass.fir.products());
+  const double weights = products * depth * columns * kWeight;
+  const double strip =
+      products * depth * (columns + kTransform) + static_cast<double>(pass.fir.positions()) * columns * kTransform;
+  return weights + strip * static_cast<double>(line.strips(pass));
+}
+
+// A pass whose residues have `count` results each.
+void add_pass(Line& line, LinePass pass, int64_t count, const std::vector<FirTap>& taps) {
+  LinePass best;
+  for (int results : {2, 4}) {
+    pass.fir = fast_fir(taps, pass.multiplier, results);
+    pass.strips = ceil_div(count, results);
+    if (results == 2 || cost(line, pass) < cost(line, best)) best = pass;
+  }
+  line.passes.push_back(best);
+}
+
+// The dimension along which the taps lie; -1 if there is none such.
+int axis_of(const Geometry& g) {
+  int axis = -1;
+  for (int i = 0; i < 3; ++i) {
+    if (g.kernel[i] == 1 && g.stride[i] == 1 && g.low[i] == 0 && g.in[i] == g.out[i]) continue;
+    if (axis >= 0) return -1;
+    axis = i;
+  }
+  return axis;
+}
+
+}  // namespace
+
+std::optional<Line> line_of(const Geometry& g, bool input_grad) {
+  const int axis = axis_of(g);
+  if (axis < 0 || g.groups != 1 || g.empty() || g.out_pixels() == 0) return std::nullopt;
+  const int64_t taps = g.kernel[axis], stride = g.stride[axis], dilation = g.dilation[axis], low = g.low[axis];
+  if (taps == 1 || taps > kMostLineTaps || (stride > 1 && dilation > 1)) return std::nullopt;
+  Line line{};
+  line.inner = 1;
+  for (int i = axis + 1; i < 3; ++i) line.inner *= g.in[i];
+  line.lines = g.in_pixels() / g.in[axis];
+  line.source = input_grad ? g.out[axis] : g.in[axis];
+  line.result = input_grad ? g.in[axis] : g.out[axis];
+  line.depth = input_grad ? g.cout : g.cin;
+  line.columns = input_grad ? g.cin : g.cout;
+
+  if (!input_grad || stride == 1) {
+    std::vector<FirTap> all;
+    for (int k = 0; k < taps; ++k) all.push_back({k, input_grad ? low - k * dilation : k * dilation - low});
+    const int64_t count = ceil_div(line.result, dilation);
+    add_pass(line, {0, dilation, stride * dilation, dilation, 0, {}}, count, all);
+    return line;
+  }
+  for (int64_t residue = 0; residue < std::min(stride, line.result); ++residue) {
+    std::vector<FirTap> reaching;
+    for (int k = 0; k < taps; ++k)
+      if ((residue + low - k) % stride == 0) reaching.push_back({k, (residue + low - k) / stride});
+    if (reaching.empty()) return std::nullopt;
+    add_pass(line, {residue, stride, 1, 1, 0, {}}, ceil_div(line.result - residue, stride), reaching);
+  }
+  return line;
+}
+
+void Line::list_strips(const LinePass& pass, int64_t index, int64_t count, Strip* out) const {
+  const Strip* const end = out + count;
+  while (out < end) {
+    const int64_t rest = index / pass.strips, residue = rest % pass.residues, line = rest / pass.residues;
+    const int64_t source_line = pixel(line, source), result_line = pixel(line, result);
+    int64_t n = (index - rest * pass.strips) * pass.fir.results;
+    for (; out < end && n < pass.strips * pass.fir.results; n += pass.fir.results, ++index)
+      *out++ = {source_line, result_line, residue + pass.multiplier * n, pass.start + residue + pass.step * n};
+  }
+}
+
+bool line_pays(const Line& line, int64_t multiply_adds) {
+  constexpr int64_t kChannels = 32;
+  constexpr double kGain = 0.9;  // what a product of short sums loses beside the direct loop
+  double total = 0;
+  for (const LinePass& pass : line.passes) total += cost(line, pass);
+  return line.depth >= kChannels && line.columns >= kChannels && total < kGain * static_cast<double>(multiply_adds);
+}
+
+}  // namespace native::conv

@@ -1,0 +1,72 @@
+// A convolution whose taps lie along one dimension, as passes over lines of pixels by fast algorithms: forward, and
+// the gradient by the input, which has a pass for each residue of the position modulo the stride.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "kernels/conv/fast_fir.h"
+#include "kernels/conv/geometry.h"
+
+namespace native::conv {
+
+constexpr int kMostLineTaps = 32;
+constexpr int kMostLineReads = 4 * kMostLineTaps;  // sources of a strip
+
+// Result n of a residue is at start + residue + step * n, and its taps read where its own offsets say from
+// residue + multiplier * n on. Residues are those of the position modulo the dilation.
+struct LinePass {
+  int64_t start, step, multiplier, residues;
+  int64_t strips;  // of a residue of a line
+  FastFir fir;
+};
+
+struct Line {
+  int64_t lines, inner;  // lines in all; neighbouring pixels of a line are `inner` pixels apart
+  int64_t source, result;
+  int64_t depth, columns;  // channels of source and result
+  std::vector<LinePass> passes;
+
+  // The first pixel of a line of so many.
+  int64_t pixel(int64_t line, int64_t length) const {
+    return inner == 1 ? line * length : line / inner * length * inner + line % inner;
+  }
+  int64_t strips(const LinePass& pass) const { return lines * pass.residues * pass.strips; }
+
+  // Where a strip reads and writes: the first pixels of its line, and positions in it.
+  struct Strip {
+    int64_t source_line, result_line, source, result;
+  };
+  // `count` strips from one on.
+  void list_strips(const LinePass& pass, int64_t index, int64_t count, Strip* out) const;
+  // Elements in front of a pixel of a strip; -1 in the padding.
+  int64_t source_of(const Strip& strip, int64_t offset) const {
+    const int64_t at = strip.source + offset;
+    return at >= 0 && at < source ? (strip.source_line + at * inner) * depth : -1;
+  }
+  int64_t result_of(const Strip& strip, int64_t offset) const {
+    const int64_t at = strip.result + offset;
+    return at < result ? (strip.result_line + at * inner) * columns : -1;
+  }
+};
+
+// Transforms the sources of a chunk, of which `rows` are those that the algorithm reads; out(point) is where the values
+// go.
+template <class Out>
+void take_chunk(const FirTransforms& transform, const FirChunk& chunk, const float* const* rows, int64_t channels,
+                Out out) {
+  const float *first[kMostChunkRows], *second[kMostChunkRows];
+  float* values[kPoints];
+  for (int i = 0; i <= chunk.taps; ++i) first[i] = rows[chunk.rows[i]], second[i] = rows[chunk.less[i]];
+  for (int point = 0; point < kPoints; ++point) values[point] = chunk.part[point] < 0 ? nullptr : out(point);
+  transform.values[chunk.taps - 1][chunk.differences](first, second, channels, values);
+}
+
+// Nothing where taps lie along no or several dimensions, where there are groups, or strides and dilation together.
+std::optional<Line> line_of(const Geometry& g, bool input_grad);
+
+// Whether the multiplications saved are worth the transforms.
+bool line_pays(const Line& line, int64_t multiply_adds);
+
+}  // namespace native::conv
