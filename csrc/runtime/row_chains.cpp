@@ -1,6 +1,5 @@
 #include "runtime/row_chains.h"
 
-#include <algorithm>
 #include <tuple>
 #include <unordered_set>
 
@@ -10,10 +9,9 @@
 namespace native {
 namespace {
 
-// Rows of a part at least: fewer read the weights too often.
-constexpr int64_t kLeastRows = 32;
-// What a part reads and writes stays in half of a second-level cache.
-constexpr int64_t kPartBytes = 512 << 10;
+// Of all that the steps read and write by rows. No step writes where another's values were, as rows are at different
+// steps at the same time: of larger values that costs more than a thread's waiting for others.
+constexpr int64_t kMostBytes = 2 << 20;
 
 // Rows of a value as products see them.
 int64_t rows_of(const Spec& spec) {
@@ -24,11 +22,11 @@ int64_t rows_of(const Spec& spec) {
 class Growth {
  public:
   Growth(const std::vector<BoundStep>& steps, const std::vector<Spec>& specs, size_t first)
-      : steps_(steps), specs_(specs), chain_{first, first, rows_of(specs[steps[first].step->out[0]]), 0} {}
+      : steps_(steps), specs_(specs), chain_{first, first, rows_of(specs[steps[first].step->out[0]])} {}
 
   // As many steps as it may have, the last of which is a kernel; or none.
   RowChain grow() {
-    if (chain_.rows < kLeastRows) return chain_;
+    if (chain_.rows < RowChain::kLeastRows) return chain_;
     int kernels = 0;
     for (size_t s = chain_.first; s < steps_.size() && takes(steps_[s]); ++s)
       if (steps_[s].kind == BoundStep::Kind::Kernel) {
@@ -56,17 +54,18 @@ class Growth {
       if (is_by_row(i)) count(in[i]);
     for (int v : out) count(v);
     made_.insert(out.begin(), out.end());
-    return true;
+    return bytes_ <= kMostBytes;
   }
   // Once each; an alias counts again, which is no harm.
   void count(int v) {
-    if (counted_.insert(v).second) chain_.row_bytes += static_cast<int64_t>(specs_[v].bytes()) / chain_.rows;
+    if (counted_.insert(v).second) bytes_ += static_cast<int64_t>(specs_[v].bytes());
   }
 
   const std::vector<BoundStep>& steps_;
   const std::vector<Spec>& specs_;
   RowChain chain_;
-  std::unordered_set<int> made_, counted_;  // values: by its steps, in row_bytes
+  std::unordered_set<int> made_, counted_;  // values: by its steps, in bytes_
+  int64_t bytes_ = 0;
 };
 
 }  // namespace
@@ -81,13 +80,6 @@ std::vector<RowChain> find_row_chains(const std::vector<BoundStep>& steps, const
     s = chain.end - 1;
   }
   return chains;
-}
-
-int64_t RowChain::parts(int threads) const {
-  if (rows < threads * kLeastRows) return 0;
-  const int64_t each = std::max(kLeastRows, kPartBytes / std::max<int64_t>(1, row_bytes));
-  const int64_t parts = threads * ceil_div(rows, threads * each);
-  return parts == 1 ? 0 : parts;
 }
 
 RowRange RowChain::range(int64_t part, int64_t parts) const {

@@ -74,7 +74,7 @@ def test_a_feed_forward_block_of_a_transformer_is_one_grid():
         y = dense(ew.gelu(dense(y, *up)), *down)
         return softmax.softmax(ew.add(x, y), axis=1)
 
-    x = tensor(700, 96)
+    x = tensor(200, 96)
     made = compiled(fn, x, ("narrow_inference",))
     found, chains = runs(made, x)
     assert len(chains) == 1 and chains[0][1] - chains[0][0] == len(made.compiled.chosen([]))
@@ -93,6 +93,15 @@ def test_a_result_that_all_rows_need_ends_a_chain():
     made = compiled(fn, x)
     found, chains = runs(made, x)
     assert chains == [(0, 2)]
+    assert len(set(found)) == 1
+
+
+@needs_instruction
+def test_large_values_are_not_kept_for_a_chain():
+    x = tensor(12000, 96)
+    made = compiled(perceptron(layers(96, 160, 80, 10)), x, ("narrow_inference",))
+    found, chains = runs(made, x)
+    assert chains == []
     assert len(set(found)) == 1
 
 
