@@ -88,7 +88,9 @@ Plan::Plan(const Code& code, const std::vector<int64_t>& bound, const DevicePtr&
   }
   bind_steps(code, device);
   join_last_steps(code);
-  chains = find_row_chains(steps, specs);
+  // Every thread reads all weights for its rows. Those that a training step has just written are in other caches, and
+  // tasks of columns read some of them only.
+  if (code.updates.empty()) chains = find_row_chains(steps, specs);
   place_values(code);
   find_updates(code);
   recordable = device->records() && std::all_of(steps.begin(), steps.end(), [](const BoundStep& step) {

@@ -12,7 +12,7 @@ namespace native::gemm {
 namespace {
 
 // Words multiplied that are worth a task, and those of a task where there are enough of them.
-constexpr double kTaskWork = 0.75e6, kLargeTaskWork = 6e6, kSmallTaskWork = 5e5;
+constexpr double kTaskWork = 0.75e6, kLargeTaskWork = 8e6, kSmallTaskWork = 5e5;
 // The same by packed words, where a task packs nothing: threads that start late take fewer.
 constexpr double kPackedTaskWork = 3e6;
 // Enough tasks that 16 threads finish together.
@@ -24,7 +24,8 @@ constexpr int64_t kDotRows = 8;
 // Up to so many rows times row-major columns walk along rows of B.
 constexpr int64_t kStreamRows = 2;
 // Up to so many rows a task takes all of them, and so B is read once.
-constexpr int64_t kColumnRows = 192;
+// Where A is turned as well: else it is packed again for each range of columns. And where B is packed already.
+constexpr int64_t kColumnRows = 512, kTurnedColumnRows = 256, kPackedColumnRows = 192;
 // Up to so many rows reading B is what takes the time: wide tasks walk along its pages.
 constexpr int64_t kDirectRows = 48, kStreamColumns = 512;
 // From so many rows on those of packed words are taken in halves.
@@ -32,9 +33,14 @@ constexpr int64_t kSplitRows = 96;
 // Bytes of a matrix that are a task where one row or column multiplies it.
 constexpr double kVectorBytes = 262144;
 
-// Terms of A that are packed at a time where they are rows, at least; and rows of the product that are whole
-// vectors of the packing and whole tiles.
-constexpr int64_t kStreamTerms = 32, kVectorRows = 96;
+// Terms of A that are packed at a time where they are rows, at least.
+constexpr int64_t kStreamTerms = 32;
+// Rows of a task are a multiple of these, so that threads have as many each, and no fewer than those: the first rows
+// read B. Tiles of 6 and 4 rows make up any such number.
+constexpr int64_t kRowUnit = 8, kLeastRows = 96;
+// Rows of a task that turns all columns of B for itself; and terms of a task that has all columns and turns its rows,
+// which stay in its cache.
+constexpr int64_t kPackingRows = 128, kOwnTerms = 1024;
 
 // Rows a multiple of a page apart fall into one cache set.
 constexpr int64_t kPage = 4096;
@@ -82,7 +88,9 @@ WordPlan::WordPlan(const WordKernels& kernels, const Problem& problem)
   sums_ = p_.out_bf16 && splits_ == 1 && (defers_ || p_.k > depth_);
   sums_by_panel_ = !few_ && p_.k <= depth_;
   shares_a_ = copies_a_ && p_.batch == 1 && task_n_ < p_.n;
-  shares_b_ = p_.transpose_b && !few_ && p_.batch == 1 && task_m_ < p_.m;
+  // A task of many rows and all columns packs B sooner than it is fetched from another thread.
+  const bool alone = p_.transpose_a && task_n_ == p_.n && task_m_ >= kPackingRows && p_.k <= kOwnTerms;
+  shares_b_ = p_.transpose_b && !few_ && p_.batch == 1 && task_m_ < p_.m && !alone;
   const int64_t words = ceil_div(shares_a_ ? p_.k : depth_, kernels.terms);
   words_by_column_ = p_.transpose_a && !few_;
   if (words_by_column_) {
@@ -117,24 +125,30 @@ void WordPlan::choose_grid() {
     task_n_ = std::min(p_.n, in_pieces ? share : std::max(round_up(share, kernels_.nr), kStreamColumns));
     return;
   }
-  const int64_t unit = p_.transpose_a ? kVectorRows : kernels_.mr;
-  if (p_.m > kColumnRows) task_m_ = even_share(p_.m, kTaskSide, unit);
+  const int64_t most_rows = p_.packed ? kPackedColumnRows : p_.transpose_a ? kTurnedColumnRows : kColumnRows;
+  const bool all_rows = p_.m <= most_rows;
+  const bool all_columns = !all_rows && p_.transpose_a && p_.n <= kTaskSide && p_.k <= kOwnTerms;
+  if (!all_rows) task_m_ = even_share(p_.m, kTaskSide, kRowUnit);
   task_n_ = even_share(p_.n, kTaskSide, kernels_.nr);
   auto tasks = [&] { return static_cast<double>(ceil_div(p_.m, task_m_) * ceil_div(p_.n, task_n_)); };
-  const int64_t narrow = !p_.transpose_b && p_.m <= kDirectRows ? kStreamColumns / 2 : 4 * kernels_.nr;
-  const int64_t low = p_.m <= kColumnRows ? p_.m : kVectorRows;
+  int64_t narrow = !p_.transpose_b && p_.m <= kDirectRows ? kStreamColumns / 2 : 4 * kernels_.nr;
+  // A task that has all rows packs its columns for itself, one that has all columns its rows: no thread waits for the
+  // other, nor reads what it wrote. Fewer columns cost nothing then.
+  if (all_rows && p_.m > kPackedColumnRows && !p_.transpose_a) narrow = kernels_.nr;
+  if (all_columns) narrow = p_.n;
+  const int64_t low = all_rows ? p_.m : all_columns && p_.transpose_b ? kPackingRows : kLeastRows;
   while (tasks() < 0.75 * wanted && (task_n_ > narrow || task_m_ > low)) {
     // The longer side is cut: a square tile needs the least of A and B.
     if (task_n_ > narrow && (task_n_ >= task_m_ || task_m_ <= low))
       task_n_ = round_up(task_n_ / 2, kernels_.nr);
     else
-      task_m_ = round_up(task_m_ / 2, unit);
+      task_m_ = round_up(task_m_ / 2, kRowUnit);
   }
   // Copying A once more costs less than a thread without work.
-  while (p_.m <= kColumnRows && tasks() < std::min(wanted, p_.packed ? 8.0 : 4.0) && task_n_ > kernels_.nr)
+  while (all_rows && tasks() < std::min(wanted, p_.packed ? 8.0 : 4.0) && task_n_ > kernels_.nr)
     task_n_ = round_up(task_n_ / 2, kernels_.nr);
   // A thread that takes the same rows of one product after the other reads little of what others wrote.
-  if (p_.packed && p_.m >= kSplitRows && p_.m <= kColumnRows && tasks() >= 4) {
+  if (p_.packed && p_.m >= kSplitRows && all_rows && tasks() >= 4) {
     task_m_ = ceil_div(p_.m, 2);
     task_n_ = std::min(p_.n, 2 * task_n_);
   }
