@@ -253,6 +253,10 @@ void bind_graph(py::module_& m) {
            [](const Compiled& c, size_t index, const std::vector<int64_t>& sizes) {
              return to_string(c.executable->problem(index, sizes));
            })
+      .def(
+          "row_chains",
+          [](const Compiled& c, const std::vector<int64_t>& sizes) { return c.executable->row_chains(sizes); },
+          "(first step, end) of the steps that run as one grid over rows.")
       .def("arena_bytes",
            [](const Compiled& c, const std::vector<int64_t>& sizes) { return c.executable->arena_bytes(sizes); })
       .def_property_readonly(

@@ -211,6 +211,29 @@ void bind_runtime(py::module_& m) {
       },
       "Runs a primitive on this thread alone; for each grid of tasks, the seconds that each task took.");
   m.def(
+      "run_rows",
+      [](const std::string& op, const std::vector<Array>& inputs, const py::dict& attrs, const py::list& outputs,
+         int64_t rows, int64_t first, int64_t count) -> py::object {
+        const Problem problem = problem_from(op, inputs, attrs, outputs);
+        const auto kernel = cached_kernel(problem);
+        const auto by_row = kernel ? kernel->by_rows(rows) : std::nullopt;
+        if (!by_row) return py::none();
+        std::vector<Array> results;
+        std::vector<const void*> in;
+        std::vector<void*> out;
+        for (const Array& input : inputs) in.push_back(input.data());
+        for (const Spec& spec : problem.out) {
+          results.push_back(Array::empty(spec));
+          out.push_back(results.back().data());
+        }
+        kernel->run_rows(in.data(), out.data(), {rows, first, count});
+        return py::make_tuple(*by_row, results);
+      },
+      py::arg("op"), py::arg("inputs"), py::arg("attrs"), py::arg("outputs"), py::arg("rows"), py::arg("first"),
+      py::arg("count"),
+      "Some rows of a primitive's results, the others undefined, and the operands that have these rows, as bits; None "
+      "where the kernel does not compute by rows.");
+  m.def(
       "run",
       [](const std::string& op, const std::vector<Array>& inputs, const py::dict& attrs,
          const py::list& outputs) -> py::object {

@@ -6,6 +6,7 @@
 #include "core/errors.h"
 #include "core/fork_mutex.h"
 #include "runtime/plan.h"
+#include "runtime/pool.h"
 #include "runtime/regions.h"
 #include "runtime/run.h"
 
@@ -29,6 +30,14 @@ Array array_at(const Spec& spec, const void* data, const DevicePtr& device) {
   Array host = Array::empty(spec);
   device->copy_out(host.data(), data, spec.bytes());
   return host;
+}
+
+// The array, or a copy where its memory is somebody else's, who may write to it after the run.
+Array owned(const Array& array) {
+  if (!array.buffer->adopted()) return array;
+  Array copy = Array::empty(array.spec, array.device());
+  array.device()->copy(copy.data(), array.data(), array.spec.bytes());
+  return copy;
 }
 
 // Memory for a run; a refusal says for which sizes it is.
@@ -83,6 +92,14 @@ size_t Executable::plans() const {
 }
 size_t Executable::arena_bytes(const std::vector<int64_t>& sizes) const { return plan(sizes)->arena_bytes; }
 
+std::vector<std::pair<size_t, size_t>> Executable::row_chains(const std::vector<int64_t>& sizes) const {
+  std::vector<std::pair<size_t, size_t>> found;
+  const auto bound = plan(sizes);
+  for (const RowChain& chain : bound->chains)
+    if (chain.parts(pool::threads()) > 0) found.emplace_back(chain.first, chain.end);
+  return found;
+}
+
 std::vector<std::pair<std::string, std::string>> Executable::chosen(const std::vector<int64_t>& sizes) const {
   std::vector<std::pair<std::string, std::string>> rows;
   auto bound = plan(sizes);
@@ -118,7 +135,7 @@ std::vector<Array> Executable::run_plan(const Plan& plan, const std::vector<Arra
   for (int v : code_->outputs) {
     // An output that is an input or a constant needs no copy: arrays are immutable.
     if (auto found = input_of_.find(v); found != input_of_.end())
-      results.push_back(held[found->second]);
+      results.push_back(owned(held[found->second]));
     else if (auto constant = constant_of_.find(v); constant != constant_of_.end())
       results.push_back(constants_[constant->second]);
     else if (updated[results.size()])
@@ -132,7 +149,7 @@ std::vector<Array> Executable::run_plan(const Plan& plan, const std::vector<Arra
   const auto pass_on = [&] {
     for (size_t i = 0; i < passed.size(); ++i)
       if (passed[i] >= 0 && results[i].buffer != held[passed[i]].buffer)
-        results[i] = held[passed[i]].reshaped(results[i].spec.shape);
+        results[i] = owned(held[passed[i]]).reshaped(results[i].spec.shape);
   };
   const auto before_updates = [&] {
     pass_on();  // these are handles too: what a branch passed on is not written to
@@ -245,11 +262,46 @@ void Executable::execute(const Plan& plan, const void* const* inputs, void* cons
   plan.recordings.run(*device_, addresses, [&] { run_steps(memory, run, placed); });
 }
 
+bool Executable::run_chain(const RowChain& chain, const Memory& memory, Run& run, const Extras& extras) const {
+  const int64_t parts = chain.parts(pool::threads());
+  if (parts == 0 || extras.seconds || chain.end > memory.plan.first_update) return false;
+  const std::vector<BoundStep>& steps = memory.plan.steps;
+  std::vector<const void*> in;
+  std::vector<void*> out;
+  for (size_t s = chain.first; s < chain.end; ++s) {
+    run.step(steps[s].step->op, steps[s].kernel_name, Run::Clock::now(), extras.may_stop);
+    if (steps[s].kind != BoundStep::Kind::Kernel) continue;
+    for (int v : steps[s].step->in) in.push_back(device_->kernel_address(memory.at(v)));
+    for (int v : steps[s].step->out) out.push_back(device_->kernel_address(memory.at(v)));
+  }
+  pool::parallel_for(parts, [&](int64_t part) {
+    const RowRange range = chain.range(part, parts);
+    const void* const* from = in.data();
+    void* const* to = out.data();
+    for (size_t s = chain.first; s < chain.end; ++s) {
+      const BoundStep& step = steps[s];
+      if (step.kind != BoundStep::Kind::Kernel) continue;
+      step.kernel->run_rows(from, to, range);
+      from += step.step->in.size();
+      to += step.step->out.size();
+    }
+  });
+  return true;
+}
+
 void Executable::run_steps(const Memory& memory, Run& run, const Extras& extras) const {
   const Plan& plan = memory.plan;
   std::vector<const void*> in;
   std::vector<void*> out;
+  auto chain = plan.chains.begin();
   for (size_t s = 0; s < plan.steps.size(); ++s) {
+    if (chain != plan.chains.end() && chain->first == s) {
+      const RowChain& rows = *chain++;
+      if (run_chain(rows, memory, run, extras)) {
+        s = rows.end - 1;
+        continue;
+      }
+    }
     const BoundStep& step = plan.steps[s];
     const auto start = Run::Clock::now();
     if (s == plan.first_update && extras.before_updates) extras.before_updates();

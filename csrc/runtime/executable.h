@@ -64,6 +64,7 @@ void set_host_fallback(HostFallback fallback);
 void set_interrupt_check(std::function<void()> check);
 
 struct BoundStep;
+struct RowChain;
 class Plan;
 
 class Executable {
@@ -92,6 +93,8 @@ class Executable {
   // What is executed, in order, with the bodies of regions: as chosen() has it. Runs like run().
   Run::Trail executed(const std::vector<Array>& inputs, const std::vector<int64_t>& sizes) const;
   size_t arena_bytes(const std::vector<int64_t>& sizes) const;
+  // The first step and the end of each chain of steps that run over rows together, on as many threads as there are.
+  std::vector<std::pair<size_t, size_t>> row_chains(const std::vector<int64_t>& sizes) const;
   size_t plans() const;
 
  private:
@@ -108,6 +111,8 @@ class Executable {
   struct Memory;
   // The steps of memory.plan, one after another.
   void run_steps(const Memory& memory, Run& run, const Extras& extras) const;
+  // Those of a chain together, rows by rows, unless they had better be run one after another. Whether it did.
+  bool run_chain(const RowChain& chain, const Memory& memory, Run& run, const Extras& extras) const;
   // Sets plan.updates' results: the memory of inputs that are the owner's alone, else fresh memory.
   void place_updates(const Plan& plan, const std::vector<Array>& held, const std::vector<Array>& inputs, Owner* owner,
                      std::vector<Array>& results) const;

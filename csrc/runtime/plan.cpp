@@ -88,6 +88,9 @@ Plan::Plan(const Code& code, const std::vector<int64_t>& bound, const DevicePtr&
   }
   bind_steps(code, device);
   join_last_steps(code);
+  // Every thread reads all weights for its rows. Those that a training step has just written are in other caches, and
+  // tasks of columns read some of them only.
+  if (code.updates.empty()) chains = find_row_chains(steps, specs);
   place_values(code);
   find_updates(code);
   recordable = device->records() && std::all_of(steps.begin(), steps.end(), [](const BoundStep& step) {
@@ -206,6 +209,10 @@ void Plan::place_values(const Code& code) {
     for (int v : steps[s].step->in) last_use[root[v]] = s;
     for (int v : steps[s].step->out) last_use[root[v]] = s;
   }
+  // Rows of a chain are at different steps of it at the same time.
+  for (size_t& s : last_use)
+    for (const RowChain& chain : chains)
+      if (s >= chain.first && s < chain.end) s = chain.end - 1;
   std::vector<std::vector<int>> dies(steps.size());
   ArenaPlanner arena;
   for (size_t s = 0; s < steps.size(); ++s) {

@@ -8,6 +8,7 @@
 
 #include "runtime/executable.h"
 #include "runtime/recordings.h"
+#include "runtime/row_chains.h"
 
 namespace native {
 
@@ -35,6 +36,7 @@ class Plan {
   std::vector<int64_t> sizes;
   std::vector<Spec> specs;  // by value, concrete
   std::vector<BoundStep> steps;
+  std::vector<RowChain> chains;             // in order
   std::vector<Place> places;                // by value
   std::vector<std::pair<int, int>> copies;  // output index, value: outputs that share another's place
   // Of the code's updates those that may be written to where their input is, by the steps from `first_update` to the

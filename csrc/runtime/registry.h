@@ -10,6 +10,7 @@
 
 #include <initializer_list>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,11 @@ struct HashProblem {
   size_t operator()(const Problem& problem) const;
 };
 
+// Rows [first, first + count) of `all`.
+struct RowRange {
+  int64_t all, first, count;
+};
+
 // A kernel bound to one problem: immutable, so several threads may run it at once.
 // Operands are contiguous row-major in memory of the kernel's device, 64-byte aligned unless a slice of a larger buffer
 // (then aligned to the element); outputs overlap no inputs but those that may_overwrite() names; the caller owns all
@@ -46,6 +52,11 @@ class Kernel {
   // Whether output `out` may be where input `in` is, which has its size and which run() reads under no other index: an
   // element of the one is written when that of the other is no longer needed. run() of such a kernel does not throw.
   virtual bool may_overwrite(size_t /*out*/, size_t /*in*/) const { return false; }
+  // Whether every result is `rows` rows of equal size, each of which depends on the same row of some operands and on
+  // all of others: then bit i says that in[i] is one of the former.
+  virtual std::optional<uint64_t> by_rows(int64_t /*rows*/) const { return std::nullopt; }
+  // These rows of the results, with the bits that run() gives them, on the calling thread; operands are those of run().
+  virtual void run_rows(const void* const* /*in*/, void* const* /*out*/, const RowRange& /*range*/) const {}
   // Whether this and another kernel may be joined to one that does the work of both, and of more that join this one;
   // the problems do not depend on each other.
   virtual bool joins(const Kernel& /*other*/) const { return false; }

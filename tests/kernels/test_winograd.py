@@ -6,6 +6,8 @@ expression of magnitudes, where n is the number of roundings on the way of a ter
 roundings that are independent of each other grow by sqrt(n) and the sums of squares instead.
 """
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -149,6 +151,38 @@ def test_errors_are_as_small_as_independent_roundings_make_them(isa, side, kind)
     (want,) = harness.expected(case, arrays)
     most = growth(side) * np.sqrt(roundings(kind, arrays, side)) * UNIT
     assert np.sqrt(np.mean(error**2)) <= most * np.sqrt(np.mean(want**2))
+
+
+def narrow(case):
+    return dataclasses.replace(case, inputs=[(dims, "bfloat16") for dims, _ in case.inputs])
+
+
+@pytest.mark.skipif(_core.isa() != "avx512_bf16", reason="no instruction for bfloat16")
+@pytest.mark.parametrize("kind", "dw")
+@pytest.mark.parametrize(
+    "sizes, cin, cout", [((14, 15), 64, 80), ((5, 7), 37, 34), ((9, 4), 2, 66)]
+)
+def test_gradients_of_bfloat16_round_transformed_values_once_more(kind, sizes, cin, cout):
+    case = narrow(case_of(kind, sizes, cin, cout, batch=4))
+    arrays = case.arrays()
+    with harness.forced(case.op, "winograd-words"):
+        assert harness.kernel_of(case) == "winograd-words"
+        (got,) = harness.run(case, arrays)
+    (want,) = harness.expected(case, arrays)
+    error, half = got.astype("float64") - want, 2.0**-9
+    # Both factors of a product by half a unit of bfloat16, besides float32; and the result.
+    each = 2 * half + half**2 + 2 * roundings(kind, arrays, 2) * UNIT
+    bound = each * exact(kind, arrays, 2, magnitudes=True)
+    assert (abs(error) <= bound + half * (abs(want) + bound)).all()
+    size = np.sqrt(np.mean(want**2))
+    assert np.sqrt(np.mean(error**2)) <= (growth(2) * np.sqrt(2) + 1) * half * size
+
+
+@pytest.mark.skipif(_core.isa() != "avx512_bf16", reason="no instruction for bfloat16")
+def test_words_serve_gradients_alone():
+    chosen = {kind: harness.kernel_of(narrow(case_of(kind, (28, 28), 64, 64, 3))) for kind in "fdw"}
+    assert chosen == {"f": "winograd", "d": "winograd-words", "w": "winograd-words"}
+    assert harness.kernel_of(narrow(case_of("f", (7, 7), 64, 64, 8))) == "patches"
 
 
 def test_the_points_of_side_4_are_better_than_the_usual_ones(monkeypatch):

@@ -279,3 +279,29 @@ def test_an_exception_of_the_source_comes_out():
         with pytest.raises(OSError, match="third batch"):
             model.fit(data, shuffle=False, verbose=0)
     model.fit(Batches(), verbose=0)
+
+
+class Keeper(keras.Model):
+    """Keeps its batch in a variable, and gives it back as it is, under another shape, and from a
+    branch."""
+
+    def __init__(self):
+        super().__init__()
+        self.kept = self.add_weight((BATCH, 4), trainable=False)
+
+    def call(self, x):
+        ops = keras.ops
+        self.kept.assign(x)
+        return x, ops.reshape(x, (-1,)), ops.cond(ops.sum(x) < 1e9, lambda: x, lambda: 2.0 * x)
+
+
+@pytest.mark.parametrize("eagerly", [False, True])
+def test_the_caller_may_write_to_a_batch_after_the_step(eagerly):
+    model = Keeper()
+    model.compile(run_eagerly=eagerly)
+    for _ in range(2):
+        x = X[:BATCH].copy()
+        same, flat, chosen = model.predict_on_batch(x)
+        x[:] = -1
+        for result in (same, flat.reshape(same.shape), chosen, model.kept.numpy()):
+            np.testing.assert_array_equal(result, X[:BATCH])

@@ -1,5 +1,7 @@
 """`keras_native.set_inference_dtype`: predict and evaluate follow it, training does not."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -97,3 +99,22 @@ def test_no_examples_are_no_results(layer, dims, mode, bfloat16):
     for batch in (2, 0):
         got = model.predict_on_batch(np.zeros((batch, *dims), "float32"))
         assert got.shape == (batch, *model.output_shape[1:])
+
+
+@pytest.mark.skipif(_core.isa() != "avx512_bf16", reason="no instruction for int8")
+def test_a_quantised_perceptron_has_the_same_bits_on_every_number_of_threads():
+    layers = [keras.layers.Dense(160, "relu"), keras.layers.Dense(64)]
+    model = keras.Sequential([keras.layers.Input((96,)), *layers])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.quantize("int8")
+    x = np.random.default_rng(0).standard_normal((100, 96)).astype("float32")
+    found = set()
+    for count in (1, 2, 3):
+        _core.set_threads(count)
+        found.add(model.predict_on_batch(x).tobytes())
+    assert len(found) == 1
+    compiled, _, sizes = model.predict_function.step.compiled((x,))
+    kernels = [op for op, _ in compiled.chosen(sizes)]
+    ((first, end),) = compiled.row_chains(sizes)
+    assert kernels[first:end].count("quantised_linear") == 2

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "kernels/conv/geometry.h"
+#include "kernels/conv/patch_rows.h"
 #include "kernels/conv/product.h"
 #include "kernels/grid.h"
 #include "runtime/pool.h"
@@ -18,11 +18,14 @@ constexpr int64_t kPieceBytes = 4 << 20, kMostBytes = 256 << 20;
 
 // A row of patches has an even number of elements, so that the products need no copy.
 int64_t row_length(const Geometry& g) { return round_up(g.taps() * g.cin, 2); }
+// So many sums that several tasks may have their own: those of first layers.
+constexpr int64_t kFewSums = 64 << 10;
 
 class Patches final : public Kernel {
  public:
   Patches(const Geometry& g, bool weight_grad, Activation activation, size_t operands)
       : g_(g),
+        patches_(g),
         weight_grad_(weight_grad),
         operands_(operands),
         terms_(g.taps() * g.cin),
@@ -66,8 +69,7 @@ class Patches final : public Kernel {
   }
 
  private:
-  // Lines of results: rows of pixels of all images.
-  int64_t all_lines() const { return g_.batch * g_.out[0] * g_.out[1]; }
+  int64_t all_lines() const { return patches_.lines(); }
   bool pads() const { return row_ != terms_; }
   size_t patch_bytes() const { return whole_lines(static_cast<size_t>(lines_ * g_.out[2] * row_) * sizeof(BFloat16)); }
   size_t weight_bytes() const {
@@ -79,48 +81,89 @@ class Patches final : public Kernel {
     return {pixels, g_.cout, row_, false, false};
   }
 
-  void gather(const BFloat16* x, int64_t first, int64_t count, BFloat16* patches) const {
-    pool::parallel_for(count, [&](int64_t i) {
-      const int64_t line = first + i, h = line % g_.out[1], d = line / g_.out[1] % g_.out[0],
-                    n = line / g_.out[1] / g_.out[0];
-      BFloat16* to = patches + i * g_.out[2] * row_;
-      for (int64_t w = 0; w < g_.out[2]; ++w, to += row_) take_patch(x, n, {d, h, w}, to);
-    });
-  }
-
-  void take_patch(const BFloat16* x, int64_t n, const Triple& result, BFloat16* to) const {
-    const int64_t run = g_.kernel[2] * g_.cin, w = result[2] * g_.stride[2] - g_.low[2];
-    // Taps [begin, end) of a run lie inside the image.
-    const int64_t step = g_.dilation[2];
-    const int64_t begin = std::clamp<int64_t>(ceil_div(std::max<int64_t>(0, -w), step), 0, g_.kernel[2]);
-    const int64_t end = std::clamp<int64_t>(ceil_div(std::max<int64_t>(0, g_.in[2] - w), step), begin, g_.kernel[2]);
-    for (int64_t kd = 0; kd < g_.kernel[0]; ++kd)
-      for (int64_t kh = 0; kh < g_.kernel[1]; ++kh, to += run) {
-        const int64_t d = result[0] * g_.stride[0] - g_.low[0] + kd * g_.dilation[0];
-        const int64_t h = result[1] * g_.stride[1] - g_.low[1] + kh * g_.dilation[1];
-        if (d < 0 || d >= g_.in[0] || h < 0 || h >= g_.in[1] || begin == end) {
-          std::fill_n(to, run, BFloat16{});
-          continue;
-        }
-        const BFloat16* from = x + (((n * g_.in[0] + d) * g_.in[1] + h) * g_.in[2] + w) * g_.cin;
-        std::fill_n(to, begin * g_.cin, BFloat16{});
-        if (step == 1)
-          std::memcpy(to + begin * g_.cin, from + begin * g_.cin,
-                      static_cast<size_t>((end - begin) * g_.cin) * sizeof(BFloat16));
-        else
-          for (int64_t k = begin; k < end; ++k)
-            std::memcpy(to + k * g_.cin, from + k * step * g_.cin, static_cast<size_t>(g_.cin) * sizeof(BFloat16));
-        std::fill_n(to + end * g_.cin, (g_.kernel[2] - end) * g_.cin, BFloat16{});
-      }
-    if (pads()) *to = {};
+  void gather(const BFloat16* x, int64_t first, int64_t count, BFloat16* to) const {
+    pool::parallel_for(count, [&](int64_t i) { patches_.take_line(x, first + i, to + i * g_.out[2] * row_, pads()); });
   }
 
   const Geometry g_;
+  const PatchRows patches_;
   const bool weight_grad_;
   const size_t operands_;
   const int64_t terms_, row_;  // of a patch: elements, and those of a row
   const int64_t lines_;        // whose patches are made at a time
   const Product<BFloat16> product_, last_product_;
+};
+
+// The gradient by weights that are few: a task makes patches of some lines at a time, which stay in its cache, and adds
+// their products to sums of its own.
+class FewWeights final : public Kernel {
+ public:
+  explicit FewWeights(const Geometry& g)
+      : g_(g),
+        patches_(g),
+        kernels_(words_table().bf16),
+        terms_(patches_.terms()),
+        lines_(std::clamp<int64_t>(kTaskBytes / (2 * terms_ * g.out[2]), 1, patches_.lines())),
+        splits_(std::clamp<int64_t>(patches_.lines() / lines_, 1, 16)),
+        // A line between rows, which would fall into one cache set.
+        word_row_(4 * round_up(terms_, 32) + 64) {}
+
+  size_t scratch_bytes() const override { return static_cast<size_t>(splits_ * sums()) * sizeof(float); }
+
+  void run(const void* const* in, void* const* out, void* scratch) const override {
+    const BFloat16 *x = static_cast<const BFloat16*>(in[0]), *ct = static_cast<const BFloat16*>(in[1]);
+    float* const partial = static_cast<float*>(scratch);
+    pool::parallel_for(splits_, [&](int64_t split) {
+      const int64_t end = share_begin(patches_.lines(), splits_, 1, split + 1);
+      const int64_t begin = share_begin(patches_.lines(), splits_, 1, split);
+      for (int64_t line = begin; line < end; line += lines_)
+        add_lines(x, ct, line, std::min(lines_, end - line), line > begin, partial + split * sums());
+    });
+    for (int64_t split = 1; split < splits_; ++split)
+      for (int64_t i = 0; i < sums(); ++i) partial[i] += partial[split * sums() + i];
+    gemm_vector_table().narrow_bf16(partial, static_cast<uint16_t*>(out[0]), sums());
+  }
+
+ private:
+  static constexpr int64_t kTaskBytes = 128 << 10;  // of patches
+  int64_t sums() const { return terms_ * g_.cout; }
+
+  void add_lines(const BFloat16* x, const BFloat16* ct, int64_t first, int64_t count, bool accumulate,
+                 float* sums) const {
+    const int64_t pixels = count * g_.out[2], words = ceil_div(pixels, kernels_.terms);
+    const size_t patch_bytes = whole_lines(static_cast<size_t>(2 * pixels * terms_));
+    const size_t word_bytes = static_cast<size_t>(words * word_row_);
+    char* const memory = static_cast<char*>(
+        pool::thread_scratch(patch_bytes + word_bytes + static_cast<size_t>(4 * words * kernels_.nr)));
+    for (int64_t i = 0; i < count; ++i)
+      patches_.take_line(x, first + i, reinterpret_cast<BFloat16*>(memory) + i * g_.out[2] * terms_, false);
+    char* const a = memory + patch_bytes;
+    kernels_.pack_rows(memory, 2 * terms_, pixels, terms_, a, word_row_);
+    gemm::WordBlock block{};
+    block.m = terms_;
+    block.k = pixels;
+    block.a = a;
+    block.a_row = 4;
+    block.a_word = word_row_;
+    block.b_row = 2 * g_.cout;
+    block.panel = reinterpret_cast<uint32_t*>(a + word_bytes);
+    block.sum_row = g_.cout;
+    block.accumulate = accumulate;
+    for (int64_t column = 0; column < g_.cout; column += kernels_.nr) {
+      block.n = std::min<int64_t>(kernels_.nr, g_.cout - column);
+      block.b = reinterpret_cast<const char*>(ct + first * g_.out[2] * g_.cout + column);
+      block.sum = sums + column;
+      kernels_.block(block);
+    }
+  }
+
+  const Geometry g_;
+  const PatchRows patches_;
+  const gemm::WordKernels& kernels_;
+  const int64_t terms_;
+  const int64_t lines_;   // whose patches are made at a time
+  const int64_t splits_;  // tasks
+  const int64_t word_row_;
 };
 
 std::unique_ptr<Kernel> prepare(const Problem& problem) {
@@ -131,6 +174,7 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
   for (const Spec& spec : problem.in)
     if (spec.dtype != DType::BF16) return nullptr;
   const bool weight_grad = problem.op == "conv_weight_grad";
+  if (weight_grad && g->taps() * g->cin * g->cout <= kFewSums) return std::make_unique<FewWeights>(*g);
   if (weight_grad && 2 * g->out_pixels() * row_length(*g) > kMostBytes) return nullptr;
   return std::make_unique<Patches>(*g, weight_grad, activation_of(problem), problem.in.size());
 }

@@ -28,6 +28,20 @@ inline void write(T* p, vf32 v) {
   vstore(elements(p), v);
 }
 
+// Transformed values; the dot instructions that take narrow ones treat subnormal numbers as zero themselves.
+template <class V>
+inline void write_value(float* p, V v) {
+  write(p, v);
+}
+inline void write_value(uint16_t* p, float v) { write(p, v); }
+inline void write_value(uint16_t* p, vf32 v) {
+#if defined(__AVX512BF16__)
+  _mm256_storeu_si256(reinterpret_cast<__m256i_u*>(p), (__m256i)_mm512_cvtneps_pbh((__m512)v));
+#else
+  write(p, v);
+#endif
+}
+
 // The transforms of one dimension, of a square of results of side S.
 template <int S>
 struct Line;
@@ -159,23 +173,23 @@ template <class F>
   for (; c < channels; ++c) body(float{}, c);
 }
 
-template <int S, class T>
-void input(const T* const* source, int64_t channels, float* value, int64_t pitch) {
+template <int S, class T, class Value>
+void input(const T* const* source, int64_t channels, Value* value, int64_t pitch) {
   constexpr int N = winograd_patch(S);
   for_channels(channels, [=]<class V>(V, int64_t c) __attribute__((always_inline)) {
     both_ways<N, N, V>([](const V* d, V* t) { Line<S>::input(d, t); },
                        [=](int i, int j) { return read<V>(source[N * i + j] + c); },
-                       [=](int i, int j, V x) { write(value + (N * i + j) * pitch + c, x); });
+                       [=](int i, int j, V x) { write_value(value + (N * i + j) * pitch + c, x); });
   });
 }
 
-template <int S, class T>
-void weight(const T* w, int64_t tap_pitch, int64_t channels, float* value, int64_t pitch) {
+template <int S, class T, class Value>
+void weight(const T* w, int64_t tap_pitch, int64_t channels, Value* value, int64_t pitch) {
   constexpr int N = winograd_patch(S);
   for_channels(channels, [=]<class V>(V, int64_t c) __attribute__((always_inline)) {
     both_ways<3, N, V>([](const V* g, V* t) { Line<S>::weight(g, t); },
                        [=](int i, int j) { return read<V>(w + (3 * i + j) * tap_pitch + c); },
-                       [=](int i, int j, V x) { write(value + (N * i + j) * pitch + c, x); });
+                       [=](int i, int j, V x) { write_value(value + (N * i + j) * pitch + c, x); });
   });
 }
 
@@ -227,13 +241,13 @@ void largest(const float* value, int64_t pitch, int64_t channels, const T* bias,
   });
 }
 
-template <int S, class T>
-void cotangent(const T* const* ct, int64_t channels, float* value, int64_t pitch) {
+template <int S, class T, class Value>
+void cotangent(const T* const* ct, int64_t channels, Value* value, int64_t pitch) {
   constexpr int N = winograd_patch(S);
   for_channels(channels, [=]<class V>(V, int64_t c) __attribute__((always_inline)) {
     both_ways<S, N, V>([](const V* y, V* t) { Line<S>::cotangent(y, t); },
                        [=](int i, int j) { return read<V>(ct[S * i + j] + c); },
-                       [=](int i, int j, V x) { write(value + (N * i + j) * pitch + c, x); });
+                       [=](int i, int j, V x) { write_value(value + (N * i + j) * pitch + c, x); });
   });
 }
 
@@ -253,17 +267,18 @@ void weight_back(const float* value, int64_t parts, int64_t part_pitch, int64_t 
   });
 }
 
-template <int S, class T>
-constexpr WinogradTransforms<T> transforms() {
-  return {input<S, T>, weight<S, T>, output<S, T>, largest<S, T>, cotangent<S, T>, weight_back<S, T>};
+template <int S, class T, class V>
+constexpr WinogradTransforms<T, V> transforms() {
+  return {input<S, T, V>, weight<S, T, V>, output<S, T>, largest<S, T>, cotangent<S, T, V>, weight_back<S, T>};
 }
 
 }  // namespace
 
 extern const WinogradTable winograd_table;
 const WinogradTable winograd_table = {
-    {transforms<2, float>(), transforms<4, float>()},
-    {transforms<2, uint16_t>(), transforms<4, uint16_t>()},
+    {transforms<2, float, float>(), transforms<4, float, float>()},
+    {transforms<2, uint16_t, float>(), transforms<4, uint16_t, float>()},
+    transforms<2, uint16_t, uint16_t>(),
 };
 
 }  // namespace NATIVE_ISA

@@ -17,7 +17,8 @@ namespace {
 
 constexpr int64_t kSquares = 64;  // of a block: enough for a tile's sums to outweigh loading and storing them
 
-template <class T>
+// T: elements of tensors; V: of what they are transformed into.
+template <class T, class V>
 class WinogradWeightGrad final : public Kernel {
  public:
   WinogradWeightGrad(const Geometry& g, int side)
@@ -25,13 +26,13 @@ class WinogradWeightGrad final : public Kernel {
         side_(side),
         patch_(winograd_patch(side)),
         positions_(winograd_positions(side)),
-        transform_(winograd_transforms<T>(side)),
+        transform_(winograd_transforms<T, V>(side)),
         product_(gemm_table().f32),
-        panel_(WinogradWeights::best_block()) {
+        panel_(kNarrow ? words_table().bf16.nr : WinogradWeights::best_block()) {
     high_ = ceil_div(g.out[1], side_);
     wide_ = ceil_div(g.out[2], side_);
     squares_ = g.batch * high_ * wide_;
-    constexpr int64_t kSlab = 64, kLine = 16;  // 64 channels of 64 squares are 256 KB
+    constexpr int64_t kSlab = 64, kLine = 64 / sizeof(V);  // 64 channels of 64 squares are 256 KB of floats
     slabs_ = ceil_div(g.cin, kSlab);
     slab_ = ceil_div(ceil_div(g.cin, slabs_), kLine) * kLine;
     slabs_ = ceil_div(g.cin, slab_);
@@ -39,8 +40,8 @@ class WinogradWeightGrad final : public Kernel {
     const int64_t tasks = part() * static_cast<int64_t>(sizeof(float)) > (512 << 10) ? 8 : 16;
     splits_ = std::clamp<int64_t>(tasks / slabs_, 1, ceil_div(squares_, kSquares));
     // One line more, so that positions do not fall on the same cache sets.
-    value_pitch_ = kSquares * slab_ + 16;
-    cotangent_pitch_ = kSquares * panel_ + 16;
+    value_pitch_ = kSquares * slab_ + kLine;
+    cotangent_pitch_ = kSquares * panel_ + kLine;
   }
 
   size_t scratch_bytes() const override {
@@ -68,6 +69,7 @@ class WinogradWeightGrad final : public Kernel {
   }
 
  private:
+  static constexpr bool kNarrow = sizeof(V) == 2;
   int64_t part() const { return positions_ * g_.cin * g_.cout; }
 
   struct Square {
@@ -79,11 +81,13 @@ class WinogradWeightGrad final : public Kernel {
 
   void add_squares(const T* x, const T* ct, const T* zeros, int64_t begin, int64_t end, int64_t channel,
                    int64_t channels, float* sums) const {
-    const size_t value_bytes = whole_lines(positions_ * value_pitch_ * sizeof(float));
-    const size_t cotangent_bytes = whole_lines(positions_ * cotangent_pitch_ * sizeof(float));
-    char* memory = static_cast<char*>(pool::thread_scratch(value_bytes + cotangent_bytes));
-    float* values = reinterpret_cast<float*>(memory);
-    float* cotangents = reinterpret_cast<float*>(memory + value_bytes);
+    const size_t value_bytes = whole_lines(positions_ * value_pitch_ * sizeof(V));
+    const size_t cotangent_bytes = whole_lines(positions_ * cotangent_pitch_ * sizeof(V));
+    const size_t word_bytes = kNarrow ? value_bytes + panel_bytes() : 0;
+    char* memory = static_cast<char*>(pool::thread_scratch(value_bytes + cotangent_bytes + word_bytes));
+    V* values = reinterpret_cast<V*>(memory);
+    V* cotangents = reinterpret_cast<V*>(memory + value_bytes);
+    char* const words = memory + value_bytes + cotangent_bytes;
     const T* squares[kMostSide * kMostSide * kSquares];
     for (int64_t first = begin; first < end; first += kSquares) {
       const int64_t count = std::min(kSquares, end - first);
@@ -92,6 +96,10 @@ class WinogradWeightGrad final : public Kernel {
         take_input(q, x, zeros, channel, channels, values + s * slab_);
         find_cotangent(q, ct, zeros, squares + side_ * side_ * s);
       }
+      if constexpr (kNarrow)
+        for (int64_t p = 0; p < positions_; ++p)
+          words_table().bf16.pack_rows(reinterpret_cast<const char*>(values + p * value_pitch_), 2 * slab_, count,
+                                       channels, words + 2 * p * value_pitch_, 4 * slab_);
       for (int64_t column = 0; column < g_.cout; column += panel_) {
         const int64_t width = std::min(panel_, g_.cout - column);
         if (width < panel_) std::memset(cotangents, 0, cotangent_bytes);
@@ -100,12 +108,14 @@ class WinogradWeightGrad final : public Kernel {
           for (int i = 0; i < side_ * side_; ++i) square[i] = squares[side_ * side_ * s + i] + column;
           transform_.cotangent(square, width, cotangents + s * panel_, cotangent_pitch_);
         }
-        multiply(values, cotangents, count, channels, width, first > begin, sums + channel * g_.cout + column);
+        const V* const from = kNarrow ? reinterpret_cast<const V*>(words) : values;
+        multiply(from, cotangents, count, channels, width, first > begin, sums + channel * g_.cout + column,
+                 reinterpret_cast<uint32_t*>(words + value_bytes));
       }
     }
   }
 
-  void take_input(const Square& q, const T* x, const T* zeros, int64_t channel, int64_t channels, float* value) const {
+  void take_input(const Square& q, const T* x, const T* zeros, int64_t channel, int64_t channels, V* value) const {
     const T* patch[winograd_positions(kMostSide)];
     const T** pixel = patch;
     for (int64_t row = q.h - g_.low[1]; row < q.h - g_.low[1] + patch_; ++row)
@@ -124,8 +134,30 @@ class WinogradWeightGrad final : public Kernel {
       }
   }
 
+  size_t panel_bytes() const { return kSquares / 2 * panel_ * sizeof(uint32_t); }
+
+  // Values are words of two squares, and cotangents are made to words in `panel`.
+  void multiply(const uint16_t* values, const uint16_t* cotangents, int64_t count, int64_t channels, int64_t width,
+                bool accumulate, float* sums, uint32_t* panel) const {
+    gemm::WordBlock product{};
+    product.m = channels;
+    product.n = width;
+    product.k = count;
+    product.a_row = 4;
+    product.a_word = 4 * slab_;
+    product.b_row = 2 * panel_;
+    product.panel = panel;
+    product.sum_row = g_.cout;
+    product.accumulate = accumulate;
+    for (int64_t position = 0; position < positions_; ++position) {
+      product.a = reinterpret_cast<const char*>(values + position * value_pitch_);
+      product.b = reinterpret_cast<const char*>(cotangents + position * cotangent_pitch_);
+      product.sum = sums + position * g_.cin * g_.cout;
+      words_table().bf16.block(product);
+    }
+  }
   void multiply(const float* values, const float* cotangents, int64_t count, int64_t channels, int64_t width,
-                bool accumulate, float* sums) const {
+                bool accumulate, float* sums, uint32_t*) const {
     gemm::Block<float> product{};
     product.m = channels;
     product.n = width;
@@ -144,7 +176,7 @@ class WinogradWeightGrad final : public Kernel {
 
   const Geometry g_;
   const int64_t side_, patch_, positions_;  // of a square of results, of its pixels of x; products of a square
-  const WinogradTransforms<T>& transform_;
+  const WinogradTransforms<T, V>& transform_;
   const gemm::Kernels<float>& product_;
   const int64_t panel_;            // output channels of a product
   int64_t high_, wide_, squares_;  // squares of results
@@ -156,16 +188,27 @@ template <int side, bool best>
 std::unique_ptr<Kernel> prepare(const Problem& problem) {
   const auto g = geometry_of(problem);
   if (!g || !winograd_fits(problem, *g) || (best && !winograd_pays(problem, *g, side))) return nullptr;
-  if (problem.out[0].dtype == DType::BF16) return std::make_unique<WinogradWeightGrad<uint16_t>>(*g, side);
-  return std::make_unique<WinogradWeightGrad<float>>(*g, side);
+  if (problem.out[0].dtype == DType::BF16) return std::make_unique<WinogradWeightGrad<uint16_t, float>>(*g, side);
+  return std::make_unique<WinogradWeightGrad<float, float>>(*g, side);
+}
+
+template <bool best>
+std::unique_ptr<Kernel> prepare_words(const Problem& problem) {
+  const auto g = geometry_of(problem);
+  if (!g || !winograd_fits(problem, *g) || (best && !winograd_pays(problem, *g, 2))) return nullptr;
+  if (!WinogradWords::serve(problem.out[0].dtype, 0)) return nullptr;
+  return std::make_unique<WinogradWeightGrad<uint16_t, uint16_t>>(*g, 2);
 }
 
 constexpr char kProblems[] =
     "float32 or bfloat16, 3x3 of stride 1, from 32 channels on both sides and 100 squares of results on";
+constexpr char kWords[] = "the same in bfloat16, where the processor has its dot product";
 constexpr char kAble[] = "float32 or bfloat16, 3x3 of stride 1";
 const Register kernels[] = {
     {"conv_weight_grad", "winograd", 30, prepare<2, true>, kProblems},
     {"conv_weight_grad", "winograd", kOnlyByChoice, prepare<2, false>, kAble},
+    {"conv_weight_grad", "winograd-words", 32, prepare_words<true>, kWords},
+    {"conv_weight_grad", "winograd-words", kOnlyByForce, prepare_words<false>, kWords},
     {"conv_weight_grad", "winograd4", 35, prepare<4, true>, "the same, where NATIVE_WINOGRAD is 4"},
     {"conv_weight_grad", "winograd4", kOnlyByForce, prepare<4, false>, kAble},
 };

@@ -85,6 +85,24 @@ void WinogradWeights::transform_turned(const T* weights, float* out) const {
   });
 }
 
+// A range of the depth is transformed along memory, a column at a time, and then made words.
+void WinogradWords::transform_turned(const uint16_t* weights, uint32_t* out) const {
+  const auto& table = winograd_transforms<uint16_t, uint16_t>(2);
+  const int64_t cuts = ceil_div(depth_, kDepth), positions = winograd_positions(2);
+  pool::parallel_for(blocks() * cuts, [&](int64_t task) {
+    const int64_t block = task / cuts, first = task % cuts * kDepth, depth = std::min(kDepth, depth_ - first);
+    // A line more, so that the positions do not fall on the same cache sets.
+    const int64_t between = kDepth * width(block) + 32;
+    auto* const values = static_cast<uint16_t*>(pool::thread_scratch(positions * between * sizeof(uint16_t)));
+    for (int64_t c = 0; c < columns(block); ++c)
+      table.weight(weights + (8 * columns_ + block * width(block) + c) * depth_ + first, -columns_ * depth_, depth,
+                   values + c * kDepth, between);
+    for (int64_t p = 0; p < positions; ++p)
+      kernels_.pack_columns(reinterpret_cast<const char*>(values + p * between), kDepth * 2, depth, columns(block),
+                            out + offset(block) + p * pitch(block) + words_.panel(first));
+  });
+}
+
 template void WinogradWeights::transform(const float*, float*) const;
 template void WinogradWeights::transform(const uint16_t*, float*) const;
 template void WinogradWeights::transform_turned(const float*, float*) const;

@@ -7,14 +7,17 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "core/dtype.h"
 #include "kernels/conv/winograd.h"
 #include "kernels/gemm/gemm.h"
+#include "kernels/gemm/words.h"
 #include "kernels/grid.h"
 
 namespace native::conv {
 
 class WinogradWeights {
  public:
+  using Element = float;
   static constexpr int64_t kLine = 16;
 
   // `block`: columns of a block, a multiple of 16. `side`: of a square of results, 2 or 4.
@@ -44,6 +47,35 @@ class WinogradWeights {
   int64_t depth_, columns_, block_;
   int side_;
   int64_t positions_;
+};
+
+// The same of side 2 in bfloat16, as dot instructions take them, for gradients by the input: a block is a panel of
+// words, [position][word of depth][column].
+class WinogradWords {
+ public:
+  using Element = uint32_t;
+
+  WinogradWords(int64_t depth, int64_t columns)
+      : kernels_(words_table().bf16), words_(kernels_, depth, columns), depth_(depth), columns_(columns) {}
+
+  // Whether there are such products for tensors of that dtype and so many channels.
+  static bool serve(DType dtype, int64_t depth) {
+    return dtype == DType::BF16 && words_table().bf16.block && depth % words_table().bf16.terms == 0;
+  }
+
+  int64_t size() const { return blocks() * offset(1); }
+  int64_t blocks() const { return words_.panels(); }
+  int64_t columns(int64_t block) const { return std::min<int64_t>(kernels_.nr, columns_ - block * kernels_.nr); }
+  int64_t width(int64_t /*block*/) const { return kernels_.nr; }
+  int64_t pitch(int64_t /*block*/) const { return words_.panel(depth_); }
+  int64_t offset(int64_t block) const { return block * winograd_positions(2) * words_.panel(depth_); }
+
+  void transform_turned(const uint16_t* weights, uint32_t* out) const;
+
+ private:
+  const gemm::WordKernels& kernels_;
+  gemm::PackedWords words_;
+  int64_t depth_, columns_;
 };
 
 }  // namespace native::conv

@@ -134,6 +134,22 @@ bool TileProgram::may_overwrite(size_t out, size_t in) const {
          std::find(overwrites.begin(), overwrites.end(), std::pair{out, in}) != overwrites.end();
 }
 
+std::optional<uint64_t> TileProgram::by_rows(int64_t rows) const {
+  if (gradient || total % rows != 0) return std::nullopt;
+  uint64_t which = 0;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (inputs[i].access == Access::Direct) which |= uint64_t{1} << i;
+    // Its tiles are parts of rows of its own.
+    if (inputs[i].access == Access::Held && total / rows % tile != 0) return std::nullopt;
+  }
+  return which;
+}
+
+void TileProgram::run_rows(const void* const* in, void* const* out, const RowRange& range) const {
+  const int64_t row = total / range.all;
+  run_range(in, out, {}, range.first * row, (range.first + range.count) * row);
+}
+
 bool TileProgram::joins(const Kernel& other) const {
   const auto* program = dynamic_cast<const TileProgram*>(&other);
   return program && own_bytes() <= kOnStack && program->own_bytes() <= kOnStack;

@@ -86,6 +86,9 @@ class TileProgram : public Kernel {
   void run(const void* const* in, void* const* out, void* scratch) const override;
   size_t scratch_bytes() const override { return gradient ? gradient->sorted.scratch_bytes() : 0; }
   bool may_overwrite(size_t out, size_t in) const override;
+  // Without the gradient of a gather.
+  std::optional<uint64_t> by_rows(int64_t rows) const override;
+  void run_rows(const void* const* in, void* const* out, const RowRange& range) const override;
   // With all others whose tasks need no memory.
   bool joins(const Kernel& other) const override;
   std::unique_ptr<Kernel> joined(const std::vector<const Kernel*>& all) const override;

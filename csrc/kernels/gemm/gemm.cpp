@@ -300,6 +300,18 @@ void Plan<T>::run_columns(const T* a, const T* b, T* c, const Epilogue<T>& epilo
 }
 
 template <class T>
+bool Plan<T>::by_rows() const {
+  // B is read where it lies, but for the last columns: else each range of rows would pack it.
+  return path_ == Path::Columns && !transpose_a_ && !transpose_b_ && k_ > 0 && m_ <= kernels_.direct_rows;
+}
+
+template <class T>
+void Plan<T>::run_rows(const T* a, const T* b, T* c, const Epilogue<T>& epilogue, int64_t first, int64_t count) const {
+  block(kernels_, count, n_, k_, at_a(a, first, 0), at_b(b, 0, 0), c + first * n_, n_, false,
+        epilogue.from(first, 0, n_), task_scratch<T>(block_scratch_size(kernels_, k_, n_)));
+}
+
+template <class T>
 void Plan<T>::run_tiles(const T* a, const T* b, T* c, const Epilogue<T>& epilogue, T* scratch) const {
   // B is packed in pieces of 64 K elements, wide ones of few rows so that a row is read along its pages.
   const int64_t nr = kernels_.nr, panel = k_ * nr;

@@ -170,6 +170,9 @@ class Plan {
   // Elements of scratch that run() needs; 64-byte aligned.
   int64_t scratch_size() const;
   void run(const T* a, const T* b, T* c, const Epilogue<T>& epilogue, T* scratch) const;
+  // Whether rows of C can be had without the others, and those rows, on the calling thread, as run() makes them.
+  bool by_rows() const;
+  void run_rows(const T* a, const T* b, T* c, const Epilogue<T>& epilogue, int64_t first, int64_t count) const;
 
  private:
   Path suitable_path() const;

@@ -36,7 +36,7 @@ class Matmul : public Kernel {
   void run(const void* const* in, void* const* out, void* scratch) const override {
     const T *a = static_cast<const T*>(in[0]), *b = static_cast<const T*>(in[1]);
     T* c = static_cast<T*>(out[0]);
-    const Epilogue<T> epilogue{bias_ ? static_cast<const T*>(in[2]) : nullptr, activation_};
+    const Epilogue<T> epilogue = this->epilogue(in);
     if (p_.batch == 1) return plan_.run(a, b, c, epilogue, static_cast<T*>(scratch));
     const int64_t size_a = p_.m * p_.k, size_b = p_.k * p_.n, size_c = p_.m * p_.n;
     if (!spread()) {
@@ -56,7 +56,18 @@ class Matmul : public Kernel {
     });
   }
 
+  std::optional<uint64_t> by_rows(int64_t rows) const override {
+    return p_.batch == 1 && rows == p_.m && plan_.by_rows() ? std::optional<uint64_t>(1) : std::nullopt;
+  }
+  void run_rows(const void* const* in, void* const* out, const RowRange& range) const override {
+    plan_.run_rows(static_cast<const T*>(in[0]), static_cast<const T*>(in[1]), static_cast<T*>(out[0]), epilogue(in),
+                   range.first, range.count);
+  }
+
  private:
+  Epilogue<T> epilogue(const void* const* in) const {
+    return {bias_ ? static_cast<const T*>(in[2]) : nullptr, activation_};
+  }
   bool spread() const { return p_.batch > 1 && work_ < (p_.batch >= kManyProducts ? kMediumProduct : kSmallProduct); }
 
   const Matrices p_;

@@ -12,7 +12,7 @@ namespace native::gemm {
 namespace {
 
 // Words multiplied that are worth a task, and those of a task where there are enough of them.
-constexpr double kTaskWork = 0.75e6, kLargeTaskWork = 6e6, kSmallTaskWork = 5e5;
+constexpr double kTaskWork = 0.75e6, kLargeTaskWork = 8e6, kSmallTaskWork = 5e5;
 // The same by packed words, where a task packs nothing: threads that start late take fewer.
 constexpr double kPackedTaskWork = 3e6;
 // Enough tasks that 16 threads finish together.
@@ -24,7 +24,8 @@ constexpr int64_t kDotRows = 8;
 // Up to so many rows times row-major columns walk along rows of B.
 constexpr int64_t kStreamRows = 2;
 // Up to so many rows a task takes all of them, and so B is read once.
-constexpr int64_t kColumnRows = 192;
+// Where A is turned as well: else it is packed again for each range of columns. And where B is packed already.
+constexpr int64_t kColumnRows = 512, kTurnedColumnRows = 256, kPackedColumnRows = 192;
 // Up to so many rows reading B is what takes the time: wide tasks walk along its pages.
 constexpr int64_t kDirectRows = 48, kStreamColumns = 512;
 // From so many rows on those of packed words are taken in halves.
@@ -32,9 +33,14 @@ constexpr int64_t kSplitRows = 96;
 // Bytes of a matrix that are a task where one row or column multiplies it.
 constexpr double kVectorBytes = 262144;
 
-// Terms of A that are packed at a time where they are rows, at least; and rows of the product that are whole
-// vectors of the packing and whole tiles.
-constexpr int64_t kStreamTerms = 32, kVectorRows = 96;
+// Terms of A that are packed at a time where they are rows, at least.
+constexpr int64_t kStreamTerms = 32;
+// Rows of a task are a multiple of these, so that threads have as many each, and no fewer than those: the first rows
+// read B. Tiles of 6 and 4 rows make up any such number.
+constexpr int64_t kRowUnit = 8, kLeastRows = 96;
+// Rows of a task that turns all columns of B for itself; and terms of a task that has all columns and turns its rows,
+// which stay in its cache.
+constexpr int64_t kPackingRows = 128, kOwnTerms = 1024;
 
 // Rows a multiple of a page apart fall into one cache set.
 constexpr int64_t kPage = 4096;
@@ -52,6 +58,7 @@ struct WordPlan::Memory {
   char* a;
   int32_t* start;
   char* sums;
+  int64_t sum_row;        // elements
   float* room;            // two rows of floats
   float *rows, *columns;  // what sums are multiplied by
   size_t bytes;
@@ -79,8 +86,11 @@ WordPlan::WordPlan(const WordKernels& kernels, const Problem& problem)
   copies_a_ = p_.wide_a || p_.transpose_a || scattered || (p_.k % kernels.terms != 0 && !(few_ && p_.transpose_b));
   defers_ = few_ || splits_ > 1 || p_.activation > Activation::Relu6;
   sums_ = p_.out_bf16 && splits_ == 1 && (defers_ || p_.k > depth_);
+  sums_by_panel_ = !few_ && p_.k <= depth_;
   shares_a_ = copies_a_ && p_.batch == 1 && task_n_ < p_.n;
-  shares_b_ = p_.transpose_b && !few_ && p_.batch == 1 && task_m_ < p_.m;
+  // A task of many rows and all columns packs B sooner than it is fetched from another thread.
+  const bool alone = p_.transpose_a && task_n_ == p_.n && task_m_ >= kPackingRows && p_.k <= kOwnTerms;
+  shares_b_ = p_.transpose_b && !few_ && p_.batch == 1 && task_m_ < p_.m && !alone;
   const int64_t words = ceil_div(shares_a_ ? p_.k : depth_, kernels.terms);
   words_by_column_ = p_.transpose_a && !few_;
   if (words_by_column_) {
@@ -93,7 +103,7 @@ WordPlan::WordPlan(const WordKernels& kernels, const Problem& problem)
     a_word_ = 4;
     a_bytes_ = task_m_ * a_row_;
   }
-  task_bytes_ = memory(nullptr).bytes;
+  task_bytes_ = memory(tile(0), nullptr).bytes;
 }
 
 void WordPlan::choose_grid() {
@@ -115,25 +125,31 @@ void WordPlan::choose_grid() {
     task_n_ = std::min(p_.n, in_pieces ? share : std::max(round_up(share, kernels_.nr), kStreamColumns));
     return;
   }
-  const int64_t unit = p_.transpose_a ? kVectorRows : kernels_.mr;
-  if (p_.m > kColumnRows) task_m_ = even_share(p_.m, kTaskSide, unit);
+  const int64_t most_rows = p_.packed ? kPackedColumnRows : p_.transpose_a ? kTurnedColumnRows : kColumnRows;
+  const bool all_rows = p_.m <= most_rows;
+  const bool all_columns = !all_rows && p_.transpose_a && p_.n <= kTaskSide && p_.k <= kOwnTerms;
+  if (!all_rows) task_m_ = even_share(p_.m, kTaskSide, kRowUnit);
   task_n_ = even_share(p_.n, kTaskSide, kernels_.nr);
   auto tasks = [&] { return static_cast<double>(ceil_div(p_.m, task_m_) * ceil_div(p_.n, task_n_)); };
-  const int64_t narrow = !p_.transpose_b && p_.m <= kDirectRows ? kStreamColumns / 2 : 4 * kernels_.nr;
-  const int64_t low = p_.m <= kColumnRows ? p_.m : kVectorRows;
+  int64_t narrow = !p_.transpose_b && p_.m <= kDirectRows ? kStreamColumns / 2 : 4 * kernels_.nr;
+  // A task that has all rows packs its columns for itself, one that has all columns its rows: no thread waits for the
+  // other, nor reads what it wrote. Fewer columns cost nothing then.
+  if (all_rows && p_.m > kPackedColumnRows && !p_.transpose_a) narrow = kernels_.nr;
+  if (all_columns) narrow = p_.n;
+  const int64_t low = all_rows ? p_.m : all_columns && p_.transpose_b ? kPackingRows : kLeastRows;
   while (tasks() < 0.75 * wanted && (task_n_ > narrow || task_m_ > low)) {
     // The longer side is cut: a square tile needs the least of A and B.
     if (task_n_ > narrow && (task_n_ >= task_m_ || task_m_ <= low))
       task_n_ = round_up(task_n_ / 2, kernels_.nr);
     else
-      task_m_ = round_up(task_m_ / 2, unit);
+      task_m_ = round_up(task_m_ / 2, kRowUnit);
   }
   // Copying A once more costs less than a thread without work.
-  while (p_.m <= kColumnRows && tasks() < std::min(wanted, p_.packed ? 8.0 : 4.0) && task_n_ > kernels_.nr)
+  while (all_rows && tasks() < std::min(wanted, p_.packed ? 8.0 : 4.0) && task_n_ > kernels_.nr)
     task_n_ = round_up(task_n_ / 2, kernels_.nr);
   // A thread that takes the same rows of one product after the other reads little of what others wrote.
-  if (p_.packed && p_.m >= kSplitRows && p_.m <= kColumnRows && tasks() >= 4) {
-    task_m_ = round_up(ceil_div(p_.m, 2), kernels_.mr);
+  if (p_.packed && p_.m >= kSplitRows && all_rows && tasks() >= 4) {
+    task_m_ = ceil_div(p_.m, 2);
     task_n_ = std::min(p_.n, 2 * task_n_);
   }
   if (p_.batch == 1 && !p_.quantised && wanted >= 2 * tasks() && p_.k >= 2 * kernels_.kc) {
@@ -143,21 +159,20 @@ void WordPlan::choose_grid() {
 }
 
 void PackedWords::pack(const void* b, bool transposed, uint32_t* out) const {
-  const int64_t ranges = ceil_div(k_, kernels_.kc);
-  pool::parallel_for(panels() * ranges, [&](int64_t task) {
-    pack_range(static_cast<const char*>(b), transposed, task / ranges, task % ranges * kernels_.kc, out);
-  });
+  pool::parallel_for(tasks(), [&](int64_t task) { pack_task(b, transposed, out, task); });
 }
 
-void PackedWords::pack_range(const char* b, bool transposed, int64_t index, int64_t first, uint32_t* out) const {
+void PackedWords::pack_task(const void* b, bool transposed, uint32_t* out, int64_t task) const {
+  const int64_t index = task / ranges(), first = task % ranges() * kernels_.kc;
   const int64_t element = 4 / kernels_.terms, column = index * kernels_.nr;
   const int64_t terms = std::min<int64_t>(kernels_.kc, k_ - first),
                 columns = std::min<int64_t>(kernels_.nr, n_ - column);
+  const char* const from = static_cast<const char*>(b);
   out += index * panel(k_) + panel(first);
   if (transposed)
-    kernels_.pack_columns(b + (column * k_ + first) * element, k_ * element, terms, columns, out);
+    kernels_.pack_columns(from + (column * k_ + first) * element, k_ * element, terms, columns, out);
   else
-    kernels_.interleave_rows(b + (first * n_ + column) * element, n_ * element, terms, columns, out);
+    kernels_.interleave_rows(from + (first * n_ + column) * element, n_ * element, terms, columns, out);
 }
 
 // A's words for all tasks, panels of B for all tasks, partial sums, bias.
@@ -182,22 +197,24 @@ WordPlan::Tile WordPlan::tile(int64_t task) const {
   return t;
 }
 
-WordPlan::Memory WordPlan::memory(char* base) const {
+WordPlan::Memory WordPlan::memory(const Tile& t, char* base) const {
   Memory memory{};
+  const int64_t rows = t.alone ? t.rows : task_m_, columns = t.alone ? p_.n : task_n_;
   auto take = [&](int64_t bytes) {
     const size_t at = memory.bytes;
     memory.bytes += static_cast<size_t>(round_up(bytes, 64));
     return base ? base + at : nullptr;
   };
   if (!few_ && !shares_b_ && !p_.packed) memory.panel = reinterpret_cast<uint32_t*>(take(panel_bytes(depth_)));
-  if (kernels_.row_start) memory.start = reinterpret_cast<int32_t*>(take(4 * task_m_));
-  if (copies_a_ && !shares_a_) memory.a = take(a_bytes_);
-  if (sums_) memory.sums = take(4 * task_m_ * task_n_);
+  if (kernels_.row_start) memory.start = reinterpret_cast<int32_t*>(take(4 * rows));
+  if (copies_a_ && (t.alone || !shares_a_)) memory.a = take(t.alone ? rows * a_row_ : a_bytes_);
+  memory.sum_row = sums_by_panel_ ? kernels_.nr : columns;
+  if (sums_) memory.sums = take(4 * rows * memory.sum_row);
   if (p_.quantised) {
-    memory.rows = reinterpret_cast<float*>(take(4 * task_m_));
-    memory.columns = reinterpret_cast<float*>(take(4 * task_n_));
+    memory.rows = reinterpret_cast<float*>(take(4 * rows));
+    memory.columns = reinterpret_cast<float*>(take(4 * columns));
   }
-  if (defers_) memory.room = reinterpret_cast<float*>(take(8 * task_n_));
+  if (defers_) memory.room = reinterpret_cast<float*>(take(8 * columns));
   return memory;
 }
 
@@ -207,8 +224,11 @@ void WordPlan::run(const void* a, const void* b, void* c, const Epilogue<uint16_
   const Operands operands{static_cast<const char*>(a), static_cast<const char*>(b),
                           static_cast<char*>(c),       epilogue,
                           static_cast<char*>(scratch), scales};
-  if (shares_a_) share_a(operands);
-  if (shares_b_) packed_.pack(operands.b, true, reinterpret_cast<uint32_t*>(operands.scratch + shared_a_bytes()));
+  const int64_t of_a = share_tasks(), of_b = shares_b_ ? packed_.tasks() : 0;
+  pool::parallel_for(of_a + of_b, [&](int64_t task) {
+    if (task < of_a) return share_a(operands, task);
+    packed_.pack_task(operands.b, true, reinterpret_cast<uint32_t*>(operands.scratch + shared_a_bytes()), task - of_a);
+  });
   const int64_t each = ceil_div(p_.n, task_n_) * ceil_div(p_.m, task_m_) * splits_, all = each * p_.batch;
   pool::parallel_for(ceil_div(all, group_), [&](int64_t group) {
     for (int64_t task = group * group_; task < std::min(all, (group + 1) * group_); ++task)
@@ -217,17 +237,36 @@ void WordPlan::run(const void* a, const void* b, void* c, const Epilogue<uint16_
   if (splits_ > 1) add_splits(operands);
 }
 
-void WordPlan::share_a(const Operands& operands) const {
+void WordPlan::run_rows(const void* a, const void* b, void* c, const Epilogue<uint16_t>& epilogue, int64_t first,
+                        int64_t count, const Scales& scales) const {
+  Tile t{};
+  t.row = first;
+  t.rows = count;
+  t.columns = p_.n;
+  t.terms = p_.k;
+  t.alone = true;
+  run_tile(
+      t, {static_cast<const char*>(a), static_cast<const char*>(b), static_cast<char*>(c), epilogue, nullptr, scales});
+}
+
+WordPlan::Piece WordPlan::shared_piece() const {
   // A few rows of a transposed A from end to end, as many streams as prefetchers follow. Else rows of a task, which
   // the same thread takes next.
-  const int64_t terms = words_by_column_ ? kStreamTerms : depth_, rows = words_by_column_ ? p_.m : task_m_;
-  const int64_t ranges = ceil_div(p_.k, terms);
-  pool::parallel_for(ranges * ceil_div(p_.m, rows), [&](int64_t task) {
-    const int64_t first = task % ranges * terms, count = std::min(terms, p_.k - first), top = task / ranges * rows;
-    char* out = operands.scratch + first / kernels_.terms * a_word_ + top / task_m_ * a_bytes_;
-    for (int64_t row = top; row < std::min(p_.m, top + rows); row += task_m_, out += a_bytes_)
-      copy_a(at_a(operands.a, row, first), std::min(task_m_, p_.m - row), count, out);
-  });
+  return words_by_column_ ? Piece{kStreamTerms, p_.m} : Piece{depth_, task_m_};
+}
+
+int64_t WordPlan::share_tasks() const {
+  const Piece piece = shared_piece();
+  return shares_a_ ? ceil_div(p_.k, piece.terms) * ceil_div(p_.m, piece.rows) : 0;
+}
+
+void WordPlan::share_a(const Operands& operands, int64_t task) const {
+  const Piece piece = shared_piece();
+  const int64_t ranges = ceil_div(p_.k, piece.terms), top = task / ranges * piece.rows;
+  const int64_t first = task % ranges * piece.terms, count = std::min(piece.terms, p_.k - first);
+  char* out = operands.scratch + first / kernels_.terms * a_word_ + top / task_m_ * a_bytes_;
+  for (int64_t row = top; row < std::min(p_.m, top + piece.rows); row += task_m_, out += a_bytes_)
+    copy_a(at_a(operands.a, row, first), std::min(task_m_, p_.m - row), count, out);
 }
 
 const char* WordPlan::at_a(const char* a, int64_t row, int64_t term) const {
@@ -258,12 +297,13 @@ void WordPlan::run_tile(const Tile& t, Operands operands) const {
   Epilogue<uint16_t> epilogue = operands.epilogue.from(t.product * p_.m + t.row, t.column, p_.n);
   epilogue.activation = p_.activation;
   if (swaps_) epilogue.bias = operands.epilogue.bias;
-  const Memory memory = this->memory(static_cast<char*>(pool::thread_scratch(task_bytes_)));
+  const size_t bytes = t.alone ? memory(t, nullptr).bytes : task_bytes_;
+  const Memory memory = this->memory(t, static_cast<char*>(pool::thread_scratch(bytes)));
   char* sum = sums_ ? memory.sums : c;
   if (splits_ > 1) sum = partial_sums(operands) + 4 * (t.split * p_.m * p_.n + at);
   WordBlock block{};
   block.sum = sum;
-  block.sum_row = sums_ ? task_n_ : p_.n;
+  block.sum_row = sums_ ? memory.sum_row : p_.n;
   if (p_.quantised) block.scales = factors(t, operands.scales, memory);
   if (!defers_ || p_.quantised) {
     block.out = c;
@@ -286,7 +326,7 @@ const char* WordPlan::place_a(const Tile& t, const Operands& operands, int64_t f
     kernels_.row_start(t.rows, terms, a, row, column, memory.start);
   }
   if (!copies_a_) return a;
-  if (shares_a_) return operands.scratch + t.row / task_m_ * a_bytes_ + first / kernels_.terms * a_word_;
+  if (shares_a_ && !t.alone) return operands.scratch + t.row / task_m_ * a_bytes_ + first / kernels_.terms * a_word_;
   copy_a(a, t.rows, terms, memory.a);
   return memory.a;
 }
@@ -341,7 +381,7 @@ void WordPlan::run_blocks(const Tile& t, const Operands& operands, const Memory&
         kernels_.pack_columns(b, b_column, block.k, block.n, memory.panel);
       else
         block.b = b;
-      block.sum = static_cast<char*>(whole.sum) + 4 * j;
+      block.sum = static_cast<char*>(whole.sum) + (sums_ && sums_by_panel_ ? 0 : 4 * j);
       // Until the last range there are sums and no result.
       const bool last = done + depth_ >= t.terms;
       block.out = whole.out && last ? static_cast<char*>(whole.out) + j * out_element_ : nullptr;

@@ -86,10 +86,12 @@ class PackedWords {
   int64_t panel(int64_t terms) const { return (terms + kernels_.terms - 1) / kernels_.terms * kernels_.nr; }
   // From a row-major B, or one whose columns lie in one piece; 64-byte aligned `out`. Uses the thread pool.
   void pack(const void* b, bool transposed, uint32_t* out) const;
+  // The same in tasks.
+  int64_t tasks() const { return panels() * ranges(); }
+  void pack_task(const void* b, bool transposed, uint32_t* out, int64_t task) const;
 
  private:
-  void pack_range(const char* b, bool transposed, int64_t panel, int64_t first, uint32_t* out) const;
-
+  int64_t ranges() const { return (k_ + kernels_.kc - 1) / kernels_.kc; }
   const WordKernels& kernels_;
   int64_t k_, n_;
 };
@@ -116,11 +118,16 @@ class WordPlan {
   // Bias and what is added are bfloat16; the epilogue's activation is the problem's.
   void run(const void* a, const void* b, void* c, const Epilogue<uint16_t>& epilogue, void* scratch,
            const Scales& scales = {}) const;
+  // Whether rows of C can be had without the others, and those rows, on the calling thread, as run() makes them.
+  bool by_rows() const { return p_.batch == 1 && !p_.transpose_a && !few_ && !swaps_ && splits_ == 1 && !shares_b_; }
+  void run_rows(const void* a, const void* b, void* c, const Epilogue<uint16_t>& epilogue, int64_t first, int64_t count,
+                const Scales& scales = {}) const;
 
  private:
   struct Tile {
     int64_t product, split, row, column, rows, columns;
     int64_t first, terms;  // terms [first, first + terms) of k
+    bool alone = false;    // shares nothing with other tasks
   };
   struct Operands {
     const char *a, *b;
@@ -132,14 +139,20 @@ class WordPlan {
   struct Memory;
   void choose_grid();
   Tile tile(int64_t task) const;
-  Memory memory(char* base) const;
+  Memory memory(const Tile& tile, char* base) const;
   int64_t panel_bytes(int64_t terms) const { return 4 * packed_.panel(terms); }
   int64_t shared_a_bytes() const;
   int64_t shared_b_bytes() const;
   char* partial_sums(const Operands& operands) const;
   const char* at_a(const char* a, int64_t row, int64_t term) const;
   void copy_a(const char* a, int64_t rows, int64_t terms, char* out) const;
-  void share_a(const Operands& operands) const;
+  // Words of A that several tasks read, in tasks; what a task has: terms and rows.
+  struct Piece {
+    int64_t terms, rows;
+  };
+  Piece shared_piece() const;
+  int64_t share_tasks() const;
+  void share_a(const Operands& operands, int64_t task) const;
   const char* place_a(const Tile& tile, const Operands& operands, int64_t first, int64_t terms,
                       const Memory& memory) const;
   void run_tile(const Tile& tile, Operands operands) const;
@@ -162,7 +175,8 @@ class WordPlan {
   bool words_by_column_;      // but copied in rows of words, each word beside that of the next row of A
   bool shares_a_, shares_b_;  // packed once for all tasks
   bool defers_;               // bias and activation come after the tile
-  bool sums_;                 // C cannot hold sums
+  bool sums_;                 // C cannot hold sums,
+  bool sums_by_panel_;        // and those of one panel are finished before the next one's
   int64_t element_, out_element_, task_m_, task_n_, split_terms_, depth_, splits_ = 1, group_ = 1;
   int64_t a_row_, a_word_, a_bytes_;  // strides of A's words in place or copied; bytes of a task's copy
   size_t task_bytes_ = 0;

@@ -21,10 +21,19 @@ class WordMatmul final : public Kernel {
 
   size_t scratch_bytes() const override { return plan_.scratch_size(); }
   void run(const void* const* in, void* const* out, void* scratch) const override {
-    plan_.run(in[0], in[1], out[0], {.bias = bias_ ? static_cast<const uint16_t*>(in[2]) : nullptr}, scratch);
+    plan_.run(in[0], in[1], out[0], epilogue(in), scratch);
+  }
+  std::optional<uint64_t> by_rows(int64_t rows) const override {
+    return rows == matrices_.m && plan_.by_rows() ? std::optional<uint64_t>(1) : std::nullopt;
+  }
+  void run_rows(const void* const* in, void* const* out, const RowRange& range) const override {
+    plan_.run_rows(in[0], in[1], out[0], epilogue(in), range.first, range.count);
   }
 
  private:
+  gemm::Epilogue<uint16_t> epilogue(const void* const* in) const {
+    return {.bias = bias_ ? static_cast<const uint16_t*>(in[2]) : nullptr};
+  }
   WordPlan::Problem problem(Activation activation, bool out_bf16, bool packed, bool wide_a) const {
     const Matrices& p = matrices_;
     const bool indexed = !p.index_a.empty();

@@ -29,17 +29,32 @@ class Forward : public Kernel {
   explicit Forward(const RowProblem& p) : p_(p) {}
   size_t scratch_bytes() const override { return 2 * static_cast<size_t>(p_.n) * p_.e.wide; }
   void run(const void* const* in, void* const* out, void* scratch) const override {
-    const RowProblem& p = p_;
-    const void* gamma = p.e.parameter(p.has_gamma ? in[1] : nullptr, p.n, 1.0, scratch);
-    const void* beta = p.e.parameter(p.has_beta ? in[1 + p.has_gamma] : nullptr, p.n, 0.0, at(scratch, p.n, p.e.wide));
-    pool::parallel_for(p.tasks.count, [&](int64_t task) {
-      const int64_t first = p.tasks.begin(task) * p.n;
-      p.e.table->row_forward(at(in[0], first, p.e.size), gamma, beta, at(out[0], first, p.e.size), p.tasks.size(task),
-                             p.n, p.eps, p.centred);
-    });
+    const Parameters parameters = this->parameters(in, scratch);
+    pool::parallel_for(p_.tasks.count,
+                       [&](int64_t task) { forward(in, out, parameters, p_.tasks.begin(task), p_.tasks.size(task)); });
+  }
+  std::optional<uint64_t> by_rows(int64_t rows) const override {
+    return p_.rows % rows == 0 ? std::optional<uint64_t>(1) : std::nullopt;
+  }
+  void run_rows(const void* const* in, void* const* out, const RowRange& range) const override {
+    const int64_t each = p_.rows / range.all;
+    forward(in, out, parameters(in, pool::thread_scratch(scratch_bytes())), range.first * each, range.count * each);
   }
 
  private:
+  struct Parameters {
+    const void *gamma, *beta;
+  };
+  Parameters parameters(const void* const* in, void* room) const {
+    const RowProblem& p = p_;
+    return {p.e.parameter(p.has_gamma ? in[1] : nullptr, p.n, 1.0, room),
+            p.e.parameter(p.has_beta ? in[1 + p.has_gamma] : nullptr, p.n, 0.0, at(room, p.n, p.e.wide))};
+  }
+  void forward(const void* const* in, void* const* out, const Parameters& parameters, int64_t row, int64_t rows) const {
+    const RowProblem& p = p_;
+    p.e.table->row_forward(at(in[0], row * p.n, p.e.size), parameters.gamma, parameters.beta,
+                           at(out[0], row * p.n, p.e.size), rows, p.n, p.eps, p.centred);
+  }
   RowProblem p_;
 };
 

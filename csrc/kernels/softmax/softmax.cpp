@@ -38,14 +38,7 @@ class AlongAxis : public Kernel {
 
   void run(const void* const* in, void* const* out, void*) const override {
     if (a_.inner == 1) {
-      pool::parallel_for(tasks_.count, [&](int64_t task) {
-        const int64_t first = tasks_.begin(task) * a_.n, rows = tasks_.size(task);
-        void* result = at(out[0], first, size_);
-        if (grad_)
-          table_->rows_grad(at(in[0], first, size_), at(in[1], first, size_), result, rows, a_.n, log_);
-        else
-          table_->rows(at(in[0], first, size_), result, rows, a_.n, log_);
-      });
+      pool::parallel_for(tasks_.count, [&](int64_t task) { rows(in, out, tasks_.begin(task), tasks_.size(task)); });
       return;
     }
     const int64_t strips = (a_.inner + kStrip - 1) / kStrip;
@@ -59,8 +52,24 @@ class AlongAxis : public Kernel {
         table_->columns(at(in[0], first, size_), result, a_.n, a_.inner, count, log_);
     });
   }
+  std::optional<uint64_t> by_rows(int64_t rows) const override {
+    if (a_.inner != 1 || a_.outer % rows != 0) return std::nullopt;
+    return grad_ ? 3 : 1;
+  }
+  void run_rows(const void* const* in, void* const* out, const RowRange& range) const override {
+    const int64_t each = a_.outer / range.all;
+    rows(in, out, range.first * each, range.count * each);
+  }
 
  private:
+  void rows(const void* const* in, void* const* out, int64_t row, int64_t count) const {
+    const int64_t first = row * a_.n;
+    void* result = at(out[0], first, size_);
+    if (grad_)
+      table_->rows_grad(at(in[0], first, size_), at(in[1], first, size_), result, count, a_.n, log_);
+    else
+      table_->rows(at(in[0], first, size_), result, count, a_.n, log_);
+  }
   Around a_;
   size_t size_;
   const SoftmaxTable* table_;

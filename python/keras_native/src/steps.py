@@ -60,10 +60,10 @@ class StepFunction:
         return self.step(tree.unflatten(structure, leaves))
 
     @staticmethod
-    def _flatten(data):
+    def _flatten(data, copy):
         """A batch's tensors, None where something is missing, and its structure."""
         leaves, structure = tree.flatten(data)
-        tensors = [None if leaf is None else as_input(leaf) for leaf in leaves]
+        tensors = [None if leaf is None else as_input(leaf, copy) for leaf in leaves]
         if SparseTensor in map(type, tensors):
             return tree.flatten(tree.unflatten(structure, tensors))
         return tensors, structure
@@ -78,8 +78,9 @@ class StepFunction:
             raise
 
     def _run(self, data):
-        tensors, structure = self._flatten(data)
         if self.mode != "eager":
+            # Compiled code gives back nothing of what it was lent.
+            tensors, structure = self._flatten(data, copy=False)
             missing = tuple(i for i, t in enumerate(tensors) if t is None)
             present = [t for t in tensors if t is not None]
             key = (structure, missing, self.flags())
@@ -94,6 +95,7 @@ class StepFunction:
                     f"It happened at {_user_line(error)}.",
                     stacklevel=5,
                 )
+        tensors, structure = self._flatten(data, copy=True)
         python_loops, STATE.python_loops = STATE.python_loops, self.traces_nothing
         try:
             return self.step(tree.unflatten(structure, tensors))
@@ -102,7 +104,7 @@ class StepFunction:
 
     def compiled(self, data):
         """The compiled code for a batch with its arrays and sizes, for profilers and tests."""
-        leaves, structure = self._flatten(data)
+        leaves, structure = self._flatten(data, copy=True)
         missing = tuple(i for i, leaf in enumerate(leaves) if leaf is None)
         tensors = [leaf for leaf in leaves if leaf is not None]
         variant, sizes = self.dispatcher.variant((structure, missing, self.flags()), tensors)
@@ -124,13 +126,13 @@ def check_signature(step: Callable) -> None:
         pass
 
 
-def as_input(leaf) -> Tensor | SparseTensor:
-    """A batch's leaf as a tensor of its own memory: the caller may write to his array
-    afterwards."""
+def as_input(leaf, copy: bool) -> Tensor | SparseTensor:
+    """A batch's leaf as a tensor; with `copy` of its own memory, as the caller may write to his
+    array afterwards."""
     if isinstance(leaf, Tensor):
         return leaf
     if type(leaf) is np.ndarray and leaf.dtype in _DIRECT:
-        return from_numpy(leaf, copy=True)
+        return from_numpy(leaf, copy)
     return convert_to_tensor(leaf)
 
 
