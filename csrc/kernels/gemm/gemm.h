@@ -60,7 +60,7 @@ struct Block {
   int64_t c_row;
   bool accumulate;       // C += instead of C =
   Epilogue<T> epilogue;  // applied after the sum
-  bool close = false;    // a single panel of B, in the second-level cache as what comes next: nothing is fetched ahead
+  bool close = false;    // B and what is next are in the second-level cache: nothing is fetched ahead
 };
 
 template <class T>

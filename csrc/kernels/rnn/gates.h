@@ -80,8 +80,8 @@ class GateProduct {
   Product single_;
 };
 
-// What does not depend on the cell of the step s of some sequences. `outputs`, `gates`, `kept_h`: positions among the
-// results; the latter two are there if they are kept.
+// What does not depend on the cell of the step s of some sequences. `kept`: where gates and states stand among the
+// results, if they are kept.
 inline Step step_of(const Sequence& q, const void* const* in, void* const* out, int64_t s, Range rows, int kept) {
   const int64_t n = q.units, at = q.at(rows.first, s), row = q.output_row(rows.first, s);
   Step step{};
