@@ -149,20 +149,31 @@ void lstm_grad(const float* gates, const float* c, const float* dh, float* dc, f
   });
 }
 
+// As above: no cell waits for its own reset gate.
 template <bool kept>
 void gru_cells(const Step s, const Products products, int64_t first, int64_t n) {
   const float* const ahead = inputs_ahead(s, first, n);
+  const auto at_gate = [&](int64_t row, int64_t at, int64_t k) {
+    return products.data + row * products.row + k * products.gate + at / kL * products.vector;
+  };
+  const auto input = [&](int64_t row, int64_t unit, int64_t k, int lanes) {
+    const int64_t from = row * s.x_row + k * s.units + unit;
+    __builtin_prefetch(ahead + from, 0, 2);
+    return take(s.x + from, lanes);
+  };
+  const auto product = [&](const float* sum, int64_t unit, int64_t k, int lanes) {
+    return s.bias ? take(sum, lanes) + take(s.bias + k * s.units + unit, lanes) : take(sum, lanes);
+  };
   each_cell(s, first, n, [&](int64_t row, int64_t at, int64_t unit, int lanes) {
-    const auto input = [&](int64_t k) {
-      __builtin_prefetch(ahead + row * s.x_row + k * s.units + unit, 0, 2);
-      return take(s.x + row * s.x_row + k * s.units + unit, lanes);
-    };
-    const auto product = [&](int64_t k) {
-      const vf32 sum = take(products.data + row * products.row + k * products.gate + at / kL * products.vector, lanes);
-      return s.bias ? sum + take(s.bias + k * s.units + unit, lanes) : sum;
-    };
-    const vf32 z = logistic(input(0) + product(0)), r = logistic(input(1) + product(1)), state = product(2);
-    const vf32 fresh = hyperbolic(input(2) + r * state);
+    for (int64_t k = 0; k < 2; ++k) {
+      float* const gate = at_gate(row, at, k);
+      put(gate, logistic(input(row, unit, k, lanes) + product(gate, unit, k, lanes)), lanes);
+    }
+  });
+  each_cell(s, first, n, [&](int64_t row, int64_t at, int64_t unit, int lanes) {
+    const vf32 z = take(at_gate(row, at, 0), lanes), r = take(at_gate(row, at, 1), lanes);
+    const vf32 state = product(at_gate(row, at, 2), unit, 2, lanes);
+    const vf32 fresh = hyperbolic(input(row, unit, 2, lanes) + r * state);
     const int64_t own = row * s.units + unit;
     const vf32 h = z * take(s.h + own, lanes) + (1.0f - z) * fresh;
     if constexpr (kept) {
