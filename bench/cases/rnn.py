@@ -49,6 +49,54 @@ def _torch(gates, batch, time, units, grad, keep):
     return lambda: torch.autograd.grad(y, operands, ct, retain_graph=True)
 
 
+def _jax_step(jax, gates):
+    """A cell as a step of jax.lax.scan, made of the operands that follow its states."""
+    sigmoid, tanh, split = jax.nn.sigmoid, jax.numpy.tanh, jax.numpy.split
+
+    def lstm(w):
+        def step(state, x):
+            h, c = state
+            i, f, g, o = split(x + h @ w, 4, -1)
+            c = sigmoid(f) * c + sigmoid(i) * tanh(g)
+            h = sigmoid(o) * tanh(c)
+            return (h, c), h
+
+        return step
+
+    def gru(w, bias):
+        def step(state, x):
+            (h,) = state
+            (x_z, x_r, x_n), (s_z, s_r, s_n) = split(x, 3, -1), split(h @ w + bias, 3, -1)
+            z, r = sigmoid(x_z + s_z), sigmoid(x_r + s_r)
+            h = z * h + (1 - z) * tanh(x_n + r * s_n)
+            return (h,), h
+
+        return step
+
+    return {4: lstm, 3: gru}[gates]
+
+
+def _jax(arrays, gates, states, grad, keep):
+    """The same recurrence of projected inputs by jax.lax.scan; with what its gradient needs if ours
+    keeps that."""
+    import jax
+
+    count = 1 + states + {4: 1, 3: 2}[gates]
+    operands, cts = [jax.numpy.asarray(a) for a in arrays[:count]], arrays[count:]
+    build = _jax_step(jax, gates)
+
+    def layer(x, *rest):
+        _, y = jax.lax.scan(build(*rest[states:]), rest[:states], x.swapaxes(0, 1))
+        return y.swapaxes(0, 1)
+
+    if grad:
+        pull = jax.jit(jax.vjp(layer, *operands)[1])
+        ct = jax.numpy.asarray(cts[0])
+        return lambda: jax.block_until_ready(pull(ct))
+    run = jax.jit((lambda *t: jax.vjp(layer, *t)) if keep else layer)
+    return lambda: jax.block_until_ready(run(*operands))
+
+
 def _case(op, gates, states, batch, time, units, dtype, grad, mask, bias, speed, attrs):
     attrs = {"reverse": False, "zero_output": False, "sequences": True, **attrs}
     attrs["has_mask"] = mask
@@ -67,7 +115,11 @@ def _case(op, gates, states, batch, time, units, dtype, grad, mask, bias, speed,
 
     peer = None
     if speed:
-        peer = {"torch": lambda arrays: _torch(gates, batch, time, units, grad, attrs.get("keep"))}
+        keep = attrs.get("keep")
+        peer = {
+            "torch": lambda arrays: _torch(gates, batch, time, units, grad, keep),
+            "jax": lambda arrays: _jax(arrays, gates, states, grad, keep),
+        }
     work = 2 * batch * time * units * gates * units
     size = 4 * batch * time * units * (gates + 6)
     chosen = [k for k in (*FLAGS, "reset_after") if attrs.get(k)]

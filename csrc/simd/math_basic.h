@@ -43,6 +43,7 @@ static inline V vcopysign(V magnitude, V sign) {
 // fused: a b + c rounded once, where c is 0 or cancels the product to the size of its rounding error.
 // quick_inverse: an approximation of 1 / x whose error, squared, is below half a unit.
 // quotient: a / b rounded but for the rarest cases, for b neither subnormal nor infinite.
+// inverse_root: 1 / sqrt(x), to a unit and a half.
 #if defined(__AVX512F__) && NATIVE_VEC_BYTES == 64
 // Masked forms, since GCC 12 warns of the plain ones.
 static inline vf32 lesser(vf32 a, vf32 b) { return (vf32)_mm512_maskz_min_ps(0xffff, (__m512)a, (__m512)b); }
@@ -60,6 +61,12 @@ static inline vf32 quotient(vf32 a, vf32 b) {
   return y + inverse * fused(-y, b, a);
 }
 static inline vf64 quotient(vf64 a, vf64 b) { return a / b; }
+// A root and a division take longer than a step of Newton's from 14 bits. Where these are 0 or infinite they are right.
+static inline vf32 inverse_root(vf32 x) {
+  const vf32 y = (vf32)_mm512_maskz_rsqrt14_ps(0xffff, (__m512)x), half = 0.5f * fused(-(x * y), y, splat(1.0f));
+  const __mmask16 ends = _mm512_fpclass_ps_mask((__m512)y, 0x1e);
+  return (vf32)_mm512_mask_mov_ps((__m512)(y + y * half), ends, (__m512)y);
+}
 #else
 #if defined(__AVX2__) && NATIVE_VEC_BYTES == 32
 static inline vf32 lesser(vf32 a, vf32 b) { return (vf32)_mm256_min_ps((__m256)a, (__m256)b); }
@@ -110,6 +117,7 @@ static inline V fused(V a, V b, V c) {
 #endif
 }
 #endif
+static inline vf32 inverse_root(vf32 x) { return 1.0f / vsqrt(x); }
 template <class V>
 static inline V quick_inverse(V x) {
   return ElementOf<V>{1} / x;

@@ -5,6 +5,7 @@ import pytest
 
 from bench import harness
 from bench.cases import rnn as table
+from keras_native import _core
 from keras_native.engine.primitive import REGISTRY
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import reduce as rd
@@ -22,6 +23,26 @@ SMALL = [c for c in FORWARD if c.label.startswith(("float32[3x4x5]", "float32[4x
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_forward(case):
     harness.check_forward(case)
+
+
+@pytest.mark.parametrize("make", [table.lstm, table.gru, table.before])
+def test_extreme_inputs(make):
+    """Gates that are 0, 1 or NaN, and what lies beyond the range of the exponential."""
+    case = make(4, 3, 21)
+    arrays = case.arrays()
+    ends = [-np.inf, -1e30, -200, -89, -25, 0, 25, 89, 200, 1e30, np.inf]
+    arrays[0][...] = np.random.default_rng(1).choice(ends, arrays[0].shape)
+    arrays[0][1, 1, 5] = np.nan  # from there on all of that sequence
+    for isa in harness.isas():
+        before = _core.isa()
+        _core.set_isa(isa)
+        try:
+            results = harness.run(case, arrays)
+        finally:
+            _core.set_isa(before)
+        for got, want in zip(results, harness.expected(case, arrays), strict=True):
+            assert np.isnan(want).any() and np.isfinite(want[0]).all()
+            harness.compare(got, want, case, f"isa={isa}")
 
 
 def test_kernels_take_float32():

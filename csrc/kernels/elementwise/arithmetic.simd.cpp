@@ -174,7 +174,10 @@ struct Filler {
     numbers<T>(c);
     at(Opcode::reciprocal, c) = map1<T, T, Reciprocal>;
     at(Opcode::sqrt, c) = map1<T, T, Sqrt>;
-    at(Opcode::rsqrt, c) = map1<T, T, Rsqrt>;
+    if constexpr (sizeof(T) == sizeof(float))
+      at(Opcode::rsqrt, c) = map_vector<T, inverse_root>;
+    else
+      at(Opcode::rsqrt, c) = map1<T, T, Rsqrt>;
     at(Opcode::floor, c) = map1<T, T, Floor>;
     at(Opcode::ceil, c) = map1<T, T, Ceil>;
     at(Opcode::round, c) = map1<T, T, Round>;

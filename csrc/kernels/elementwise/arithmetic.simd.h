@@ -16,6 +16,7 @@ static inline vf32 magnitude(vf32 x) { return vabs(x); }
 static inline float root(float x) { return __builtin_sqrtf(x); }
 static inline double root(double x) { return __builtin_sqrt(x); }
 static inline vf32 root(vf32 x) { return vsqrt(x); }
+static inline double inverse_root(double x) { return 1 / root(x); }
 
 #define BINARY_OP(Name, expression) \
   struct Name {                     \
@@ -81,7 +82,7 @@ struct Clip {
 UNARY_OP(Magnitude, magnitude(a))
 UNARY_OP(Reciprocal, Lane<T>{1} / a)
 UNARY_OP(Sqrt, root(a))
-UNARY_OP(Rsqrt, Lane<T>{1} / root(a))
+UNARY_OP(Rsqrt, inverse_root(a))
 UNARY_OP(Softsign, a / (Lane<T>{1} + magnitude(a)))
 UNARY_OP(SixthOfRelu6, Relu6::apply(a + Lane<T>{3}) / Lane<T>{6})
 UNARY_OP(HardSilu, a* SixthOfRelu6::apply(a))

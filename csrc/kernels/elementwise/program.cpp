@@ -122,7 +122,6 @@ class Compiler {
       input.access = access_of(*walk);
       if (has_rows(*walk) && walk->size[walk->dims - 1] % kernel_->tile == 0) input.access = Access::Held;
       if (static_cast<int64_t>(i) == gradient_) input.access = Access::Gradient;
-      input.spread = kChainUnit;
       regs_.back().held = input.access == Access::Held;
       regs_.back().repeats = input.access == Access::Splat || regs_.back().held;
       input.bytes = size_of(in_[i].dtype);
@@ -151,7 +150,7 @@ class Compiler {
       if (s.op == "const") {
         if (s.immediates.size() != 1 || !sources.empty()) return false;
         kernel_->constants.push_back({dst, new_block(kTile, element_bytes(regs_[dst].type)), regs_[dst].type,
-                                      s.immediates[0], rounding(s.dtype).op});
+                                      s.immediates[0], rounding(s.dtype).op, kTile});
         regs_[dst].repeats = true;
         continue;
       }
@@ -202,11 +201,14 @@ class Compiler {
     }
     // A few elements are not worth padding to what a chain takes at once.
     kernel_->stages = schedule(steps_, {leaves, repeats, held}, out_[0].count() >= kChainUnit);
-    for (size_t i = 0; i < in_.size(); ++i)
-      if (leaves[i] || std::any_of(kernel_->stages.begin(), kernel_->stages.end(), [&](const TileStage& s) {
-            return s.links.empty() && s.step.reads(static_cast<int>(i));
-          }))
-        kernel_->inputs[i].spread = kTile;
+    const auto spread = [&](int r) {
+      const bool whole =
+          leaves[r] || std::any_of(kernel_->stages.begin(), kernel_->stages.end(),
+                                   [&](const TileStage& s) { return s.links.empty() && s.step.reads(r); });
+      return whole ? kTile : kChainUnit;
+    };
+    for (size_t i = 0; i < in_.size(); ++i) kernel_->inputs[i].spread = spread(static_cast<int>(i));
+    for (Constant& c : kernel_->constants) c.spread = spread(c.reg);
     for (const TileStage& stage : kernel_->stages) {
       if (!stage.links.empty()) kernel_->unit = kChainUnit;
       if (stage.links.empty()) uses_.push_back({stage.step.dst, {stage.step.a, stage.step.b, stage.step.c}});

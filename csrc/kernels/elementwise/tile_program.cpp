@@ -194,10 +194,11 @@ void TileProgram::run_tiles(const void* const* in, void* const* out, const Sorte
 }
 
 void TileProgram::prepare_task(const void* const* in, char* blocks, char** reg) const {
-  const int tile = padded_to(unit, std::min<int64_t>(kTile, total));
+  const int most = padded_to(unit, std::min<int64_t>(kTile, total));
   for (const auto& [r, block] : temporaries) reg[r] = blocks + block;
   for (const Constant& c : constants) {
     reg[c.reg] = blocks + c.block;
+    const int tile = std::min(most, c.spread);
     switch (c.type) {
       case Class::F32:
         spread(reg[c.reg], tile, static_cast<float>(c.value));
@@ -224,7 +225,7 @@ void TileProgram::prepare_task(const void* const* in, char* blocks, char** reg) 
     const Input& input = inputs[i];
     if (input.access != Access::Splat && input.access != Access::Periodic) continue;
     // Both are gathers of the repeating pattern, taken in pieces of a tile.
-    const int64_t length = input.access == Access::Splat ? tile : input.walk.size[1] + kTile;
+    const int64_t length = input.access == Access::Splat ? std::min(most, input.spread) : input.walk.size[1] + kTile;
     reg[i] = blocks + input.value;
     for (int64_t at = 0; at < length; at += kTile) {
       const int n = static_cast<int>(std::min<int64_t>(kTile, length - at));

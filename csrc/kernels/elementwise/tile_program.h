@@ -33,7 +33,7 @@ struct Input {
   size_t reg_bytes;   // of an element in a register
   TileOp load;        // nullptr where memory has the register's format
   size_t raw, value;  // blocks: elements as in memory, and as in a register
-  int spread;         // of a held one, the elements of a tile that are there: chains read no more than the first
+  int spread;         // of one value a tile, the elements that are there: chains read no more than the first
 };
 struct Constant {
   int reg;
@@ -41,6 +41,7 @@ struct Constant {
   Class type;
   double value;
   TileOp round;
+  int spread;  // as that of an input
 };
 struct Output {
   int reg;

@@ -60,6 +60,7 @@ struct Block {
   int64_t c_row;
   bool accumulate;       // C += instead of C =
   Epilogue<T> epilogue;  // applied after the sum
+  bool close = false;    // B and what is next are in the second-level cache: nothing is fetched ahead
 };
 
 template <class T>

@@ -144,8 +144,9 @@ template <class T>
 void block(const Block<T>& block) {
   constexpr int L = kLanes<T>, N = kVectors * L;
   const Epilogue<T>& epilogue = block.epilogue;
-  const bool near = block.n <= N && block.m <= kNear && block.k <= kNear && !block.accumulate && !epilogue.bias &&
-                    !epilogue.added && epilogue.activation != Activation::Relu;
+  const bool close = block.close || (block.n <= N && block.m <= kNear && block.k <= kNear);
+  const bool near =
+      close && !block.accumulate && !epilogue.bias && !epilogue.added && epilogue.activation != Activation::Relu;
   for (int64_t j = 0; j < block.n; j += N) {
     const int columns = static_cast<int>(block.n - j < N ? block.n - j : N);
     const int vectors = (columns + L - 1) / L, tail = columns - (vectors - 1) * L;

@@ -1,110 +1,13 @@
 #include "kernels/norm/norm.h"
 
-#include "simd/element.h"
+#include "kernels/norm/rows.simd.h"
 
 namespace native {
 namespace NATIVE_ISA {
 namespace {
 
-// Four sums at a time: an addition takes four cycles, and one can start every half cycle.
-constexpr int kChains = 4;
-
-template <class W>
-W square_root(W x) {
-  if constexpr (sizeof(W) == 8)
-    return __builtin_sqrt(x);
-  else
-    return __builtin_sqrtf(x);
-}
-
-// Sum of term(vector) over a row; `term` takes vectors, `scalar` single elements.
-template <class T, class Term, class Scalar>
-Wide<T> row_sum(const T* x, int64_t n, const Term& term, const Scalar& scalar) {
-  using W = Wide<T>;
-  constexpr int L = kLanes<W>;
-  Vec<W> acc[kChains] = {};
-  int64_t i = 0;
-  for (; i + kChains * L <= n; i += kChains * L)
-    for (int k = 0; k < kChains; ++k) acc[k] += term(vload(x + i + k * L));
-  for (; i + L <= n; i += L) acc[0] += term(vload(x + i));
-  W sum = reduce_add<W>((acc[0] + acc[1]) + (acc[2] + acc[3]));
-  for (; i < n; ++i) sum += scalar(get(x + i));
-  return sum;
-}
-
-template <class W>
-struct Moments {
-  W mean, rstd;
-};
-
-template <class T>
-Moments<Wide<T>> row_moments(const T* x, int64_t n, double eps, bool centred) {
-  using W = Wide<T>;
-  const W count = static_cast<W>(n);
-  const auto same = [](auto v) { return v; };
-  const W mean = centred ? row_sum(x, n, same, same) / count : W{0};
-  const auto squared = [mean](auto v) {
-    const auto d = v - mean;
-    return d * d;
-  };
-  const W var = row_sum(x, n, squared, squared) / count;
-  return {mean, 1 / square_root<W>(var + static_cast<W>(eps))};
-}
-
-template <class T>
-void row_forward(const void* x_, const void* gamma_, const void* beta_, void* y_, int64_t rows, int64_t n, double eps,
-                 bool centred) {
-  using W = Wide<T>;
-  constexpr int L = kLanes<W>;
-  const W *gamma = static_cast<const W*>(gamma_), *beta = static_cast<const W*>(beta_);
-  for (int64_t r = 0; r < rows; ++r) {
-    const T* x = static_cast<const T*>(x_) + r * n;
-    T* y = static_cast<T*>(y_) + r * n;
-    const auto [mean, rstd] = row_moments(x, n, eps, centred);
-    int64_t i = 0;
-    for (; i + L <= n; i += L) vstore(y + i, (vload(x + i) - mean) * rstd * load(gamma + i) + load(beta + i));
-    for (; i < n; ++i) put(y + i, (get(x + i) - mean) * rstd * gamma[i] + beta[i]);
-  }
-}
-
-// dx = ct gamma rstd + (x - mean) slope + offset.
-template <class W>
-struct RowSlope {
-  W slope, offset;
-};
-template <class T>
-RowSlope<Wide<T>> row_slope(const T* ct, const T* x, const Wide<T>* gamma, int64_t n, Moments<Wide<T>> moments,
-                            bool centred) {
-  using W = Wide<T>;
-  constexpr int L = kLanes<W>;
-  const W mean = moments.mean, rstd = moments.rstd, count = static_cast<W>(n);
-  Vec<W> sum_g[kChains] = {}, sum_gx[kChains] = {};
-  const auto accumulate = [&](int64_t i, int k) {
-    const Vec<W> g = vload(ct + i) * load(gamma + i);
-    sum_g[k] += g;
-    sum_gx[k] += g * (vload(x + i) - mean);
-  };
-  int64_t i = 0;
-  for (; i + kChains * L <= n; i += kChains * L)
-    for (int k = 0; k < kChains; ++k) accumulate(i + k * L, k);
-  for (; i + L <= n; i += L) accumulate(i, 0);
-  W mean_g = reduce_add<W>((sum_g[0] + sum_g[1]) + (sum_g[2] + sum_g[3]));
-  W mean_gx = reduce_add<W>((sum_gx[0] + sum_gx[1]) + (sum_gx[2] + sum_gx[3]));
-  for (; i < n; ++i) {
-    const W g = get(ct + i) * gamma[i];
-    mean_g += g;
-    mean_gx += g * (get(x + i) - mean);
-  }
-  // dx = rstd (g - mean(g) - x^ mean(g x^)), x^ = (x - mean) rstd.
-  return {-(mean_gx / count * rstd) * rstd * rstd, centred ? -rstd * (mean_g / count) : W{0}};
-}
-
 // Calls body(std-like constant vectors, first channel) over all channels in strips of 4, 2, 1 vectors and
 // then single channels; sums of a strip stay in registers while its rows are run through.
-template <int N>
-struct Count {
-  static constexpr int value = N;
-};
 template <class W, class Body, class Tail>
 void strips(int64_t channels, const Body& body, const Tail& tail) {
   constexpr int L = kLanes<W>;
@@ -156,48 +59,6 @@ void two_sums(int64_t rows, int64_t channels, W* first, W* second, const Values&
         first[c] += s;
         second[c] += q;
       });
-}
-
-// A few rows at a time, step by step: rows do not wait for each other's sums, and those of the parameters' gradients
-// are read and written once for all of them.
-template <class T>
-void row_backward(const void* ct_, const void* x_, const void* gamma_, void* dx_, void* dgamma_, void* dbeta_,
-                  int64_t rows, int64_t n, double eps, bool centred) {
-  using W = Wide<T>;
-  constexpr int L = kLanes<W>;
-  // More of them would wait for memory all at once; long ones fall into the same cache sets.
-  constexpr int64_t kMost = 2, kLong = 512;
-  const W* gamma = static_cast<const W*>(gamma_);
-  W *dgamma = static_cast<W*>(dgamma_), *dbeta = static_cast<W*>(dbeta_);
-  for (int64_t i = 0; i < n; ++i) dgamma[i] = dbeta[i] = 0;
-  const int64_t step = n > kLong ? 1 : kMost;
-  Moments<W> moments[kMost];
-  RowSlope<W> slopes[kMost];
-  for (int64_t r0 = 0; r0 < rows; r0 += step) {
-    const int64_t count = rows - r0 < step ? rows - r0 : step;
-    const T *ct = static_cast<const T*>(ct_) + r0 * n, *x = static_cast<const T*>(x_) + r0 * n;
-    T* dx = static_cast<T*>(dx_) + r0 * n;
-    for (int64_t r = 0; r < count; ++r) moments[r] = row_moments(x + r * n, n, eps, centred);
-    for (int64_t r = 0; r < count; ++r) slopes[r] = row_slope(ct + r * n, x + r * n, gamma, n, moments[r], centred);
-    for (int64_t r = 0; r < count; ++r) {
-      const W mean = moments[r].mean, rstd = moments[r].rstd, slope = slopes[r].slope, offset = slopes[r].offset;
-      const auto result = [&](auto c, auto e, auto g) { return c * g * rstd + ((e - mean) * slope + offset); };
-      const int64_t at = r * n;
-      int64_t i = 0;
-      for (; i + L <= n; i += L) vstore(dx + at + i, result(vload(ct + at + i), vload(x + at + i), load(gamma + i)));
-      for (; i < n; ++i) put(dx + at + i, result(get(ct + at + i), get(x + at + i), gamma[i]));
-    }
-    two_sums<W>(
-        count, n, dbeta, dgamma,
-        [&](int64_t r, int64_t c, Vec<W>& d, Vec<W>& e) {
-          d = vload(ct + r * n + c);
-          e = (vload(x + r * n + c) - moments[r].mean) * moments[r].rstd;
-        },
-        [&](int64_t r, int64_t c, W& d, W& e) {
-          d = get(ct + r * n + c);
-          e = (get(x + r * n + c) - moments[r].mean) * moments[r].rstd;
-        });
-  }
 }
 
 // Rows that are gone through together: they should stay in the first-level cache over all strips.

@@ -1,20 +1,63 @@
 // GRU over all time steps in float32, forward and backward, with the reset gate after or before the product.
-#include "kernels/rnn/sequence.h"
+#include "kernels/rnn/gates.h"
 
 namespace native::recurrent {
 namespace {
 
 const gemm::Kernels<float>& kernels() { return gemm_table().f32; }
 
-// x, h, w [units, 3 * units], (bias), (mask) -> outputs, h, and if they are kept: z, r, the new state and what
-// r multiplies (its product if after, r h if before), and h before each step.
+// x, h, w [units, 3 * units], (bias), (mask) -> outputs, h, and if they are kept: z, r, the new state and the product
+// that r multiplies, and h before each step. With the reset gate after the product.
 class Gru : public Kernel {
  public:
   explicit Gru(const Problem& p)
       : q_(p, p.in[0], p.in[1]),
-        after_(p.attrs.integer("reset_after") != 0),
         bias_(p.attrs.integer("has_bias") != 0),
-        first_(kernels(), q_.batch, q_.units, after_ ? 3 : 2, q_.units),
+        product_(q_.batch, q_.units, 3),
+        schedule_(kernels(), q_, 3, true),
+        cells_(cell_table()) {}
+
+  size_t scratch_bytes() const override {
+    return static_cast<size_t>(product_.packed_size() + product_.room() + 2 * q_.batch * q_.units) * sizeof(float);
+  }
+
+  void run(const void* const* in, void* const* out, void* scratch) const override {
+    const int64_t n = q_.units, size = q_.batch * n;
+    const float* const weights = product_.bind(f32(in[2]), f32(scratch));
+    float* const room = f32(scratch) + product_.packed_size();
+    float* const states = room + product_.room();
+    copy(f32(in[1]), states, size);
+    schedule_.run(1, false, [&](int, int64_t s, Range rows, Range cut) {
+      const auto inputs = [&](int64_t t) { return f32(in[0]) + q_.at(rows.first, t) * 3 * n; };
+      const float* const h = states + s % 2 * size;
+      Step step = step_of(q_, in, out, s, rows, 2);
+      step.x = inputs(s);
+      step.x_row = q_.steps * 3 * n;
+      step.ahead = inputs(std::min(s + 1, q_.steps - 1));
+      if (bias_) step.bias = f32(in[3]);
+      step.h = h + rows.first * n;
+      step.next = states + (s + 1) % 2 * size + rows.first * n;
+      product_.run(weights, rows, cut, h, room, [&](const Products& products, int64_t first, int64_t count) {
+        cells_.gru(step, products, first, count);
+      });
+    });
+    copy(states + q_.steps % 2 * size, f32(out[1]), size);
+  }
+
+ private:
+  Sequence q_;
+  bool bias_;
+  GateProduct product_;
+  Schedule schedule_;
+  const CellTable& cells_;
+};
+
+// The same with the reset gate before the product, where r h is kept, and without a bias.
+class GruBefore : public Kernel {
+ public:
+  explicit GruBefore(const Problem& p)
+      : q_(p, p.in[0], p.in[1]),
+        first_(kernels(), q_.batch, q_.units, 2, q_.units),
         second_(kernels(), q_.batch, q_.units, 1, q_.units),
         schedule_(kernels(), q_, 3, first_.cuts()),
         cells_(cell_table()) {}
@@ -26,36 +69,31 @@ class Gru : public Kernel {
   void run(const void* const* in, void* const* out, void* scratch) const override {
     const int64_t n = q_.units, size = q_.batch * n;
     const float* const w = f32(in[2]);
-    const float* const bias = bias_ ? f32(in[3]) : nullptr;
     float* const s = f32(scratch) + packed();
     float* const states[2] = {s + 4 * size, s + 5 * size};
     const Product::Bound first = first_.bind(w, 3 * n, 1, f32(scratch));
-    Product::Bound second{};
-    if (!after_) second = second_.bind(w + 2 * n, 3 * n, 1, f32(scratch) + first_.packed_size());
+    const Product::Bound second = second_.bind(w + 2 * n, 3 * n, 1, f32(scratch) + first_.packed_size());
     copy(f32(in[1]), states[0], size);
-    schedule_.run(after_ ? 1 : 2, false, [&](int phase, int64_t t, Range rows, Range cut) {
+    schedule_.run(2, false, [&](int phase, int64_t t, Range rows, Range cut) {
       const float* const h = states[t % 2];
       float* const next = states[(t + 1) % 2];
       float* const sums = s + rows.first * 4 * n;
       if (phase == 0)
-        first_.run(first, rows.size(), cut, h + rows.first * n, n, sums, 4 * n, false, bias);
+        first_.run(first, rows.size(), cut, h + rows.first * n, n, sums, 4 * n, false);
       else
         second_.run(second, rows.size(), cut, sums + 3 * n, 4 * n, sums + 2 * n, 4 * n, false);
       for (int64_t b = rows.first; b < rows.last; ++b) {
         const float* const x = f32(in[0]) + q_.at(b, t) * 3 * n + cut.first;
         const int64_t own = b * n + cut.first;
-        float* const products = s + b * 4 * n + cut.first;
-        float* const gates = after_ && q_.keep ? f32(out[2]) + q_.at(b, t) * 4 * n + cut.first : products;
-        if (phase == 0 && !after_) {
-          cells_.gru_reset(x, products, h + own, n, cut.size());
+        float* const gates = s + b * 4 * n + cut.first;
+        if (phase == 0) {
+          cells_.gru_reset(x, gates, h + own, n, cut.size());
           continue;
         }
-        if (!q_.counts(in, b, t))
-          copy(h + own, next + own, cut.size());
-        else if (after_)
-          cells_.gru(x, products, gates, h + own, next + own, n, cut.size());
-        else
+        if (q_.counts(in, b, t))
           cells_.gru_mix(x, gates, h + own, next + own, n, cut.size());
+        else
+          copy(h + own, next + own, cut.size());
         write(in, out, b, t, cut, gates, h + own, next + own);
       }
     });
@@ -63,7 +101,7 @@ class Gru : public Kernel {
   }
 
  private:
-  int64_t packed() const { return first_.packed_size() + (after_ ? 0 : second_.packed_size()); }
+  int64_t packed() const { return first_.packed_size() + second_.packed_size(); }
 
   void write(const void* const* in, void* const* out, int64_t b, int64_t t, Range cut, const float* gates,
              const float* h, const float* next) const {
@@ -72,10 +110,10 @@ class Gru : public Kernel {
     if (q_.keep) copy(h, f32(out[3]) + at * n + cut.first, wide);
     for (int64_t k = 0; q_.keep && k < 4; ++k) {
       float* const kept = f32(out[2]) + (at * 4 + k) * n + cut.first;
-      if (!counts)
-        zero(kept, wide);
-      else if (kept != gates + k * n)
+      if (counts)
         copy(gates + k * n, kept, wide);
+      else
+        zero(kept, wide);
     }
     const int64_t row = q_.output_row(b, t);
     if (row < 0) return;
@@ -87,11 +125,14 @@ class Gru : public Kernel {
   }
 
   Sequence q_;
-  bool after_, bias_;
   Product first_, second_;
   Schedule schedule_;
   const CellTable& cells_;
 };
+
+std::unique_ptr<Kernel> prepare_gru(const Problem& p) {
+  return p.attrs.integer("reset_after") != 0 ? prepare_loop<Gru>(p) : prepare_loop<GruBefore>(p);
+}
 
 // x, h, w, (bias), cotangents of outputs and h, gates, h before each step, (mask) -> cotangents of x, of h,
 // and, if the reset gate is after the product, of the state's products.
@@ -163,7 +204,7 @@ class GruGrad : public Kernel {
   const CellTable& cells_;
 };
 
-const Register gru{"gru", "steps", 10, prepare_loop<Gru>};
+const Register gru{"gru", "steps", 10, prepare_gru};
 const Register gru_grad{"gru_grad", "steps", 10, prepare_loop<GruGrad>};
 
 }  // namespace

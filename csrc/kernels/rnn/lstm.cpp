@@ -1,68 +1,54 @@
 // LSTM over all time steps in float32, forward and backward; forward also with products in bfloat16 (narrow_lstm, which
 // only graphs have).
+#include <tuple>
+
+#include "kernels/rnn/gates.h"
 #include "kernels/rnn/narrow.h"
-#include "kernels/rnn/sequence.h"
 
 namespace native::recurrent {
 namespace {
 
-// What both ways of an LSTM's step share: its sizes, and all but the product.
+// What both ways of an LSTM's step share: its states, and all but the product.
 class Steps {
  public:
   explicit Steps(const Problem& p) : q_(p, p.in[0], p.in[1]), cells_(cell_table()) {}
 
  protected:
-  // Products, c, and h before and after a step.
-  size_t state_bytes() const { return static_cast<size_t>(7 * q_.batch * q_.units) * sizeof(float); }
+  // In floats: c, and h before and after a step.
+  int64_t state_size() const { return 3 * q_.batch * q_.units; }
 
-  // product(rows, cut, s, h, z) for each step s, with h and z those of the first of the rows; x(at): what is added to
-  // z in row `at` of the inputs.
+  // inputs(b, s): the row of the inputs of step s and sequence b, and how far it is to that of the next sequence.
+  // product(rows, cut, s, h, cells) calls cells(products, first, count) for all units of the cut.
   template <class Input, class Multiply>
-  void run(const Schedule& schedule, const void* const* in, void* const* out, float* z, const Input& x,
+  void run(const Schedule& schedule, const void* const* in, void* const* out, float* states, const Input& inputs,
            const Multiply& product) const {
     const int64_t n = q_.units, size = q_.batch * n;
-    float* const c = z + 4 * size;
-    float* const states[2] = {c + size, c + 2 * size};
-    copy(f32(in[1]), states[0], size);
+    float* const c = states + 2 * size;
+    copy(f32(in[1]), states, size);
     copy(f32(in[2]), c, size);
     schedule.run(1, false, [&](int, int64_t s, Range rows, Range cut) {
-      const float* const h = states[s % 2];
-      float* const next = states[(s + 1) % 2];
-      product(rows, cut, s, h + rows.first * n, z + rows.first * 4 * n);
-      for (int64_t b = rows.first; b < rows.last; ++b) step(in, out, b, s, cut, x(q_.at(b, s)), z, c, h, next);
+      Step step = step_of(q_, in, out, s, rows, 3);
+      const int64_t own = rows.first * n;
+      const float* const h = states + s % 2 * size;
+      std::tie(step.x, step.x_row) = inputs(rows.first, s);
+      step.ahead = s + 1 < q_.steps ? inputs(rows.first, s + 1).first : step.x;
+      step.h = h + own;
+      step.next = states + (s + 1) % 2 * size + own;
+      step.c = c + own;
+      if (q_.keep) step.kept_c = f32(out[5]) + q_.at(rows.first, s) * n;
+      product(rows, cut, s, h,
+              [&](const Products& z, int64_t first, int64_t count) { cells_.lstm(step, z, first, count); });
     });
-    copy(states[q_.steps % 2], f32(out[1]), size);
+    copy(states + q_.steps % 2 * size, f32(out[1]), size);
     copy(c, f32(out[2]), size);
   }
 
-  Sequence q_;
-
- private:
-  void step(const void* const* in, void* const* out, int64_t b, int64_t s, Range cut, const float* x, float* z,
-            float* c, const float* h, float* next) const {
-    const int64_t n = q_.units, at = q_.at(b, s), own = b * n + cut.first, wide = cut.size();
-    const bool counts = q_.counts(in, b, s);
-    float* const products = z + b * 4 * n + cut.first;
-    float* const gates = q_.keep ? f32(out[3]) + at * 4 * n + cut.first : products;
-    if (q_.keep) {
-      copy(h + own, f32(out[4]) + at * n + cut.first, wide);
-      copy(c + own, f32(out[5]) + at * n + cut.first, wide);
-    }
-    if (counts) {
-      cells_.lstm(x + cut.first, products, gates, c + own, next + own, n, wide);
-    } else {
-      copy(h + own, next + own, wide);
-      for (int64_t k = 0; k < 4; ++k) zero(gates + k * n, wide);
-    }
-    const int64_t row = q_.output_row(b, s);
-    if (row < 0) return;
-    float* const y = f32(out[0]) + row * n + cut.first;
-    if (counts || !q_.zero_output)
-      copy(next + own, y, wide);
-    else
-      zero(y, wide);
+  // Rows of projected inputs.
+  std::pair<const float*, int64_t> projected(const void* const* in, int64_t b, int64_t s) const {
+    return {f32(in[0]) + q_.at(b, s) * 4 * q_.units, q_.steps * 4 * q_.units};
   }
 
+  Sequence q_;
   const CellTable& cells_;
 };
 
@@ -71,26 +57,24 @@ class Steps {
 class Lstm : public Kernel, Steps {
  public:
   explicit Lstm(const Problem& p)
-      : Steps(p),
-        product_(gemm_table().f32, q_.batch, q_.units, 4, q_.units),
-        schedule_(gemm_table().f32, q_, 4, product_.cuts()) {}
+      : Steps(p), product_(q_.batch, q_.units, 4), schedule_(gemm_table().f32, q_, 4, true) {}
 
   size_t scratch_bytes() const override {
-    return static_cast<size_t>(product_.packed_size()) * sizeof(float) + state_bytes();
+    return static_cast<size_t>(product_.packed_size() + product_.room() + state_size()) * sizeof(float);
   }
 
   void run(const void* const* in, void* const* out, void* scratch) const override {
-    const int64_t n = q_.units;
-    const Product::Bound weights = product_.bind(f32(in[3]), 4 * n, 1, f32(scratch));
+    float* const room = f32(scratch) + product_.packed_size();
+    const float* const weights = product_.bind(f32(in[3]), f32(scratch));
     Steps::run(
-        schedule_, in, out, f32(scratch) + product_.packed_size(), [&](int64_t at) { return f32(in[0]) + at * 4 * n; },
-        [&](Range rows, Range cut, int64_t, const float* h, float* z) {
-          product_.run(weights, rows.size(), cut, h, n, z, 4 * n, false);
+        schedule_, in, out, room + product_.room(), [&](int64_t b, int64_t s) { return projected(in, b, s); },
+        [&](Range rows, Range cut, int64_t, const float* h, const auto& cells) {
+          product_.run(weights, rows, cut, h, room, cells);
         });
   }
 
  private:
-  Product product_;
+  GateProduct product_;
   Schedule schedule_;
 };
 
@@ -104,17 +88,22 @@ class NarrowLstm : public Kernel, Steps {
         product_(inputs_, q_.units, 4),
         schedule_(gemm_table().f32, q_, 4, q_.units % words_table().bf16.nr == 0) {}
 
-  size_t scratch_bytes() const override { return state_bytes(); }
+  size_t scratch_bytes() const override {
+    return static_cast<size_t>(state_size() + 4 * q_.batch * q_.units) * sizeof(float);
+  }
 
   void run(const void* const* in, void* const* out, void* scratch) const override {
     const int64_t n = q_.units;
     const auto* const words = static_cast<const uint32_t*>(in[3]);
+    float* const room = f32(scratch) + state_size();
     Steps::run(
         schedule_, in, out, f32(scratch),
-        [&](int64_t at) { return inputs_ > 0 ? f32(in[4]) : f32(in[0]) + at * 4 * n; },
-        [&](Range rows, Range cut, int64_t s, const float* h, float* z) {
+        [&](int64_t b, int64_t s) { return inputs_ > 0 ? std::pair{f32(in[4]), int64_t{0}} : projected(in, b, s); },
+        [&](Range rows, Range cut, int64_t s, const float* h, const auto& cells) {
           const auto* const x = static_cast<const uint16_t*>(in[0]) + q_.at(rows.first, s) * inputs_;
-          product_.run(words, rows.size(), cut, x, q_.steps * inputs_, h, z);
+          float* const z = room + rows.first * 4 * n;
+          product_.run(words, rows.size(), cut, x, q_.steps * inputs_, h + rows.first * n, z);
+          cells(Products{z + cut.first, 4 * n, n, cells_.lanes}, cut.first, cut.size());
         });
   }
 

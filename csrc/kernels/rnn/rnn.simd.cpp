@@ -28,20 +28,110 @@ inline void put(float* p, vf32 v, int lanes) {
 inline vf32 sigmoid_slope(vf32 y) { return y * (1.0f - y); }
 inline vf32 tanh_slope(vf32 y) { return 1.0f - y * y; }
 
-void lstm(const float* x, const float* z, float* gates, float* c, float* h, int64_t units, int64_t n) {
+// The functions of gates, exact to a few units: of x less n ln 2, which need not be exact where results are near 0
+// and 1.
+inline Reduced<vf32> reduced(vf32 x) {
+  const Rounded<vf32> power = rounded(x, 1.44269504088896340736f);
+  return {x - power.n * 0.693147180559945309417f, power.shifted, power.n};
+}
+// e^-87 is what is left below.
+inline vf32 logistic(vf32 x) {
+  const auto y = reduced(greater(splat(-87.0f), lesser(splat(24.0f), x)));
+  // exp(-x) = (1 + growth) / s.
+  const vf32 s = power_of_2(y.shifted, 0);
+  return quotient(s, (s + 1.0f) + growth(-y.r));
+}
+// e / (e + 2) for e = exp(2 x) - 1.
+inline vf32 hyperbolic(vf32 x) {
+  const auto y = reduced(greater(splat(-20.0f), lesser(splat(20.0f), x + x)));
+  const vf32 s = power_of_2(y.shifted, 0), r = y.r;
+  const vf32 e = s * (r * r * polynomial(r, Constants<float>::kExpm1) + r) + (s - 1.0f);
+  return quotient(e, e + 2.0f);
+}
+
+void pack(const float* w, int64_t depth, int64_t units, int gates, int vectors, int64_t first, int64_t n, float* out) {
+  const int64_t row = vectors * kL, of_vector = (gates + vectors - 1) / vectors * row * depth;
+  for (int64_t p = 0; p < depth; ++p)
+    for (int k = 0; k < gates; ++k) {
+      const float* const from = w + (p * gates + k) * units + first;
+      float* const to = out + (k / vectors * depth + p) * row + k % vectors * kL;
+      each_vector(n, [&](int64_t j, int lanes) { store(to + j / kL * of_vector, take(from + j, lanes)); });
+    }
+}
+
+// What a row of a step that does not count leaves.
+inline void idle(const Step& s, int64_t row, int64_t first, int64_t n) {
+  const float* const h = s.h + row * s.units + first;
   each_vector(n, [&](int64_t j, int lanes) {
-    const auto sum = [&](int64_t gate) {
-      return take(x + gate * units + j, lanes) + take(z + gate * units + j, lanes);
-    };
-    const vf32 i = vsigmoid(sum(0)), f = vsigmoid(sum(1)), g = vtanh(sum(2)), o = vsigmoid(sum(3));
-    const vf32 state = f * take(c + j, lanes) + i * g;
-    put(gates + j, i, lanes);
-    put(gates + units + j, f, lanes);
-    put(gates + 2 * units + j, g, lanes);
-    put(gates + 3 * units + j, o, lanes);
-    put(c + j, state, lanes);
-    put(h + j, o * vtanh(state), lanes);
+    const vf32 state = take(h + j, lanes);
+    put(s.next + row * s.units + first + j, state, lanes);
+    if (s.y) put(s.y + row * s.y_row + first + j, s.zero_output ? vf32{} : state, lanes);
+    for (int k = 0; s.gates && k < 4; ++k) put(s.gates + (row * s.apart * 4 + k) * s.units + first + j, vf32{}, lanes);
   });
+}
+
+// Calls cell(row, at, unit, lanes) for vectors of all rows that count, `at` being the unit's place among those of z.
+template <class Cell>
+inline void each_cell(const Step& s, int64_t first, int64_t n, const Cell& cell) {
+  for (int64_t row = 0; row < s.rows; ++row)
+    if (!s.counts || s.counts[row * s.apart])
+      each_vector(n, [&](int64_t j, int lanes) { cell(row, j, first + j, lanes); });
+}
+
+// What is left to do of all rows: those that do not count, and states before the step that are kept.
+inline void begin(const Step& s, int64_t first, int64_t n) {
+  if (!s.kept_h && !s.counts) return;
+  for (int64_t row = 0; row < s.rows; ++row) {
+    if (s.kept_h)
+      each_vector(n, [&](int64_t j, int lanes) {
+        const int64_t from = row * s.units + first + j, to = row * s.apart * s.units + first + j;
+        put(s.kept_h + to, take(s.h + from, lanes), lanes);
+        if (s.kept_c) put(s.kept_c + to, take(s.c + from, lanes), lanes);
+      });
+    if (s.counts && !s.counts[row * s.apart]) idle(s, row, first, n);
+  }
+}
+
+// The inputs that will be read next, at row 0 and unit 0: those behind the units [first, first + n), or of the next
+// step.
+inline const float* inputs_ahead(const Step& s, int64_t first, int64_t n) {
+  return first + n < s.units ? s.x + n : s.ahead - first;
+}
+
+// In two turns, so that no cell waits for the tangent of its own state. (By value: what is stored might else be part of
+// them.)
+template <bool kept>
+void lstm_cells(const Step s, const Products z, int64_t first, int64_t n) {
+  const float* const ahead = inputs_ahead(s, first, n);
+  each_cell(s, first, n, [&](int64_t row, int64_t at, int64_t unit, int lanes) {
+    const float* const x = s.x + row * s.x_row + unit;
+    float* const products = z.data + row * z.row + at / kL * z.vector;
+    const auto sum = [&](int64_t k) {
+      __builtin_prefetch(ahead + row * s.x_row + k * s.units + unit, 0, 2);
+      return take(x + k * s.units, lanes) + take(products + k * z.gate, lanes);
+    };
+    const vf32 i = logistic(sum(0)), f = logistic(sum(1)), g = hyperbolic(sum(2)), o = logistic(sum(3));
+    if constexpr (kept) {
+      float* const gates = s.gates + row * s.apart * 4 * s.units + unit;
+      put(gates, i, lanes);
+      put(gates + s.units, f, lanes);
+      put(gates + 2 * s.units, g, lanes);
+      put(gates + 3 * s.units, o, lanes);
+    }
+    float* const c = s.c + row * s.units + unit;
+    put(c, f * take(c, lanes) + i * g, lanes);
+    put(products, o, lanes);
+  });
+  each_cell(s, first, n, [&](int64_t row, int64_t at, int64_t unit, int lanes) {
+    const int64_t own = row * s.units + unit;
+    const vf32 h = take(z.data + row * z.row + at / kL * z.vector, lanes) * hyperbolic(take(s.c + own, lanes));
+    put(s.next + own, h, lanes);
+    if (s.y) put(s.y + row * s.y_row + unit, h, lanes);
+  });
+}
+void lstm(const Step& s, const Products& z, int64_t first, int64_t n) {
+  begin(s, first, n);
+  (s.gates ? lstm_cells<true> : lstm_cells<false>)(s, z, first, n);
 }
 
 void lstm_grad(const float* gates, const float* c, const float* dh, float* dc, float* dz, int64_t units, int64_t n) {
@@ -49,7 +139,7 @@ void lstm_grad(const float* gates, const float* c, const float* dh, float* dc, f
     const auto gate = [&](int64_t k) { return take(gates + k * units + j, lanes); };
     const vf32 i = gate(0), f = gate(1), g = gate(2), o = gate(3);
     const vf32 before = take(c + j, lanes), ct = take(dh + j, lanes);
-    const vf32 t = vtanh(f * before + i * g);
+    const vf32 t = hyperbolic(f * before + i * g);
     const vf32 flow = take(dc + j, lanes) + ct * o * tanh_slope(t);
     put(dz + j, flow * g * sigmoid_slope(i), lanes);
     put(dz + units + j, flow * before * sigmoid_slope(f), lanes);
@@ -59,18 +149,47 @@ void lstm_grad(const float* gates, const float* c, const float* dh, float* dc, f
   });
 }
 
-void gru(const float* x, const float* s, float* gates, const float* h, float* next, int64_t units, int64_t n) {
-  each_vector(n, [&](int64_t j, int lanes) {
-    const vf32 z = vsigmoid(take(x + j, lanes) + take(s + j, lanes));
-    const vf32 r = vsigmoid(take(x + units + j, lanes) + take(s + units + j, lanes));
-    const vf32 state = take(s + 2 * units + j, lanes);
-    const vf32 fresh = vtanh(take(x + 2 * units + j, lanes) + r * state);
-    put(gates + j, z, lanes);
-    put(gates + units + j, r, lanes);
-    put(gates + 2 * units + j, fresh, lanes);
-    put(gates + 3 * units + j, state, lanes);
-    put(next + j, z * take(h + j, lanes) + (1.0f - z) * fresh, lanes);
+// As above: no cell waits for its own reset gate.
+template <bool kept>
+void gru_cells(const Step s, const Products products, int64_t first, int64_t n) {
+  const float* const ahead = inputs_ahead(s, first, n);
+  const auto at_gate = [&](int64_t row, int64_t at, int64_t k) {
+    return products.data + row * products.row + k * products.gate + at / kL * products.vector;
+  };
+  const auto input = [&](int64_t row, int64_t unit, int64_t k, int lanes) {
+    const int64_t from = row * s.x_row + k * s.units + unit;
+    __builtin_prefetch(ahead + from, 0, 2);
+    return take(s.x + from, lanes);
+  };
+  const auto product = [&](const float* sum, int64_t unit, int64_t k, int lanes) {
+    return s.bias ? take(sum, lanes) + take(s.bias + k * s.units + unit, lanes) : take(sum, lanes);
+  };
+  each_cell(s, first, n, [&](int64_t row, int64_t at, int64_t unit, int lanes) {
+    for (int64_t k = 0; k < 2; ++k) {
+      float* const gate = at_gate(row, at, k);
+      put(gate, logistic(input(row, unit, k, lanes) + product(gate, unit, k, lanes)), lanes);
+    }
   });
+  each_cell(s, first, n, [&](int64_t row, int64_t at, int64_t unit, int lanes) {
+    const vf32 z = take(at_gate(row, at, 0), lanes), r = take(at_gate(row, at, 1), lanes);
+    const vf32 state = product(at_gate(row, at, 2), unit, 2, lanes);
+    const vf32 fresh = hyperbolic(input(row, unit, 2, lanes) + r * state);
+    const int64_t own = row * s.units + unit;
+    const vf32 h = z * take(s.h + own, lanes) + (1.0f - z) * fresh;
+    if constexpr (kept) {
+      float* const gates = s.gates + row * s.apart * 4 * s.units + unit;
+      put(gates, z, lanes);
+      put(gates + s.units, r, lanes);
+      put(gates + 2 * s.units, fresh, lanes);
+      put(gates + 3 * s.units, state, lanes);
+    }
+    put(s.next + own, h, lanes);
+    if (s.y) put(s.y + row * s.y_row + unit, h, lanes);
+  });
+}
+void gru(const Step& s, const Products& products, int64_t first, int64_t n) {
+  begin(s, first, n);
+  (s.gates ? gru_cells<true> : gru_cells<false>)(s, products, first, n);
 }
 
 void gru_grad(const float* gates, const float* h, float* dh, float* dx, float* ds, int64_t units, int64_t n) {
@@ -93,8 +212,8 @@ void gru_grad(const float* gates, const float* h, float* dh, float* dx, float* d
 
 void gru_reset(const float* x, float* s, const float* h, int64_t units, int64_t n) {
   each_vector(n, [&](int64_t j, int lanes) {
-    const vf32 z = vsigmoid(take(x + j, lanes) + take(s + j, lanes));
-    const vf32 r = vsigmoid(take(x + units + j, lanes) + take(s + units + j, lanes));
+    const vf32 z = logistic(take(x + j, lanes) + take(s + j, lanes));
+    const vf32 r = logistic(take(x + units + j, lanes) + take(s + units + j, lanes));
     put(s + j, z, lanes);
     put(s + units + j, r, lanes);
     put(s + 3 * units + j, r * take(h + j, lanes), lanes);
@@ -104,7 +223,7 @@ void gru_reset(const float* x, float* s, const float* h, int64_t units, int64_t 
 void gru_mix(const float* x, float* s, const float* h, float* next, int64_t units, int64_t n) {
   each_vector(n, [&](int64_t j, int lanes) {
     const vf32 z = take(s + j, lanes);
-    const vf32 fresh = vtanh(take(x + 2 * units + j, lanes) + take(s + 2 * units + j, lanes));
+    const vf32 fresh = hyperbolic(take(x + 2 * units + j, lanes) + take(s + 2 * units + j, lanes));
     put(s + 2 * units + j, fresh, lanes);
     put(next + j, z * take(h + j, lanes) + (1.0f - z) * fresh, lanes);
   });
@@ -136,8 +255,8 @@ void add(const float* x, float* sum, int64_t n) {
 }  // namespace
 
 extern const CellTable cell_table;
-const CellTable cell_table = {&lstm,         &lstm_grad,      &gru, &gru_grad, &gru_reset, &gru_mix,
-                              &gru_mix_grad, &gru_reset_grad, &add};
+const CellTable cell_table = {kL,       &pack,         &lstm,           &gru, &lstm_grad, &gru_grad, &gru_reset,
+                              &gru_mix, &gru_mix_grad, &gru_reset_grad, &add};
 
 }  // namespace NATIVE_ISA
 }  // namespace native::recurrent

@@ -81,30 +81,28 @@ class Product {
     return {w, row, column, packed};
   }
 
-  // The columns `cut` of every block. `bias` has one entry a column of B, or is null.
+  // The columns `cut` of every block.
   void run(const Bound& b, int64_t rows, Range cut, const float* a, int64_t a_row, float* c, int64_t c_row,
-           bool accumulate, const float* bias = nullptr) const {
-    if (cut.size() == units_) return columns(b, rows, 0, blocks_ * units_, a, a_row, c, c_row, accumulate, bias);
+           bool accumulate) const {
+    if (cut.size() == units_) return columns(b, rows, 0, blocks_ * units_, a, a_row, c, c_row, accumulate);
     for (int64_t k = 0; k < blocks_; ++k)
-      columns(b, rows, k * units_ + cut.first, cut.size(), a, a_row, c, c_row, accumulate, bias);
+      columns(b, rows, k * units_ + cut.first, cut.size(), a, a_row, c, c_row, accumulate);
   }
 
  private:
   void columns(const Bound& b, int64_t rows, int64_t j, int64_t n, const float* a, int64_t a_row, float* c,
-               int64_t c_row, bool accumulate, const float* bias) const {
-    const gemm::Epilogue<float> epilogue{bias ? bias + j : nullptr, Activation::None};
+               int64_t c_row, bool accumulate) const {
     const size_t bytes = sizeof(float) * static_cast<size_t>(gemm::block_packed_scratch_size(kernels_) + n);
     float* const scratch = static_cast<float*>(pool::thread_scratch(bytes));
     if (!single_)
       return gemm::block_packed(kernels_, rows, n, depth_, {a, a_row, 1},
                                 {b.packed + j * depth_, kernels_.nr, depth_ * kernels_.nr}, c + j, c_row, accumulate,
-                                epilogue, scratch);
+                                {}, scratch);
     float* const y = accumulate ? scratch : c + j;
     if (b.column == 1)
       kernels_.gemv(n, depth_, a, 1, b.w + j, b.row, y);
     else
       kernels_.dots(1, n, depth_, a, depth_, b.w + j * b.column, b.column, y, n);
-    if (bias) kernels_.finish(1, n, y, n, epilogue);
     if (accumulate) cell_table().add(y, c + j, n);
   }
 
