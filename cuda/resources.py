@@ -84,12 +84,19 @@ def dynamic_shared(kernel: str) -> int:
     return 0
 
 
-def compiled(source: Path, architecture: str, folder: Path) -> dict[str, dict]:
+def translated(source: Path, architecture: str, folder: Path) -> Path:
+    """The PTX, from which the build makes the machine code of every architecture."""
+    ptx = folder / f"{source.stem}.ptx"
+    command = [find("nvcc"), "-ptx", f"-arch=compute_{architecture}", "-std=c++20", *INCLUDES]
+    subprocess.run([*command, str(source), "-o", str(ptx)], check=True)
+    return ptx
+
+
+def compiled(ptx: Path, oldest: str, architecture: str, folder: Path) -> dict[str, dict]:
     """By kernel: registers, spilled bytes, declared shared memory, threads, instructions."""
-    cubin = folder / f"{source.stem}.{architecture}.cubin"
-    code = f"-gencode=arch=compute_{architecture},code=sm_{architecture}"
-    command = [find("nvcc"), "-cubin", code, "-std=c++20", *INCLUDES]
-    command += ["-Xptxas", "-v", str(source), "-o", str(cubin)]
+    cubin = folder / f"{ptx.stem}.{architecture}.cubin"
+    code = f"-gencode=arch=compute_{oldest},code=sm_{architecture}"
+    command = [find("nvcc"), "-cubin", code, "-Xptxas", "-v", str(ptx), "-o", str(cubin)]
     log = subprocess.run(command, capture_output=True, text=True, check=True).stderr
     kernels: dict[str, dict] = {}
     for line in log.splitlines():
@@ -110,11 +117,8 @@ def compiled(source: Path, architecture: str, folder: Path) -> dict[str, dict]:
     return kernels
 
 
-def threads(source: Path, architecture: str, folder: Path) -> dict[str, int]:
+def threads(ptx: Path) -> dict[str, int]:
     """Threads of a block, by kernel."""
-    ptx = folder / f"{source.stem}.ptx"
-    command = [find("nvcc"), "-ptx", f"-arch=compute_{architecture}", "-std=c++20", *INCLUDES]
-    subprocess.run([*command, str(source), "-o", str(ptx)], check=True)
     found = re.findall(r"\.entry (\w+)\((?:.|\n)*?\.maxntid (\d+)", ptx.read_text())
     return {name: int(count) for name, count in found}
 
@@ -137,9 +141,10 @@ def table(folder: Path) -> tuple[str, int]:
     spilling = 0
     for source in sorted((HERE / "kernels").glob("*/*.cu")):
         names = targets(source)
-        by = {a: compiled(source, name, folder) for a, name in names.items()}
         first = min(names)
-        blocks = threads(source, names[first], folder)
+        ptx = translated(source, names[first], folder)
+        by = {a: compiled(ptx, names[first], name, folder) for a, name in names.items()}
+        blocks = threads(ptx)
         for name in sorted(blocks):
             rows = {a: by[a][name] for a in names}
             spilled = max(row["spilled"] for row in rows.values())

@@ -92,7 +92,7 @@ __device__ inline float load_element(const void* data, int64_t i, DataType type)
     case DataType::F16:
       return __half2float(static_cast<const __half*>(data)[i]);
     case DataType::BF16:
-      return __bfloat162float(static_cast<const __nv_bfloat16*>(data)[i]);
+      return __uint_as_float(static_cast<uint32_t>(static_cast<const uint16_t*>(data)[i]) << 16);
     default:
       return static_cast<const float*>(data)[i];
   }

@@ -20,7 +20,7 @@ EPILOGUE, PRODUCT = "gemm/epilogue.cuh", "gemm/product.cuh"
 LOOP_BARRIER = "        __syncthreads();  // the next stage"
 LOOP_WAIT = "        copy_async_wait<tile.stages - 2>();"
 SLAB = """      __syncthreads();
-      Rows::write(sink, w, slab, [&](int r) { return r / 16 * warp_m + i * 16 + r % 16; });
+      Rows::write(sink, w, slab, [&](int r) { return r / 16 * warp_m + part * 16 + r % 16; });
       __syncthreads();
 """
 
@@ -242,7 +242,7 @@ FAULTS = [
         "row_bytes(x.row * bytes + bytes)",
     ),
     Planted("rows of a warp", TENSOR, "warp / kWarpsAcross * warp_m", "warp % kWarpsDown * warp_m"),
-    Planted("rows of the slab", TENSOR, "warp_m + i * 16 + r % 16", "warp_m + r % 16"),
+    Planted("rows of the slab", TENSOR, "warp_m + part * 16 + r % 16", "warp_m + r % 16"),
     Planted("tiles in a group", PIPELINE, "w.column = t / rows", "w.column = t / kGroup"),
     # The epilogue.
     Planted("bias of the row", PRODUCT, "+ column, column, columns", "+ column, row, columns"),

@@ -27,8 +27,10 @@ FAULTS = [
             "inside[v] = true;", KERNEL, True),
     Planted("one element beyond", INTERPRETER, "inside[v] = at[v] < elements;",
             "inside[v] = at[v] <= elements;", KERNEL, True),
-    Planted("no guard of packs", INTERPRETER, "if (at >= elements) return;", "", KERNEL, True),
-    Planted("packs of anything", INTERPRETER, "if (segment.packed)", "if (true)", KERNEL, True),
+    Planted("no guard of packs", INTERPRETER,
+            "if (packed && neighbours.at >= segment.elements) return;", "", KERNEL, True),
+    Planted("packs of anything", INTERPRETER,
+            "packed = segment.packed;", "packed = true;", KERNEL, True),
     Planted("no wait for packs", INTERPRETER, "  copy_async_wait<0>();", "", KERNEL, True),
     Planted("packs stay narrow", INTERPRETER, WIDEN, WIDEN + " && false", KERNEL),
     # Operands and results.
@@ -44,8 +46,5 @@ FAULTS = [
             "registers[r * 32 + threadIdx.x]", KERNEL, True),
     Planted("no constants", INTERPRETER, "i < p.constants", "i < 0", KERNEL, True),
     Planted("all but the last step", INTERPRETER,
-            "for (int i = 0; i < p.steps; ++i) run(registers, p.step[i]);\n"
-            "  for (int i = 0; i < p.outputs; ++i) {\n    const uint4",
-            "for (int i = 0; i < p.steps - 1; ++i) run(registers, p.step[i]);\n"
-            "  for (int i = 0; i < p.outputs; ++i) {\n    const uint4", KERNEL),
+            "i < p.steps; ++i)", "i < p.steps - 1; ++i)", KERNEL),
 ]  # fmt: skip

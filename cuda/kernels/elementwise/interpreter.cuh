@@ -218,62 +218,88 @@ __device__ inline void run(uint4* registers, const Step& step) {
   }
 }
 
-// Lane v of thread t has element v * kThreads + t of the block's, so that a warp's accesses are contiguous.
-__device__ inline void tile_of_elements(const Program& p, uint32_t elements, void* const* data, uint4* registers,
-                                        uint32_t first) {
+// A thread's elements are kThreads apart, so that a warp's accesses are contiguous.
+struct Apart {
   uint32_t at[kLanes];
   bool inside[kLanes];
-  for (int v = 0; v < kLanes; ++v) {
-    at[v] = first + v * kThreads + threadIdx.x;
-    inside[v] = at[v] < elements;
+
+  __device__ Apart(uint32_t first, uint32_t elements) {
+    for (int v = 0; v < kLanes; ++v) {
+      at[v] = first + v * kThreads + threadIdx.x;
+      inside[v] = at[v] < elements;
+    }
   }
-  for (int i = 0; i < p.inputs; ++i) {
-    const Input& input = p.input[i];
-    if (input.dims == 0) continue;
-    uint32_t bits[kLanes];
-    for (int v = 0; v < kLanes; ++v) bits[v] = inside[v] ? load(input.memory, data[i], walk(input, at[v])) : 0;
-    cell(registers, input.reg) = {bits[0], bits[1], bits[2], bits[3]};
+  __device__ void load(const Program& p, void* const* data, uint4* registers) const {
+    for (int i = 0; i < p.inputs; ++i) {
+      const Input& input = p.input[i];
+      if (input.dims == 0) continue;
+      uint32_t bits[kLanes];
+      for (int v = 0; v < kLanes; ++v)
+        bits[v] = inside[v] ? elementwise::load(input.memory, data[i], walk(input, at[v])) : 0;
+      cell(registers, input.reg) = {bits[0], bits[1], bits[2], bits[3]};
+    }
   }
-  for (int i = 0; i < p.steps; ++i) run(registers, p.step[i]);
-  for (int i = 0; i < p.outputs; ++i) {
-    const uint4 value = cell(registers, p.output[i].reg);
-    const uint32_t bits[kLanes] = {value.x, value.y, value.z, value.w};
-    for (int v = 0; v < kLanes; ++v)
-      if (inside[v]) store(p.output[i].memory, data[p.inputs + i], at[v], bits[v]);
+  __device__ void store(const Program& p, void* const* data, uint4* registers) const {
+    for (int i = 0; i < p.outputs; ++i) {
+      const uint4 value = cell(registers, p.output[i].reg);
+      const uint32_t bits[kLanes] = {value.x, value.y, value.z, value.w};
+      for (int v = 0; v < kLanes; ++v)
+        if (inside[v]) elementwise::store(p.output[i].memory, data[p.inputs + i], at[v], bits[v]);
+    }
   }
-}
+};
 
 // A thread's elements are neighbours: one access and one walk for all, where the operand's lie so as well. Those
 // go straight to the registers, all at once, as they are in memory, and are widened when they have come.
-__device__ inline void tile_of_packs(const Program& p, uint32_t elements, void* const* data, uint4* registers,
-                                     uint32_t first) {
-  const uint32_t at = first + threadIdx.x * kLanes;
-  if (at >= elements) return;
-  for (int i = 0; i < p.inputs; ++i) {
-    const Input& input = p.input[i];
-    if (input.access == Access::Pack)
-      copy_pack(input.memory, data[i], walk(input, at), shared_address(&cell(registers, input.reg)));
-  }
-  copy_async_commit();
-  for (int i = 0; i < p.inputs; ++i) {
-    const Input& input = p.input[i];
-    uint4& to = cell(registers, input.reg);
-    auto one = [&](uint32_t k) { return load(input.memory, data[i], walk(input, k)); };
-    if (input.access == Access::Same) {
-      const uint32_t bits = one(at);
-      to = {bits, bits, bits, bits};
-    } else if (input.access == Access::Each) {
-      to = {one(at), one(at + 1), one(at + 2), one(at + 3)};
+struct Neighbours {
+  uint32_t at;
+
+  __device__ void load(const Program& p, void* const* data, uint4* registers) const {
+    for (int i = 0; i < p.inputs; ++i) {
+      const Input& input = p.input[i];
+      if (input.access == Access::Pack)
+        copy_pack(input.memory, data[i], walk(input, at), shared_address(&cell(registers, input.reg)));
+    }
+    copy_async_commit();
+    for (int i = 0; i < p.inputs; ++i) {
+      const Input& input = p.input[i];
+      uint4& to = cell(registers, input.reg);
+      auto one = [&](uint32_t k) { return elementwise::load(input.memory, data[i], walk(input, k)); };
+      if (input.access == Access::Same) {
+        const uint32_t bits = one(at);
+        to = {bits, bits, bits, bits};
+      } else if (input.access == Access::Each) {
+        to = {one(at), one(at + 1), one(at + 2), one(at + 3)};
+      }
+    }
+    copy_async_wait<0>();
+    for (int i = 0; i < p.inputs; ++i) {
+      const Input& input = p.input[i];
+      if (input.access == Access::Pack && input.memory != Memory::Word) widen(input.memory, cell(registers, input.reg));
     }
   }
-  copy_async_wait<0>();
-  for (int i = 0; i < p.inputs; ++i) {
-    const Input& input = p.input[i];
-    if (input.access == Access::Pack && input.memory != Memory::Word) widen(input.memory, cell(registers, input.reg));
+  __device__ void store(const Program& p, void* const* data, uint4* registers) const {
+    for (int i = 0; i < p.outputs; ++i)
+      store_packed(p.output[i].memory, data[p.inputs + i], at, cell(registers, p.output[i].reg));
   }
+};
+
+// The steps, most of the code, stand here once.
+__device__ inline void run_tile(const Program& p, const Segment& segment, void* const* data, uint4* registers,
+                                uint32_t first) {
+  const bool packed = segment.packed;
+  const Apart apart(first, segment.elements);
+  const Neighbours neighbours{first + threadIdx.x * kLanes};
+  if (packed && neighbours.at >= segment.elements) return;
+  if (packed)
+    neighbours.load(p, data, registers);
+  else
+    apart.load(p, data, registers);
   for (int i = 0; i < p.steps; ++i) run(registers, p.step[i]);
-  for (int i = 0; i < p.outputs; ++i)
-    store_packed(p.output[i].memory, data[p.inputs + i], at, cell(registers, p.output[i].reg));
+  if (packed)
+    neighbours.store(p, data, registers);
+  else
+    apart.store(p, data, registers);
 }
 
 // The tiles of a segment that begin at `first` and lie `step` elements apart, up to `end`.
@@ -288,12 +314,7 @@ __device__ inline void run_tiles(const Program& p, const Segment& segment, void*
       const uint32_t bits = load(p.input[i].memory, data[i], 0);
       cell(registers, p.input[i].reg) = {bits, bits, bits, bits};
     }
-  for (; first < end; first += step) {
-    if (segment.packed)
-      tile_of_packs(p, segment.elements, data, registers, first);
-    else
-      tile_of_elements(p, segment.elements, data, registers, first);
-  }
+  for (; first < end; first += step) run_tile(p, segment, data, registers, first);
 }
 
 }  // namespace

@@ -97,20 +97,23 @@ struct TensorLoop {
                              typename B::template Pieces<SourceB>(source_b, w.column, w.k_begin), w, shared, load,
                              compute);
 
-    // 16 rows of each warp at a time.
+    // 16 rows of each warp at a time, by code that stands here once: epilogues are long.
     using Rows = Slab<tile, kWarpsDown * 16>;
     static_assert(Rows::kBytes <= tile.stages * (A::kBytes + B::kBytes));
     float* slab = reinterpret_cast<float*>(shared);
+#pragma unroll 1
+    for (int part = 0; part < kMmaM; ++part) {
 #pragma unroll
-    for (int i = 0; i < kMmaM; ++i) {
+      for (int i = 0; i < kMmaM; ++i)
+        if (i == part)
 #pragma unroll
-      for (int j = 0; j < kMmaN; ++j)
+          for (int j = 0; j < kMmaN; ++j)
 #pragma unroll
-        for (int h = 0; h < 2; ++h)
-          store_2(slab + (row / warp_m * 16 + h * 8 + lane / 4) * Rows::kRow + column + j * 8 + lane % 4 * 2,
-                  &sums[i][j][2 * h]);
+            for (int h = 0; h < 2; ++h)
+              store_2(slab + (row / warp_m * 16 + h * 8 + lane / 4) * Rows::kRow + column + j * 8 + lane % 4 * 2,
+                      &sums[i][j][2 * h]);
       __syncthreads();
-      Rows::write(sink, w, slab, [&](int r) { return r / 16 * warp_m + i * 16 + r % 16; });
+      Rows::write(sink, w, slab, [&](int r) { return r / 16 * warp_m + part * 16 + r % 16; });
       __syncthreads();
     }
   }
