@@ -126,6 +126,9 @@ CASES: list[Case] = [
     *cases(1, (2,), 7, 16, 3, strides=3, pad=(4, -1)),
     # First layers: one or three channels.
     *cases(4, (12, 12), 1, 32, 3),
+    *cases(4, (5, 5), 3, 16, 3),
+    *cases(4, (5, 6), 3, 16, 3),
+    *cases(16, (7, 9), 8, 16, 3, strides=2, dtype="float64"),
     *cases(2, (19, 17), 3, 64, 7, strides=2, pad=3),
     # Sources that are the same for each row, or for each two images.
     *cases(3, (5, 8, 18), 2, 16, 3),

@@ -45,6 +45,21 @@ def test_extreme_inputs(make):
             harness.compare(got, want, case, f"isa={isa}")
 
 
+def test_an_infinite_state_times_a_gate_of_0_is_no_number():
+    case = table.gru(1, 2, 1, bias=False, keep=False)
+    arrays = [np.zeros((1, 2, 3), "f4"), np.full((1, 1), np.inf, "f4"), np.float32([[-1, 1, 1]])]
+    for isa in harness.isas():
+        before = _core.isa()
+        _core.set_isa(isa)
+        try:
+            results = harness.run(case, arrays)
+        finally:
+            _core.set_isa(before)
+        for got, want in zip(results, harness.expected(case, arrays), strict=True):
+            assert np.isnan(want).all()
+            harness.compare(got, want, case, f"isa={isa}")
+
+
 def test_kernels_take_float32():
     taken = [c for c in CASES if c.inputs[0][1] == "float32" and 0 not in c.inputs[0][0]]
     assert all(harness.kernel_of(c) for c in taken)

@@ -207,11 +207,14 @@ class Direct final : public Kernel {
         if (tap.offset[i] < 0 || (g_.out[i] - 1) * multiplier_[i] + tap.offset[i] >= source_[i]) return;
     const int64_t row = pass.count[2], rows = pass.count[1], image = row * rows;
     for (int64_t unit : {row, 2 * row, 4 * row, image, 2 * image, 4 * image, 8 * image}) {
-      const bool whole = unit < image ? image % unit == 0 : batch_ * pass.count[0] * image % unit == 0;
+      if (unit <= 0) continue;
+      // Some rows of an image or whole images: 4 rows of an image of 3 are neither.
+      const bool whole =
+          unit < image ? image % unit == 0 : unit % image == 0 && batch_ * pass.count[0] * image % unit == 0;
       // Images are a plane apart.
       const bool even = unit <= image || (pass.count[0] == 1 && source_[0] == 1);
       const bool fits = unit * window() * static_cast<int64_t>(pass.taps.size()) <= kPointers;
-      if (whole && even && fits && unit > 0 && unit % tile_results() == 0) {
+      if (whole && even && fits && unit % tile_results() == 0) {
         pass.unit = unit;
         return;
       }

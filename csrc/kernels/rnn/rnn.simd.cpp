@@ -28,18 +28,20 @@ inline void put(float* p, vf32 v, int lanes) {
 inline vf32 sigmoid_slope(vf32 y) { return y * (1.0f - y); }
 inline vf32 tanh_slope(vf32 y) { return 1.0f - y * y; }
 
-// The functions of gates, exact to a few units: of x less n ln 2, which need not be exact where results are near 0
-// and 1.
+// The functions of gates, exact to a few units where products and sums join, and on generic processors while results
+// are not near 0 (10 units at -10): of x less n ln 2, which is rounded there.
 inline Reduced<vf32> reduced(vf32 x) {
   const Rounded<vf32> power = rounded(x, 1.44269504088896340736f);
   return {x - power.n * 0.693147180559945309417f, power.shifted, power.n};
 }
-// e^-87 is what is left below.
+// 0 below -87, where an infinite state times it is no number.
 inline vf32 logistic(vf32 x) {
-  const auto y = reduced(greater(splat(-87.0f), lesser(splat(24.0f), x)));
+  const vf32 least = splat(-87.0f);
+  const auto y = reduced(greater(least, lesser(splat(24.0f), x)));
   // exp(-x) = (1 + growth) / s.
   const vf32 s = power_of_2(y.shifted, 0);
-  return quotient(s, (s + 1.0f) + growth(-y.r));
+  const vf32 result = quotient(s, (s + 1.0f) + growth(-y.r));
+  return x < least ? vf32{} : result;
 }
 // e / (e + 2) for e = exp(2 x) - 1.
 inline vf32 hyperbolic(vf32 x) {
