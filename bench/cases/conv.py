@@ -200,6 +200,8 @@ CASES: list[Case] = [
     fused(3, (101,), 48, 80, 3, "relu6", dilation=2),
     # Empty and single.
     *cases(0, (5, 5), 3, 4, 3),
+    *cases(0, (8, 8), 4, 64, 1, groups=2),
+    *cases(0, (5, 11), 16, 8, 1, dtype="float64"),
     *cases(1, (1, 1), 1, 1, 1),
     *cases(1, (3, 3), 1, 1, 3),
     # Other dtypes.

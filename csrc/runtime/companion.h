@@ -10,7 +10,7 @@
 namespace native {
 
 // To be raised when this table changes, or Device, Kernel, Problem or what they are made of.
-inline constexpr int kCompanionVersion = 4;
+inline constexpr int kCompanionVersion = 5;
 inline constexpr const char* kCompanionName = "keras_native.companion";
 
 struct Companion {

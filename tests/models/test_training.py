@@ -85,8 +85,43 @@ def test_one_trace_for_every_batch_size(name):
     assert model.train_function.step.traces == 1
     for n in (1, 7, 70):
         assert model.predict(x[:n], verbose=0).shape == (n, 3)
-        assert model.predict_on_batch(x[:n]).shape == (n, 3)
     assert model.predict_function.step.traces == 1
+
+
+def test_functions_that_an_override_sets_are_the_ones_called():
+    calls = []
+
+    class Model(keras.Sequential):
+        def _observe(self, kind):
+            function = getattr(self, f"{kind}_function")
+            setattr(self, f"{kind}_function", lambda data: (calls.append(kind), function(data))[1])
+
+        def make_train_function(self, force=False):
+            super().make_train_function(force)
+            self._observe("train")
+
+        def make_test_function(self, force=False):
+            super().make_test_function(force)
+            self._observe("test")
+
+        def make_predict_function(self, force=False):
+            super().make_predict_function(force)
+            self._observe("predict")
+
+    model = Model([keras.layers.Input((4,)), keras.layers.Dense(3)])
+    model.compile("sgd", "mse")
+    x, y = np.ones((8, 4), "float32"), np.ones((8, 3), "float32")
+    model.train_on_batch(x, y)
+    model.test_on_batch(x, y)
+    assert model.predict_on_batch(x).shape == model.predict(x, verbose=0).shape == (8, 3)
+    assert {"train", "test", "predict"} == set(calls)
+
+
+def test_empty_batches_of_pointwise_convolutions():
+    model = keras.Sequential(
+        [keras.layers.Input((8, 8, 4)), keras.layers.Conv2D(64, 1, groups=2, activation="relu")]
+    )
+    assert model.predict_on_batch(np.zeros((0, 8, 8, 4), "float32")).shape == (0, 8, 8, 64)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -98,7 +133,7 @@ def test_replay_runs_no_python(name):
     train, predict = model.train_function, model.predict_function
     before = STATE.calls
     train([(x[:40], y[:40], None)])
-    predict([x[:9]])
+    predict([(x[:9],)])
     assert STATE.calls == before
 
 

@@ -206,8 +206,8 @@ class Direct final : public Kernel {
       for (int i = 0; i < 3; ++i)
         if (tap.offset[i] < 0 || (g_.out[i] - 1) * multiplier_[i] + tap.offset[i] >= source_[i]) return;
     const int64_t row = pass.count[2], rows = pass.count[1], image = row * rows;
+    if (image == 0) return;
     for (int64_t unit : {row, 2 * row, 4 * row, image, 2 * image, 4 * image, 8 * image}) {
-      if (unit <= 0) continue;
       // Some rows of an image or whole images: 4 rows of an image of 3 are neither.
       const bool whole =
           unit < image ? image % unit == 0 : unit % image == 0 && batch_ * pass.count[0] * image % unit == 0;

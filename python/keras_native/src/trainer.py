@@ -330,7 +330,7 @@ class Trainer(_Base):
             # Nobody looks between batches: an iterator and a list of callbacks would cost more
             # than a small model.
             self.stop_predicting = False
-            return self._predict_batch(x)
+            return self._predict_batch(data_adapter_utils.pack_x_y_sample_weight(x))
         iterator = BatchIterator(
             x=x,
             batch_size=batch_size,
@@ -363,26 +363,26 @@ class Trainer(_Base):
                     f"time. Received: sample_weight={sample_weight}, class_weight={class_weight}"
                 )
             sample_weight = data_adapter_utils.class_weight_to_sample_weights(y, class_weight)
-        return self._on_batch((x, y, sample_weight), self.make_train_function, return_dict)
+        return self._on_batch((x, y, sample_weight), "train", return_dict)
 
     def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False):
         self._assert_compile_called("test_on_batch")
-        return self._on_batch((x, y, sample_weight), self.make_test_function, return_dict)
+        return self._on_batch((x, y, sample_weight), "test", return_dict)
 
-    def _on_batch(self, data, make_function, return_dict):
+    def _on_batch(self, data, kind, return_dict):
         self._symbolic_build(data_batch=data)
-        function = make_function()
+        # Overridden, the method need not return the function.
+        getattr(self, f"make_{kind}_function")()
         self.reset_metrics()
-        logs = pythonify_logs(function([data]))
+        logs = pythonify_logs(getattr(self, f"{kind}_function")([data]))
         return logs if return_dict else self._flatten_metrics_in_order(logs)
 
     def predict_on_batch(self, x):
-        return self._predict_batch(x)
+        return self._predict_batch((x,))
 
-    def _predict_batch(self, x):
-        # As an iterator would pack it, so that both have one trace.
-        data = data_adapter_utils.pack_x_y_sample_weight(x)
-        outputs = self.make_predict_function()([data])
+    def _predict_batch(self, data):
+        self.make_predict_function()
+        outputs = self.predict_function([data])
         return tree.map_structure(convert_to_numpy, outputs)
 
     def _callbacks(self, callbacks, iterator, verbose, epochs, add_history=False):
