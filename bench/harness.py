@@ -480,6 +480,19 @@ def set_up(threads: int | None, isa: str | None) -> None:
 
 
 @contextlib.contextmanager
+def using_isa(isa: str):
+    """Runs a block with an instruction set, then with the one of before again."""
+    from keras_native import _core
+
+    before = _core.isa()
+    _core.set_isa(isa)
+    try:
+        yield
+    finally:
+        _core.set_isa(before)
+
+
+@contextlib.contextmanager
 def forced(op: str, kernel: str | None):
     """Lets only that kernel serve the primitive, where one is given."""
     from keras_native import _core

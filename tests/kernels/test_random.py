@@ -7,7 +7,6 @@ import pytest
 
 from bench import harness
 from bench.cases import random as table
-from keras_native import _core
 from keras_native.engine.primitives import random as ops
 from keras_native.engine.primitives import random_rejection as rejection
 from keras_native.engine.tensor import from_numpy
@@ -23,15 +22,12 @@ def test_forward(case):
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_same_bits_on_every_instruction_set(case):
-    arrays, before, first = case.arrays(), _core.isa(), None
-    try:
-        for isa in harness.isas():
-            _core.set_isa(isa)
+    arrays, first = case.arrays(), None
+    for isa in harness.isas():
+        with harness.using_isa(isa):
             bits = [r.tobytes() for r in harness.run(case, arrays)]
-            first = first or bits
-            assert bits == first, isa
-    finally:
-        _core.set_isa(before)
+        first = first or bits
+        assert bits == first, isa
 
 
 def test_gradient_of_dropout():

@@ -5,7 +5,6 @@ import pytest
 
 from bench import harness
 from bench.cases import rnn as table
-from keras_native import _core
 from keras_native.engine.primitive import REGISTRY
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import reduce as rd
@@ -34,12 +33,8 @@ def test_extreme_inputs(make):
     arrays[0][...] = np.random.default_rng(1).choice(ends, arrays[0].shape)
     arrays[0][1, 1, 5] = np.nan  # from there on all of that sequence
     for isa in harness.isas():
-        before = _core.isa()
-        _core.set_isa(isa)
-        try:
+        with harness.using_isa(isa):
             results = harness.run(case, arrays)
-        finally:
-            _core.set_isa(before)
         for got, want in zip(results, harness.expected(case, arrays), strict=True):
             assert np.isnan(want).any() and np.isfinite(want[0]).all()
             harness.compare(got, want, case, f"isa={isa}")
@@ -49,12 +44,8 @@ def test_an_infinite_state_times_a_gate_of_0_is_no_number():
     case = table.gru(1, 2, 1, bias=False, keep=False)
     arrays = [np.zeros((1, 2, 3), "f4"), np.full((1, 1), np.inf, "f4"), np.float32([[-1, 1, 1]])]
     for isa in harness.isas():
-        before = _core.isa()
-        _core.set_isa(isa)
-        try:
+        with harness.using_isa(isa):
             results = harness.run(case, arrays)
-        finally:
-            _core.set_isa(before)
         for got, want in zip(results, harness.expected(case, arrays), strict=True):
             assert np.isnan(want).all()
             harness.compare(got, want, case, f"isa={isa}")

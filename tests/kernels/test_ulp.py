@@ -4,18 +4,13 @@ import numpy as np
 import pytest
 
 from bench import harness, ulp
-from keras_native import _core
 
 
 @pytest.mark.parametrize("isa", harness.isas())
 @pytest.mark.parametrize("op", ulp.FUNCTIONS)
 def test_at_most_two_units(op, isa):
-    before = _core.isa()
-    try:
-        _core.set_isa(isa)
+    with harness.using_isa(isa):
         worst = ulp.check(op, stride=65537)
-    finally:
-        _core.set_isa(before)
     assert worst.units <= ulp.MOST, f"{op}({worst.at!r}): {worst.units} units"
 
 

@@ -139,13 +139,9 @@ def test_every_result_is_within_the_bound_of_its_terms(kind, side, sizes, cin, c
 @pytest.mark.parametrize("side", KERNELS)
 @pytest.mark.parametrize("kind", "fdw")
 def test_errors_are_as_small_as_independent_roundings_make_them(isa, side, kind):
-    before = _core.isa()
-    try:
-        _core.set_isa(isa)
+    with harness.using_isa(isa):
         case = case_of(kind, (14, 15), 64, 80, batch=4)
         error, allowed = errors(kind, case, side)
-    finally:
-        _core.set_isa(before)
     assert (abs(error) <= allowed).all()
     arrays = case.arrays()
     (want,) = harness.expected(case, arrays)

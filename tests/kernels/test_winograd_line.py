@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from bench import harness
 from bench.cases import conv as table
-from keras_native import _core
 
 KERNEL = "winograd-line"
 
@@ -101,9 +100,5 @@ def rms(case, kernel: str) -> float:
 def test_errors_are_about_those_of_the_direct_kernel(isa, kind, taps):
     """At most a tenth larger; from three taps on usually smaller, as sums are of fewer terms."""
     (case,) = table.cases(4, (120,), 64, 64, taps, ops=kind)
-    before = _core.isa()
-    try:
-        _core.set_isa(isa)
+    with harness.using_isa(isa):
         assert rms(case, KERNEL) <= 1.1 * rms(case, "direct")
-    finally:
-        _core.set_isa(before)
