@@ -1,4 +1,6 @@
 // Products of few rows, which reading B bounds: it is read once, where it lies.
+#include <algorithm>
+
 #include "kernels/gemm/words.simd.h"
 
 #if NATIVE_WORDS
@@ -110,6 +112,39 @@ void stream(const WordBlock& block) {
   by_rows[block.m - 1](block);
 }
 
+// The sum of each of 16 vectors.
+inline __m512i totals(const __m512i* r) {
+  __m512i pairs[8], fours[4];
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i)
+    pairs[i] =
+        _mm512_add_epi32(_mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]), _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]));
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i)
+    fours[i] = _mm512_add_epi32(_mm512_unpacklo_epi64(pairs[2 * i], pairs[2 * i + 1]),
+                                _mm512_unpackhi_epi64(pairs[2 * i], pairs[2 * i + 1]));
+  // Lane l of fours[g] has a quarter of rows [4 * g, 4 * g + 4).
+  auto halves = [](__m512i x, __m512i y) {
+    return _mm512_add_epi32(_mm512_shuffle_i32x4(x, y, 0x88), _mm512_shuffle_i32x4(x, y, 0xdd));
+  };
+  return halves(halves(fours[0], fours[1]), halves(fours[2], fours[3]));
+}
+
+// start = factor * (the sum of each of up to 16 rows).
+inline void store_row_sums(const char* a, int64_t a_row, int64_t rows, int64_t k, uint32_t factor, int32_t* start) {
+  __m512i sums[kLanes32];
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes32; ++i) {
+    sums[i] = _mm512_setzero_si512();
+    if (i >= rows) continue;
+    const char* const row = a + i * a_row;
+    for (int64_t p = 0; p < k; p += 64)
+      sums[i] = _mm512_dpbusd_epi32(sums[i], _mm512_set1_epi8(1), Int8::load(row + p, first_bits(k - p, 64)));
+  }
+  _mm512_mask_storeu_epi32(start, static_cast<__mmask16>(first_bits(rows, kLanes32)),
+                           _mm512_mullo_epi32(totals(sums), _mm512_set1_epi32(static_cast<int32_t>(factor))));
+}
+
 }  // namespace
 
 void dots_bf16(const WordBlock& block) { dots<Brain>(block); }
@@ -118,17 +153,14 @@ void stream_bf16(const WordBlock& block) { stream<Brain>(block); }
 void stream_i8(const WordBlock& block) { stream<Int8>(block); }
 
 void row_start_i8(int64_t m, int64_t k, const char* a, int64_t a_row, int64_t a_column, int32_t* start) {
-  const auto* in = reinterpret_cast<const int8_t*>(a);
   // Unsigned, as sums wrap.
   constexpr uint32_t kFactor = 0u - 128u;
   if (a_column == 1) {
-    for (int64_t i = 0; i < m; ++i, in += a_row) {
-      uint32_t sum = 0;
-      for (int64_t p = 0; p < k; ++p) sum += static_cast<uint32_t>(in[p]);
-      start[i] = static_cast<int32_t>(sum * kFactor);
-    }
+    for (int64_t i = 0; i < m; i += kLanes32)
+      store_row_sums(a + i * a_row, a_row, std::min<int64_t>(kLanes32, m - i), k, kFactor, start + i);
     return;
   }
+  const auto* in = reinterpret_cast<const int8_t*>(a);
   for (int64_t i = 0; i < m; ++i) start[i] = 0;
   for (int64_t p = 0; p < k; ++p, in += a_column)
     for (int64_t i = 0; i < m; ++i)
