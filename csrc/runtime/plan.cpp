@@ -5,6 +5,7 @@
 #include <map>
 #include <numeric>
 #include <tuple>
+#include <unordered_map>
 
 #include "core/errors.h"
 #include "core/symbols.h"
@@ -210,9 +211,11 @@ void Plan::place_values(const Code& code) {
     for (int v : steps[s].step->out) last_use[root[v]] = s;
   }
   // Rows of a chain are at different steps of it at the same time.
+  std::vector<size_t> until(steps.size());
+  std::iota(until.begin(), until.end(), 0);
+  for (const RowChain& chain : chains) std::fill(until.begin() + chain.first, until.begin() + chain.end, chain.end - 1);
   for (size_t& s : last_use)
-    for (const RowChain& chain : chains)
-      if (s >= chain.first && s < chain.end) s = chain.end - 1;
+    if (!steps.empty()) s = until[s];
   std::vector<std::vector<int>> dies(steps.size());
   ArenaPlanner arena;
   for (size_t s = 0; s < steps.size(); ++s) {
@@ -230,26 +233,31 @@ void Plan::place_values(const Code& code) {
 }
 
 void Plan::find_updates(const Code& code) {
-  const auto place_is = [&](int v, Place::Kind kind, int index) {
-    return places[v].kind == kind && places[v].index == static_cast<size_t>(index);
-  };
+  constexpr int kNone = -1;
+  std::vector<int> updated(code.outputs.size(), kNone);  // input, of each output
+  for (const auto& [output, input] : code.updates) updated[output] = input;
   std::vector<bool> read(code.inputs.size(), false);  // by steps behind the one looked at, or by the caller
   for (int v : code.outputs)
     if (places[v].kind == Place::Kind::Input) read[places[v].index] = true;
+  // A step may have all variables of a model (join_last_steps): each operand is looked at once.
   const auto updates_of = [&](const BoundStep& step) {
     std::vector<std::pair<int, int>> found;
     if (step.kind != BoundStep::Kind::Kernel) return found;
-    const auto reads = [&](int input) {
-      return std::count_if(step.step->in.begin(), step.step->in.end(),
-                           [&](int v) { return place_is(v, Place::Kind::Input, input); });
-    };
-    for (const auto& [output, input] : code.updates)
-      for (size_t o = 0; o < step.step->out.size(); ++o)
-        for (size_t i = 0; i < step.step->in.size(); ++i)
-          if (place_is(step.step->out[o], Place::Kind::Output, output) &&
-              place_is(step.step->in[i], Place::Kind::Input, input) && step.kernel->may_overwrite(o, i) &&
-              reads(input) == 1 && !read[input] && specs[step.step->out[o]].bytes() == specs[step.step->in[i]].bytes())
-            found.emplace_back(output, input);
+    const auto& [in, out] = std::tie(step.step->in, step.step->out);
+    std::unordered_map<size_t, int> operand;  // of each input, or none where there are two
+    for (size_t i = 0; i < in.size(); ++i)
+      if (places[in[i]].kind == Place::Kind::Input)
+        if (const auto [at, first] = operand.try_emplace(places[in[i]].index, static_cast<int>(i)); !first)
+          at->second = kNone;
+    for (size_t o = 0; o < out.size(); ++o) {
+      if (places[out[o]].kind != Place::Kind::Output) continue;
+      const int output = static_cast<int>(places[out[o]].index), input = updated[output];
+      if (input == kNone || read[input]) continue;
+      const auto at = operand.find(input);
+      if (at == operand.end() || at->second == kNone) continue;
+      if (step.kernel->may_overwrite(o, at->second) && specs[out[o]].bytes() == specs[in[at->second]].bytes())
+        found.emplace_back(output, input);
+    }
     return found;
   };
   for (first_update = steps.size(); first_update > 0; --first_update) {
