@@ -149,6 +149,8 @@ _SIZES = [
     (3, 40, 400),
     (400, 40, 3),
     (129, 20, 260),
+    (23, 190, 37),
+    (48, 501, 30),
 ]
 _EMPTY = [(0, 3, 4), (3, 0, 4), (3, 4, 0)]
 # Narrow elements: each number of rows that has a path of its own, terms that fill no word, vector
@@ -202,7 +204,7 @@ CASES = [
     *(
         matmul(m, k, n, dtype, ta=ta, tb=tb)
         for dtype in ("float64", "bfloat16", "float16", "int8", "int32", "uint8", "int64")
-        for m, k, n in [(1, 33, 40), (13, 40, 37), (70, 300, 20)]
+        for m, k, n in [(1, 33, 40), (13, 40, 37), (22, 203, 21), (70, 300, 20)]
         for ta, tb in [(False, False), (True, True)]
     ),
     *(
@@ -240,7 +242,7 @@ CASES = [
         for m, k, n in [(128, 784, 512), (2048, 256, 1024), (512, 512, 512)]
         for ta, tb in [(True, False), (False, True), (True, True)]
     ),
-    matmul(1, 2048, 2048, tb=True, speed=True),
+    *(matmul(m, k, 2048, tb=True, speed=True) for m, k in [(1, 2048), (8, 1000), (32, 1000)]),
     matmul(64, 64, 64, batch_a=(64,), speed=True),
     matmul(512, 64, 512, batch_a=(32,), tb=True, speed=True),
     matmul(512, 512, 512, "float64", speed=True),

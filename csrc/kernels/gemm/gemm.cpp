@@ -26,8 +26,9 @@ constexpr int64_t kStreamRows = 48;
 constexpr int64_t kColumnRows = 256;
 // Columns of a task, where A is read in place and where each range of columns packs it again.
 constexpr int64_t kColumns = 512, kPackedColumns = 2048;
-// Up to so many rows of A times contiguous rows of B^T are dot products.
-constexpr int64_t kDotRows = 8;
+// Up to so many rows of A times contiguous rows of B^T are dot products, where there are terms enough for sums across
+// vectors to be little of it: 64x512x512 gains 1%, 32x2048x1000 21%, 16x512x512 26%; 64x256x256 would lose 10%.
+constexpr int64_t kDotRows = 8, kTermsOfDotRow = 8;
 
 template <class T>
 bool packs_a(const Kernels<T>& kernels, const Operand<T>& a) {
@@ -114,12 +115,12 @@ void block(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, const Ope
   activate(kernels, m, columns, c, c_row, epilogue.activation);
 }
 
-bool takes_path(Path path, int64_t m, int64_t n, int64_t k, bool transpose_a, bool transpose_b) {
+bool takes_path(Path path, int64_t m, int64_t n, int64_t k, bool transpose_b) {
   switch (path) {
     case Path::Vector:
       return m == 1 || n == 1;
     case Path::Dots:
-      return transpose_b && !transpose_a && m <= kDotRows;
+      return transpose_b && m <= gemm_table().f32.dot_rows;
     case Path::Outer:
       return k == 1;
     case Path::SplitK:
@@ -133,7 +134,8 @@ template <class T>
 Path Plan<T>::suitable_path() const {
   if (m_ == 1 || n_ == 1) return Path::Vector;
   if (k_ == 1 && n_ >= kStreamColumns) return Path::Outer;
-  if (k_ >= 16 && takes_path(Path::Dots, m_, n_, k_, transpose_a_, transpose_b_)) return Path::Dots;
+  const bool few = m_ <= kDotRows ? k_ >= 16 : k_ >= kTermsOfDotRow * m_;
+  if (few && takes_path(Path::Dots, m_, n_, k_, transpose_b_)) return Path::Dots;
   return m_ <= kColumnRows ? Path::Columns : Path::Tiles;
 }
 
@@ -215,6 +217,7 @@ template <class T>
 int64_t Plan<T>::scratch_size() const {
   if (m_ == 0 || n_ == 0 || k_ == 0) return 0;
   if (path_ == Path::Tiles) return packed_b_size(kernels_, k_, n_);
+  if (path_ == Path::Dots) return transpose_a_ ? m_ * k_ : 0;
   return path_ == Path::SplitK ? splits_ * m_ * n_ : 0;
 }
 
@@ -226,7 +229,7 @@ void Plan<T>::run(const T* a, const T* b, T* c, const Epilogue<T>& epilogue, T* 
     case Path::Vector:
       return run_vector(a, b, c, epilogue);
     case Path::Dots:
-      return run_dots(a, b, c, epilogue);
+      return run_dots(a, b, c, epilogue, scratch);
     case Path::Outer:
       return run_outer(a, b, c, epilogue);
     case Path::Columns:
@@ -256,7 +259,11 @@ void Plan<T>::run_vector(const T* a, const T* b, T* c, const Epilogue<T>& epilog
 }
 
 template <class T>
-void Plan<T>::run_dots(const T* a, const T* b, T* c, const Epilogue<T>& epilogue) const {
+void Plan<T>::run_dots(const T* a, const T* b, T* c, const Epilogue<T>& epilogue, T* scratch) const {
+  if (transpose_a_) {
+    kernels_.transpose(a, m_, k_, m_, scratch, k_);
+    a = scratch;
+  }
   pool::parallel_for(ceil_div(n_, task_n_), [&](int64_t task) {
     const int64_t j = task * task_n_, count = std::min(task_n_, n_ - j);
     kernels_.dots(m_, count, k_, a, k_, b + j * k_, k_, c + j, n_);

@@ -74,6 +74,8 @@ struct Kernels {
   int direct_rows;
   // And such multiples of columns.
   int direct_columns;
+  // Up to so many rows of A dots() is worth a trial.
+  int dot_rows;
   void (*block)(const Block<T>&);
   // Packs k rows and n columns of B into panels `panel` elements apart.
   void (*pack_b)(const Operand<T>& b, int64_t k, int64_t n, T* out, int64_t panel);
@@ -159,7 +161,7 @@ enum class Path {
   Tiles,    // B is packed once for all tasks
   SplitK,   // few tiles and many terms: partial sums of ranges of k
 };
-bool takes_path(Path path, int64_t m, int64_t n, int64_t k, bool transpose_a, bool transpose_b);
+bool takes_path(Path path, int64_t m, int64_t n, int64_t k, bool transpose_b);
 
 // A product over the thread pool, of row-major operands without gaps. Immutable.
 template <class T>
@@ -185,7 +187,7 @@ class Plan {
   Operand<T> at_a(const T* a, int64_t i, int64_t p) const;
   Operand<T> at_b(const T* b, int64_t p, int64_t j) const;
   void run_vector(const T* a, const T* b, T* c, const Epilogue<T>& epilogue) const;
-  void run_dots(const T* a, const T* b, T* c, const Epilogue<T>& epilogue) const;
+  void run_dots(const T* a, const T* b, T* c, const Epilogue<T>& epilogue, T* scratch) const;
   void run_outer(const T* a, const T* b, T* c, const Epilogue<T>& epilogue) const;
   void run_columns(const T* a, const T* b, T* c, const Epilogue<T>& epilogue) const;
   void run_tiles(const T* a, const T* b, T* c, const Epilogue<T>& epilogue, T* scratch) const;

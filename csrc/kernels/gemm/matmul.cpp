@@ -215,8 +215,7 @@ std::unique_ptr<Kernel> prepare_path(const Problem& problem) {
   for (const auto* specs : {&problem.in, &problem.out})
     for (const Spec& spec : *specs)
       if (spec.dtype != DType::F32) return nullptr;
-  if (!activation || p.batch != 1 || !gemm::takes_path(path, p.m, p.n, p.k, p.transpose_a, p.transpose_b))
-    return nullptr;
+  if (!activation || p.batch != 1 || !gemm::takes_path(path, p.m, p.n, p.k, p.transpose_b)) return nullptr;
   return std::make_unique<Matmul<float>>(p, *activation, problem.in.size() == 3, path);
 }
 

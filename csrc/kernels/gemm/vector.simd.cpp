@@ -1,4 +1,8 @@
 // What is not a tile: products with one row or few, epilogues over rows of C, conversion of half precision.
+#include <algorithm>
+#include <array>
+#include <utility>
+
 #include "kernels/gemm/parts.h"
 #include "simd/element.h"
 #include "simd/math_normal.h"
@@ -41,54 +45,70 @@ void gemv_of(int64_t n, int64_t k, const T* x, int64_t x_step, const T* b, int64
     for (int64_t j = 0; j < n; ++j) y[j] = T{};
 }
 
+// Rows from two pointers and a stride times 0, 1 or 2: more address registers would be spilled.
+template <class T>
+struct Rows {
+  const T* base[2];
+  int64_t row;
+  Rows(const T* data, int64_t row) : base{data, data + 3 * row}, row(row) {}
+  const T* at(int i) const { return base[i / 3] + i % 3 * row; }
+};
+
 // R rows of A times C rows of B, vectors along k.
 template <class T, int R, int C>
 inline void dot_tile(int64_t k, const T* a, int64_t a_row, const T* b, int64_t b_row, T* c, int64_t c_row) {
   constexpr int L = kLanes<T>;
   Vec<T> sum[R][C];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int i = 0; i < R; ++i)
 #pragma GCC unroll 8
     for (int j = 0; j < C; ++j) sum[i][j] = Vec<T>{};
-  int64_t p = 0;
-  for (; p + L <= k; p += L) {
-    Vec<T> x[R];
-#pragma GCC unroll 4
-    for (int i = 0; i < R; ++i) x[i] = load(a + i * a_row + p);
+  const Rows<T> rows(a, a_row), columns(b, b_row);
+  auto multiply = [&](auto read) __attribute__((always_inline)) {
+    Vec<T> y[C];
 #pragma GCC unroll 8
-    for (int j = 0; j < C; ++j) {
-      const Vec<T> y = load(b + j * b_row + p);
-#pragma GCC unroll 4
-      for (int i = 0; i < R; ++i) sum[i][j] += x[i] * y;
+    for (int j = 0; j < C; ++j) y[j] = read(columns.at(j));
+#pragma GCC unroll 8
+    for (int i = 0; i < R; ++i) {
+      const Vec<T> x = read(rows.at(i));
+#pragma GCC unroll 8
+      for (int j = 0; j < C; ++j) sum[i][j] += x * y[j];
     }
-  }
+  };
+  int64_t p = 0;
+  for (; p + L <= k; p += L) multiply([p](const T* row) { return load(row + p); });
+  if (const int tail = static_cast<int>(k - p); tail > 0)
+    multiply([p, tail](const T* row) { return load_part(row + p, tail); });
+#pragma GCC unroll 8
   for (int i = 0; i < R; ++i)
-    for (int j = 0; j < C; ++j) {
-      T total = reduce_add<T>(sum[i][j]);
-      for (int64_t q = p; q < k; ++q) total += a[i * a_row + q] * b[j * b_row + q];
-      c[i * c_row + j] = total;
-    }
+#pragma GCC unroll 8
+    for (int j = 0; j < C; ++j) c[i * c_row + j] = reduce_add<T>(sum[i][j]);
 }
+
+// Rows of A that a tile of dot products has, at most: its sums, C vectors of B and one of A are in registers, and not
+// all of a first-level cache's set is rows of A where these are pages apart.
+constexpr int kDotRows = NATIVE_VEC_BYTES == 64 ? 6 : 4;
 
 template <class T, int R>
 void dot_rows(int64_t n, int64_t k, const T* a, int64_t a_row, const T* b, int64_t b_row, T* c, int64_t c_row) {
-  // 12 accumulators, or 8 where there is one row of A.
-  constexpr int C = R == 1 ? 8 : R == 2 ? 6 : R == 3 ? 4 : 3;
+  constexpr int kSums = NATIVE_VEC_BYTES == 64 ? 24 : 12, C = std::min(kSums / R, 6);
   int64_t j = 0;
   for (; j + C <= n; j += C) dot_tile<T, R, C>(k, a, a_row, b + j * b_row, b_row, c + j, c_row);
   for (; j < n; ++j) dot_tile<T, R, 1>(k, a, a_row, b + j * b_row, b_row, c + j, c_row);
 }
 
+template <class T, int... R>
+constexpr auto dots_by_rows(std::integer_sequence<int, R...>) {
+  return std::array{dot_rows<T, R + 1>...};
+}
+
 template <class T>
 void dots_of(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, const T* b, int64_t b_row, T* c,
              int64_t c_row) {
-  int64_t i = 0;
-  for (; i + 4 <= m; i += 4) dot_rows<T, 4>(n, k, a + i * a_row, a_row, b, b_row, c + i * c_row, c_row);
-  a += i * a_row;
-  c += i * c_row;
-  if (m - i == 3) dot_rows<T, 3>(n, k, a, a_row, b, b_row, c, c_row);
-  if (m - i == 2) dot_rows<T, 2>(n, k, a, a_row, b, b_row, c, c_row);
-  if (m - i == 1) dot_rows<T, 1>(n, k, a, a_row, b, b_row, c, c_row);
+  constexpr auto by_rows = dots_by_rows<T>(std::make_integer_sequence<int, kDotRows>());
+  const int64_t parts = (m + kDotRows - 1) / kDotRows, most = (m + parts - 1) / parts;
+  for (int64_t i = 0; i < m; i += most)
+    by_rows[std::min(m - i, most) - 1](n, k, a + i * a_row, a_row, b, b_row, c + i * c_row, c_row);
 }
 
 template <class T, class F>
