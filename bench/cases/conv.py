@@ -188,6 +188,14 @@ CASES: list[Case] = [
     fused(9, (9, 12), 32, 35, 3, "relu6", pad=1),
     fused(9, (9, 13), 32, 67, 3, "relu", pad=1, residual=True),
     *(fused(9, (9, 13), 32, 67, 3, a, pad=1) for a in ("silu", "gelu")),
+    # The same by cubes: odd sizes, borders, crops, and by planes.
+    *cases(3, (7, 9, 8), 32, 48, 3),
+    *cases(2, (5, 8, 7), 37, 70, 3, pad=1),
+    *cases(3, (6, 7, 9), 33, 35, 3, pad=(-1, 2, 0, -2, 3, 0)),
+    *cases(2, (9, 9, 8), 32, 32, 3, pad=(0, -2, 0, -1, 0, -3)),
+    *cases(2, (5, 9, 8), 33, 40, (1, 3, 3), pad=(1, 0, 1, 1, 0, 0)),
+    fused(3, (5, 6, 7), 32, 67, 3, "relu", pad=1, residual=True),
+    *(fused(3, (5, 6, 7), 40, 35, 3, a, pad=1) for a in ("none", "relu6", "gelu")),
     # Taps along one dimension, and enough channels and results for fast algorithms.
     *cases(4, (90,), 48, 70, 3),
     *cases(2, (93,), 64, 40, 7, pad=(2, 4)),
@@ -251,6 +259,7 @@ SPEED: list[Case] = [
     *cases(8, (28, 28), 128, 128, 3, pad=1, label="resnet 3x3 28x28x128"),
     *cases(8, (14, 14), 256, 256, 3, pad=1, label="resnet 3x3 14x14x256"),
     *cases(8, (7, 7), 512, 512, 3, pad=1, label="resnet 3x3 7x7x512"),
+    *cases(8, (19, 23, 23), 32, 32, 3, label="scans 19x23x23x32"),
     *cases(64, (200,), 128, 128, 7, label="text 200x128 7 b64"),
     *cases(64, (194,), 128, 128, 7, strides=3, label="text 194x128 7/3 b64"),
     *cases(8, (56, 56), 64, 256, 1, label="resnet 1x1 56x56x64-256"),

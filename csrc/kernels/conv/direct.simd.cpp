@@ -28,9 +28,22 @@ inline V larger(V a, V b) {
   return ((a > b) | (a != a)) ? a : b;
 }
 
-template <class T, int kRows, int kVecs, bool kLargest>
+// The largest of each kWindow of the first kCount rows, into as many rows as there are windows.
+template <int kWindow, int kCount, class V, int kRows, int kVecs>
+inline void take_largest(V (&acc)[kRows][kVecs]) {
+  if constexpr (kWindow > 1) {
+#pragma GCC unroll 4
+    for (int i = 0; i < kCount / 2; ++i)
+#pragma GCC unroll 4
+      for (int j = 0; j < kVecs; ++j) acc[i][j] = larger(acc[2 * i][j], acc[2 * i + 1][j]);
+    take_largest<kWindow / 2, kCount / 2>(acc);
+  }
+}
+
+// Of windows of so many rows the largest are the results.
+template <class T, int kRows, int kVecs, int kWindow>
 void tile(const DirectTile<T>& t) {
-  constexpr int kColumns = kVecs * kLanes<T>, kLine = 64 / sizeof(T), kResults = kLargest ? kRows / 4 : kRows;
+  constexpr int kColumns = kVecs * kLanes<T>, kLine = 64 / sizeof(T), kResults = kRows / kWindow;
   Vec<T> acc[kRows][kVecs];
 #pragma GCC unroll 8
   for (int i = 0; i < kRows; ++i)
@@ -61,14 +74,8 @@ void tile(const DirectTile<T>& t) {
     }
   }
 
-  if (!kLargest && t.residuals) add_residuals<T, kRows, kVecs>(t, acc);
-  if constexpr (kLargest) {
-#pragma GCC unroll 2
-    for (int i = 0; i < kResults; ++i)
-#pragma GCC unroll 4
-      for (int j = 0; j < kVecs; ++j)
-        acc[i][j] = larger(larger(acc[4 * i][j], acc[4 * i + 1][j]), larger(acc[4 * i + 2][j], acc[4 * i + 3][j]));
-  }
+  if (kWindow == 1 && t.residuals) add_residuals<T, kRows, kVecs>(t, acc);
+  take_largest<kWindow, kRows>(acc);
   if (t.activation > 0) {
     const Vec<T> zero{}, six = splat(T(6));
 #pragma GCC unroll 8
@@ -98,10 +105,17 @@ void tile(const DirectTile<T>& t) {
   }
 }
 
+template <class T, int kRows, int kVecs, int kWindow>
+constexpr auto largest() {
+  return kRows % kWindow == 0 ? &tile < T, kRows, kVecs, kRows % kWindow == 0 ? kWindow : 1 > : nullptr;
+}
 template <class T, int kRows, int kVecs>
 constexpr DirectVariant<T> variant(float speed) {
-  constexpr auto largest = kRows % 4 == 0 ? &tile<T, kRows, kVecs, kRows % 4 == 0> : nullptr;
-  return {kRows, kVecs * kLanes<T>, speed, &tile<T, kRows, kVecs, false>, largest};
+  return {kRows,
+          kVecs * kLanes<T>,
+          speed,
+          &tile<T, kRows, kVecs, 1>,
+          {largest<T, kRows, kVecs, 4>(), largest<T, kRows, kVecs, 8>()}};
 }
 
 }  // namespace
