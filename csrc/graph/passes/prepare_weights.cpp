@@ -37,7 +37,7 @@ bool takes_winograd(const Graph& graph, const Node& node) {
   if (!std::all_of(dilation.begin(), dilation.end(), is(1))) return false;
   // Whole cache lines of channels: others would be padded, and the result too large to be kept.
   const int64_t cin = w.shape.end()[-2], cout = w.shape.back();
-  return cin >= 32 && cout >= 32 && cout % conv::WinogradWeights::kLine == 0;
+  return std::min(cin, cout) >= (flat ? 32 : 16) && cout % conv::WinogradWeights::kLine == 0;
 }
 
 // Whether all of the product is one of rows by a matrix of narrow weights. Words have room for 64 columns at a time.

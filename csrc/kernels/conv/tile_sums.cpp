@@ -14,7 +14,8 @@ TileSums::TileSums(int64_t depth, int64_t columns, int64_t products, int64_t til
   slabs = ceil_div(depth, slab);
   // Partial sums are large: more tasks would spend on adding them what more threads gain.
   const int64_t tasks = part * static_cast<int64_t>(sizeof(float)) > (512 << 10) ? 8 : 16;
-  splits = std::clamp<int64_t>(tasks / slabs, 1, ceil_div(tiles, block));
+  constexpr int64_t kLeastTiles = 64;  // of a task
+  splits = std::clamp<int64_t>(tasks / slabs, 1, ceil_div(tiles, kLeastTiles));
   // One line more, so that positions do not fall on the same cache sets.
   value_pitch = block * slab + line;
   cotangent_pitch = block * panel + line;

@@ -174,22 +174,25 @@ class Winograd final : public Kernel {
     return kind_ == Kind::Prepared ? 0 : whole_lines(static_cast<size_t>(weights_.size()) * sizeof(Weight));
   }
 
+  int64_t value_pitch(int64_t count) const { return count * row_ + static_cast<int64_t>(64 / sizeof(V)); }
+  int64_t product_pitch(int64_t count, int64_t block) const { return count * weights_.width(block) + 16; }
+
   // A block of tiles and the blocks [begin, end) of output channels.
   void run_block(int64_t first, int64_t count, int64_t begin, int64_t end, const Operands& operands) const {
-    const size_t value_bytes = whole_lines(positions_ * count * row_ * sizeof(V));
-    const size_t product_bytes = whole_lines(positions_ * count * weights_.width(0) * sizeof(float));
+    const size_t value_bytes = whole_lines(positions_ * value_pitch(count) * sizeof(V));
+    const size_t product_bytes = whole_lines(positions_ * product_pitch(count, 0) * sizeof(float));
     char* const memory =
         static_cast<char*>(pool::thread_scratch(value_bytes + product_bytes + tile_.results() * count * sizeof(T*)));
     V* const values = reinterpret_cast<V*>(memory);
     float* const products = reinterpret_cast<float*>(memory + value_bytes);
     T** const results = reinterpret_cast<T**>(memory + value_bytes + product_bytes);
     for (int64_t s = 0; s < count; ++s)
-      take_tile(first + s, operands, values + s * row_, count * row_, results + tile_.results() * s);
+      take_tile(first + s, operands, values + s * row_, value_pitch(count), results + tile_.results() * s);
     for (int64_t block = begin; block < end; ++block) {
       for (int64_t p = 0; p < positions_; ++p)
         multiply(weights_, block, operands.weights + weights_.offset(block) + p * weights_.pitch(block),
-                 values + p * count * row_, row_, source_.channels, count,
-                 products + p * count * weights_.width(block));
+                 values + p * value_pitch(count), row_, source_.channels, count,
+                 products + p * product_pitch(count, block));
       write_tiles(block, count, operands, products, results);
     }
   }
@@ -201,7 +204,7 @@ class Winograd final : public Kernel {
     for (int64_t s = 0; s < count; ++s, results += tile_.results()) {
       const float* const tile_products = products + s * width;
       if (pooled_) {
-        transform_.largest(tile_products, count * width, columns, bias, inner_activation(activation_),
+        transform_.largest(tile_products, product_pitch(count, block), columns, bias, inner_activation(activation_),
                            results[0] + first);
         continue;
       }
@@ -211,7 +214,7 @@ class Winograd final : public Kernel {
         tile[i] = results[i] ? results[i] + first : nullptr;
         added[i] = tile[i] && operands.residual ? operands.residual + (tile[i] - operands.result) : nullptr;
       }
-      transform_.output(tile_products, count * width, columns, bias, operands.residual ? added : nullptr,
+      transform_.output(tile_products, product_pitch(count, block), columns, bias, operands.residual ? added : nullptr,
                         inner_activation(activation_), tile);
       if constexpr (sizeof(T) == sizeof(float))
         for (T* pixel : tile)
@@ -224,23 +227,12 @@ class Winograd final : public Kernel {
     const TileGrid::Place at = tiles_.place(index);
     const T* sources[kMostTilePositions];
     tiles_.list_sources(at, low_, source_.size, source_.channels, operands.source, operands.zeros, sources);
-    fetch_next(sources, operands.zeros);
+    tiles_.fetch_next(sources, operands.zeros, source_.channels, source_.channels);
     transform_.input(sources, source_.channels, value, pitch);
     if (pooled_)
       *results = operands.result + index * result_.channels;
     else
       tiles_.list_results<T*>(at, result_.size, result_.channels, operands.result, nullptr, results);
-  }
-
-  // What the next tile reads and none before it has read.
-  void fetch_next(const T* const* sources, const T* zeros) const {
-    const int side = tile_.sources(1), planes = tile_.sources(0);
-    for (int plane = planes - tile_.planes; plane < planes; ++plane)
-      for (int row = side - tile_.side; row < side; ++row) {
-        const T* const last = sources[(plane * side + row) * side + side - 1];
-        for (int64_t c = 0; last != zeros && c < tile_.side * source_.channels; c += 64 / sizeof(T))
-          __builtin_prefetch(last + source_.channels + c);
-      }
   }
 
   const WinogradTile tile_;
@@ -314,7 +306,7 @@ std::unique_ptr<Kernel> prepare_prepared(const Problem& problem) {
 
 constexpr char kProblems[] =
     "float32 or bfloat16, 3x3 of stride 1, from 32 channels on both sides and 16 squares of results on; 3x3x3 in "
-    "float32";
+    "float32, from 16 channels on";
 constexpr char kProblems4[] = "3x3 likewise, where NATIVE_WINOGRAD is 4";
 constexpr char kWords[] =
     "3x3 likewise in bfloat16, where the processor has its dot product, with an even number of channels";

@@ -1,5 +1,6 @@
 #include "kernels/conv/winograd_tiles.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
@@ -24,14 +25,17 @@ std::optional<WinogradTile> tile_of(const Problem& problem, const Geometry& g, i
 bool pays(const Problem& problem, const Geometry& g, const WinogradTile& tile) {
   if (tile.side > winograd_side()) return false;
   // Fewer channels do not pay for the transforms of the pixels, fewer tiles not for those of the weights: the gradient
-  // by the weights transforms a sum for each task.
-  constexpr int64_t kChannels = 32;
-  const int64_t least = problem.op == "conv_weight_grad" ? 100 : 16;
-  const int64_t tiles = TileGrid(g.batch, problem.op == "conv_input_grad" ? g.in : g.out, tile).count();
+  // by the weights transforms a sum for each task. Cubes save more, but of few results most may lie beyond the last.
+  const bool flat = tile.planes == 1, by_weights = problem.op == "conv_weight_grad";
+  const int64_t least_channels = flat ? 32 : 16, least = by_weights ? 100 : 16;
+  const Triple& result = problem.op == "conv_input_grad" ? g.in : g.out;
+  const int64_t tiles = TileGrid(g.batch, result, tile).count();
+  const int64_t direct = tile.taps() * g.batch * result[0] * result[1] * result[2];
+  if (!flat && 10 * tiles * tile.positions() > 7 * direct) return false;
   // Dot instructions compute pixels one by one faster than float32 does squares a quarter of which is thrown away.
   const bool forward = problem.op == "conv" || problem.op == "conv_bias_act";
   if (forward && WinogradWords::serve(problem.out[0].dtype, g.cin) && 10 * tiles > 3 * g.out_pixels()) return false;
-  return g.cin >= kChannels && g.cout >= kChannels && tiles >= least;
+  return std::min(g.cin, g.cout) >= least_channels && tiles >= least;
 }
 
 }  // namespace

@@ -51,6 +51,19 @@ class TileGrid {
     list(at, {tile_.results(0), tile_.results(1), tile_.results(2)}, size, channels, images, outside, pixel);
   }
 
+  // Fetches what the tile behind one reads in the rows that no tile has read for long: `channels` of its pixels.
+  template <class T>
+  void fetch_next(const T* const* sources, const T* zeros, int64_t pixel, int64_t channels) const {
+    const int side = tile_.sources(2);
+    for (int plane = 0; plane < tile_.sources(0); ++plane)
+      for (int row = side - tile_.side; row < side; ++row) {
+        const T* const last = sources[(plane * side + row) * side + side - 1];
+        if (last == zeros) continue;
+        for (int i = 1; i <= tile_.side; ++i)
+          for (int64_t c = 0; c < channels; c += 64 / sizeof(T)) __builtin_prefetch(last + i * pixel + c);
+      }
+  }
+
  private:
   template <class P>
   static void list(const Place& at, const Triple& box, const Triple& size, int64_t channels, P images, P outside,

@@ -15,7 +15,9 @@
 namespace native::conv {
 namespace {
 
-constexpr int64_t kMostTiles = 64;
+constexpr int64_t kMostTiles = 64,
+                  kCubes = 24;  // at a time: enough for a product's sums to outweigh loading and storing
+constexpr int64_t kAhead = 2;   // tiles
 
 // T: elements of tensors; V: of what they are transformed into.
 template <class T, class V>
@@ -25,7 +27,7 @@ class WinogradWeightGrad final : public Kernel {
       : g_(g),
         tile_(tile),
         positions_(tile.positions()),
-        block_(tile.planes == 1 ? kMostTiles : kMostTiles / 2),
+        block_(tile.planes == 1 ? kMostTiles : kCubes),
         transform_(winograd_transforms<T, V>(tile)),
         grid_(g.batch, g.out, tile),
         tiles_(grid_.count()),
@@ -80,6 +82,7 @@ class WinogradWeightGrad final : public Kernel {
         const TileGrid::Place at = grid_.place(first + s);
         const T* sources[kMostTilePositions];
         grid_.list_sources(at, g_.low, g_.in, g_.cin, x + channel, zeros, sources);
+        grid_.fetch_next(sources, zeros, g_.cin, channels);
         transform_.input(sources, channels, values + s * sums_.slab, sums_.value_pitch);
         grid_.list_results(at, g_.out, g_.cout, ct, zeros, results + tile_.results() * s);
       }
@@ -94,6 +97,11 @@ class WinogradWeightGrad final : public Kernel {
         for (int64_t s = 0; s < count; ++s) {
           const T* tile[kMostTileResults];
           for (int i = 0; i < tile_.results(); ++i) tile[i] = results[tile_.results() * s + i] + column;
+          // A panel of a pixel is too short a stream for a prefetcher to follow.
+          if (s + kAhead < count)
+            for (int i = 0; i < tile_.results(); ++i)
+              for (int64_t c = 0; c < width; c += 64 / sizeof(T))
+                __builtin_prefetch(results[tile_.results() * (s + kAhead) + i] + column + c);
           transform_.cotangent(tile, width, cotangents + s * sums_.panel, sums_.cotangent_pitch);
         }
         const V* const from = kNarrow ? reinterpret_cast<const V*>(words) : values;
@@ -139,7 +147,7 @@ class WinogradWeightGrad final : public Kernel {
   const Geometry g_;
   const WinogradTile tile_;
   const int64_t positions_;  // products of a tile
-  const int64_t block_;      // tiles at a time: enough for a product's sums to outweigh loading and storing them
+  const int64_t block_;      // tiles at a time
   const WinogradTransforms<T, V>& transform_;
   const TileGrid grid_;
   const int64_t tiles_;
@@ -164,7 +172,7 @@ std::unique_ptr<Kernel> prepare_words(const Problem& problem) {
 
 constexpr char kProblems[] =
     "float32 or bfloat16, 3x3 of stride 1, from 32 channels on both sides and 100 squares of results on; 3x3x3 in "
-    "float32";
+    "float32, from 16 channels on";
 constexpr char kProblems4[] = "3x3 likewise, where NATIVE_WINOGRAD is 4";
 constexpr char kWords[] = "3x3 likewise in bfloat16, where the processor has its dot product";
 constexpr char kAble[] = "float32 or bfloat16, 3x3 of stride 1; 3x3x3 in float32";
