@@ -174,25 +174,25 @@ class Winograd final : public Kernel {
     return kind_ == Kind::Prepared ? 0 : whole_lines(static_cast<size_t>(weights_.size()) * sizeof(Weight));
   }
 
-  int64_t value_pitch(int64_t count) const { return count * row_ + static_cast<int64_t>(64 / sizeof(V)); }
-  int64_t product_pitch(int64_t count, int64_t block) const { return count * weights_.width(block) + 16; }
+  // Elements between positions: with a line more where they are many, so that they do not fall on the same cache sets.
+  int64_t pitch(int64_t count, int64_t row) const { return count * row + (tile_.planes == 1 ? 0 : 16); }
 
   // A block of tiles and the blocks [begin, end) of output channels.
   void run_block(int64_t first, int64_t count, int64_t begin, int64_t end, const Operands& operands) const {
-    const size_t value_bytes = whole_lines(positions_ * value_pitch(count) * sizeof(V));
-    const size_t product_bytes = whole_lines(positions_ * product_pitch(count, 0) * sizeof(float));
+    const size_t value_bytes = whole_lines(positions_ * pitch(count, row_) * sizeof(V));
+    const size_t product_bytes = whole_lines(positions_ * pitch(count, weights_.width(0)) * sizeof(float));
     char* const memory =
         static_cast<char*>(pool::thread_scratch(value_bytes + product_bytes + tile_.results() * count * sizeof(T*)));
     V* const values = reinterpret_cast<V*>(memory);
     float* const products = reinterpret_cast<float*>(memory + value_bytes);
     T** const results = reinterpret_cast<T**>(memory + value_bytes + product_bytes);
     for (int64_t s = 0; s < count; ++s)
-      take_tile(first + s, operands, values + s * row_, value_pitch(count), results + tile_.results() * s);
+      take_tile(first + s, operands, values + s * row_, pitch(count, row_), results + tile_.results() * s);
     for (int64_t block = begin; block < end; ++block) {
       for (int64_t p = 0; p < positions_; ++p)
         multiply(weights_, block, operands.weights + weights_.offset(block) + p * weights_.pitch(block),
-                 values + p * value_pitch(count), row_, source_.channels, count,
-                 products + p * product_pitch(count, block));
+                 values + p * pitch(count, row_), row_, source_.channels, count,
+                 products + p * pitch(count, weights_.width(block)));
       write_tiles(block, count, operands, products, results);
     }
   }
@@ -204,8 +204,8 @@ class Winograd final : public Kernel {
     for (int64_t s = 0; s < count; ++s, results += tile_.results()) {
       const float* const tile_products = products + s * width;
       if (pooled_) {
-        transform_.largest(tile_products, product_pitch(count, block), columns, bias, inner_activation(activation_),
-                           results[0] + first);
+        transform_.largest(tile_products, pitch(count, weights_.width(block)), columns, bias,
+                           inner_activation(activation_), results[0] + first);
         continue;
       }
       T* tile[kMostTileResults] = {};
@@ -214,8 +214,8 @@ class Winograd final : public Kernel {
         tile[i] = results[i] ? results[i] + first : nullptr;
         added[i] = tile[i] && operands.residual ? operands.residual + (tile[i] - operands.result) : nullptr;
       }
-      transform_.output(tile_products, product_pitch(count, block), columns, bias, operands.residual ? added : nullptr,
-                        inner_activation(activation_), tile);
+      transform_.output(tile_products, pitch(count, weights_.width(block)), columns, bias,
+                        operands.residual ? added : nullptr, inner_activation(activation_), tile);
       if constexpr (sizeof(T) == sizeof(float))
         for (T* pixel : tile)
           if (pixel) finish(activation_, 1, columns, pixel, columns);

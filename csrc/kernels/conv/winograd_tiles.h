@@ -43,12 +43,12 @@ class TileGrid {
   void list_sources(Place at, const Triple& low, const Triple& size, int64_t channels, P images, P zeros,
                     P* pixel) const {
     for (int i = 0; i < 3; ++i) at.first[i] -= low[i];
-    list(at, {tile_.sources(0), tile_.sources(1), tile_.sources(2)}, size, channels, images, zeros, pixel);
+    (tile_.side == 2 ? list<4, P> : list<6, P>)(at, tile_.sources(0), size, channels, images, zeros, pixel);
   }
   // The results of a tile.
   template <class P>
   void list_results(const Place& at, const Triple& size, int64_t channels, P images, P outside, P* pixel) const {
-    list(at, {tile_.results(0), tile_.results(1), tile_.results(2)}, size, channels, images, outside, pixel);
+    (tile_.side == 2 ? list<2, P> : list<4, P>)(at, tile_.planes, size, channels, images, outside, pixel);
   }
 
   // Fetches what the tile behind one reads in the rows that no tile has read for long: `channels` of its pixels.
@@ -65,16 +65,19 @@ class TileGrid {
   }
 
  private:
-  template <class P>
-  static void list(const Place& at, const Triple& box, const Triple& size, int64_t channels, P images, P outside,
-                   P* pixel) {
-    const Triple& first = at.first;
-    for (int64_t d = first[0]; d < first[0] + box[0]; ++d)
-      for (int64_t h = first[1]; h < first[1] + box[1]; ++h) {
-        const bool within = d >= 0 && d < size[0] && h >= 0 && h < size[1];
-        const int64_t line = ((at.image * size[0] + d) * size[1] + h) * size[2];
-        for (int64_t w = first[2]; w < first[2] + box[2]; ++w)
-          *pixel++ = within && w >= 0 && w < size[2] ? images + (line + w) * channels : outside;
+  // A box of pixels, of so many planes.
+  template <int side, class P>
+  static void list(const Place& at, int planes, const Triple& size, int64_t channels, P images, P outside, P* pixel) {
+    const auto [depth, height, width] = size;
+    const auto [first_d, first_h, first_w] = at.first;
+    for (int64_t d = first_d; d < first_d + planes; ++d)
+      for (int64_t h = first_h; h < first_h + side; ++h, pixel += side) {
+        const bool within = d >= 0 && d < depth && h >= 0 && h < height;
+        const P line = images + (((at.image * depth + d) * height + h) * width + first_w) * channels;
+        for (int64_t i = 0; i < side; ++i) {
+          const int64_t w = first_w + i;
+          pixel[i] = within && w >= 0 && w < width ? line + i * channels : outside;
+        }
       }
   }
 

@@ -82,7 +82,7 @@ class WinogradWeightGrad final : public Kernel {
         const TileGrid::Place at = grid_.place(first + s);
         const T* sources[kMostTilePositions];
         grid_.list_sources(at, g_.low, g_.in, g_.cin, x + channel, zeros, sources);
-        grid_.fetch_next(sources, zeros, g_.cin, channels);
+        if (tile_.planes > 1) grid_.fetch_next(sources, zeros, g_.cin, channels);
         transform_.input(sources, channels, values + s * sums_.slab, sums_.value_pitch);
         grid_.list_results(at, g_.out, g_.cout, ct, zeros, results + tile_.results() * s);
       }
@@ -98,7 +98,7 @@ class WinogradWeightGrad final : public Kernel {
           const T* tile[kMostTileResults];
           for (int i = 0; i < tile_.results(); ++i) tile[i] = results[tile_.results() * s + i] + column;
           // A panel of a pixel is too short a stream for a prefetcher to follow.
-          if (s + kAhead < count)
+          if (tile_.planes > 1 && s + kAhead < count)
             for (int i = 0; i < tile_.results(); ++i)
               for (int64_t c = 0; c < width; c += 64 / sizeof(T))
                 __builtin_prefetch(results[tile_.results() * (s + kAhead) + i] + column + c);
