@@ -138,3 +138,53 @@ def test_what_stays_by_itself():
     ]:
         found = ops(fn, *args)
         assert "max_pool" in found and "conv_pool" not in found
+
+
+def gradients(x, w, b, ct, clip, attrs):
+    """The result and its gradients by all that it is made from."""
+
+    def value(*args):
+        y = pooled(*args, clip=clip, **attrs)
+        return reduce.reduce_sum(ew.mul(y, ct), tuple(range(len(ct.dims)))), y
+
+    (_, y), grads = transforms.value_and_grad(value, argnums=(0, 1, 2), has_aux=True)(x, w, b)
+    return [y, *grads]
+
+
+# Small integers are often the same; a NaN is the largest of its window.
+def integers(rng, *dims):
+    return rng.integers(-1, 2, dims).astype("float32")
+
+
+def with_nan(rng, *dims):
+    x = rng.standard_normal(dims).astype("float32")
+    x.flat[rng.integers(x.size)] = np.nan
+    return x
+
+
+@pytest.mark.parametrize("isa", harness.isas())
+@pytest.mark.parametrize("make", [integers, with_nan], ids=["ties", "nan"])
+@pytest.mark.parametrize("clip", [None, ew.relu, ew.relu6], ids=["none", "relu", "relu6"])
+@pytest.mark.parametrize("layer", LAYERS[1:4] + LAYERS[-4:], ids=str)
+def test_gradients_go_where_they_went(monkeypatch, isa, make, clip, layer):
+    sizes, cin, cout, kernel, attrs = layer
+    kernel = (kernel,) * (len(sizes) - 1) if isinstance(kernel, int) else kernel
+    rng = np.random.default_rng(3)
+    x, w, b = (from_numpy(make(rng, *sizes, cin)), tensor(*kernel, cin, cout), tensor(cout))
+    if make is integers:
+        w, b = from_numpy(integers(rng, *kernel, cin, cout)), from_numpy(integers(rng, cout))
+    ct = tensor(*pooled(x, w, b, **attrs).dims)
+
+    def fn(*args):
+        return gradients(*args, clip, attrs)
+
+    with harness.using_isa(isa):
+        found = ops(fn, x, w, b, ct)
+        assert "conv_pool" in found and "max_pool_scatter" in found
+        assert "max_pool_places" not in found and "max_pool" not in found
+        got = [t.numpy() for t in transforms.jit(fn)(x, w, b, ct)]
+        monkeypatch.setenv("NATIVE_DISABLE_PASSES", "pool_epilogues")
+        assert "max_pool_places" in ops(fn, x, w, b, ct)
+        want = [t.numpy() for t in transforms.jit(lambda *args: fn(*args))(x, w, b, ct)]
+    for a, other in zip(got, want):
+        np.testing.assert_array_equal(a, other)

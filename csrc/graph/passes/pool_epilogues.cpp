@@ -1,5 +1,5 @@
 // The largest of windows of 2x2 or 2x2x2 results is taken while these are in registers, where nothing else reads them:
-// they need not be written. Exact.
+// they need not be written. So is which of them it is, for the gradient. Exact.
 #include <algorithm>
 
 #include "core/symbols.h"
@@ -17,7 +17,7 @@ bool all_are(const Ints& items, int64_t wanted) {
 
 // Windows of 2 along each dimension that touch every result of a convolution once.
 bool takes_windows(const Graph& graph, const Node& pool) {
-  if (pool.op != "max_pool" || symbols::is_symbolic(pool.attrs)) return false;
+  if ((pool.op != "max_pool" && pool.op != "max_pool_places") || symbols::is_symbolic(pool.attrs)) return false;
   const Shape &from = graph.spec(pool.in[0]).shape, &to = graph.spec(pool.out[0]).shape;
   if (from.size() < 4) return false;
   if (!all_are(pool.attrs.ints("window"), 2) || !all_are(pool.attrs.ints("strides"), 2)) return false;

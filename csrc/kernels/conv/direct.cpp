@@ -64,11 +64,13 @@ template <class T>
 class Direct final : public Kernel {
  public:
   // Pooled: the largest of windows of 2 results along each of so many dimensions, the last ones; or 0.
-  Direct(const Geometry& g, bool input_grad, int pooled, Activation activation, size_t operands)
+  // `results`: a second one is which of its window each is.
+  Direct(const Geometry& g, bool input_grad, int pooled, Activation activation, size_t operands, size_t results)
       : g_(g),
         activation_(activation),
         has_bias_(operands > 2),
         has_residual_(operands > 3),
+        has_places_(results > 1),
         pooled_(pooled),
         batch_(g.batch) {
     if (input_grad) {
@@ -112,13 +114,23 @@ class Direct final : public Kernel {
       pad_rows(source, padded);
       source = padded;
     }
-    T* result = static_cast<T*>(out[0]);
-    const T* residual = has_residual_ ? static_cast<const T*>(in[3]) : nullptr;
-    pool::parallel_for(static_cast<int64_t>(tasks_.size()),
-                       [&](int64_t i) { run_task(tasks_[i], source, weights, bias, zeros, residual, result); });
+    const Operands operands{.source = source,
+                            .weights = weights,
+                            .bias = bias,
+                            .zeros = zeros,
+                            .residual = has_residual_ ? static_cast<const T*>(in[3]) : nullptr,
+                            .result = static_cast<T*>(out[0]),
+                            .places = has_places_ ? static_cast<uint8_t*>(out[1]) : nullptr};
+    pool::parallel_for(static_cast<int64_t>(tasks_.size()), [&](int64_t i) { run_task(tasks_[i], operands); });
   }
 
  private:
+  struct Operands {
+    const T *source, *weights, *bias, *zeros, *residual;
+    T* result;
+    uint8_t* places;  // of the largest in their windows, or null
+  };
+
   // Of a result: the sides and the size of its window, and as many lanes of a tile.
   int64_t span(int dim) const { return dim + pooled_ > 2 ? 2 : 1; }
   int64_t window() const { return int64_t{1} << pooled_; }
@@ -388,14 +400,14 @@ class Direct final : public Kernel {
     return ((plane / pass.count[0] * source_[0] + d) * source_[1] + h) * source_[2] * source_channels_;
   }
 
-  void run_task(const Task& task, const T* source, const T* weights, const T* bias, const T* zeros, const T* residual,
-                T* result) const {
+  void run_task(const Task& task, const Operands& operands) const {
+    const auto [source, weights, bias, zeros, residual, result, all_places] = operands;
     const Pass& pass = passes_[task.pass];
     const int64_t rows = tile_results(), sources_of_tile = tile_.rows * static_cast<int64_t>(pass.taps.size());
     const int64_t listed = pass.unit ? pass.unit : task.pixels;
     const int64_t tiles = ceil_div(listed, rows);
     const size_t source_bytes = whole_lines(tiles * sources_of_tile * sizeof(T*));
-    const size_t result_bytes = whole_lines(2 * tiles * rows * sizeof(T*));
+    const size_t result_bytes = whole_lines(3 * tiles * rows * sizeof(T*));
     char* memory = static_cast<char*>(
         pool::thread_scratch(source_bytes + result_bytes + whole_lines(result_channels_ * sizeof(T))));
     const T** sources = reinterpret_cast<const T**>(memory);
@@ -403,8 +415,12 @@ class Direct final : public Kernel {
     const T** residuals = const_cast<const T**>(results + tiles * rows);
     T* spare = reinterpret_cast<T*>(memory + source_bytes + result_bytes);
     list_pixels(pass, task.first_pixel, listed, source, zeros, result, spare, sources, results);
-    if (residual)
-      for (int64_t p = 0; p < tiles * rows; ++p) residuals[p] = p < listed ? residual + (results[p] - result) : spare;
+    uint8_t** const places = reinterpret_cast<uint8_t**>(results + 2 * tiles * rows);
+    for (int64_t p = 0; p < tiles * rows; ++p) {
+      const int64_t at = p < listed ? results[p] - result : -1;
+      if (residual) residuals[p] = at < 0 ? spare : residual + at;
+      if (all_places) places[p] = at < 0 ? reinterpret_cast<uint8_t*>(spare) : all_places + at;
+    }
 
     const auto run = pooled_ ? tile_.run_largest[pooled_ - 2] : tile_.run;
     DirectTile<T> tile{};
@@ -424,6 +440,7 @@ class Direct final : public Kernel {
           tile.sources = sources + i * sources_of_tile;
           tile.results = results + i * rows;
           tile.residuals = residual ? residuals + i * rows : nullptr;
+          tile.places = all_places ? places + i * rows : nullptr;
           run(tile);
         }
       }
@@ -440,7 +457,7 @@ class Direct final : public Kernel {
 
   const Geometry g_;
   const Activation activation_;
-  const bool has_bias_, has_residual_;
+  const bool has_bias_, has_residual_, has_places_;
   const int pooled_;
   const int64_t batch_;
   Triple source_, result_, multiplier_;
@@ -465,9 +482,10 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
   if (pooled && (pooled < 2 || !pools_with(activation))) return nullptr;
   switch (problem.out[0].dtype) {
     case DType::F32:
-      return std::make_unique<Direct<float>>(*g, input_grad, pooled, activation, problem.in.size());
+      return std::make_unique<Direct<float>>(*g, input_grad, pooled, activation, problem.in.size(), problem.out.size());
     case DType::F64:
-      return std::make_unique<Direct<double>>(*g, input_grad, pooled, activation, problem.in.size());
+      return std::make_unique<Direct<double>>(*g, input_grad, pooled, activation, problem.in.size(),
+                                              problem.out.size());
     default:
       return nullptr;
   }

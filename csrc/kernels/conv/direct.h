@@ -22,6 +22,8 @@ struct DirectTile {
   T* const* results;  // [rows], or of the windows of which the largest are taken, plus `result_offset`
   // [rows], plus `result_offset`: what is added before the activation; or null. Not where the largest are taken.
   const T* const* residuals;
+  // Of windows: which pixel of each is the largest, the first of several; or null. Like results.
+  uint8_t* const* places;
   int64_t result_offset;
   int width;       // columns to store, at most `columns`
   int activation;  // 0 none, 1 relu, 2 relu6

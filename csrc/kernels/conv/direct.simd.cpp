@@ -1,6 +1,6 @@
 #include "kernels/conv/direct.h"
 
-#include "simd/vec.h"
+#include "simd/largest.h"
 
 namespace native::conv {
 namespace NATIVE_ISA {
@@ -22,10 +22,19 @@ inline void add_residuals(const DirectTile<T>& t, Vec<T> (&acc)[kRows][kVecs]) {
   }
 }
 
-// NaN if either is.
-template <class V>
-inline V larger(V a, V b) {
-  return ((a > b) | (a != a)) ? a : b;
+// The first kCount rows of sums.
+template <int kCount, class T, int kRows, int kVecs>
+inline void activate(const DirectTile<T>& t, Vec<T> (&acc)[kRows][kVecs]) {
+  if (t.activation == 0) return;
+  const Vec<T> zero{}, six = splat(T(6));
+#pragma GCC unroll 8
+  for (int i = 0; i < kCount; ++i)
+#pragma GCC unroll 4
+    for (int j = 0; j < kVecs; ++j) {
+      // In this order NaN passes through both.
+      acc[i][j] = vmax(zero, acc[i][j]);
+      if (t.activation == 2) acc[i][j] = vmin(six, acc[i][j]);
+    }
 }
 
 // The largest of each kWindow of the first kCount rows, into as many rows as there are windows.
@@ -38,6 +47,46 @@ inline void take_largest(V (&acc)[kRows][kVecs]) {
       for (int j = 0; j < kVecs; ++j) acc[i][j] = larger(acc[2 * i][j], acc[2 * i + 1][j]);
     take_largest<kWindow / 2, kCount / 2>(acc);
   }
+}
+
+// The same of windows of all rows, and which row of its window each is.
+template <int kWindow, class T, int kRows, int kVecs>
+inline void take_places(const DirectTile<T>& t, Vec<T> (&acc)[kRows][kVecs]) {
+  constexpr int kL = kLanes<T>;
+  using Best = Largest<Vec<T>>;
+#pragma GCC unroll 2
+  for (int i = 0; i < kRows / kWindow; ++i) {
+    uint8_t numbers[kVecs * kL];
+#pragma GCC unroll 4
+    for (int j = 0; j < kVecs; ++j) {
+      Best best[kWindow];
+#pragma GCC unroll 8
+      for (int k = 0; k < kWindow; ++k) best[k] = {acc[i * kWindow + k][j], typename Best::Numbers{} + k};
+      // In pairs, as each step waits for the one before.
+#pragma GCC unroll 4
+      for (int k = 0; k < kWindow; k += 2) best[k].take(best[k + 1].value, best[k + 1].number);
+#pragma GCC unroll 2
+      for (int k = 0; k < kWindow; k += 4) best[k].take(best[k + 2].value, best[k + 2].number);
+      if constexpr (kWindow == 8) best[0].take(best[4].value, best[4].number);
+      acc[i][j] = best[0].value;
+      put_numbers(numbers + j * kL, best[0].number);
+    }
+    __builtin_memcpy(t.places[i] + t.result_offset, numbers, t.width);
+  }
+}
+
+template <int kWindow, class T, int kRows, int kVecs>
+inline void pool_and_activate(const DirectTile<T>& t, Vec<T> (&acc)[kRows][kVecs]) {
+  if constexpr (kWindow > 1) {
+    if (t.places) {
+      // First activated: clipped ones may be alike.
+      activate<kRows>(t, acc);
+      take_places<kWindow>(t, acc);
+      return;
+    }
+  }
+  take_largest<kWindow, kRows>(acc);
+  activate<kRows / kWindow>(t, acc);
 }
 
 // Of windows of so many rows the largest are the results.
@@ -75,18 +124,7 @@ void tile(const DirectTile<T>& t) {
   }
 
   if (kWindow == 1 && t.residuals) add_residuals<T, kRows, kVecs>(t, acc);
-  take_largest<kWindow, kRows>(acc);
-  if (t.activation > 0) {
-    const Vec<T> zero{}, six = splat(T(6));
-#pragma GCC unroll 8
-    for (int i = 0; i < kResults; ++i)
-#pragma GCC unroll 4
-      for (int j = 0; j < kVecs; ++j) {
-        // In this order NaN passes through both.
-        acc[i][j] = vmax(zero, acc[i][j]);
-        if (t.activation == 2) acc[i][j] = vmin(six, acc[i][j]);
-      }
-  }
+  pool_and_activate<kWindow>(t, acc);
 
   if (t.width == kColumns) {
 #pragma GCC unroll 8
@@ -107,7 +145,10 @@ void tile(const DirectTile<T>& t) {
 
 template <class T, int kRows, int kVecs, int kWindow>
 constexpr auto largest() {
-  return kRows % kWindow == 0 ? &tile < T, kRows, kVecs, kRows % kWindow == 0 ? kWindow : 1 > : nullptr;
+  if constexpr (kRows % kWindow == 0)
+    return &tile<T, kRows, kVecs, kWindow>;
+  else
+    return nullptr;
 }
 template <class T, int kRows, int kVecs>
 constexpr DirectVariant<T> variant(float speed) {

@@ -83,14 +83,15 @@ void multiply(const WinogradWords& weights, int64_t block, const uint32_t* panel
 template <class T, class V, class Weights>
 class Winograd final : public Kernel {
  public:
-  // Pooled: the largest of each tile of side 2 is the result.
-  Winograd(const Geometry& g, Kind kind, bool pooled, Activation activation, size_t operands, const Weights& weights,
-           const WinogradTile& tile)
+  // Pooled: the largest of each tile of side 2 is the result; of two results the second says which it is.
+  Winograd(const Geometry& g, Kind kind, bool pooled, Activation activation, size_t operands, size_t results,
+           const Weights& weights, const WinogradTile& tile)
       : tile_(tile),
         positions_(tile.positions()),
         kind_(kind),
         pooled_(pooled),
         operands_(operands),
+        has_places_(results > 1),
         activation_(activation),
         transform_(winograd_transforms<T, V>(tile)),
         source_(source_of(g, kind)),
@@ -125,7 +126,8 @@ class Winograd final : public Kernel {
                             .bias = operands_ > 2 ? static_cast<const T*>(in[2]) : nullptr,
                             .residual = operands_ > 3 ? static_cast<const T*>(in[3]) : nullptr,
                             .zeros = zeros,
-                            .result = static_cast<T*>(out[0])};
+                            .result = static_cast<T*>(out[0]),
+                            .places = has_places_ ? static_cast<uint8_t*>(out[1]) : nullptr};
     clear_rest(operands.result);
     pool::parallel_for(ceil_div(tiles_.count(), block_) * ranges_, [&](int64_t task) {
       const int64_t first = task / ranges_ * block_, range = task % ranges_;
@@ -141,6 +143,7 @@ class Winograd final : public Kernel {
     const Weight* weights;
     const T *source, *bias, *residual, *zeros;
     T* result;
+    uint8_t* places;  // of the largest in their tiles, or null
   };
 
   static Triple low_of(const Geometry& g, Kind kind) {
@@ -205,7 +208,8 @@ class Winograd final : public Kernel {
       const float* const tile_products = products + s * width;
       if (pooled_) {
         transform_.largest(tile_products, pitch(count, weights_.width(block)), columns, bias,
-                           inner_activation(activation_), results[0] + first);
+                           inner_activation(activation_), results[0] + first,
+                           operands.places ? operands.places + (results[0] - operands.result) + first : nullptr);
         continue;
       }
       T* tile[kMostTileResults] = {};
@@ -240,6 +244,7 @@ class Winograd final : public Kernel {
   const Kind kind_;
   const bool pooled_;
   const size_t operands_;
+  const bool has_places_;
   const Activation activation_;
   const WinogradTransforms<T, V>& transform_;
   const Images source_, result_;
@@ -255,16 +260,16 @@ class Winograd final : public Kernel {
 std::unique_ptr<Kernel> make(const Problem& problem, const Geometry& g, Kind kind, bool pooled, int64_t block,
                              const WinogradTile& tile) {
   const Activation activation = activation_of(problem);
-  const size_t operands = problem.in.size();
+  const size_t operands = problem.in.size(), results = problem.out.size();
   if (pooled && (tile.side != 2 || !pools_with(activation))) return nullptr;
   const WinogradWeights weights(source_of(g, kind).channels, result_of(g, kind).channels, block, tile);
   if (problem.out[0].dtype == DType::F32)
-    return std::make_unique<Winograd<float, float, WinogradWeights>>(g, kind, pooled, activation, operands, weights,
-                                                                     tile);
+    return std::make_unique<Winograd<float, float, WinogradWeights>>(g, kind, pooled, activation, operands, results,
+                                                                     weights, tile);
   // Longer activations are applied to finished results, which bfloat16 has rounded then.
   if (activation > Activation::Relu6) return nullptr;
-  return std::make_unique<Winograd<uint16_t, float, WinogradWeights>>(g, kind, pooled, activation, operands, weights,
-                                                                      tile);
+  return std::make_unique<Winograd<uint16_t, float, WinogradWeights>>(g, kind, pooled, activation, operands, results,
+                                                                      weights, tile);
 }
 
 template <int side, bool best>
@@ -281,7 +286,7 @@ std::unique_ptr<Kernel> prepare_words(const Problem& problem) {
   if (!choice || !WinogradWords::serve(problem.out[0].dtype, choice->geometry.cout)) return nullptr;
   const Geometry& g = choice->geometry;
   return std::make_unique<Winograd<uint16_t, uint16_t, WinogradWords>>(
-      g, Kind::InputGrad, false, Activation::None, problem.in.size(), WinogradWords(g.cout, g.cin), choice->tile);
+      g, Kind::InputGrad, false, Activation::None, problem.in.size(), 1, WinogradWords(g.cout, g.cin), choice->tile);
 }
 
 // `winograd_conv` is conv_bias_act (or conv, of two operands, or conv_pool) with what `winograd_weights` made of its

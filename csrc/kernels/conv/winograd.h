@@ -41,8 +41,9 @@ struct WinogradTransforms {
   // `residual` is added before the activation: like `result`, or null. Activation: 0 none, 1 relu, 2 relu6.
   void (*output)(const float* value, int64_t pitch, int64_t channels, const T* bias, const T* const* residual,
                  int activation, T* const* result);
-  // The largest of a tile's results.
-  void (*largest)(const float* value, int64_t pitch, int64_t channels, const T* bias, int activation, T* result);
+  // The largest of a tile's results, and which it is, the first of several; `place` may be null.
+  void (*largest)(const float* value, int64_t pitch, int64_t channels, const T* bias, int activation, T* result,
+                  uint8_t* place);
   // The adjoint of `output`, from the cotangents of a tile.
   void (*cotangent)(const T* const* ct, int64_t channels, V* value, int64_t pitch);
   // The adjoint of `weight`, of a sum: value[part * part_pitch + p * pitch + c] over the parts in order.

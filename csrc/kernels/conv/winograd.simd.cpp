@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "simd/element.h"
+#include "simd/largest.h"
 
 namespace native::conv {
 namespace NATIVE_ISA {
@@ -311,23 +312,30 @@ void output(const float* value, int64_t pitch, int64_t channels, const T* bias, 
   });
 }
 
-// NaN if either is.
-inline vf32 larger(vf32 a, vf32 b) { return ((a > b) | (a != a)) ? a : b; }
-inline float larger(float a, float b) { return a > b || a != a ? a : b; }
-
 template <int P, int S, class T>
-void largest(const float* value, int64_t pitch, int64_t channels, const T* bias, int activation, T* result) {
+void largest(const float* value, int64_t pitch, int64_t channels, const T* bias, int activation, T* result,
+             uint8_t* place) {
   for_channels(channels, [=]<class V>(V, int64_t c) __attribute__((always_inline)) {
     V y[P * S * S];
     V* const results = y;
     all_ways<Output, P, S, V>([=](int p) __attribute__((always_inline)) { return read<V>(value + p * pitch + c); },
                               [=](int pixel, V x) __attribute__((always_inline)) { results[pixel] = x; });
+    const V b = bias ? read<V>(bias + c) : V{};
+    if (place) {
+      // Clipped ones may be alike.
+      Largest<V> best{activated(y[0] + b, activation)};
+#pragma GCC unroll 16
+      for (int i = 1; i < P * S * S; ++i)
+        best.take(activated(y[i] + b, activation), typename Largest<V>::Numbers{} + i);
+      write(result + c, best.value);
+      put_numbers(place + c, best.number);
+      return;
+    }
     V best = y[0];
 #pragma GCC unroll 16
     for (int i = 1; i < P * S * S; ++i) best = larger(best, y[i]);
     // Rounding does not change which sum is the largest.
-    if (bias) best += read<V>(bias + c);
-    write(result + c, activated(best, activation));
+    write(result + c, activated(best + b, activation));
   });
 }
 
