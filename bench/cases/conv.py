@@ -219,6 +219,8 @@ CASES: list[Case] = [
     *cases(2, (6, 5), 5, 9, 3, pad=1, dtype="bfloat16"),
     *cases(3, (17, 19), 64, 71, 3, pad=1, dtype="bfloat16"),
     *cases(5, (16, 16), 32, 48, 3, pad=(-1, 2, 3, 0), dtype="bfloat16"),
+    *cases(3, (6, 7, 9), 32, 50, 3, pad=(-1, 2, 0, 1, 1, 1), dtype="bfloat16"),
+    fused(3, (5, 6, 7), 35, 35, 3, "relu6", pad=1, dtype="bfloat16", residual=True),
     *cases(2, (17, 13), 40, 70, 1, dtype="bfloat16"),
     *cases(2, (7, 9), 12, 17, 1, strides=(2, 3), pad=(0, -1, 0, -2), dtype="bfloat16"),
     *(fused(2, (6, 5), 5, 20, 3, a, pad=1) for a in ("none", "relu", "relu6", "sigmoid", "tanh")),

@@ -266,6 +266,7 @@ def test_cubes_are_taken_where_kernels_are_cubes(kind):
         return harness.kernel_of(case)
 
     assert chosen() == chosen(pad=1) == chosen(pad=(0, -1, 2, 1, -1, 0)) == "winograd"
+    assert chosen(dtype="bfloat16") == "winograd"
     # Planes by themselves.
     assert (
         chosen(kernel=(1, 3, 3)) == chosen(kernel=(1, 3, 3), pad=(1, 0, 1, 1, 1, 1)) == "winograd"
@@ -281,6 +282,8 @@ def test_cubes_are_taken_where_kernels_are_cubes(kind):
         {"cin": 8},
         {"batch": 0},
         {"dtype": "float64"},
-        {"dtype": "bfloat16"},
+        {"dtype": "float16"},
+        # Most of each cube would lie beyond the results.
+        {"sizes": (3, 3, 3), "pad": 1, "batch": 100},
     ):
         assert chosen(**other) != "winograd", other

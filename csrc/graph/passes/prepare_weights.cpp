@@ -29,7 +29,7 @@ bool takes_winograd(const Graph& graph, const Node& node) {
   const std::string activation = node.attrs.text("activation", "none");
   const bool short_one = activation == "none" || activation == "relu" || activation == "relu6";
   const bool flat = w.shape.size() == 4;
-  if (dtype != DType::F32 && !(dtype == DType::BF16 && short_one && flat)) return false;
+  if (dtype != DType::F32 && !(dtype == DType::BF16 && short_one)) return false;
   if (symbols::is_symbolic(w.shape) || !std::all_of(w.shape.begin(), w.shape.end() - 2, is(3))) return false;
   if (node.attrs.integer("groups") != 1 || symbols::is_symbolic(node.attrs)) return false;
   const Ints &strides = node.attrs.ints("strides"), &dilation = node.attrs.ints("dilation");

@@ -283,7 +283,8 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
 template <bool best>
 std::unique_ptr<Kernel> prepare_words(const Problem& problem) {
   const auto choice = winograd_choice(problem, 2, best);
-  if (!choice || !WinogradWords::serve(problem.out[0].dtype, choice->geometry.cout)) return nullptr;
+  if (!choice || choice->tile.planes > 1) return nullptr;
+  if (!WinogradWords::serve(problem.out[0].dtype, choice->geometry.cout)) return nullptr;
   const Geometry& g = choice->geometry;
   return std::make_unique<Winograd<uint16_t, uint16_t, WinogradWords>>(
       g, Kind::InputGrad, false, Activation::None, problem.in.size(), 1, WinogradWords(g.cout, g.cin), choice->tile);
@@ -310,12 +311,12 @@ std::unique_ptr<Kernel> prepare_prepared(const Problem& problem) {
 }
 
 constexpr char kProblems[] =
-    "float32 or bfloat16, 3x3 of stride 1, from 32 channels on both sides and 16 squares of results on; 3x3x3 in "
-    "float32, from 16 channels on";
+    "float32 or bfloat16, 3x3 of stride 1, from 32 channels on both sides and 16 squares of results on; 3x3x3, from 16 "
+    "channels and 16 cubes on";
 constexpr char kProblems4[] = "3x3 likewise, where NATIVE_WINOGRAD is 4";
 constexpr char kWords[] =
     "3x3 likewise in bfloat16, where the processor has its dot product, with an even number of channels";
-constexpr char kAble[] = "float32 or bfloat16, 3x3 of stride 1; 3x3x3 in float32";
+constexpr char kAble[] = "float32 or bfloat16, 3x3 or 3x3x3 of stride 1";
 constexpr char kAble4[] = "float32 or bfloat16, 3x3 of stride 1";
 const Register prepared{"winograd_conv", "winograd", 30, prepare_prepared};
 constexpr std::initializer_list<const char*> kServed = {"conv", "conv_bias_act", "conv_pool", "conv_input_grad"};

@@ -1,7 +1,7 @@
 // Transforms of the Winograd convolutions F(2x2, 3x3), F(4x4, 3x3) and F(2x2x2, 3x3x3), vectorised over channels: a
 // square of results of side 2 costs 16 products of transformed values instead of 36, one of side 4 costs 36 instead of
-// 144, a cube of side 2 costs 64 instead of 216. Elements are float32 or, of squares, bfloat16. What is transformed is
-// float32, so that bfloat16 is rounded once, at the end; or, at side 2, bfloat16 where dot instructions multiply it:
+// 144, a cube of side 2 costs 64 instead of 216. Elements are float32 or bfloat16. What is transformed is float32, so
+// that bfloat16 is rounded once, at the end; or, of squares of side 2, bfloat16 where dot instructions multiply it:
 // computed in float32 and rounded once more.
 //
 // Side 2 is computed at the points 0, 1, -1 and infinity. Side 4 at 0, +-sqrt(1/2), +-sqrt(2) and infinity: |A| |B|
@@ -53,7 +53,7 @@ struct WinogradTransforms {
 
 struct WinogradTable {
   WinogradTransforms<float> f32[3];  // of squares of side 2 and 4, and of cubes
-  WinogradTransforms<uint16_t> bf16[2];
+  WinogradTransforms<uint16_t> bf16[3];
   WinogradTransforms<uint16_t, uint16_t> narrow;  // of squares of side 2
 };
 
@@ -61,12 +61,13 @@ NATIVE_ISA_TABLE(WinogradTable, winograd_table)
 
 template <class T, class V = float>
 static inline const WinogradTransforms<T, V>& winograd_transforms(const WinogradTile& tile) {
+  [[maybe_unused]] const int form = tile.planes == 2 ? 2 : tile.side == 4;
   if constexpr (sizeof(V) != sizeof(float))
     return winograd_table().narrow;
   else if constexpr (sizeof(T) == sizeof(float))
-    return winograd_table().f32[tile.planes == 2 ? 2 : tile.side == 4];
+    return winograd_table().f32[form];
   else
-    return winograd_table().bf16[tile.side == 4];
+    return winograd_table().bf16[form];
 }
 
 }  // namespace native::conv

@@ -374,7 +374,7 @@ constexpr WinogradTransforms<T, V> transforms() {
 extern const WinogradTable winograd_table;
 const WinogradTable winograd_table = {
     {transforms<1, 2, float, float>(), transforms<1, 4, float, float>(), transforms<2, 2, float, float>()},
-    {transforms<1, 2, uint16_t, float>(), transforms<1, 4, uint16_t, float>()},
+    {transforms<1, 2, uint16_t, float>(), transforms<1, 4, uint16_t, float>(), transforms<2, 2, uint16_t, float>()},
     transforms<1, 2, uint16_t, uint16_t>(),
 };
 

@@ -18,7 +18,7 @@ std::optional<WinogradTile> tile_of(const Problem& problem, const Geometry& g, i
   if ((dtype != DType::F32 && dtype != DType::BF16) || g.empty() || g.out_pixels() == 0) return std::nullopt;
   if (g.groups != 1 || g.stride != Triple{1, 1, 1} || g.dilation != Triple{1, 1, 1}) return std::nullopt;
   if (g.kernel == Triple{1, 3, 3}) return WinogradTile{1, side};
-  if (g.kernel == Triple{3, 3, 3} && side == 2 && dtype == DType::F32) return WinogradTile{2, side};
+  if (g.kernel == Triple{3, 3, 3} && side == 2) return WinogradTile{2, side};
   return std::nullopt;
 }
 

@@ -166,16 +166,17 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
 template <bool best>
 std::unique_ptr<Kernel> prepare_words(const Problem& problem) {
   const auto choice = winograd_choice(problem, 2, best);
-  if (!choice || !WinogradWords::serve(problem.out[0].dtype, 0)) return nullptr;
+  if (!choice || choice->tile.planes > 1 || !WinogradWords::serve(problem.out[0].dtype, 0)) return nullptr;
   return std::make_unique<WinogradWeightGrad<uint16_t, uint16_t>>(choice->geometry, choice->tile);
 }
 
 constexpr char kProblems[] =
-    "float32 or bfloat16, 3x3 of stride 1, from 32 channels on both sides and 100 squares of results on; 3x3x3 in "
-    "float32, from 16 channels on";
+    "float32 or bfloat16, 3x3 of stride 1, from 32 channels on both sides and 100 squares of results on; 3x3x3, from "
+    "16 "
+    "channels and 100 cubes on";
 constexpr char kProblems4[] = "3x3 likewise, where NATIVE_WINOGRAD is 4";
 constexpr char kWords[] = "3x3 likewise in bfloat16, where the processor has its dot product";
-constexpr char kAble[] = "float32 or bfloat16, 3x3 of stride 1; 3x3x3 in float32";
+constexpr char kAble[] = "float32 or bfloat16, 3x3 or 3x3x3 of stride 1";
 constexpr char kAble4[] = "float32 or bfloat16, 3x3 of stride 1";
 const Register kernels[] = {
     {"conv_weight_grad", "winograd", 30, prepare<2, true>, kProblems},
