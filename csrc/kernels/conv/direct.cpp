@@ -192,7 +192,7 @@ class Direct final : public Kernel {
     double best = 0;
     for (int i = 0; i < table.variants; ++i) {
       const DirectVariant<T>& v = variants<T>(table)[i];
-      if (pooled_ && !v.run_largest[pooled_ - 2]) continue;
+      if (pooled_ && !v.run_largest[pooled_ - 2][has_places_]) continue;
       const double computed = static_cast<double>(ceil_div(group_columns_, v.columns) * v.columns);
       const double useful = v.speed * static_cast<double>(group_columns_) / computed;
       if (useful > best) best = useful, tile_ = v;
@@ -422,7 +422,7 @@ class Direct final : public Kernel {
       if (all_places) places[p] = at < 0 ? reinterpret_cast<uint8_t*>(spare) : all_places + at;
     }
 
-    const auto run = pooled_ ? tile_.run_largest[pooled_ - 2] : tile_.run;
+    const auto run = pooled_ ? tile_.run_largest[pooled_ - 2][has_places_] : tile_.run;
     DirectTile<T> tile{};
     tile.taps = static_cast<int64_t>(pass.taps.size());
     tile.run = run_;

@@ -22,7 +22,7 @@ struct DirectTile {
   T* const* results;  // [rows], or of the windows of which the largest are taken, plus `result_offset`
   // [rows], plus `result_offset`: what is added before the activation; or null. Not where the largest are taken.
   const T* const* residuals;
-  // Of windows: which pixel of each is the largest, the first of several; or null. Like results.
+  // Of windows: which pixel of each is the largest, the first of several. Like results.
   uint8_t* const* places;
   int64_t result_offset;
   int width;       // columns to store, at most `columns`
@@ -35,8 +35,8 @@ struct DirectVariant {
   // Relative speed of the loop when no column is wasted.
   float speed;
   void (*run)(const DirectTile<T>& tile);
-  // Of windows of 4 and 8 pixels; null if `rows` is no multiple.
-  void (*run_largest[2])(const DirectTile<T>& tile);
+  // Of windows of 4 and 8 pixels, without and with places; null if `rows` is no multiple.
+  void (*run_largest[2][2])(const DirectTile<T>& tile);
 };
 
 constexpr int kDirectVariants = 4;

@@ -75,22 +75,8 @@ inline void take_places(const DirectTile<T>& t, Vec<T> (&acc)[kRows][kVecs]) {
   }
 }
 
-template <int kWindow, class T, int kRows, int kVecs>
-inline void pool_and_activate(const DirectTile<T>& t, Vec<T> (&acc)[kRows][kVecs]) {
-  if constexpr (kWindow > 1) {
-    if (t.places) {
-      // First activated: clipped ones may be alike.
-      activate<kRows>(t, acc);
-      take_places<kWindow>(t, acc);
-      return;
-    }
-  }
-  take_largest<kWindow, kRows>(acc);
-  activate<kRows / kWindow>(t, acc);
-}
-
-// Of windows of so many rows the largest are the results.
-template <class T, int kRows, int kVecs, int kWindow>
+// Of windows of so many rows the largest are the results; with their places, or without.
+template <class T, int kRows, int kVecs, int kWindow, bool kPlaces>
 void tile(const DirectTile<T>& t) {
   constexpr int kColumns = kVecs * kLanes<T>, kLine = 64 / sizeof(T), kResults = kRows / kWindow;
   Vec<T> acc[kRows][kVecs];
@@ -124,7 +110,14 @@ void tile(const DirectTile<T>& t) {
   }
 
   if (kWindow == 1 && t.residuals) add_residuals<T, kRows, kVecs>(t, acc);
-  pool_and_activate<kWindow>(t, acc);
+  if constexpr (kPlaces) {
+    // First activated: clipped ones may be alike.
+    activate<kRows>(t, acc);
+    take_places<kWindow>(t, acc);
+  } else {
+    take_largest<kWindow, kRows>(acc);
+    activate<kResults>(t, acc);
+  }
 
   if (t.width == kColumns) {
 #pragma GCC unroll 8
@@ -143,10 +136,10 @@ void tile(const DirectTile<T>& t) {
   }
 }
 
-template <class T, int kRows, int kVecs, int kWindow>
+template <class T, int kRows, int kVecs, int kWindow, bool kPlaces>
 constexpr auto largest() {
   if constexpr (kRows % kWindow == 0)
-    return &tile<T, kRows, kVecs, kWindow>;
+    return &tile<T, kRows, kVecs, kWindow, kPlaces>;
   else
     return nullptr;
 }
@@ -155,8 +148,9 @@ constexpr DirectVariant<T> variant(float speed) {
   return {kRows,
           kVecs * kLanes<T>,
           speed,
-          &tile<T, kRows, kVecs, 1>,
-          {largest<T, kRows, kVecs, 4>(), largest<T, kRows, kVecs, 8>()}};
+          &tile<T, kRows, kVecs, 1, false>,
+          {{largest<T, kRows, kVecs, 4, false>(), largest<T, kRows, kVecs, 4, true>()},
+           {largest<T, kRows, kVecs, 8, false>(), largest<T, kRows, kVecs, 8, true>()}}};
 }
 
 }  // namespace
