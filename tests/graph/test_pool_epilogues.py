@@ -1,4 +1,4 @@
-"""The largest of windows of 2x2 results is taken by the convolution itself."""
+"""The largest of windows of 2x2 or 2x2x2 results is taken by the convolution itself."""
 
 import numpy as np
 import pytest
@@ -40,6 +40,10 @@ LAYERS = [
     ((2, 12, 10), 40, 35, 3, {"padding": ((1, 1), (1, 1))}),
     ((1, 23, 22), 2, 130, (5, 4), {"dilation": 2}),
     ((33, 6, 6), 1, 8, 3, {}),
+    ((2, 6, 8, 10), 1, 32, 3, {}),
+    ((3, 5, 7, 6), 3, 19, (2, 3, 2), {"padding": ((1, 0), (1, 1), (0, 1)), "strides": (1, 1, 2)}),
+    ((2, 6, 6, 8), 32, 48, 3, {"padding": ((1, 1),) * 3}),
+    ((3, 5, 6, 9), 33, 35, 3, {"padding": ((0, 0), (1, 1), (0, -1))}),
 ]
 
 
@@ -47,7 +51,7 @@ LAYERS = [
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
 def test_values(layer, clip):
     sizes, cin, cout, kernel, attrs = layer
-    kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
+    kernel = (kernel,) * (len(sizes) - 1) if isinstance(kernel, int) else kernel
     args = tensor(*sizes, cin), tensor(*kernel, cin, cout), tensor(cout)
 
     def fn(*args):
@@ -82,8 +86,9 @@ def test_without_bias(cin):
     )
 
 
-def test_weights_are_prepared_once():
-    slot, x, b = Slot(tensor(3, 3, 32, 64)), tensor(4, 13, 13, 32), tensor(64)
+@pytest.mark.parametrize("sizes", [(13, 13), (7, 6, 9)], ids=str)
+def test_weights_are_prepared_once(sizes):
+    slot, x, b = Slot(tensor(*(3,) * len(sizes), 32, 64)), tensor(4, *sizes, 32), tensor(64)
 
     def fn(x):
         return pooled(x, slot.read(), b, clip=ew.relu)
@@ -123,8 +128,63 @@ def test_what_stays_by_itself():
         (lambda *a: pooled(*a, clip=ew.tanh), (x, w, b)),
         (lambda x, w, b, r: pooled(x, w, b, residual=r), (x, w, b, r)),
         (lambda x, w: pooled(x, w), (x, tensor(1, 1, 8, 16))),
+        (lambda x, w: pooled(x, w), (tensor(2, 6, 4, 8, 8), tensor(1, 3, 3, 8, 16))),
+        (
+            lambda x, w: pooled(x, w, window=(1, 2, 2)),
+            (tensor(2, 4, 6, 8, 8), tensor(3, 3, 3, 8, 16)),
+        ),
         (lambda x, w: pooled(x, w, groups=2), (x, tensor(3, 3, 4, 16))),
         (read_twice, (x, w, b)),
     ]:
         found = ops(fn, *args)
         assert "max_pool" in found and "conv_pool" not in found
+
+
+def gradients(x, w, b, ct, clip, attrs):
+    """The result and its gradients by all that it is made from."""
+
+    def value(*args):
+        y = pooled(*args, clip=clip, **attrs)
+        return reduce.reduce_sum(ew.mul(y, ct), tuple(range(len(ct.dims)))), y
+
+    (_, y), grads = transforms.value_and_grad(value, argnums=(0, 1, 2), has_aux=True)(x, w, b)
+    return [y, *grads]
+
+
+# Small integers are often the same; a NaN is the largest of its window.
+def integers(rng, *dims):
+    return rng.integers(-1, 2, dims).astype("float32")
+
+
+def with_nan(rng, *dims):
+    x = rng.standard_normal(dims).astype("float32")
+    x.flat[rng.integers(x.size)] = np.nan
+    return x
+
+
+@pytest.mark.parametrize("isa", harness.isas())
+@pytest.mark.parametrize("make", [integers, with_nan], ids=["ties", "nan"])
+@pytest.mark.parametrize("clip", [None, ew.relu, ew.relu6], ids=["none", "relu", "relu6"])
+@pytest.mark.parametrize("layer", LAYERS[1:4] + LAYERS[-4:], ids=str)
+def test_gradients_go_where_they_went(monkeypatch, isa, make, clip, layer):
+    sizes, cin, cout, kernel, attrs = layer
+    kernel = (kernel,) * (len(sizes) - 1) if isinstance(kernel, int) else kernel
+    rng = np.random.default_rng(3)
+    x, w, b = (from_numpy(make(rng, *sizes, cin)), tensor(*kernel, cin, cout), tensor(cout))
+    if make is integers:
+        w, b = from_numpy(integers(rng, *kernel, cin, cout)), from_numpy(integers(rng, cout))
+    ct = tensor(*pooled(x, w, b, **attrs).dims)
+
+    def fn(*args):
+        return gradients(*args, clip, attrs)
+
+    with harness.using_isa(isa):
+        found = ops(fn, x, w, b, ct)
+        assert "conv_pool" in found and "max_pool_scatter" in found
+        assert "max_pool_places" not in found and "max_pool" not in found
+        got = [t.numpy() for t in transforms.jit(fn)(x, w, b, ct)]
+        monkeypatch.setenv("NATIVE_DISABLE_PASSES", "pool_epilogues")
+        assert "max_pool_places" in ops(fn, x, w, b, ct)
+        want = [t.numpy() for t in transforms.jit(lambda *args: fn(*args))(x, w, b, ct)]
+    for a, other in zip(got, want):
+        np.testing.assert_array_equal(a, other)

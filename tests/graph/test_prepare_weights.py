@@ -14,6 +14,7 @@ from keras_native.engine.trace import CompiledFunction
 
 RNG = np.random.default_rng(0)
 SAME = ((1, 1), (1, 1))
+SAME3 = ((1, 1),) * 3
 needs_words = pytest.mark.skipif(
     _core.isa() != "avx512_bf16", reason="no dot instructions for narrow elements"
 )
@@ -51,14 +52,22 @@ TAILS = {
 
 @pytest.mark.parametrize("tail", TAILS)
 @pytest.mark.parametrize(
-    "cin, cout, sizes", [(32, 48, (7, 6)), (33, 160, (5, 9)), (64, 64, (1, 2))]
+    "cin, cout, sizes",
+    [
+        (32, 48, (7, 6)),
+        (33, 160, (5, 9)),
+        (64, 64, (1, 2)),
+        (32, 48, (3, 7, 6)),
+        (33, 80, (4, 5, 5)),
+    ],
 )
 def test_the_weights_are_transformed_once_for_each_value(tail, cin, cout, sizes):
-    w, b = Slot(tensor(3, 3, cin, cout)), Slot(tensor(cout))
+    kernel, same = (3,) * len(sizes), ((1, 1),) * len(sizes)
+    w, b = Slot(tensor(*kernel, cin, cout)), Slot(tensor(cout))
     x, r = tensor(2, *sizes, cin), tensor(2, *sizes, cout)
 
     def fn(t):
-        return TAILS[tail](conv.conv(t, w.read(), 1, SAME), b.read(), r)
+        return TAILS[tail](conv.conv(t, w.read(), 1, same), b.read(), r)
 
     made, ops = compiled(fn, x)
     assert ops == ["winograd_conv"]
@@ -66,7 +75,7 @@ def test_the_weights_are_transformed_once_for_each_value(tail, cin, cout, sizes)
         for _ in range(2):
             close(run(made, x), fn(x).numpy())
         assert made.compiled.once_runs == runs
-        w.write(tensor(3, 3, cin, cout))
+        w.write(tensor(*kernel, cin, cout))
 
 
 def test_larger_squares_where_they_are_asked_for(monkeypatch):
@@ -132,11 +141,18 @@ def test_layers_that_share_weights_share_what_is_made_of_them():
         ((1, 3, 32, 64), (1, SAME), "float32"),
         ((3, 3, 32, 64), (1, SAME), "float64"),
         ((3, 3, 32, 64), (1, SAME), "float16"),
+        ((1, 3, 3, 32, 64), (1, SAME3), "float32"),
+        ((3, 3, 3, 32, 64), (2, SAME3), "float32"),
+        ((3, 3, 3, 32, 64), (1, SAME3, 2), "float32"),
+        ((3, 3, 3, 32, 64), (1, SAME3), "float16"),
     ],
 )
 def test_others_stay(dims, arguments, dtype):
     groups = arguments[3] if len(arguments) > 3 else 1
-    w, x = Slot(tensor(*dims, dtype="float32")), tensor(1, 8, 8, dims[2] * groups)
+    w, x = (
+        Slot(tensor(*dims, dtype="float32")),
+        tensor(1, *(8,) * (len(dims) - 2), dims[-2] * groups),
+    )
     w, x = (ew.cast(t, dtype) for t in (w.read(), x))
     slot = Slot(w)
     _, ops = compiled(lambda t: conv.conv(t, slot.read(), *arguments), x)

@@ -1,5 +1,5 @@
-"""Winograd's convolutions F(2, 3) and F(4, 3) against float64, within bounds that follow from their
-transforms' norms.
+"""Winograd's convolutions F(2, 3) and F(4, 3), of three dimensions too, against float64, within
+bounds that follow from their transforms' norms.
 
 With Y = A' [sum of (G w G') * (B' d B)] A, a result is wrong by at most n u times the same
 expression of magnitudes, where n is the number of roundings on the way of a term and u = 2^-24; and
@@ -7,6 +7,7 @@ roundings that are independent of each other grow by sqrt(n) and the sums of squ
 """
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -40,47 +41,69 @@ def matrices(side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return a, np.array(rows), np.array([*g, infinite[0, -3:]])
 
 
-def windows(x, side: int, out: tuple[int, int]) -> np.ndarray:
-    """[n, high, wide, side + 2, side + 2, c] of an image with its border."""
-    high, wide = (-(-size // side) for size in out)
-    padded = np.zeros((x.shape[0], high * side + 2, wide * side + 2, x.shape[3]))
-    padded[:, : x.shape[1], : x.shape[2]] = x
-    view = np.lib.stride_tricks.sliding_window_view(padded, (side + 2, side + 2), (1, 2))
-    return view[:, ::side, ::side].transpose(0, 1, 2, 4, 5, 3)
+def along(matrix, x, axes) -> np.ndarray:
+    """The matrix times x along each of the axes."""
+    for axis in axes:
+        x = np.moveaxis(np.tensordot(matrix, x, (1, axis)), 0, axis)
+    return x
+
+
+def tiles(x, side: int, step: int, out: tuple[int, ...]) -> np.ndarray:
+    """[n, tiles of results, side in each dimension, c] of an image with its border."""
+    rank = len(out)
+    counts = [-(-size // step) for size in out]
+    padded = np.zeros((x.shape[0], *(n * step + side - step for n in counts), x.shape[-1]))
+    padded[(slice(None), *(slice(size) for size in x.shape[1:-1]))] = x
+    view = np.lib.stride_tricks.sliding_window_view(padded, (side,) * rank, range(1, rank + 1))
+    view = view[(slice(None), *(slice(None, None, step),) * rank)]
+    return np.moveaxis(view, rank + 1, -1)
 
 
 def forward(x, w, side: int, magnitudes: bool = False) -> np.ndarray:
     """Convolution without padding, by way of the transforms; or what bounds its terms."""
     a, b, g = (abs(m) if magnitudes else m for m in matrices(side))
     x, w = (abs(x), abs(w)) if magnitudes else (x, w)
-    out = x.shape[1] - 2, x.shape[2] - 2
-    values = np.einsum("ik,jl,nhwklc->nhwijc", b, b, windows(x, side, out), optimize=True)
-    weights = np.einsum("ik,jl,klco->ijco", g, g, w, optimize=True)
-    y = np.einsum("pi,qj,nhwijc,ijco->nhpwqo", a, a, values, weights, optimize=True)
-    n, high, _, wide, _, cout = y.shape
-    return y.reshape(n, high * side, wide * side, cout)[:, : out[0], : out[1]]
+    rank = x.ndim - 2
+    out, inner = tuple(size - 2 for size in x.shape[1:-1]), range(rank + 1, 2 * rank + 1)
+    values, weights = along(b, tiles(x, side + 2, side, out), inner), along(g, w, range(rank))
+    products = np.einsum(
+        "tpc,pco->tpo",
+        values.reshape(-1, (side + 2) ** rank, x.shape[-1]),
+        weights.reshape(-1, *w.shape[-2:]),
+        optimize=True,
+    )
+    y = along(a, products.reshape(*values.shape[:-1], w.shape[-1]), inner)
+    # Each dimension's place in a tile beside the tile's own.
+    order = [0, *(axis for i in range(1, rank + 1) for axis in (i, i + rank)), 2 * rank + 1]
+    whole = (y.shape[0], *(n * side for n in y.shape[1 : rank + 1]), y.shape[-1])
+    y = y.transpose(order).reshape(whole)
+    return y[(slice(None), *(slice(size) for size in out))]
 
 
 def weight_gradient(x, ct, side: int, magnitudes: bool = False) -> np.ndarray:
     """The same of the gradient by the weights, whose transforms are the adjoint ones."""
     a, b, g = (abs(m) if magnitudes else m for m in matrices(side))
     x, ct = (abs(x), abs(ct)) if magnitudes else (x, ct)
-    n, high, wide, cout = ct.shape
-    values = np.einsum("ik,jl,nhwklc->nhwijc", b, b, windows(x, side, (high, wide)), optimize=True)
-    rows, columns = (-(-size // side) for size in (high, wide))
-    padded = np.zeros((n, rows * side, columns * side, cout))
-    padded[:, :high, :wide] = ct
-    squares = padded.reshape(n, rows, side, columns, side, cout)
-    products = np.einsum("nhwijc,pi,qj,nhpwqo->ijco", values, a, a, squares, optimize=True)
-    return np.einsum("ik,jl,ijco->klco", g, g, products, optimize=True)
+    rank, out = x.ndim - 2, ct.shape[1:-1]
+    inner, positions = range(rank + 1, 2 * rank + 1), (side + 2) ** rank
+    values = along(b, tiles(x, side + 2, side, out), inner)
+    cotangents = along(a.T, tiles(ct, side, side, out), inner)
+    products = np.einsum(
+        "tpc,tpo->pco",
+        values.reshape(-1, positions, x.shape[-1]),
+        cotangents.reshape(-1, positions, ct.shape[-1]),
+        optimize=True,
+    )
+    products = products.reshape(*(side + 2,) * rank, x.shape[-1], ct.shape[-1])
+    return along(g.T, products, range(rank))
 
 
-def padded(x, low: int = 1) -> np.ndarray:
-    return np.pad(x, ((0, 0), (low, low), (low, low), (0, 0)))
+def padded(x) -> np.ndarray:
+    return np.pad(x, ((0, 0), *((1, 1),) * (x.ndim - 2), (0, 0)))
 
 
 def turned(w) -> np.ndarray:
-    return w[::-1, ::-1].swapaxes(2, 3)
+    return np.flip(w, range(w.ndim - 2)).swapaxes(-1, -2)
 
 
 # By kind: the terms, what bounds them, and how many roundings a term meets.
@@ -92,17 +115,17 @@ def exact(kind: str, arrays, side: int, magnitudes: bool = False) -> np.ndarray:
 
 
 def roundings(kind: str, arrays, side: int) -> int:
-    ways = 2 * (INPUT + WEIGHT + OUTPUT)
+    ways = (arrays[0].ndim - 2) * (INPUT + WEIGHT + OUTPUT)
     if kind != "w":
         return ways + arrays[0].shape[-1]
-    n, high, wide, _ = arrays[1].shape
-    return ways + n * -(-high // side) * -(-wide // side)
+    n, *sizes, _ = arrays[1].shape
+    return ways + n * math.prod(-(-size // side) for size in sizes)
 
 
-def growth(side: int) -> float:
-    """Of independent roundings over independent terms of equal size, in two dimensions."""
+def growth(side: int, rank: int = 2) -> float:
+    """Of independent roundings over independent terms of equal size."""
     a, b, g = (m**2 for m in matrices(side))
-    return (a @ (b.sum(1) * g.sum(1))).max() / 3
+    return ((a @ (b.sum(1) * g.sum(1))).max() / 3) ** (rank / 2)
 
 
 def case_of(kind: str, sizes, cin: int, cout: int, batch: int = 2):
@@ -122,30 +145,35 @@ def errors(kind: str, case, side: int) -> tuple[np.ndarray, np.ndarray]:
     return got - want, n / (1 - n) * exact(kind, arrays, side, magnitudes=True)
 
 
-@settings(max_examples=15, deadline=None)
+# Sides of tiles and how many dimensions they have.
+FORMS = [(2, 2), (4, 2), (2, 3)]
+
+
+@settings(max_examples=20, deadline=None)
 @given(
     kind=st.sampled_from("fdw"),
-    side=st.sampled_from((2, 4)),
-    sizes=st.tuples(st.integers(1, 13), st.integers(1, 13)),
+    form=st.sampled_from(FORMS),
+    sizes=st.tuples(st.integers(1, 13), st.integers(1, 13), st.integers(1, 7)),
     cin=st.integers(1, 70),
     cout=st.integers(1, 70),
 )
-def test_every_result_is_within_the_bound_of_its_terms(kind, side, sizes, cin, cout):
-    error, allowed = errors(kind, case_of(kind, sizes, cin, cout), side)
+def test_every_result_is_within_the_bound_of_its_terms(kind, form, sizes, cin, cout):
+    side, rank = form
+    error, allowed = errors(kind, case_of(kind, sizes[:rank], cin, cout), side)
     assert (abs(error) <= allowed).all()
 
 
 @pytest.mark.parametrize("isa", harness.isas())
-@pytest.mark.parametrize("side", KERNELS)
+@pytest.mark.parametrize("side, sizes", [(2, (14, 15)), (4, (14, 15)), (2, (6, 7, 9))], ids=str)
 @pytest.mark.parametrize("kind", "fdw")
-def test_errors_are_as_small_as_independent_roundings_make_them(isa, side, kind):
+def test_errors_are_as_small_as_independent_roundings_make_them(isa, side, sizes, kind):
     with harness.using_isa(isa):
-        case = case_of(kind, (14, 15), 64, 80, batch=4)
+        case = case_of(kind, sizes, 64, 80, batch=4)
         error, allowed = errors(kind, case, side)
     assert (abs(error) <= allowed).all()
     arrays = case.arrays()
     (want,) = harness.expected(case, arrays)
-    most = growth(side) * np.sqrt(roundings(kind, arrays, side)) * UNIT
+    most = growth(side, len(sizes)) * np.sqrt(roundings(kind, arrays, side)) * UNIT
     assert np.sqrt(np.mean(error**2)) <= most * np.sqrt(np.mean(want**2))
 
 
@@ -216,15 +244,46 @@ def test_side_4_is_taken_where_it_is_asked_for(monkeypatch, kind):
         harness.kernel_of(case)
 
 
+@pytest.mark.parametrize("side, sizes", [(4, (14, 15)), (2, (4, 7, 9))], ids=str)
 @pytest.mark.parametrize("kind", "fdw")
-def test_same_bits_at_every_number_of_threads(kind):
-    case = case_of(kind, (14, 15), 64, 80, batch=4)
+def test_same_bits_at_every_number_of_threads(kind, side, sizes):
+    case = case_of(kind, sizes, 64, 80, batch=4)
     arrays, before, found = case.arrays(), _core.threads(), []
     try:
-        with harness.forced(case.op, "winograd4"):
+        with harness.forced(case.op, KERNELS[side]):
             for count in harness.THREADS:
                 _core.set_threads(count)
                 found.append(harness.run(case, arrays)[0].tobytes())
     finally:
         _core.set_threads(before)
     assert len(set(found)) == 1
+
+
+@pytest.mark.parametrize("kind", "fdw")
+def test_cubes_are_taken_where_kernels_are_cubes(kind):
+    def chosen(sizes=(8, 9, 9), kernel=3, batch=4, cin=32, dtype="float32", **attrs):
+        (case,) = table.cases(batch, sizes, cin, 48, kernel, dtype, ops=kind, **attrs)
+        return harness.kernel_of(case)
+
+    assert chosen() == chosen(pad=1) == chosen(pad=(0, -1, 2, 1, -1, 0)) == "winograd"
+    assert chosen(dtype="bfloat16") == "winograd"
+    # Planes by themselves.
+    assert (
+        chosen(kernel=(1, 3, 3)) == chosen(kernel=(1, 3, 3), pad=(1, 0, 1, 1, 1, 1)) == "winograd"
+    )
+    for other in (
+        {"kernel": (3, 3, 1)},
+        {"kernel": (3, 3, 2)},
+        {"strides": 2},
+        {"strides": (2, 1, 1)},
+        {"dilation": 2},
+        {"dilation": (1, 1, 2)},
+        {"cin": 64, "groups": 2},
+        {"cin": 8},
+        {"batch": 0},
+        {"dtype": "float64"},
+        {"dtype": "float16"},
+        # Most of each cube would lie beyond the results.
+        {"sizes": (3, 3, 3), "pad": 1, "batch": 100},
+    ):
+        assert chosen(**other) != "winograd", other

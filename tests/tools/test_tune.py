@@ -154,7 +154,8 @@ def test_what_kernels_says(capsys):
     assert "gemm-tiles" not in listed
     assert kernels.main(["conv"]) == 0
     assert (
-        "winograd (by choice only): float32 or bfloat16, 3x3 of stride 1" in capsys.readouterr().out
+        "winograd (by choice only): float32 or bfloat16, 3x3 or 3x3x3 of stride 1"
+        in capsys.readouterr().out
     )
     problem = ["float32(1, 7, 7, 16)", "float32(3, 3, 16, 16)", "strides=(1, 1)",
                "padding=(1, 1, 1, 1)", "dilation=(1, 1)", "groups=1"]  # fmt: skip

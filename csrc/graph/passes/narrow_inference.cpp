@@ -57,11 +57,12 @@ class Narrower {
   bool takes_winograd(const Node& node) const {
     if (!is_conv(node)) return false;
     const Shape& w = graph_.spec(node.in[1]).shape;
-    const auto ones = [](const Ints& items) {
-      return std::all_of(items.begin(), items.end(), [](int64_t i) { return i == 1; });
+    const auto all = [](auto begin, auto end, int64_t wanted) {
+      return std::all_of(begin, end, [=](int64_t i) { return i == wanted; });
     };
-    return w.size() == 4 && w[0] == 3 && w[1] == 3 && w[2] >= kFewChannels && w[3] >= kFewChannels &&
-           ones(node.attrs.ints("strides")) && ones(node.attrs.ints("dilation"));
+    const Ints &strides = node.attrs.ints("strides"), &dilation = node.attrs.ints("dilation");
+    return w.size() >= 4 && all(w.begin(), w.end() - 2, 3) && std::min(w.end()[-2], w.back()) >= kFewChannels &&
+           all(strides.begin(), strides.end(), 1) && all(dilation.begin(), dilation.end(), 1);
   }
   bool has_few_columns(const Node& node) const {
     if (node.op != "matmul" && node.op != "linear") return false;

@@ -1,5 +1,5 @@
-// The largest of windows of 2x2 results is taken while these are in registers, where nothing else reads them: they
-// need not be written. Exact.
+// The largest of windows of 2x2 or 2x2x2 results is taken while these are in registers, where nothing else reads them:
+// they need not be written. So is which of them it is, for the gradient. Exact.
 #include <algorithm>
 
 #include "core/symbols.h"
@@ -15,14 +15,14 @@ bool all_are(const Ints& items, int64_t wanted) {
   return std::all_of(items.begin(), items.end(), [&](int64_t item) { return item == wanted; });
 }
 
-// Windows of 2x2 that touch every result of a convolution once.
+// Windows of 2 along each dimension that touch every result of a convolution once.
 bool takes_windows(const Graph& graph, const Node& pool) {
-  if (pool.op != "max_pool" || symbols::is_symbolic(pool.attrs)) return false;
+  if ((pool.op != "max_pool" && pool.op != "max_pool_places") || symbols::is_symbolic(pool.attrs)) return false;
   const Shape &from = graph.spec(pool.in[0]).shape, &to = graph.spec(pool.out[0]).shape;
-  if (from.size() != 4) return false;
+  if (from.size() < 4) return false;
   if (!all_are(pool.attrs.ints("window"), 2) || !all_are(pool.attrs.ints("strides"), 2)) return false;
   if (!all_are(pool.attrs.ints("padding"), 0)) return false;
-  for (int d : {1, 2})
+  for (size_t d = 1; d + 1 < from.size(); ++d)
     if (symbols::is_symbolic(from[d]) || from[d] != 2 * to[d]) return false;
   return true;
 }
@@ -34,7 +34,8 @@ bool has_windows(const Graph& graph, const Node& conv) {
   const Shape& w = graph.spec(conv.in[1]).shape;
   if (graph.spec(conv.out[0]).dtype != DType::F32 || symbols::is_symbolic(w) || symbols::is_symbolic(conv.attrs))
     return false;
-  if (conv.attrs.integer("groups") != 1 || w[0] == 1 || w[1] == 1 || w[3] < 8) return false;
+  if (conv.attrs.integer("groups") != 1 || w.back() < 8) return false;
+  if (std::any_of(w.begin(), w.end() - 2, [](int64_t taps) { return taps == 1; })) return false;
   const auto activation = activation_named(conv.attrs.text("activation", "none"));
   return activation && conv::pools_with(*activation);
 }

@@ -1,6 +1,7 @@
 // Weights that are the same in every run are brought once into the form in which a kernel takes them: those of 3x3
-// convolutions of stride 1 transformed for Winograd's method, those of products in bfloat16 or int8 packed as words.
-// The weights' part is steady, so it is computed once and again when a variable behind it is assigned to.
+// and 3x3x3 convolutions of stride 1 transformed for Winograd's method, those of products in bfloat16 or int8 packed as
+// words. The weights' part is steady, so it is computed once and again when a variable behind it is assigned to.
+#include <algorithm>
 #include <string>
 
 #include "core/symbols.h"
@@ -12,10 +13,8 @@
 namespace native {
 namespace {
 
-bool all_are(const Ints& items, int64_t wanted) {
-  for (int64_t item : items)
-    if (item != wanted) return false;
-  return true;
+auto is(int64_t wanted) {
+  return [wanted](int64_t item) { return item == wanted; };
 }
 
 // Whether Winograd's method applies and, with its weights prepared, is the fastest at any size of image.
@@ -25,16 +24,20 @@ bool takes_winograd(const Graph& graph, const Node& node) {
   if (pooled && conv::winograd_side() != 2) return false;
   const Spec &x = graph.spec(node.in[0]), &w = graph.spec(node.in[1]);
   const DType dtype = x.dtype;
-  if (w.dtype != dtype || graph.spec(node.out[0]).dtype != dtype || w.shape.size() != 4) return false;
+  if (w.dtype != dtype || graph.spec(node.out[0]).dtype != dtype || w.shape.size() < 4) return false;
   // As the kernel has it: longer activations of bfloat16 would be rounded twice.
   const std::string activation = node.attrs.text("activation", "none");
   const bool short_one = activation == "none" || activation == "relu" || activation == "relu6";
+  const bool flat = w.shape.size() == 4;
   if (dtype != DType::F32 && !(dtype == DType::BF16 && short_one)) return false;
-  if (symbols::is_symbolic(w.shape) || w.shape[0] != 3 || w.shape[1] != 3) return false;
+  if (symbols::is_symbolic(w.shape) || !std::all_of(w.shape.begin(), w.shape.end() - 2, is(3))) return false;
   if (node.attrs.integer("groups") != 1 || symbols::is_symbolic(node.attrs)) return false;
-  if (!all_are(node.attrs.ints("strides"), 1) || !all_are(node.attrs.ints("dilation"), 1)) return false;
+  const Ints &strides = node.attrs.ints("strides"), &dilation = node.attrs.ints("dilation");
+  if (!std::all_of(strides.begin(), strides.end(), is(1))) return false;
+  if (!std::all_of(dilation.begin(), dilation.end(), is(1))) return false;
   // Whole cache lines of channels: others would be padded, and the result too large to be kept.
-  return w.shape[2] >= 32 && w.shape[3] >= 32 && w.shape[3] % conv::WinogradWeights::kLine == 0;
+  const int64_t cin = w.shape.end()[-2], cout = w.shape.back();
+  return std::min(cin, cout) >= (flat ? 32 : 16) && cout % conv::WinogradWeights::kLine == 0;
 }
 
 // Whether all of the product is one of rows by a matrix of narrow weights. Words have room for 64 columns at a time.
@@ -86,12 +89,14 @@ class Preparer {
 
   void prepare_conv(Node& node) {
     const int64_t block = conv::WinogradWeights::best_block();
-    const int64_t side = conv::winograd_side();
     const Shape dims = graph_.spec(node.in[1]).shape;
+    const bool flat = dims.size() == 4;
+    const conv::WinogradTile tile{flat ? 1 : 2, flat ? conv::winograd_side() : 2};
+    const int64_t side = tile.side;
     Attrs attrs;
     attrs.set("block", block);
     attrs.set("side", side);
-    const int64_t size = conv::WinogradWeights(dims[2], dims[3], block, static_cast<int>(side)).size();
+    const int64_t size = conv::WinogradWeights(dims.end()[-2], dims.end()[-1], block, tile).size();
     node.in[1] = prepared("winograd_weights", node.in[1], attrs, {DType::F32, {size}});
     if (node.op == "conv_pool") node.attrs.set("pooled", int64_t{1});
     node.op = "winograd_conv";

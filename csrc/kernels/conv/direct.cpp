@@ -63,12 +63,14 @@ const DirectVariant<T>* variants(const DirectTable& table) {
 template <class T>
 class Direct final : public Kernel {
  public:
-  // Pooled: the largest of windows of 2x2 results.
-  Direct(const Geometry& g, bool input_grad, bool pooled, Activation activation, size_t operands)
+  // Pooled: the largest of windows of 2 results along each of so many dimensions, the last ones; or 0.
+  // `results`: a second one is which of its window each is.
+  Direct(const Geometry& g, bool input_grad, int pooled, Activation activation, size_t operands, size_t results)
       : g_(g),
         activation_(activation),
         has_bias_(operands > 2),
         has_residual_(operands > 3),
+        has_places_(results > 1),
         pooled_(pooled),
         batch_(g.batch) {
     if (input_grad) {
@@ -80,7 +82,8 @@ class Direct final : public Kernel {
       multiplier_ = {1, 1, 1};
       add_residue_passes();
     } else {
-      source_ = g.in, result_ = {g.out[0], g.out[1] / span(), g.out[2] / span()};
+      source_ = g.in;
+      for (int i = 0; i < 3; ++i) result_[i] = g.out[i] / span(i);
       source_channels_ = g.cin, result_channels_ = g.cout;
       run_ = g.group_in();
       group_columns_ = g.group_out();
@@ -111,16 +114,26 @@ class Direct final : public Kernel {
       pad_rows(source, padded);
       source = padded;
     }
-    T* result = static_cast<T*>(out[0]);
-    const T* residual = has_residual_ ? static_cast<const T*>(in[3]) : nullptr;
-    pool::parallel_for(static_cast<int64_t>(tasks_.size()),
-                       [&](int64_t i) { run_task(tasks_[i], source, weights, bias, zeros, residual, result); });
+    const Operands operands{.source = source,
+                            .weights = weights,
+                            .bias = bias,
+                            .zeros = zeros,
+                            .residual = has_residual_ ? static_cast<const T*>(in[3]) : nullptr,
+                            .result = static_cast<T*>(out[0]),
+                            .places = has_places_ ? static_cast<uint8_t*>(out[1]) : nullptr};
+    pool::parallel_for(static_cast<int64_t>(tasks_.size()), [&](int64_t i) { run_task(tasks_[i], operands); });
   }
 
  private:
+  struct Operands {
+    const T *source, *weights, *bias, *zeros, *residual;
+    T* result;
+    uint8_t* places;  // of the largest in their windows, or null
+  };
+
   // Of a result: the sides and the size of its window, and as many lanes of a tile.
-  int64_t span() const { return pooled_ ? 2 : 1; }
-  int64_t window() const { return pooled_ ? 4 : 1; }
+  int64_t span(int dim) const { return dim + pooled_ > 2 ? 2 : 1; }
+  int64_t window() const { return int64_t{1} << pooled_; }
   int64_t tile_results() const { return tile_.rows / window(); }
 
   void add_forward_pass() {
@@ -179,7 +192,7 @@ class Direct final : public Kernel {
     double best = 0;
     for (int i = 0; i < table.variants; ++i) {
       const DirectVariant<T>& v = variants<T>(table)[i];
-      if (pooled_ && !v.run_largest) continue;
+      if (pooled_ && !v.run_largest[pooled_ - 2][has_places_]) continue;
       const double computed = static_cast<double>(ceil_div(group_columns_, v.columns) * v.columns);
       const double useful = v.speed * static_cast<double>(group_columns_) / computed;
       if (useful > best) best = useful, tile_ = v;
@@ -344,21 +357,21 @@ class Direct final : public Kernel {
     // Row by row, in stretches that are in the padding or not: with few channels a pixel's sources cost as much as its
     // products.
     while (p < pixels) {
-      const int64_t length = std::min(pass.count[2] - j[2], pixels - p), step = multiplier_[2] * span();
+      const int64_t length = std::min(pass.count[2] - j[2], pixels - p), step = multiplier_[2] * span(2);
       for (int64_t t = 0; t < taps; ++t)
         for (int64_t place = 0; place < window(); ++place) {
           const Triple& offset = pass.taps[t].offset;
-          const int64_t d = j[0] * multiplier_[0] + offset[0];
-          const int64_t h = (j[1] * span() + place / 2) * multiplier_[1] + offset[1];
+          const int64_t d = (j[0] * span(0) + place / 4) * multiplier_[0] + offset[0];
+          const int64_t h = (j[1] * span(1) + place / 2 % 2) * multiplier_[1] + offset[1];
           const bool inside = d >= 0 && d < source_[0] && h >= 0 && h < source_[1];
-          const int64_t w = (j[2] * span() + place % 2) * multiplier_[2] + offset[2];
+          const int64_t w = (j[2] * span(2) + place % 2) * multiplier_[2] + offset[2];
           // The pixels i with 0 <= w + i * step < source_[2].
           const int64_t end = std::clamp<int64_t>(ceil_div(source_[2] - w, step), 0, length) * inside;
           const int64_t begin = std::clamp<int64_t>(ceil_div(-w, step), 0, end);
           const T* const row =
               inside ? source + ((n * source_[0] + d) * source_[1] + h) * source_[2] * source_channels_ : source;
           Lanes lanes{sources + (p / rows * taps + t) * lanes_of_tile, p % rows * window() + place, lanes_of_tile,
-                      taps * lanes_of_tile, pooled_ ? 2 : 0};
+                      taps * lanes_of_tile, pooled_};
           lanes.put(begin, zeros, 0);
           lanes.put(end - begin, row + (w + begin * step) * source_channels_, step * source_channels_);
           lanes.put(length - end, zeros, 0);
@@ -382,18 +395,19 @@ class Direct final : public Kernel {
   // Where in the source the row of results begins to read to which a pixel belongs, but for the taps' offsets.
   int64_t first_source(const Pass& pass, int64_t pixel) const {
     const int64_t row = pixel / pass.count[2], plane = row / pass.count[1];
-    const int64_t h = row % pass.count[1] * multiplier_[1] * span(), d = plane % pass.count[0] * multiplier_[0];
+    const int64_t h = row % pass.count[1] * multiplier_[1] * span(1),
+                  d = plane % pass.count[0] * multiplier_[0] * span(0);
     return ((plane / pass.count[0] * source_[0] + d) * source_[1] + h) * source_[2] * source_channels_;
   }
 
-  void run_task(const Task& task, const T* source, const T* weights, const T* bias, const T* zeros, const T* residual,
-                T* result) const {
+  void run_task(const Task& task, const Operands& operands) const {
+    const auto [source, weights, bias, zeros, residual, result, all_places] = operands;
     const Pass& pass = passes_[task.pass];
     const int64_t rows = tile_results(), sources_of_tile = tile_.rows * static_cast<int64_t>(pass.taps.size());
     const int64_t listed = pass.unit ? pass.unit : task.pixels;
     const int64_t tiles = ceil_div(listed, rows);
     const size_t source_bytes = whole_lines(tiles * sources_of_tile * sizeof(T*));
-    const size_t result_bytes = whole_lines(2 * tiles * rows * sizeof(T*));
+    const size_t result_bytes = whole_lines(3 * tiles * rows * sizeof(T*));
     char* memory = static_cast<char*>(
         pool::thread_scratch(source_bytes + result_bytes + whole_lines(result_channels_ * sizeof(T))));
     const T** sources = reinterpret_cast<const T**>(memory);
@@ -401,10 +415,14 @@ class Direct final : public Kernel {
     const T** residuals = const_cast<const T**>(results + tiles * rows);
     T* spare = reinterpret_cast<T*>(memory + source_bytes + result_bytes);
     list_pixels(pass, task.first_pixel, listed, source, zeros, result, spare, sources, results);
-    if (residual)
-      for (int64_t p = 0; p < tiles * rows; ++p) residuals[p] = p < listed ? residual + (results[p] - result) : spare;
+    uint8_t** const places = reinterpret_cast<uint8_t**>(results + 2 * tiles * rows);
+    for (int64_t p = 0; p < tiles * rows; ++p) {
+      const int64_t at = p < listed ? results[p] - result : -1;
+      if (residual) residuals[p] = at < 0 ? spare : residual + at;
+      if (all_places) places[p] = at < 0 ? reinterpret_cast<uint8_t*>(spare) : all_places + at;
+    }
 
-    const auto run = pooled_ ? tile_.run_largest : tile_.run;
+    const auto run = pooled_ ? tile_.run_largest[pooled_ - 2][has_places_] : tile_.run;
     DirectTile<T> tile{};
     tile.taps = static_cast<int64_t>(pass.taps.size());
     tile.run = run_;
@@ -422,6 +440,7 @@ class Direct final : public Kernel {
           tile.sources = sources + i * sources_of_tile;
           tile.results = results + i * rows;
           tile.residuals = residual ? residuals + i * rows : nullptr;
+          tile.places = all_places ? places + i * rows : nullptr;
           run(tile);
         }
       }
@@ -438,7 +457,8 @@ class Direct final : public Kernel {
 
   const Geometry g_;
   const Activation activation_;
-  const bool has_bias_, has_residual_, pooled_;
+  const bool has_bias_, has_residual_, has_places_;
+  const int pooled_;
   const int64_t batch_;
   Triple source_, result_, multiplier_;
   int64_t source_channels_, result_channels_;
@@ -456,14 +476,16 @@ class Direct final : public Kernel {
 std::unique_ptr<Kernel> prepare(const Problem& problem) {
   const auto g = geometry_of(problem);
   if (!g) return nullptr;
-  const bool input_grad = problem.op == "conv_input_grad", pooled = problem.op == "conv_pool";
+  const bool input_grad = problem.op == "conv_input_grad";
+  const int pooled = problem.op == "conv_pool" ? static_cast<int>(problem.out[0].shape.size()) - 2 : 0;
   const Activation activation = activation_of(problem);
-  if (pooled && !pools_with(activation)) return nullptr;
+  if (pooled && (pooled < 2 || !pools_with(activation))) return nullptr;
   switch (problem.out[0].dtype) {
     case DType::F32:
-      return std::make_unique<Direct<float>>(*g, input_grad, pooled, activation, problem.in.size());
+      return std::make_unique<Direct<float>>(*g, input_grad, pooled, activation, problem.in.size(), problem.out.size());
     case DType::F64:
-      return std::make_unique<Direct<double>>(*g, input_grad, pooled, activation, problem.in.size());
+      return std::make_unique<Direct<double>>(*g, input_grad, pooled, activation, problem.in.size(),
+                                              problem.out.size());
     default:
       return nullptr;
   }

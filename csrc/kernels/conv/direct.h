@@ -1,5 +1,5 @@
 // The register-blocked inner loops of the direct convolution: `rows` pixels by `columns` channels, or the largest of
-// each four of these pixels.
+// each four or eight of these pixels.
 //
 // The left operand is never gathered: a table holds, for each tap, the address of the source pixel of each
 // of the tile's pixels (a row of zeros where it lies in the padding), and the loop broadcasts from there.
@@ -19,9 +19,11 @@ struct DirectTile {
   int64_t offset;     // added to every source: the first channel of the group
   const T* weights;   // [taps * run][columns]
   const T* bias;      // [columns], or null
-  T* const* results;  // [rows], or [rows / 4] of the largest, plus `result_offset`
+  T* const* results;  // [rows], or of the windows of which the largest are taken, plus `result_offset`
   // [rows], plus `result_offset`: what is added before the activation; or null. Not where the largest are taken.
   const T* const* residuals;
+  // Of windows: which pixel of each is the largest, the first of several. Like results.
+  uint8_t* const* places;
   int64_t result_offset;
   int width;       // columns to store, at most `columns`
   int activation;  // 0 none, 1 relu, 2 relu6
@@ -33,7 +35,8 @@ struct DirectVariant {
   // Relative speed of the loop when no column is wasted.
   float speed;
   void (*run)(const DirectTile<T>& tile);
-  void (*run_largest)(const DirectTile<T>& tile);  // null if `rows` is no multiple of 4
+  // Of windows of 4 and 8 pixels, without and with places; null if `rows` is no multiple.
+  void (*run_largest[2][2])(const DirectTile<T>& tile);
 };
 
 constexpr int kDirectVariants = 4;

@@ -1,6 +1,6 @@
 #include "kernels/conv/direct.h"
 
-#include "simd/vec.h"
+#include "simd/largest.h"
 
 namespace native::conv {
 namespace NATIVE_ISA {
@@ -22,15 +22,63 @@ inline void add_residuals(const DirectTile<T>& t, Vec<T> (&acc)[kRows][kVecs]) {
   }
 }
 
-// NaN if either is.
-template <class V>
-inline V larger(V a, V b) {
-  return ((a > b) | (a != a)) ? a : b;
+// The first kCount rows of sums.
+template <int kCount, class T, int kRows, int kVecs>
+inline void activate(const DirectTile<T>& t, Vec<T> (&acc)[kRows][kVecs]) {
+  if (t.activation == 0) return;
+  const Vec<T> zero{}, six = splat(T(6));
+#pragma GCC unroll 8
+  for (int i = 0; i < kCount; ++i)
+#pragma GCC unroll 4
+    for (int j = 0; j < kVecs; ++j) {
+      // In this order NaN passes through both.
+      acc[i][j] = vmax(zero, acc[i][j]);
+      if (t.activation == 2) acc[i][j] = vmin(six, acc[i][j]);
+    }
 }
 
-template <class T, int kRows, int kVecs, bool kLargest>
+// The largest of each kWindow of the first kCount rows, into as many rows as there are windows.
+template <int kWindow, int kCount, class V, int kRows, int kVecs>
+inline void take_largest(V (&acc)[kRows][kVecs]) {
+  if constexpr (kWindow > 1) {
+#pragma GCC unroll 4
+    for (int i = 0; i < kCount / 2; ++i)
+#pragma GCC unroll 4
+      for (int j = 0; j < kVecs; ++j) acc[i][j] = larger(acc[2 * i][j], acc[2 * i + 1][j]);
+    take_largest<kWindow / 2, kCount / 2>(acc);
+  }
+}
+
+// The same of windows of all rows, and which row of its window each is.
+template <int kWindow, class T, int kRows, int kVecs>
+inline void take_places(const DirectTile<T>& t, Vec<T> (&acc)[kRows][kVecs]) {
+  constexpr int kL = kLanes<T>;
+  using Best = Largest<Vec<T>>;
+#pragma GCC unroll 2
+  for (int i = 0; i < kRows / kWindow; ++i) {
+    uint8_t numbers[kVecs * kL];
+#pragma GCC unroll 4
+    for (int j = 0; j < kVecs; ++j) {
+      Best best[kWindow];
+#pragma GCC unroll 8
+      for (int k = 0; k < kWindow; ++k) best[k] = {acc[i * kWindow + k][j], typename Best::Numbers{} + k};
+      // In pairs, as each step waits for the one before.
+#pragma GCC unroll 4
+      for (int k = 0; k < kWindow; k += 2) best[k].take(best[k + 1].value, best[k + 1].number);
+#pragma GCC unroll 2
+      for (int k = 0; k < kWindow; k += 4) best[k].take(best[k + 2].value, best[k + 2].number);
+      if constexpr (kWindow == 8) best[0].take(best[4].value, best[4].number);
+      acc[i][j] = best[0].value;
+      put_numbers(numbers + j * kL, best[0].number);
+    }
+    __builtin_memcpy(t.places[i] + t.result_offset, numbers, t.width);
+  }
+}
+
+// Of windows of so many rows the largest are the results; with their places, or without.
+template <class T, int kRows, int kVecs, int kWindow, bool kPlaces>
 void tile(const DirectTile<T>& t) {
-  constexpr int kColumns = kVecs * kLanes<T>, kLine = 64 / sizeof(T), kResults = kLargest ? kRows / 4 : kRows;
+  constexpr int kColumns = kVecs * kLanes<T>, kLine = 64 / sizeof(T), kResults = kRows / kWindow;
   Vec<T> acc[kRows][kVecs];
 #pragma GCC unroll 8
   for (int i = 0; i < kRows; ++i)
@@ -61,24 +109,14 @@ void tile(const DirectTile<T>& t) {
     }
   }
 
-  if (!kLargest && t.residuals) add_residuals<T, kRows, kVecs>(t, acc);
-  if constexpr (kLargest) {
-#pragma GCC unroll 2
-    for (int i = 0; i < kResults; ++i)
-#pragma GCC unroll 4
-      for (int j = 0; j < kVecs; ++j)
-        acc[i][j] = larger(larger(acc[4 * i][j], acc[4 * i + 1][j]), larger(acc[4 * i + 2][j], acc[4 * i + 3][j]));
-  }
-  if (t.activation > 0) {
-    const Vec<T> zero{}, six = splat(T(6));
-#pragma GCC unroll 8
-    for (int i = 0; i < kResults; ++i)
-#pragma GCC unroll 4
-      for (int j = 0; j < kVecs; ++j) {
-        // In this order NaN passes through both.
-        acc[i][j] = vmax(zero, acc[i][j]);
-        if (t.activation == 2) acc[i][j] = vmin(six, acc[i][j]);
-      }
+  if (kWindow == 1 && t.residuals) add_residuals<T, kRows, kVecs>(t, acc);
+  if constexpr (kPlaces) {
+    // First activated: clipped ones may be alike.
+    activate<kRows>(t, acc);
+    take_places<kWindow>(t, acc);
+  } else {
+    take_largest<kWindow, kRows>(acc);
+    activate<kResults>(t, acc);
   }
 
   if (t.width == kColumns) {
@@ -98,10 +136,21 @@ void tile(const DirectTile<T>& t) {
   }
 }
 
+template <class T, int kRows, int kVecs, int kWindow, bool kPlaces>
+constexpr auto largest() {
+  if constexpr (kRows % kWindow == 0)
+    return &tile<T, kRows, kVecs, kWindow, kPlaces>;
+  else
+    return nullptr;
+}
 template <class T, int kRows, int kVecs>
 constexpr DirectVariant<T> variant(float speed) {
-  constexpr auto largest = kRows % 4 == 0 ? &tile<T, kRows, kVecs, kRows % 4 == 0> : nullptr;
-  return {kRows, kVecs * kLanes<T>, speed, &tile<T, kRows, kVecs, false>, largest};
+  return {kRows,
+          kVecs * kLanes<T>,
+          speed,
+          &tile<T, kRows, kVecs, 1, false>,
+          {{largest<T, kRows, kVecs, 4, false>(), largest<T, kRows, kVecs, 4, true>()},
+           {largest<T, kRows, kVecs, 8, false>(), largest<T, kRows, kVecs, 8, true>()}}};
 }
 
 }  // namespace

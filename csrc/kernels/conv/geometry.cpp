@@ -35,7 +35,8 @@ std::optional<Geometry> geometry_of(const Problem& problem) {
   g.batch = x[0];
   g.in = triple(x.data() + 1, rank, 1);
   g.out = triple(y.data() + 1, rank, 1);
-  if (problem.op == "conv_pool") g.out[1] *= 2, g.out[2] *= 2;
+  if (problem.op == "conv_pool")
+    for (size_t i = 3 - rank; i < 3; ++i) g.out[i] *= 2;
   g.kernel = triple(w.data(), rank, 1);
   g.stride = triple(problem.attrs.ints("strides").data(), rank, 1);
   g.low = triple(problem.attrs.ints("padding").data(), rank, 0, 2);

@@ -29,7 +29,7 @@ struct Geometry {
 };
 
 // From `conv`, `conv_bias_act`, `conv_input_grad` or `conv_weight_grad`; nothing for other ranks. From `conv_pool` that
-// of the convolution in it, whose results are the largest of windows of 2x2 of the last two dimensions.
+// of the convolution in it, whose results are the largest of windows of 2 along each dimension.
 // A 1x1 convolution without stride and padding comes out one-dimensional: every pixel in one row.
 std::optional<Geometry> geometry_of(const Problem& problem);
 
@@ -38,10 +38,5 @@ Activation activation_of(const Problem& problem);
 
 // Whether the largest of some results is the activation of the largest sum.
 inline bool pools_with(Activation activation) { return activation <= Activation::Relu6; }
-
-// 3x3, stride 1, two-dimensional, float32 or bfloat16: what Winograd can compute.
-bool winograd_fits(const Problem& problem, const Geometry& g);
-// Whether squares of that side may be taken (winograd_side()), and there are enough for the transforms to be worth it.
-bool winograd_pays(const Problem& problem, const Geometry& g, int side);
 
 }  // namespace native::conv

@@ -42,8 +42,6 @@ int axis_of(const Geometry& g) {
   return axis;
 }
 
-}  // namespace
-
 std::optional<Line> line_of(const Geometry& g, bool input_grad) {
   const int axis = axis_of(g);
   if (axis < 0 || g.groups != 1 || g.empty() || g.out_pixels() == 0) return std::nullopt;
@@ -57,6 +55,7 @@ std::optional<Line> line_of(const Geometry& g, bool input_grad) {
   line.result = input_grad ? g.in[axis] : g.out[axis];
   line.depth = input_grad ? g.cout : g.cin;
   line.columns = input_grad ? g.cin : g.cout;
+  line.taps = taps;
 
   if (!input_grad || stride == 1) {
     std::vector<FirTap> all;
@@ -75,6 +74,26 @@ std::optional<Line> line_of(const Geometry& g, bool input_grad) {
   return line;
 }
 
+bool pays(const Line& line, int64_t multiply_adds) {
+  constexpr int64_t kChannels = 32;
+  constexpr double kGain = 0.9;  // what a product of short sums loses beside the direct loop
+  double total = 0;
+  for (const LinePass& pass : line.passes) total += cost(line, pass);
+  return line.depth >= kChannels && line.columns >= kChannels && total < kGain * static_cast<double>(multiply_adds);
+}
+
+}  // namespace
+
+std::optional<Line> line_of(const Problem& problem, bool best) {
+  for (const Spec& spec : problem.in)
+    if (spec.dtype != DType::F32) return std::nullopt;
+  const auto g = geometry_of(problem);
+  if (!g) return std::nullopt;
+  auto line = line_of(*g, problem.op == "conv_input_grad");
+  if (line && best && !pays(*line, g->multiply_adds())) return std::nullopt;
+  return line;
+}
+
 void Line::list_strips(const LinePass& pass, int64_t index, int64_t count, Strip* out) const {
   const Strip* const end = out + count;
   while (out < end) {
@@ -84,14 +103,6 @@ void Line::list_strips(const LinePass& pass, int64_t index, int64_t count, Strip
     for (; out < end && n < pass.strips * pass.fir.results; n += pass.fir.results, ++index)
       *out++ = {source_line, result_line, residue + pass.multiplier * n, pass.start + residue + pass.step * n};
   }
-}
-
-bool line_pays(const Line& line, int64_t multiply_adds) {
-  constexpr int64_t kChannels = 32;
-  constexpr double kGain = 0.9;  // what a product of short sums loses beside the direct loop
-  double total = 0;
-  for (const LinePass& pass : line.passes) total += cost(line, pass);
-  return line.depth >= kChannels && line.columns >= kChannels && total < kGain * static_cast<double>(multiply_adds);
 }
 
 }  // namespace native::conv

@@ -26,6 +26,7 @@ struct Line {
   int64_t lines, inner;  // lines in all; neighbouring pixels of a line are `inner` pixels apart
   int64_t source, result;
   int64_t depth, columns;  // channels of source and result
+  int64_t taps;
   std::vector<LinePass> passes;
 
   // The first pixel of a line of so many.
@@ -63,10 +64,9 @@ void take_chunk(const FirTransforms& transform, const FirChunk& chunk, const flo
   transform.values[chunk.taps - 1][chunk.differences](first, second, channels, values);
 }
 
-// Nothing where taps lie along no or several dimensions, where there are groups, or strides and dilation together.
-std::optional<Line> line_of(const Geometry& g, bool input_grad);
-
-// Whether the multiplications saved are worth the transforms.
-bool line_pays(const Line& line, int64_t multiply_adds);
+// Of a convolution or gradient in float32. Nothing where taps lie along no or several dimensions, where there are
+// groups, or strides and dilation together; with `best` nor where transforms would cost more than the multiplications
+// saved.
+std::optional<Line> line_of(const Problem& problem, bool best);
 
 }  // namespace native::conv

@@ -1,14 +1,14 @@
-// 3x3 convolution of stride 1 by Winograd's method, forward and gradient by the input (the same with flipped weights).
-// By F(2x2, 3x3): 2.25 times fewer multiply-adds than the direct loop, and by measurement no less exact. By
-// F(4x4, 3x3), which is asked for: 4 times fewer, and a larger error. An infinity or NaN spreads over the squares of
-// results whose pixels it is among.
+// 3x3 and 3x3x3 convolution of stride 1 by Winograd's method, forward and gradient by the input (the same with flipped
+// weights). By F(2x2, 3x3): 2.25 times fewer multiply-adds than the direct loop, and by measurement no less exact; by
+// F(2x2x2, 3x3x3) 3.4 times fewer. By F(4x4, 3x3), which is asked for: 4 times fewer, and a larger error. An infinity
+// or NaN spreads over the tiles of results whose pixels it is among.
 //
 // Elements of bfloat16 are transformed and multiplied in float32, and results rounded once. Gradients alone are made by
 // dot instructions, which want transformed values rounded, too: their error is 2.3 units of rounding (2^-9) instead of
 // 0.4, for up to twice the speed. Gradients of a network in bfloat16 differ more than that by what is kept of each
 // layer.
 //
-// A task takes a block of squares small enough that their transformed values stay in the second-level
+// A task takes a block of tiles small enough that their transformed values stay in the second-level
 // cache, then for each block of output channels runs the matrix product of each position and
 // transforms back while the products are hot.
 #include "kernels/conv/winograd.h"
@@ -17,7 +17,7 @@
 #include <cstring>
 
 #include "kernels/conv/activate.h"
-#include "kernels/conv/geometry.h"
+#include "kernels/conv/winograd_tiles.h"
 #include "kernels/conv/winograd_weights.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/grid.h"
@@ -28,9 +28,10 @@ namespace {
 
 constexpr int64_t kTasks = 8;  // enough to keep 4 threads even
 
-// One plane of a batch of images.
-struct Plane {
-  int64_t height, width, channels;
+// A batch of images, of one plane if they are flat.
+struct Images {
+  Triple size;
+  int64_t channels;
 };
 
 enum class Kind {
@@ -39,14 +40,14 @@ enum class Kind {
   Prepared,  // forward, the weights transformed already
 };
 
-Plane source_of(const Geometry& g, Kind kind) {
-  return kind == Kind::InputGrad ? Plane{g.out[1], g.out[2], g.cout} : Plane{g.in[1], g.in[2], g.cin};
+Images source_of(const Geometry& g, Kind kind) {
+  return kind == Kind::InputGrad ? Images{g.out, g.cout} : Images{g.in, g.cin};
 }
-Plane result_of(const Geometry& g, Kind kind) {
-  return kind == Kind::InputGrad ? Plane{g.in[1], g.in[2], g.cin} : Plane{g.out[1], g.out[2], g.cout};
+Images result_of(const Geometry& g, Kind kind) {
+  return kind == Kind::InputGrad ? Images{g.in, g.cin} : Images{g.out, g.cout};
 }
 
-// sums[s][width] = the values of `count` squares, `row` elements apart, by a block of weights of one position.
+// sums[s][width] = the values of `count` tiles, `row` elements apart, by a block of weights of one position.
 void multiply(const WinogradWeights& weights, int64_t block, const float* panel, const float* values, int64_t row,
               int64_t depth, int64_t count, float* sums) {
   const gemm::Kernels<float>& kernels = gemm_table().f32;
@@ -82,34 +83,33 @@ void multiply(const WinogradWords& weights, int64_t block, const uint32_t* panel
 template <class T, class V, class Weights>
 class Winograd final : public Kernel {
  public:
-  // Pooled: the largest of each square of side 2 is the result.
-  Winograd(const Geometry& g, Kind kind, bool pooled, Activation activation, size_t operands, const Weights& weights,
-           int side)
-      : side_(side),
-        patch_(winograd_patch(side)),
-        positions_(winograd_positions(side)),
+  // Pooled: the largest of each tile of side 2 is the result; of two results the second says which it is.
+  Winograd(const Geometry& g, Kind kind, bool pooled, Activation activation, size_t operands, size_t results,
+           const Weights& weights, const WinogradTile& tile)
+      : tile_(tile),
+        positions_(tile.positions()),
         kind_(kind),
         pooled_(pooled),
         operands_(operands),
+        has_places_(results > 1),
         activation_(activation),
-        transform_(winograd_transforms<T, V>(side)),
+        transform_(winograd_transforms<T, V>(tile)),
         source_(source_of(g, kind)),
         result_(result_of(g, kind)),
-        weights_(weights) {
-    for (int i = 0; i < 2; ++i) low_[i] = kind == Kind::InputGrad ? 2 - g.low[1 + i] : g.low[1 + i];
-    squares_high_ = ceil_div(reached(result_.height, source_.height, low_[0]), side_);
-    squares_wide_ = ceil_div(reached(result_.width, source_.width, low_[1]), side_);
-    images_ = g.batch;
-    squares_ = images_ * squares_high_ * squares_wide_;
+        weights_(weights),
+        low_(low_of(g, kind)),
+        images_(g.batch),
+        tiles_(images_, reached(), tile) {
     // One line more than the channels, so that positions do not fall on the same cache sets.
     row_ = source_.channels + static_cast<int64_t>(64 / sizeof(V));
     constexpr int64_t kValueBytes = 320 << 10;
     const int64_t most = kValueBytes / (positions_ * row_ * static_cast<int64_t>(sizeof(V)));
     const int64_t unit = gemm_table().f32.mr;
-    // No more tiles than amortise a panel of weights: what they read and write is then close.
-    block_ = std::max(unit, even_share(squares_, std::clamp<int64_t>(most, 3 * unit, 4 * unit), unit));
-    // Few squares are transformed again for each range of output channels, so that all threads have work.
-    ranges_ = std::clamp<int64_t>(kTasks / std::max<int64_t>(1, ceil_div(squares_, block_)), 1, weights_.blocks());
+    // No more rows than amortise a panel of weights: what they read and write is then close.
+    block_ = std::max(unit, even_share(tiles_.count(), std::clamp<int64_t>(most, 3 * unit, 4 * unit), unit));
+    // Few tiles are transformed again for each range of output channels, so that all threads have work.
+    ranges_ =
+        std::clamp<int64_t>(kTasks / std::max<int64_t>(1, ceil_div(tiles_.count(), block_)), 1, weights_.blocks());
   }
 
   size_t scratch_bytes() const override { return weight_bytes() + whole_lines(source_.channels * sizeof(T)); }
@@ -126,11 +126,12 @@ class Winograd final : public Kernel {
                             .bias = operands_ > 2 ? static_cast<const T*>(in[2]) : nullptr,
                             .residual = operands_ > 3 ? static_cast<const T*>(in[3]) : nullptr,
                             .zeros = zeros,
-                            .result = static_cast<T*>(out[0])};
+                            .result = static_cast<T*>(out[0]),
+                            .places = has_places_ ? static_cast<uint8_t*>(out[1]) : nullptr};
     clear_rest(operands.result);
-    pool::parallel_for(ceil_div(squares_, block_) * ranges_, [&](int64_t task) {
+    pool::parallel_for(ceil_div(tiles_.count(), block_) * ranges_, [&](int64_t task) {
       const int64_t first = task / ranges_ * block_, range = task % ranges_;
-      run_block(first, std::min(block_, squares_ - first), weights_.blocks() * range / ranges_,
+      run_block(first, std::min(block_, tiles_.count() - first), weights_.blocks() * range / ranges_,
                 weights_.blocks() * (range + 1) / ranges_, operands);
     });
   }
@@ -142,22 +143,33 @@ class Winograd final : public Kernel {
     const Weight* weights;
     const T *source, *bias, *residual, *zeros;
     T* result;
+    uint8_t* places;  // of the largest in their tiles, or null
   };
+
+  static Triple low_of(const Geometry& g, Kind kind) {
+    if (kind != Kind::InputGrad) return g.low;
+    return {g.kernel[0] - 1 - g.low[0], g.kernel[1] - 1 - g.low[1], g.kernel[2] - 1 - g.low[2]};
+  }
 
   // How many results from the first one on have sources that are not padding: what a cropped convolution leaves out has
   // no gradient.
-  int64_t reached(int64_t results, int64_t sources, int64_t low) const {
-    return kind_ == Kind::InputGrad ? std::clamp<int64_t>(sources + low, 0, results) : results;
+  Triple reached() const {
+    Triple results = result_.size;
+    for (int i = 0; kind_ == Kind::InputGrad && i < 3; ++i)
+      results[i] = std::clamp<int64_t>(source_.size[i] + low_[i], 0, results[i]);
+    return results;
   }
 
   void clear_rest(T* result) const {
-    const int64_t high = std::min(result_.height, squares_high_ * side_), row = result_.width * result_.channels;
-    const int64_t done = std::min(result_.width, squares_wide_ * side_) * result_.channels;
-    if (high == result_.height && done == row) return;
-    pool::parallel_for(images_, [&](int64_t n) {
-      T* const image = result + n * result_.height * row;
-      for (int64_t h = 0; h < high; ++h) std::fill(image + h * row + done, image + (h + 1) * row, T(0));
-      std::fill(image + high * row, image + result_.height * row, T(0));
+    Triple done;
+    for (int i = 0; i < 3; ++i) done[i] = std::min(result_.size[i], tiles_.covered(i));
+    if (done == result_.size) return;
+    const int64_t row = result_.size[2] * result_.channels, kept = done[2] * result_.channels;
+    pool::parallel_for(images_ * result_.size[0], [&](int64_t index) {
+      T* const plane = result + index * result_.size[1] * row;
+      const int64_t rows = index % result_.size[0] < done[0] ? done[1] : 0;
+      for (int64_t h = 0; h < rows; ++h) std::fill(plane + h * row + kept, plane + (h + 1) * row, T(0));
+      std::fill(plane + rows * row, plane + result_.size[1] * row, T(0));
     });
   }
 
@@ -165,129 +177,117 @@ class Winograd final : public Kernel {
     return kind_ == Kind::Prepared ? 0 : whole_lines(static_cast<size_t>(weights_.size()) * sizeof(Weight));
   }
 
-  // A block of squares and the blocks [begin, end) of output channels.
+  // Elements between positions: with a line more where they are many, so that they do not fall on the same cache sets.
+  int64_t pitch(int64_t count, int64_t row) const { return count * row + (tile_.planes == 1 ? 0 : 16); }
+
+  // A block of tiles and the blocks [begin, end) of output channels.
   void run_block(int64_t first, int64_t count, int64_t begin, int64_t end, const Operands& operands) const {
-    const size_t value_bytes = whole_lines(positions_ * count * row_ * sizeof(V));
-    const size_t product_bytes = whole_lines(positions_ * count * weights_.width(0) * sizeof(float));
+    const size_t value_bytes = whole_lines(positions_ * pitch(count, row_) * sizeof(V));
+    const size_t product_bytes = whole_lines(positions_ * pitch(count, weights_.width(0)) * sizeof(float));
     char* const memory =
-        static_cast<char*>(pool::thread_scratch(value_bytes + product_bytes + side_ * side_ * count * sizeof(T*)));
+        static_cast<char*>(pool::thread_scratch(value_bytes + product_bytes + tile_.results() * count * sizeof(T*)));
     V* const values = reinterpret_cast<V*>(memory);
     float* const products = reinterpret_cast<float*>(memory + value_bytes);
     T** const results = reinterpret_cast<T**>(memory + value_bytes + product_bytes);
     for (int64_t s = 0; s < count; ++s)
-      take_square(first + s, operands, values + s * row_, count * row_, results + side_ * side_ * s);
+      take_tile(first + s, operands, values + s * row_, pitch(count, row_), results + tile_.results() * s);
     for (int64_t block = begin; block < end; ++block) {
       for (int64_t p = 0; p < positions_; ++p)
         multiply(weights_, block, operands.weights + weights_.offset(block) + p * weights_.pitch(block),
-                 values + p * count * row_, row_, source_.channels, count,
-                 products + p * count * weights_.width(block));
-      write_squares(block, count, operands, products, results);
+                 values + p * pitch(count, row_), row_, source_.channels, count,
+                 products + p * pitch(count, weights_.width(block)));
+      write_tiles(block, count, operands, products, results);
     }
   }
 
-  void write_squares(int64_t block, int64_t count, const Operands& operands, const float* products,
-                     T* const* results) const {
+  void write_tiles(int64_t block, int64_t count, const Operands& operands, const float* products,
+                   T* const* results) const {
     const int64_t first = block * weights_.width(0), columns = weights_.columns(block), width = weights_.width(block);
     const T* const bias = operands.bias ? operands.bias + first : nullptr;
-    for (int64_t s = 0; s < count; ++s) {
-      const float* const square_products = products + s * width;
+    for (int64_t s = 0; s < count; ++s, results += tile_.results()) {
+      const float* const tile_products = products + s * width;
       if (pooled_) {
-        T* const pixel = results[side_ * side_ * s] + first;
-        transform_.largest(square_products, count * width, columns, bias, inner_activation(activation_), pixel);
+        transform_.largest(tile_products, pitch(count, weights_.width(block)), columns, bias,
+                           inner_activation(activation_), results[0] + first,
+                           operands.places ? operands.places + (results[0] - operands.result) + first : nullptr);
         continue;
       }
-      T* square[kMostSide * kMostSide] = {};
-      const T* added[kMostSide * kMostSide];
-      for (int i = 0; i < side_ * side_; ++i) {
-        T* const pixel = results[side_ * side_ * s + i];
-        square[i] = pixel ? pixel + first : nullptr;
-        added[i] = square[i] && operands.residual ? operands.residual + (square[i] - operands.result) : nullptr;
+      T* tile[kMostTileResults] = {};
+      const T* added[kMostTileResults];
+      for (int i = 0; i < tile_.results(); ++i) {
+        tile[i] = results[i] ? results[i] + first : nullptr;
+        added[i] = tile[i] && operands.residual ? operands.residual + (tile[i] - operands.result) : nullptr;
       }
-      transform_.output(square_products, count * width, columns, bias, operands.residual ? added : nullptr,
-                        inner_activation(activation_), square);
+      transform_.output(tile_products, pitch(count, weights_.width(block)), columns, bias,
+                        operands.residual ? added : nullptr, inner_activation(activation_), tile);
       if constexpr (sizeof(T) == sizeof(float))
-        for (T* pixel : square)
+        for (T* pixel : tile)
           if (pixel) finish(activation_, 1, columns, pixel, columns);
     }
   }
 
-  // Transforms the source of a square, and finds where its results go.
-  void take_square(int64_t square, const Operands& operands, V* value, int64_t pitch, T** results) const {
-    const int64_t w = square % squares_wide_ * side_, h = square / squares_wide_ % squares_high_ * side_,
-                  n = square / squares_wide_ / squares_high_;
-    const T* patch[winograd_positions(kMostSide)];
-    const T** pixel = patch;
-    for (int64_t row = h - low_[0]; row < h - low_[0] + patch_; ++row)
-      for (int64_t column = w - low_[1]; column < w - low_[1] + patch_; ++column) {
-        const bool inside = row >= 0 && row < source_.height && column >= 0 && column < source_.width;
-        *pixel++ = inside ? operands.source + ((n * source_.height + row) * source_.width + column) * source_.channels
-                          : operands.zeros;
-      }
-    // What the next square reads and none before it has read.
-    for (int64_t row = patch_ - side_; row < patch_; ++row) {
-      const T* const last = patch[(row + 1) * patch_ - 1];
-      for (int64_t c = 0; last != operands.zeros && c < side_ * source_.channels; c += 64 / sizeof(T))
-        __builtin_prefetch(last + source_.channels + c);
-    }
-    transform_.input(patch, source_.channels, value, pitch);
-    if (pooled_) {
-      *results = operands.result + square * result_.channels;
-      return;
-    }
-    for (int64_t row = h; row < h + side_; ++row)
-      for (int64_t column = w; column < w + side_; ++column) {
-        const bool inside = row < result_.height && column < result_.width;
-        *results++ = inside ? operands.result + ((n * result_.height + row) * result_.width + column) * result_.channels
-                            : nullptr;
-      }
+  // Transforms the sources of a tile, and finds where its results go.
+  void take_tile(int64_t index, const Operands& operands, V* value, int64_t pitch, T** results) const {
+    const TileGrid::Place at = tiles_.place(index);
+    const T* sources[kMostTilePositions];
+    tiles_.list_sources(at, low_, source_.size, source_.channels, operands.source, operands.zeros, sources);
+    tiles_.fetch_next(sources, operands.zeros, source_.channels, source_.channels);
+    transform_.input(sources, source_.channels, value, pitch);
+    if (pooled_)
+      *results = operands.result + index * result_.channels;
+    else
+      tiles_.list_results<T*>(at, result_.size, result_.channels, operands.result, nullptr, results);
   }
 
-  const int64_t side_, patch_, positions_;  // of a square of results, of its pixels of x; products of a square
+  const WinogradTile tile_;
+  const int64_t positions_;  // products of a tile
   const Kind kind_;
   const bool pooled_;
   const size_t operands_;
+  const bool has_places_;
   const Activation activation_;
   const WinogradTransforms<T, V>& transform_;
-  const Plane source_, result_;
+  const Images source_, result_;
   const Weights weights_;
-  int64_t low_[2];
-  int64_t images_, squares_high_, squares_wide_, squares_;
-  int64_t row_;     // elements between the values of neighbouring squares
-  int64_t block_;   // squares of a task
+  const Triple low_;  // zeros in front of the sources
+  const int64_t images_;
+  const TileGrid tiles_;
+  int64_t row_;     // elements between the values of neighbouring tiles
+  int64_t block_;   // tiles of a task
   int64_t ranges_;  // of output channels
 };
 
 std::unique_ptr<Kernel> make(const Problem& problem, const Geometry& g, Kind kind, bool pooled, int64_t block,
-                             int side) {
+                             const WinogradTile& tile) {
   const Activation activation = activation_of(problem);
-  const size_t operands = problem.in.size();
-  if (pooled && (side != 2 || !pools_with(activation))) return nullptr;
-  const WinogradWeights weights(source_of(g, kind).channels, result_of(g, kind).channels, block, side);
+  const size_t operands = problem.in.size(), results = problem.out.size();
+  if (pooled && (tile.side != 2 || !pools_with(activation))) return nullptr;
+  const WinogradWeights weights(source_of(g, kind).channels, result_of(g, kind).channels, block, tile);
   if (problem.out[0].dtype == DType::F32)
-    return std::make_unique<Winograd<float, float, WinogradWeights>>(g, kind, pooled, activation, operands, weights,
-                                                                     side);
+    return std::make_unique<Winograd<float, float, WinogradWeights>>(g, kind, pooled, activation, operands, results,
+                                                                     weights, tile);
   // Longer activations are applied to finished results, which bfloat16 has rounded then.
   if (activation > Activation::Relu6) return nullptr;
-  return std::make_unique<Winograd<uint16_t, float, WinogradWeights>>(g, kind, pooled, activation, operands, weights,
-                                                                      side);
+  return std::make_unique<Winograd<uint16_t, float, WinogradWeights>>(g, kind, pooled, activation, operands, results,
+                                                                      weights, tile);
 }
-
-Kind kind_of(const Problem& problem) { return problem.op == "conv_input_grad" ? Kind::InputGrad : Kind::Forward; }
 
 template <int side, bool best>
 std::unique_ptr<Kernel> prepare(const Problem& problem) {
-  const auto g = geometry_of(problem);
-  if (!g || !winograd_fits(problem, *g) || (best && !winograd_pays(problem, *g, side))) return nullptr;
-  return make(problem, *g, kind_of(problem), problem.op == "conv_pool", WinogradWeights::best_block(), side);
+  const auto choice = winograd_choice(problem, side, best);
+  if (!choice) return nullptr;
+  const Kind kind = problem.op == "conv_input_grad" ? Kind::InputGrad : Kind::Forward;
+  return make(problem, choice->geometry, kind, problem.op == "conv_pool", WinogradWeights::best_block(), choice->tile);
 }
 
 template <bool best>
 std::unique_ptr<Kernel> prepare_words(const Problem& problem) {
-  const auto g = geometry_of(problem);
-  if (!g || !winograd_fits(problem, *g) || (best && !winograd_pays(problem, *g, 2))) return nullptr;
-  if (!WinogradWords::serve(problem.out[0].dtype, g->cout)) return nullptr;
+  const auto choice = winograd_choice(problem, 2, best);
+  if (!choice || choice->tile.planes > 1) return nullptr;
+  if (!WinogradWords::serve(problem.out[0].dtype, choice->geometry.cout)) return nullptr;
+  const Geometry& g = choice->geometry;
   return std::make_unique<Winograd<uint16_t, uint16_t, WinogradWords>>(
-      *g, Kind::InputGrad, false, Activation::None, problem.in.size(), WinogradWords(g->cout, g->cin), 2);
+      g, Kind::InputGrad, false, Activation::None, problem.in.size(), 1, WinogradWords(g.cout, g.cin), choice->tile);
 }
 
 // `winograd_conv` is conv_bias_act (or conv, of two operands, or conv_pool) with what `winograd_weights` made of its
@@ -295,58 +295,40 @@ std::unique_ptr<Kernel> prepare_words(const Problem& problem) {
 std::unique_ptr<Kernel> prepare_prepared(const Problem& problem) {
   const Shape &x = problem.in[0].shape, &y = problem.out[0].shape;
   const Ints& padding = problem.attrs.ints("padding");
+  const bool pooled = problem.attrs.integer("pooled", 0) != 0;
+  const size_t rank = x.size() - 2;
   Geometry g{};
   g.batch = x[0];
-  g.in = {1, x[1], x[2]};
-  const bool pooled = problem.attrs.integer("pooled", 0) != 0;
-  g.out = {1, y[1] << pooled, y[2] << pooled};
-  g.low = {0, padding[0], padding[2]};
-  g.cin = x[3];
-  g.cout = y[3];
-  return make(problem, g, Kind::Prepared, pooled, problem.attrs.integer("block"),
-              static_cast<int>(problem.attrs.integer("side")));
+  g.in = g.out = {1, 1, 1};
+  for (size_t i = 0; i < rank; ++i) {
+    const size_t at = 3 - rank + i;
+    g.in[at] = x[1 + i], g.out[at] = y[1 + i] << pooled, g.low[at] = padding[2 * i];
+  }
+  g.cin = x.back();
+  g.cout = y.back();
+  const WinogradTile tile{rank == 3 ? 2 : 1, static_cast<int>(problem.attrs.integer("side"))};
+  return make(problem, g, Kind::Prepared, pooled, problem.attrs.integer("block"), tile);
 }
 
 constexpr char kProblems[] =
-    "float32 or bfloat16, 3x3 of stride 1, from 32 channels on both sides and 16 squares of results on";
-constexpr char kProblems4[] = "the same, where NATIVE_WINOGRAD is 4";
+    "float32 or bfloat16, 3x3 of stride 1, from 32 channels on both sides and 16 squares of results on; 3x3x3, from 16 "
+    "channels and 16 cubes on";
+constexpr char kProblems4[] = "3x3 likewise, where NATIVE_WINOGRAD is 4";
 constexpr char kWords[] =
-    "the same in bfloat16, where the processor has its dot product, with an even number of channels";
-constexpr char kAble[] = "float32 or bfloat16, 3x3 of stride 1";
+    "3x3 likewise in bfloat16, where the processor has its dot product, with an even number of channels";
+constexpr char kAble[] = "float32 or bfloat16, 3x3 or 3x3x3 of stride 1";
+constexpr char kAble4[] = "float32 or bfloat16, 3x3 of stride 1";
 const Register prepared{"winograd_conv", "winograd", 30, prepare_prepared};
 constexpr std::initializer_list<const char*> kServed = {"conv", "conv_bias_act", "conv_pool", "conv_input_grad"};
 const Register kernels[] = {
     {kServed, "winograd", 30, prepare<2, true>, kProblems},
     {kServed, "winograd", kOnlyByChoice, prepare<2, false>, kAble},
     {kServed, "winograd4", 35, prepare<4, true>, kProblems4},
-    {kServed, "winograd4", kOnlyByForce, prepare<4, false>, kAble},
+    {kServed, "winograd4", kOnlyByForce, prepare<4, false>, kAble4},
     {"conv_input_grad", "winograd-words", 32, prepare_words<true>, kWords},
     {"conv_input_grad", "winograd-words", kOnlyByForce, prepare_words<false>, kWords},
 };
 
 }  // namespace
-
-bool winograd_fits(const Problem& problem, const Geometry& g) {
-  const DType dtype = problem.out[0].dtype;
-  for (const Spec& spec : problem.in)
-    if (spec.dtype != dtype) return false;
-  if (dtype != DType::F32 && dtype != DType::BF16) return false;
-  if (g.groups != 1 || g.in[0] != 1 || g.out[0] != 1) return false;
-  return g.kernel == Triple{1, 3, 3} && g.stride == Triple{1, 1, 1} && g.dilation == Triple{1, 1, 1};
-}
-
-bool winograd_pays(const Problem& problem, const Geometry& g, int side) {
-  if (side > winograd_side()) return false;
-  // Fewer channels do not pay for the transforms of the pixels, fewer squares not for those of the weights: the
-  // gradient by the weights transforms a sum for each task.
-  constexpr int64_t kChannels = 32;
-  const int64_t least = problem.op == "conv_weight_grad" ? 100 : 16;
-  const Triple& result = problem.op == "conv_input_grad" ? g.in : g.out;
-  const int64_t squares = g.batch * ceil_div(result[1], side) * ceil_div(result[2], side);
-  // Dot instructions compute pixels one by one faster than float32 does squares a quarter of which is thrown away.
-  const bool forward = problem.op == "conv" || problem.op == "conv_bias_act";
-  if (forward && WinogradWords::serve(problem.out[0].dtype, g.cin) && 10 * squares > 3 * g.out_pixels()) return false;
-  return g.cin >= kChannels && g.cout >= kChannels && squares >= least;
-}
 
 }  // namespace native::conv

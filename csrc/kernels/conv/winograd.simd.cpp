@@ -1,6 +1,9 @@
 #include "kernels/conv/winograd.h"
 
+#include <utility>
+
 #include "simd/element.h"
+#include "simd/largest.h"
 
 namespace native::conv {
 namespace NATIVE_ISA {
@@ -42,12 +45,41 @@ inline void write_value(uint16_t* p, vf32 v) {
 #endif
 }
 
-// The transforms of one dimension, of a square of results of side S.
+// The transforms of one dimension, along which a tile has S results.
 template <int S>
 struct Line;
 
+// Along which there are no taps.
+template <>
+struct Line<1> {
+  static constexpr int kSources = 1, kTaps = 1;
+
+  template <class V>
+  static inline void input(const V* d, V* t) {
+    t[0] = d[0];
+  }
+  template <class V>
+  static inline void weight(const V* g, V* t) {
+    t[0] = g[0];
+  }
+  template <class V>
+  static inline void output(const V* m, V* y) {
+    y[0] = m[0];
+  }
+  template <class V>
+  static inline void cotangent(const V* y, V* t) {
+    t[0] = y[0];
+  }
+  template <class V>
+  static inline void weight_back(const V* u, V* g) {
+    g[0] = u[0];
+  }
+};
+
 template <>
 struct Line<2> {
+  static constexpr int kSources = 4, kTaps = 3;
+
   template <class V>
   static inline void input(const V* d, V* t) {
     t[0] = d[0] - d[2];
@@ -88,6 +120,7 @@ struct Line<2> {
 
 template <>
 struct Line<4> {
+  static constexpr int kSources = 6, kTaps = 3;
   static constexpr float kHalf = 0.70710678f, kTwo = 1.41421356f;  // roots, the points
 
   template <class V>
@@ -141,28 +174,93 @@ struct Line<4> {
   }
 };
 
-// A line's transform of columns and then of rows: from(i, j) is read once for each element, to(i, j, x) takes each
-// result.
+// What each transform takes and makes along a dimension.
+template <int S>
+struct Input {
+  static constexpr int kIn = Line<S>::kSources, kOut = Line<S>::kSources;
+  template <class V>
+  static inline void along(const V* d, V* t) {
+    Line<S>::input(d, t);
+  }
+};
+template <int S>
+struct Weight {
+  static constexpr int kIn = Line<S>::kTaps, kOut = Line<S>::kSources;
+  template <class V>
+  static inline void along(const V* g, V* t) {
+    Line<S>::weight(g, t);
+  }
+};
+template <int S>
+struct Output {
+  static constexpr int kIn = Line<S>::kSources, kOut = S;
+  template <class V>
+  static inline void along(const V* m, V* y) {
+    Line<S>::output(m, y);
+  }
+};
+template <int S>
+struct Cotangent {
+  static constexpr int kIn = S, kOut = Line<S>::kSources;
+  template <class V>
+  static inline void along(const V* y, V* t) {
+    Line<S>::cotangent(y, t);
+  }
+};
+template <int S>
+struct WeightBack {
+  static constexpr int kIn = Line<S>::kSources, kOut = Line<S>::kTaps;
+  template <class V>
+  static inline void along(const V* u, V* g) {
+    Line<S>::weight_back(u, g);
+  }
+};
+
+// A transform of columns and then of rows: from(i, j) is read once for each element, to(i, j, x) takes each result.
 // What is captured by reference would be loaded again behind every store.
-template <int In, int Out, class V, class F, class From, class To>
-[[gnu::always_inline]] inline void both_ways(F line, From from, To to) {
-  V t[Out][In];
+template <class Transform, class V, class From, class To>
+[[gnu::always_inline]] inline void both_ways(From from, To to) {
+  constexpr int kIn = Transform::kIn, kOut = Transform::kOut;
+  V t[kOut][kIn];
 #pragma GCC unroll 6
-  for (int j = 0; j < In; ++j) {
-    V column[In], done[Out];
+  for (int j = 0; j < kIn; ++j) {
+    V column[kIn], done[kOut];
 #pragma GCC unroll 6
-    for (int i = 0; i < In; ++i) column[i] = from(i, j);
-    line(column, done);
+    for (int i = 0; i < kIn; ++i) column[i] = from(i, j);
+    Transform::along(column, done);
 #pragma GCC unroll 6
-    for (int i = 0; i < Out; ++i) t[i][j] = done[i];
+    for (int i = 0; i < kOut; ++i) t[i][j] = done[i];
   }
 #pragma GCC unroll 6
-  for (int i = 0; i < Out; ++i) {
-    V done[Out];
-    line(t[i], done);
+  for (int i = 0; i < kOut; ++i) {
+    V done[kOut];
+    Transform::along(t[i], done);
 #pragma GCC unroll 6
-    for (int j = 0; j < Out; ++j) to(i, j, done[j]);
+    for (int j = 0; j < kOut; ++j) to(i, j, done[j]);
   }
+}
+
+// The same of a tile of P planes of side S: from(p), to(p, x) of elements in the order of memory. Planes are made one
+// after another, each from the values along the depth that it needs, as a whole cube does not fit into the registers.
+template <template <int> class Transform, int P, int S, class V, class From, class To>
+[[gnu::always_inline]] inline void all_ways(From from, To to) {
+  using Depth = Transform<P>;
+  using Plane = Transform<S>;
+  constexpr int kIn = Plane::kIn, kOut = Plane::kOut;
+  auto make = [=]<int plane>(std::integral_constant<int, plane>) __attribute__((always_inline)) {
+    both_ways<Plane, V>(
+        [=](int i, int j) __attribute__((always_inline)) {
+          V values[Depth::kIn], done[Depth::kOut];
+#pragma GCC unroll 4
+          for (int k = 0; k < Depth::kIn; ++k) values[k] = from((k * kIn + i) * kIn + j);
+          Depth::along(values, done);
+          return done[plane];
+        },
+        [=](int i, int j, V x) __attribute__((always_inline)) { to((plane * kOut + i) * kOut + j, x); });
+  };
+  [=]<int... plane>(std::integer_sequence<int, plane...>) __attribute__((always_inline)) {
+    (make(std::integral_constant<int, plane>{}), ...);
+  }(std::make_integer_sequence<int, Depth::kOut>{});
 }
 
 // body(V{}, c) for vectors of channels and then for single ones.
@@ -173,23 +271,20 @@ template <class F>
   for (; c < channels; ++c) body(float{}, c);
 }
 
-template <int S, class T, class Value>
+template <int P, int S, class T, class Value>
 void input(const T* const* source, int64_t channels, Value* value, int64_t pitch) {
-  constexpr int N = winograd_patch(S);
   for_channels(channels, [=]<class V>(V, int64_t c) __attribute__((always_inline)) {
-    both_ways<N, N, V>([](const V* d, V* t) { Line<S>::input(d, t); },
-                       [=](int i, int j) { return read<V>(source[N * i + j] + c); },
-                       [=](int i, int j, V x) { write_value(value + (N * i + j) * pitch + c, x); });
+    all_ways<Input, P, S, V>([=](int p) __attribute__((always_inline)) { return read<V>(source[p] + c); },
+                             [=](int p, V x) __attribute__((always_inline)) { write_value(value + p * pitch + c, x); });
   });
 }
 
-template <int S, class T, class Value>
+template <int P, int S, class T, class Value>
 void weight(const T* w, int64_t tap_pitch, int64_t channels, Value* value, int64_t pitch) {
-  constexpr int N = winograd_patch(S);
   for_channels(channels, [=]<class V>(V, int64_t c) __attribute__((always_inline)) {
-    both_ways<3, N, V>([](const V* g, V* t) { Line<S>::weight(g, t); },
-                       [=](int i, int j) { return read<V>(w + (3 * i + j) * tap_pitch + c); },
-                       [=](int i, int j, V x) { write_value(value + (N * i + j) * pitch + c, x); });
+    all_ways<Weight, P, S, V>([=](int tap) __attribute__((always_inline)) { return read<V>(w + tap * tap_pitch + c); },
+                              [=](int p, V x)
+                                  __attribute__((always_inline)) { write_value(value + p * pitch + c, x); });
   });
 }
 
@@ -202,83 +297,85 @@ inline V activated(V x, int activation) {
   return x;
 }
 
-template <int S, class T>
+template <int P, int S, class T>
 void output(const float* value, int64_t pitch, int64_t channels, const T* bias, const T* const* residual,
             int activation, T* const* result) {
-  constexpr int N = winograd_patch(S);
   for_channels(channels, [=]<class V>(V, int64_t c) __attribute__((always_inline)) {
     const V b = bias ? read<V>(bias + c) : V{};
-    both_ways<N, S, V>([](const V* m, V* y) { Line<S>::output(m, y); },
-                       [=](int i, int j) { return read<V>(value + (N * i + j) * pitch + c); },
-                       [=](int i, int j, V x) {
-                         const int pixel = S * i + j;
-                         if (!result[pixel]) return;
-                         x += b;
-                         if (residual) x += read<V>(residual[pixel] + c);
-                         write(result[pixel] + c, activated(x, activation));
-                       });
+    all_ways<Output, P, S, V>([=](int p) __attribute__((always_inline)) { return read<V>(value + p * pitch + c); },
+                              [=](int pixel, V x) __attribute__((always_inline)) {
+                                if (!result[pixel]) return;
+                                x += b;
+                                if (residual) x += read<V>(residual[pixel] + c);
+                                write(result[pixel] + c, activated(x, activation));
+                              });
   });
 }
 
-// NaN if either is.
-inline vf32 larger(vf32 a, vf32 b) { return ((a > b) | (a != a)) ? a : b; }
-inline float larger(float a, float b) { return a > b || a != a ? a : b; }
-
-template <int S, class T>
-void largest(const float* value, int64_t pitch, int64_t channels, const T* bias, int activation, T* result) {
-  constexpr int N = winograd_patch(S);
+template <int P, int S, class T>
+void largest(const float* value, int64_t pitch, int64_t channels, const T* bias, int activation, T* result,
+             uint8_t* place) {
   for_channels(channels, [=]<class V>(V, int64_t c) __attribute__((always_inline)) {
-    V y[S * S];
-    both_ways<N, S, V>([](const V* m, V* t) { Line<S>::output(m, t); },
-                       [=](int i, int j) { return read<V>(value + (N * i + j) * pitch + c); },
-                       [&](int i, int j, V x) __attribute__((always_inline)) { y[S * i + j] = x; });
+    V y[P * S * S];
+    V* const results = y;
+    all_ways<Output, P, S, V>([=](int p) __attribute__((always_inline)) { return read<V>(value + p * pitch + c); },
+                              [=](int pixel, V x) __attribute__((always_inline)) { results[pixel] = x; });
+    const V b = bias ? read<V>(bias + c) : V{};
+    if (place) {
+      // Clipped ones may be alike.
+      Largest<V> best{activated(y[0] + b, activation)};
+#pragma GCC unroll 16
+      for (int i = 1; i < P * S * S; ++i)
+        best.take(activated(y[i] + b, activation), typename Largest<V>::Numbers{} + i);
+      write(result + c, best.value);
+      put_numbers(place + c, best.number);
+      return;
+    }
     V best = y[0];
 #pragma GCC unroll 16
-    for (int i = 1; i < S * S; ++i) best = larger(best, y[i]);
+    for (int i = 1; i < P * S * S; ++i) best = larger(best, y[i]);
     // Rounding does not change which sum is the largest.
-    if (bias) best += read<V>(bias + c);
-    write(result + c, activated(best, activation));
+    write(result + c, activated(best + b, activation));
   });
 }
 
-template <int S, class T, class Value>
+template <int P, int S, class T, class Value>
 void cotangent(const T* const* ct, int64_t channels, Value* value, int64_t pitch) {
-  constexpr int N = winograd_patch(S);
   for_channels(channels, [=]<class V>(V, int64_t c) __attribute__((always_inline)) {
-    both_ways<S, N, V>([](const V* y, V* t) { Line<S>::cotangent(y, t); },
-                       [=](int i, int j) { return read<V>(ct[S * i + j] + c); },
-                       [=](int i, int j, V x) { write_value(value + (N * i + j) * pitch + c, x); });
+    all_ways<Cotangent, P, S, V>([=](int pixel) __attribute__((always_inline)) { return read<V>(ct[pixel] + c); },
+                                 [=](int p, V x)
+                                     __attribute__((always_inline)) { write_value(value + p * pitch + c, x); });
   });
 }
 
-template <int S, class T>
+template <int P, int S, class T>
 void weight_back(const float* value, int64_t parts, int64_t part_pitch, int64_t pitch, int64_t channels, T* w,
                  int64_t tap_pitch) {
-  constexpr int N = winograd_patch(S);
   for_channels(channels, [=]<class V>(V, int64_t c) __attribute__((always_inline)) {
-    auto sum = [=](int i, int j) {
-      const float* from = value + (N * i + j) * pitch + c;
+    auto sum = [=](int p) {
+      const float* from = value + p * pitch + c;
       V total = read<V>(from);
       for (int64_t part = 1; part < parts; ++part) total += read<V>(from + part * part_pitch);
       return total;
     };
-    both_ways<N, 3, V>([](const V* u, V* g) { Line<S>::weight_back(u, g); }, sum,
-                       [=](int i, int j, V x) { write(w + (3 * i + j) * tap_pitch + c, x); });
+    all_ways<WeightBack, P, S, V>(
+        sum, [=](int tap, V x) __attribute__((always_inline)) { write(w + tap * tap_pitch + c, x); });
   });
 }
 
-template <int S, class T, class V>
+template <int P, int S, class T, class V>
 constexpr WinogradTransforms<T, V> transforms() {
-  return {input<S, T, V>, weight<S, T, V>, output<S, T>, largest<S, T>, cotangent<S, T, V>, weight_back<S, T>};
+  return {input<P, S, T, V>, weight<P, S, T, V>,    output<P, S, T>,
+          largest<P, S, T>,  cotangent<P, S, T, V>, weight_back<P, S, T>};
 }
 
 }  // namespace
 
 extern const WinogradTable winograd_table;
 const WinogradTable winograd_table = {
-    {transforms<2, float, float>(), transforms<4, float, float>()},
-    {transforms<2, uint16_t, float>(), transforms<4, uint16_t, float>()},
-    transforms<2, uint16_t, uint16_t>(),
+    {transforms<1, 2, float, float>(), transforms<1, 4, float, float>(), transforms<2, 2, float, float>()},
+    {transforms<1, 2, uint16_t, float>(), transforms<1, 4, uint16_t, float>(), transforms<2, 2, uint16_t, float>()},
+    transforms<1, 2, uint16_t, uint16_t>(),
 };
 
 }  // namespace NATIVE_ISA

@@ -21,10 +21,9 @@ constexpr int64_t kTasks = 8;  // enough to keep 4 threads even
 
 class WinogradLine final : public Kernel {
  public:
-  WinogradLine(const Line& line, bool input_grad, int64_t taps, Activation activation, size_t operands)
+  WinogradLine(const Line& line, bool input_grad, Activation activation, size_t operands)
       : line_(line),
         input_grad_(input_grad),
-        taps_(taps),
         operands_(operands),
         activation_(activation),
         product_(gemm_table().f32),
@@ -83,7 +82,7 @@ class WinogradLine final : public Kernel {
   // A source in the padding, or a position without products.
   int64_t zeros() const { return round_up(std::max(line_.depth, block_), kLine); }
   size_t turned_bytes() const {
-    const size_t turned = input_grad_ ? whole_lines(taps_ * line_.depth * line_.columns * sizeof(float)) : 0;
+    const size_t turned = input_grad_ ? whole_lines(line_.taps * line_.depth * line_.columns * sizeof(float)) : 0;
     return turned + zeros() * sizeof(float);
   }
 
@@ -115,7 +114,7 @@ class WinogradLine final : public Kernel {
   // The taps [cin][cout] as [cout][cin], of which the gradient's columns are the last.
   void turn(const float* taps, float* turned) const {
     const int64_t tap = line_.depth * line_.columns;
-    pool::parallel_for(taps_, [&](int64_t k) {
+    pool::parallel_for(line_.taps, [&](int64_t k) {
       product_.transpose(taps + k * tap, line_.depth, line_.columns, line_.depth, turned + k * tap, line_.columns);
     });
   }
@@ -230,7 +229,6 @@ class WinogradLine final : public Kernel {
 
   const Line line_;
   const bool input_grad_;
-  const int64_t taps_;
   const size_t operands_;
   const Activation activation_;
   const gemm::Kernels<float>& product_;
@@ -243,14 +241,10 @@ class WinogradLine final : public Kernel {
 
 template <bool best>
 std::unique_ptr<Kernel> prepare(const Problem& problem) {
-  for (const Spec& spec : problem.in)
-    if (spec.dtype != DType::F32) return nullptr;
-  const auto g = geometry_of(problem);
-  if (!g) return nullptr;
+  const auto line = line_of(problem, best);
+  if (!line) return nullptr;
   const bool input_grad = problem.op == "conv_input_grad";
-  const auto line = line_of(*g, input_grad);
-  if (!line || (best && !line_pays(*line, g->multiply_adds()))) return nullptr;
-  return std::make_unique<WinogradLine>(*line, input_grad, g->taps(), activation_of(problem), problem.in.size());
+  return std::make_unique<WinogradLine>(*line, input_grad, activation_of(problem), problem.in.size());
 }
 
 constexpr std::initializer_list<const char*> kServed = {"conv", "conv_bias_act", "conv_input_grad"};

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "kernels/conv/line.h"
+#include "kernels/conv/tile_sums.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/grid.h"
 #include "runtime/pool.h"
@@ -20,27 +21,16 @@ constexpr int64_t kAhead = 4;    // strips
 
 class WinogradLineWeightGrad final : public Kernel {
  public:
-  WinogradLineWeightGrad(const Line& line, int64_t taps)
+  explicit WinogradLineWeightGrad(const Line& line)
       : line_(line),
         pass_(line_.passes.front()),
         fir_(pass_.fir),
-        taps_(taps),
-        products_(fir_.products()),
-        product_(gemm_table().f32),
-        panel_(std::max<int64_t>(kLine, gemm_table().f32.nr)) {
-    constexpr int64_t kSlab = 64;  // channels of 64 strips: a few hundred kilobytes
-    slab_ = round_up(ceil_div(line_.depth, ceil_div(line_.depth, kSlab)), kLine);
-    slabs_ = ceil_div(line_.depth, slab_);
-    // Partial sums are large: more tasks would spend on adding them what more threads gain.
-    const int64_t tasks = part() * static_cast<int64_t>(sizeof(float)) > (512 << 10) ? 8 : 16;
-    strips_ = line_.strips(pass_);
-    splits_ = std::clamp<int64_t>(tasks / slabs_, 1, ceil_div(strips_, kStrips));
-    for (int64_t s = 0; s < splits_; ++s) all_splits_.push_back({static_cast<int>(s), 1});
-    // One line more, so that products do not fall on the same cache sets.
-    value_pitch_ = kStrips * slab_ + kLine;
-    cotangent_pitch_ = kStrips * panel_ + kLine;
+        strips_(line_.strips(pass_)),
+        sums_(line.depth, line.columns, fir_.products(), strips_, kStrips,
+              std::max<int64_t>(kLine, gemm_table().f32.nr), kLine) {
+    for (int64_t s = 0; s < sums_.splits; ++s) all_splits_.push_back({static_cast<int>(s), 1});
     for (int64_t p = 0, before = 0; p < fir_.positions(); before += fir_.parts[p++]) before_[p] = before;
-    by_tap_.resize(taps);
+    by_tap_.resize(line.taps);
     for (const FirChunk& chunk : fir_.chunks)
       for (int point = 0; point < kPoints; ++point)
         for (const Term& term : chunk.weights[point])
@@ -49,18 +39,19 @@ class WinogradLineWeightGrad final : public Kernel {
   }
 
   size_t scratch_bytes() const override {
-    return splits_ * part() * sizeof(float) + whole_lines(std::max(line_.depth, line_.columns) * sizeof(float));
+    return sums_.splits * sums_.part * sizeof(float) +
+           whole_lines(std::max(line_.depth, line_.columns) * sizeof(float));
   }
 
   void run(const void* const* in, void* const* out, void* scratch) const override {
     float* const sums = static_cast<float*>(scratch);
-    float* const zeros = sums + splits_ * part();
+    float* const zeros = sums + sums_.splits * sums_.part;
     std::fill_n(zeros, std::max(line_.depth, line_.columns), 0.0f);
     const Operands operands{static_cast<const float*>(in[0]), static_cast<const float*>(in[1]), zeros};
-    pool::parallel_for(splits_ * slabs_, [&](int64_t task) {
-      const int64_t split = task / slabs_, first = task % slabs_ * slab_;
-      add_strips(operands, strips_ * split / splits_, strips_ * (split + 1) / splits_, first,
-                 std::min(slab_, line_.depth - first), sums + split * part());
+    pool::parallel_for(sums_.splits * sums_.slabs, [&](int64_t task) {
+      const int64_t split = task / sums_.slabs, first = task % sums_.slabs * sums_.slab;
+      add_strips(operands, strips_ * split / sums_.splits, strips_ * (split + 1) / sums_.splits, first,
+                 std::min(sums_.slab, line_.depth - first), sums + split * sums_.part);
     });
     const int64_t chunk = std::max<int64_t>(1, 4096 / line_.columns);
     pool::parallel_for(ceil_div(line_.depth, chunk), [&](int64_t task) {
@@ -75,7 +66,6 @@ class WinogradLineWeightGrad final : public Kernel {
   };
 
   int64_t tap() const { return line_.depth * line_.columns; }
-  int64_t part() const { return products_ * tap(); }
 
   void combine(const Terms& terms, const float* const* rows, int64_t channels, float* out) const {
     transform_.combine(terms.data(), static_cast<int64_t>(terms.size()), rows, channels, out);
@@ -83,8 +73,8 @@ class WinogradLineWeightGrad final : public Kernel {
 
   void add_strips(const Operands& operands, int64_t begin, int64_t end, int64_t channel, int64_t channels,
                   float* sums) const {
-    const size_t value_bytes = whole_lines(products_ * value_pitch_ * sizeof(float));
-    const size_t cotangent_bytes = fir_.positions() * cotangent_pitch_ * sizeof(float);
+    const size_t value_bytes = whole_lines(fir_.products() * sums_.value_pitch * sizeof(float));
+    const size_t cotangent_bytes = fir_.positions() * sums_.cotangent_pitch * sizeof(float);
     char* const memory = static_cast<char*>(pool::thread_scratch(value_bytes + cotangent_bytes));
     float* const values = reinterpret_cast<float*>(memory);
     float* const cotangents = reinterpret_cast<float*>(memory + value_bytes);
@@ -92,13 +82,13 @@ class WinogradLineWeightGrad final : public Kernel {
     for (int64_t first = begin; first < end; first += kStrips) {
       const int64_t count = std::min(kStrips, end - first);
       line_.list_strips(pass_, first, count, strips);
-      for (int64_t s = 0; s < count; ++s) take_sources(operands, strips[s], channel, channels, values + s * slab_);
-      for (int64_t column = 0; column < line_.columns; column += panel_) {
-        const int64_t width = std::min(panel_, line_.columns - column);
-        if (width < panel_) std::memset(cotangents, 0, cotangent_bytes);
+      for (int64_t s = 0; s < count; ++s) take_sources(operands, strips[s], channel, channels, values + s * sums_.slab);
+      for (int64_t column = 0; column < line_.columns; column += sums_.panel) {
+        const int64_t width = std::min(sums_.panel, line_.columns - column);
+        if (width < sums_.panel) std::memset(cotangents, 0, cotangent_bytes);
         for (int64_t s = 0; s < count; ++s) {
           if (s + kAhead < count) fetch_cotangents(operands, strips[s + kAhead], column, width);
-          take_cotangents(operands, strips[s], column, width, cotangents + s * panel_);
+          take_cotangents(operands, strips[s], column, width, cotangents + s * sums_.panel);
         }
         multiply(values, cotangents, count, channels, width, first > begin, sums + channel * line_.columns + column);
       }
@@ -115,7 +105,7 @@ class WinogradLineWeightGrad final : public Kernel {
     }
     for (const FirChunk& chunk : fir_.chunks)
       take_chunk(transform_, chunk, rows, channels, [&](int point) {
-        return value + (before_[chunk.position + point] + chunk.part[point]) * value_pitch_;
+        return value + (before_[chunk.position + point] + chunk.part[point]) * sums_.value_pitch;
       });
   }
 
@@ -136,28 +126,22 @@ class WinogradLineWeightGrad final : public Kernel {
       const int64_t at = line_.result_of(strip, r * pass_.step);
       rows[r] = at >= 0 ? operands.ct + at + column : operands.zeros;
     }
-    transform_.cotangents[fir_.results == 4](rows, width, cotangent, cotangent_pitch_);
+    transform_.cotangents[fir_.results == 4](rows, width, cotangent, sums_.cotangent_pitch);
   }
 
   void multiply(const float* values, const float* cotangents, int64_t count, int64_t channels, int64_t width,
                 bool accumulate, float* sums) const {
-    gemm::Block<float> product{};
-    product.m = channels;
-    product.n = width;
-    product.k = count;
-    product.sliver = product_.mr;
-    product.c_row = line_.columns;
-    product.accumulate = accumulate;
-    product.b = {cotangents, panel_, panel_ <= product_.nr ? cotangent_pitch_ : product_.nr};
+    gemm::Block<float> product = sums_.product(count, channels, width, accumulate);
+    product.b.data = cotangents;
     for (const int64_t parts : fir_.parts) {
       for (int64_t i = 0; i < parts; ++i) {
-        product.a = {values, 1, slab_};
+        product.a.data = values;
         product.c = sums;
-        product_.block(product);
-        values += value_pitch_;
+        gemm_table().f32.block(product);
+        values += sums_.value_pitch;
         sums += tap();
       }
-      product.b.data += cotangent_pitch_;
+      product.b.data += sums_.cotangent_pitch;
     }
   }
 
@@ -166,24 +150,21 @@ class WinogradLineWeightGrad final : public Kernel {
     constexpr int64_t kMostSplits = 16;
     const float* parts[kMostSplits];
     const float* rows[kMostLineReads];
-    for (int64_t i = 0; i < products_; ++i) {
+    for (int64_t i = 0; i < fir_.products(); ++i) {
       float* const total = sums + i * tap();
       rows[i] = total;
-      for (int64_t s = 0; s < splits_; ++s) parts[s] = total + s * part();
-      if (splits_ > 1) combine(all_splits_, parts, line_.columns, total);
+      for (int64_t s = 0; s < sums_.splits; ++s) parts[s] = total + s * sums_.part;
+      if (sums_.splits > 1) combine(all_splits_, parts, line_.columns, total);
     }
-    for (int64_t t = 0; t < taps_; ++t) combine(by_tap_[t], rows, line_.columns, result + t * tap());
+    for (int64_t t = 0; t < line_.taps; ++t) combine(by_tap_[t], rows, line_.columns, result + t * tap());
   }
 
   const Line line_;
   const LinePass& pass_;
   const FastFir& fir_;
-  const int64_t taps_, products_;
-  const gemm::Kernels<float>& product_;
   const FirTransforms& transform_ = fir_transforms();
-  const int64_t panel_;                     // output channels of a product
-  int64_t strips_, slabs_, slab_, splits_;  // tasks: slabs of `slab_` input channels, ranges of strips
-  int64_t value_pitch_, cotangent_pitch_;
+  const int64_t strips_;
+  const TileSums sums_;
   int64_t before_[kMostPositions];  // products of the positions in front of each
   Terms all_splits_;
   std::vector<Terms> by_tap_;  // by the products that a tap has a part in
@@ -191,13 +172,8 @@ class WinogradLineWeightGrad final : public Kernel {
 
 template <bool best>
 std::unique_ptr<Kernel> prepare(const Problem& problem) {
-  for (const Spec& spec : problem.in)
-    if (spec.dtype != DType::F32) return nullptr;
-  const auto g = geometry_of(problem);
-  if (!g) return nullptr;
-  const auto line = line_of(*g, false);
-  if (!line || (best && !line_pays(*line, g->multiply_adds()))) return nullptr;
-  return std::make_unique<WinogradLineWeightGrad>(*line, g->taps());
+  const auto line = line_of(problem, best);
+  return line ? std::make_unique<WinogradLineWeightGrad>(*line) : nullptr;
 }
 
 const Register kernels[] = {

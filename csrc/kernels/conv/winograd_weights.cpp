@@ -1,9 +1,6 @@
 #include "kernels/conv/winograd_weights.h"
 
-#include <cstdlib>
 #include <cstring>
-#include <stdexcept>
-#include <string>
 
 #include "kernels/conv/winograd.h"
 #include "runtime/pool.h"
@@ -12,13 +9,12 @@
 namespace native::conv {
 namespace {
 
-constexpr int64_t kDepth = 64;  // of a task
-
 // `winograd_weights`: of weights that do not change, once for many convolutions.
 template <class T>
 class Transform final : public Kernel {
  public:
-  Transform(const Shape& weights, int64_t block, int side) : weights_(weights[2], weights[3], block, side) {}
+  Transform(const Shape& weights, int64_t block, const WinogradTile& tile)
+      : weights_(weights.end()[-2], weights.end()[-1], block, tile) {}
   void run(const void* const* in, void* const* out, void*) const override {
     weights_.transform(static_cast<const T*>(in[0]), static_cast<float*>(out[0]));
   }
@@ -30,31 +26,23 @@ class Transform final : public Kernel {
 std::unique_ptr<Kernel> prepare(const Problem& problem) {
   const Spec& weights = problem.in[0];
   const int64_t block = problem.attrs.integer("block");
-  const int side = static_cast<int>(problem.attrs.integer("side"));
-  if (weights.dtype == DType::BF16) return std::make_unique<Transform<uint16_t>>(weights.shape, block, side);
-  return std::make_unique<Transform<float>>(weights.shape, block, side);
+  const WinogradTile tile{weights.shape.size() == 5 ? 2 : 1, static_cast<int>(problem.attrs.integer("side"))};
+  if (weights.dtype == DType::BF16) return std::make_unique<Transform<uint16_t>>(weights.shape, block, tile);
+  return std::make_unique<Transform<float>>(weights.shape, block, tile);
 }
 
 const Register weights{"winograd_weights", "winograd", 10, prepare};
 
 }  // namespace
 
-int winograd_side() {
-  const char* const text = std::getenv("NATIVE_WINOGRAD");
-  if (!text || !*text || std::string(text) == "2") return 2;
-  if (std::string(text) == "4") return 4;
-  throw std::invalid_argument("NATIVE_WINOGRAD is '" + std::string(text) + "': it may be 2 or 4");
-}
-
 template <class T>
 void WinogradWeights::transform(const T* weights, float* out) const {
-  const WinogradTransforms<T>& table = winograd_transforms<T>(side_);
-  const int64_t cuts = ceil_div(depth_, kDepth);
-  pool::parallel_for(blocks() * cuts, [&](int64_t task) {
-    const int64_t block = task / cuts, first = task % cuts * kDepth, count = columns(block), row = width(block);
+  const WinogradTransforms<T>& table = winograd_transforms<T>(tile_);
+  pool::parallel_for(blocks() * cuts(), [&](int64_t task) {
+    const int64_t block = task / cuts(), first = task % cuts() * cut_, count = columns(block), row = width(block);
     const T* from = weights + block * block_;
     float* to = out + offset(block);
-    for (int64_t k = first; k < std::min(depth_, first + kDepth); ++k) {
+    for (int64_t k = first; k < std::min(depth_, first + cut_); ++k) {
       if (count < row)
         for (int64_t p = 0; p < positions_; ++p)
           std::fill_n(to + p * pitch(block) + k * row + count, row - count, 0.0f);
@@ -66,29 +54,28 @@ void WinogradWeights::transform(const T* weights, float* out) const {
 // A range of the depth is transformed along memory, a column at a time, and then transposed.
 template <class T>
 void WinogradWeights::transform_turned(const T* weights, float* out) const {
-  const WinogradTransforms<T>& table = winograd_transforms<T>(side_);
+  const WinogradTransforms<T>& table = winograd_transforms<T>(tile_);
   const auto transpose = gemm_table().f32.transpose;
-  const int64_t cuts = ceil_div(depth_, kDepth);
-  pool::parallel_for(blocks() * cuts, [&](int64_t task) {
-    const int64_t block = task / cuts, first = task % cuts * kDepth, row = width(block);
-    const int64_t depth = std::min(kDepth, depth_ - first);
+  pool::parallel_for(blocks() * cuts(), [&](int64_t task) {
+    const int64_t block = task / cuts(), first = task % cuts() * cut_, row = width(block);
+    const int64_t depth = std::min(cut_, depth_ - first);
     // A line more, so that the positions do not fall on the same cache sets.
-    const int64_t turned_pitch = block_ * kDepth + kLine;
+    const int64_t turned_pitch = block_ * cut_ + kLine;
     float* const turned = static_cast<float*>(pool::thread_scratch(positions_ * turned_pitch * sizeof(float)));
     if (columns(block) < row) std::memset(turned, 0, positions_ * turned_pitch * sizeof(float));
     for (int64_t c = 0; c < columns(block); ++c)
-      table.weight(weights + (8 * columns_ + block * block_ + c) * depth_ + first, -columns_ * depth_, depth,
-                   turned + c * kDepth, turned_pitch);
+      table.weight(weights + ((tile_.taps() - 1) * columns_ + block * block_ + c) * depth_ + first, -columns_ * depth_,
+                   depth, turned + c * cut_, turned_pitch);
     for (int64_t p = 0; p < positions_; ++p)
-      transpose(turned + p * turned_pitch, kDepth, row, depth, out + offset(block) + p * pitch(block) + first * row,
-                row);
+      transpose(turned + p * turned_pitch, cut_, row, depth, out + offset(block) + p * pitch(block) + first * row, row);
   });
 }
 
 // A range of the depth is transformed along memory, a column at a time, and then made words.
 void WinogradWords::transform_turned(const uint16_t* weights, uint32_t* out) const {
-  const auto& table = winograd_transforms<uint16_t, uint16_t>(2);
-  const int64_t cuts = ceil_div(depth_, kDepth), positions = winograd_positions(2);
+  constexpr int64_t kDepth = 64;  // of a task
+  const auto& table = winograd_transforms<uint16_t, uint16_t>(kTile);
+  const int64_t cuts = ceil_div(depth_, kDepth), positions = kTile.positions();
   pool::parallel_for(blocks() * cuts, [&](int64_t task) {
     const int64_t block = task / cuts, first = task % cuts * kDepth, depth = std::min(kDepth, depth_ - first);
     // A line more, so that the positions do not fall on the same cache sets.

@@ -1,6 +1,6 @@
 #include "kernels/pool/pool.h"
 
-#include "simd/vec.h"
+#include "simd/largest.h"
 
 namespace native::pooling {
 namespace NATIVE_ISA {
@@ -16,14 +16,6 @@ template <>
 struct MaskOf<double> {
   using type = int64_t;
 };
-
-// The larger, and NaN if either is.
-template <class V>
-inline V larger(V a, V b) {
-  return ((a > b) | (a != a)) ? a : b;
-}
-inline float larger(float a, float b) { return a > b || a != a ? a : b; }
-inline double larger(double a, double b) { return a > b || a != a ? a : b; }
 
 // One byte for each lane.
 template <class T>
@@ -41,25 +33,14 @@ inline Mask<T> load_places(const uint8_t* from) {
   __builtin_memcpy(&bytes, from, sizeof bytes);
   return __builtin_convertvector(bytes, Mask<T>);
 }
-template <class T>
-inline void store_places(uint8_t* to, Mask<T> places) {
-  const Bytes<T> bytes = __builtin_convertvector(places, Bytes<T>);
-  __builtin_memcpy(to, &bytes, sizeof bytes);
-}
-
 // The channels from c on that fill no vector.
 template <class T, bool kPlaces>
 inline void last_maxima(const Window<T>& w, int64_t c, T* out, uint8_t* place) {
   for (; c < w.channels; ++c) {
-    T best = w.x[w.offsets[0] + c];
-    uint8_t at = w.numbers[0];
-    for (int64_t t = 1; t < w.taps; ++t) {
-      const T x = w.x[w.offsets[t] + c];
-      if (x > best || (x != x && best == best)) at = w.numbers[t];
-      best = larger(best, x);
-    }
-    out[c] = best;
-    if (kPlaces) place[c] = at;
+    Largest<T> best{w.x[w.offsets[0] + c], w.numbers[0]};
+    for (int64_t t = 1; t < w.taps; ++t) best.take(w.x[w.offsets[t] + c], w.numbers[t]);
+    out[c] = best.value;
+    if (kPlaces) put_numbers(place + c, best.number);
   }
 }
 
@@ -69,15 +50,10 @@ void maximum(const Window<T>& w, T* out, uint8_t* place) {
   using Number = typename MaskOf<T>::type;
   int64_t c = 0;
   for (; c + kL <= w.channels; c += kL) {
-    Vec<T> best = load(w.x + w.offsets[0] + c);
-    Mask<T> at = splat<Number>(w.numbers[0]);
-    for (int64_t t = 1; t < w.taps; ++t) {
-      const Vec<T> x = load(w.x + w.offsets[t] + c);
-      if (kPlaces) at = (x > best) | ((x != x) & (best == best)) ? splat<Number>(w.numbers[t]) : at;
-      best = larger(best, x);
-    }
-    store(out + c, best);
-    if (kPlaces) store_places<T>(place + c, at);
+    Largest<Vec<T>> best{load(w.x + w.offsets[0] + c), splat<Number>(w.numbers[0])};
+    for (int64_t t = 1; t < w.taps; ++t) best.take(load(w.x + w.offsets[t] + c), splat<Number>(w.numbers[t]));
+    store(out + c, best.value);
+    if (kPlaces) put_numbers(place + c, best.number);
   }
   last_maxima<T, kPlaces>(w, c, out, place);
 }
@@ -107,7 +83,7 @@ inline void maximum_block(const Window<T>& w, int64_t c, T* out, uint8_t* place,
   }
   for (int i = 0; i < kCount; ++i) {
     store(out + c + i * kL, best[i]);
-    if (kPlaces) store_places<T>(place + c + i * kL, at[i]);
+    if (kPlaces) put_numbers(place + c + i * kL, at[i]);
   }
 }
 

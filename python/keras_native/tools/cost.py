@@ -18,8 +18,10 @@ COUNTS = {
     "packed_linear": lambda x, w, out: 2 * math.prod(out) * x[-1],
     "conv": lambda x, w, out: 2 * math.prod(out) * math.prod(w[:-1]),
     "conv_bias_act": lambda x, w, out: 2 * math.prod(out) * math.prod(w[:-1]),
-    "conv_pool": lambda x, w, out: 8 * math.prod(out) * math.prod(w[:-1]),  # of what is pooled
-    "winograd_conv": lambda x, u, out: 2 * math.prod(out) * 9 * x[-1],  # of the direct way
+    # Of what is pooled.
+    "conv_pool": lambda x, w, out: 2 ** (len(x) - 1) * math.prod(out) * math.prod(w[:-1]),
+    # Of the direct way.
+    "winograd_conv": lambda x, u, out: 2 * math.prod(out) * 3 ** (len(x) - 2) * x[-1],
     "conv_input_grad": lambda ct, w, out: 2 * math.prod(ct) * math.prod(w[:-1]),
     "conv_weight_grad": lambda x, ct, out: 2 * math.prod(ct) * math.prod(out[:-1]),
     "attention": lambda q, k, out: 4 * math.prod(q) * k[1],

@@ -1,0 +1,39 @@
+#include "kernels/conv/tile_sums.h"
+
+#include <algorithm>
+
+#include "kernels/grid.h"
+
+namespace native::conv {
+
+TileSums::TileSums(int64_t depth, int64_t columns, int64_t products, int64_t tiles, int64_t block, int64_t panel,
+                   int64_t line)
+    : columns(columns), panel(panel), part(products * depth * columns) {
+  constexpr int64_t kSlab = 64;  // channels of a block's values: a few hundred kilobytes
+  slab = round_up(ceil_div(depth, ceil_div(depth, kSlab)), line);
+  slabs = ceil_div(depth, slab);
+  // Partial sums are large: more tasks would spend on adding them what more threads gain.
+  const int64_t tasks = part * static_cast<int64_t>(sizeof(float)) > (512 << 10) ? 8 : 16;
+  constexpr int64_t kLeastTiles = 64;  // of a task
+  splits = std::clamp<int64_t>(tasks / slabs, 1, ceil_div(tiles, kLeastTiles));
+  // One line more, so that positions do not fall on the same cache sets.
+  value_pitch = block * slab + line;
+  cotangent_pitch = block * panel + line;
+}
+
+gemm::Block<float> TileSums::product(int64_t count, int64_t channels, int64_t width, bool accumulate) const {
+  const gemm::Kernels<float>& kernels = gemm_table().f32;
+  gemm::Block<float> block{};
+  block.m = channels;
+  block.n = width;
+  block.k = count;
+  block.a = {nullptr, 1, slab};
+  block.sliver = kernels.mr;
+  // What is fetched ahead is the next panel, or that of the next position.
+  block.b = {nullptr, panel, panel <= kernels.nr ? cotangent_pitch : kernels.nr};
+  block.c_row = columns;
+  block.accumulate = accumulate;
+  return block;
+}
+
+}  // namespace native::conv
