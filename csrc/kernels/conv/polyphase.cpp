@@ -26,16 +26,6 @@ namespace {
 constexpr int kSlots = 3;                   // in one dimension
 constexpr int64_t kBlockBytes = 384 << 10;  // of values and sums of a task: they stay in the second-level cache
 
-// By slot: the taps, as bits, whose sum is the weight of each of its terms (forward) or parities (gradient).
-struct Weights {
-  int count[kSlots];
-  unsigned taps[kSlots][2];
-};
-constexpr Weights kForward[2] = {{{2, 1, 2}, {{1, 2}, {1 | 4, 0}, {4, 2}}},
-                                 {{2, 2, 2}, {{1, 2}, {1 | 4, 2 | 8}, {4, 8}}}};
-constexpr Weights kGradient[2] = {{{1, 2, 2}, {{4, 0}, {1 | 4, 2}, {1, 2}}},
-                                  {{2, 2, 2}, {{4, 8}, {1 | 4, 2 | 8}, {1, 2}}}};
-
 struct Plane {
   int64_t height, width, channels;
 };
@@ -48,7 +38,7 @@ class Polyphase final : public Kernel {
         activation_(activation),
         window_(g.kernel[1]),
         input_(input_grad ? polyphase_table().gradient : polyphase_table().forward[g.kernel[1] - 3]),
-        weights_((input_grad ? kGradient : kForward)[g.kernel[1] - 3]),
+        weights_((input_grad ? kGradientTaps : kForwardTaps)[g.kernel[1] - 3]),
         kernels_(gemm_table().f32),
         source_(input_grad ? Plane{g.out[1], g.out[2], g.cout} : Plane{g.in[1], g.in[2], g.cin}),
         result_(input_grad ? Plane{g.in[1], g.in[2], g.cin} : Plane{g.out[1], g.out[2], g.cout}),
@@ -240,7 +230,7 @@ class Polyphase final : public Kernel {
   const Activation activation_;
   const int64_t window_;
   const PolyphaseInput& input_;
-  const Weights& weights_;
+  const PolyphaseTaps& weights_;
   const gemm::Kernels<float>& kernels_;
   const Plane source_, result_;
   const int64_t low_[2];
@@ -251,26 +241,13 @@ class Polyphase final : public Kernel {
   int64_t block_;                // squares of a task
 };
 
-// By measurement. Fewer channels do not pay for the transforms of pixels, fewer pixels not for those of weights; the
-// gradient makes more sums of fewer terms.
-bool pays(const Geometry& g, bool input_grad, int64_t multiply_adds) {
-  constexpr int64_t kChannels = 32, kPixels = 256;
-  if (g.cin < kChannels || g.cout < kChannels || g.out_pixels() < kPixels) return false;
-  const double saving = static_cast<double>(g.multiply_adds()) / static_cast<double>(multiply_adds);
-  return saving > (input_grad ? 1.5 : 1.25);
-}
-
 template <bool best>
 std::unique_ptr<Kernel> prepare(const Problem& problem) {
   const auto g = geometry_of(problem);
-  if (!g || g->groups != 1 || g->empty() || g->out_pixels() == 0 || problem.in.size() > 3) return nullptr;
-  if (problem.out[0].dtype != DType::F32 || g->in[0] != 1 || g->out[0] != 1) return nullptr;
-  const int64_t window = g->kernel[1];
-  if ((window != 3 && window != 4) || g->kernel != Triple{1, window, window}) return nullptr;
-  if (g->stride != Triple{1, 2, 2} || g->dilation != Triple{1, 1, 1} || g->low[1] < 0 || g->low[2] < 0) return nullptr;
+  if (!g || !polyphase_fits(problem, *g)) return nullptr;
   auto kernel =
       std::make_unique<Polyphase>(*g, problem.op == "conv_input_grad", activation_of(problem), problem.in.size() > 2);
-  if (best && !pays(*g, problem.op == "conv_input_grad", kernel->multiply_adds())) return nullptr;
+  if (best && !polyphase_pays(problem, *g, kernel->multiply_adds())) return nullptr;
   return kernel;
 }
 
@@ -286,4 +263,27 @@ const Register entries[] = {
 };
 
 }  // namespace
+
+bool polyphase_fits(const Problem& problem, const Geometry& g) {
+  if (g.groups != 1 || g.empty() || g.out_pixels() == 0 || problem.in.size() > 3) return false;
+  if (problem.out[0].dtype != DType::F32 || g.in[0] != 1 || g.out[0] != 1) return false;
+  const int64_t window = g.kernel[1];
+  if ((window != 3 && window != 4) || g.kernel != Triple{1, window, window}) return false;
+  return g.stride == Triple{1, 2, 2} && g.dilation == Triple{1, 1, 1} && g.low[1] >= 0 && g.low[2] >= 0;
+}
+
+bool polyphase_pays(const Problem& problem, const Geometry& g, int64_t multiply_adds) {
+  // Fewer channels do not pay for the transforms of pixels, fewer pixels not for those of weights. Gradients by the
+  // input make more sums of fewer terms, those by the weights pass over sums for every few squares.
+  constexpr int64_t kChannels = 32, kPixels = 256, kPixelsOfSums = 2048, kManyPixels = 16384;
+  if (g.cin < kChannels || g.cout < kChannels || g.out_pixels() < kPixels) return false;
+  double least = 1.25;
+  if (problem.op == "conv_input_grad") least = 1.5;
+  if (problem.op == "conv_weight_grad") {
+    if (g.out_pixels() < kPixelsOfSums) return false;
+    least = g.out_pixels() < kManyPixels ? 1.5 : 1.4;
+  }
+  return static_cast<double>(g.multiply_adds()) > least * static_cast<double>(multiply_adds);
+}
+
 }  // namespace native::conv

@@ -111,15 +111,39 @@ void output(const float* const* product, int64_t channels, const float* bias, in
   if (c < channels) output_part<true>(product, c, static_cast<int>(channels - c), bias, activation, result);
 }
 
+// The adjoint of `output`.
+template <bool Partial>
+inline void cotangent_part(const float* const* ct, int64_t at, int lanes, float* out, int64_t pitch) {
+  vf32 rows[2][3];
+#pragma GCC unroll 2
+  for (int r = 0; r < 2; ++r) {
+    rows[r][0] = get<Partial>(ct[2 * r] + at, lanes);
+    rows[r][2] = get<Partial>(ct[2 * r + 1] + at, lanes);
+    rows[r][1] = rows[r][0] + rows[r][2];
+  }
+#pragma GCC unroll 3
+  for (int j = 0; j < 3; ++j) {
+    put<Partial>(out + j * pitch + at, rows[0][j], lanes);
+    put<Partial>(out + (3 + j) * pitch + at, rows[0][j] + rows[1][j], lanes);
+    put<Partial>(out + (6 + j) * pitch + at, rows[1][j], lanes);
+  }
+}
+void cotangent(const float* const* ct, int64_t channels, float* out, int64_t pitch) {
+  int64_t c = 0;
+  for (; c + L <= channels; c += L) cotangent_part<false>(ct, c, L, out, pitch);
+  if (c < channels) cotangent_part<true>(ct, c, static_cast<int>(channels - c), out, pitch);
+}
+
 template <class Line>
 constexpr PolyphaseInput input_of() {
-  return {Line::patch, Line::values, &input<Line>, {Line::counts[0], Line::counts[1], Line::counts[2]}};
+  return {Line::patch, Line::values, &input<Line>};
 }
 
 }  // namespace
 
 extern const PolyphaseTable polyphase_table;
-const PolyphaseTable polyphase_table = {{input_of<Three>(), input_of<Four>()}, input_of<Gradient>(), &output};
+const PolyphaseTable polyphase_table = {
+    {input_of<Three>(), input_of<Four>()}, input_of<Gradient>(), &output, &cotangent};
 
 }  // namespace NATIVE_ISA
 }  // namespace native::conv
