@@ -193,6 +193,7 @@ CASES: list[Case] = [
     *cases(5, (24, 17), 32, 70, 3, strides=2, pad=(1, 1, 2, 0)),
     *cases(2, (34, 40), 48, 35, 4, strides=2, pad=1),
     *cases(3, (31, 36), 33, 32, 4, strides=2, pad=(0, 3, 2, 1)),
+    *cases(2, (35, 32), 40, 32, 4, strides=2, pad=(3, 0, 1, 2), ops="d"),
     *cases(10, (32, 30), 35, 33, 4, strides=2, pad=1, ops="w"),
     *cases(90, (27, 28), 32, 32, 3, strides=2, pad=(1, 1, 0, 1), ops="w"),
     *(fused(4, (26, 24), 32, 37, 3, a, strides=2, pad=(0, 1, 0, 1)) for a in ("relu6", "gelu")),

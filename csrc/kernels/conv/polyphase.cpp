@@ -6,6 +6,7 @@
 // and likewise of o, w1 and w3, or o0 w1 and o1 w1 where there is no w3. Terms of y0 alone, of both and of y1 alone are
 // the three slots, of each of which one sum is made. Pairs of pixels' gradients, even and odd, are the same of the
 // cotangents before, at and behind a position, whose three slots are each multiplied by weights for even and odd ones.
+// Where padding puts odd ones first, even ones are made of cotangents one further on, so that four results are whole.
 // In two dimensions there are 3 x 3 slots, each a matrix product with a row for each square of 2x2 results.
 #include "kernels/conv/polyphase.h"
 
@@ -34,10 +35,13 @@ class Polyphase final : public Kernel {
  public:
   Polyphase(const Geometry& g, bool input_grad, Activation activation, bool has_bias)
       : grad_(input_grad),
+        shifted_(input_grad && g.kernel[1] == 4 && g.low[1] % 2 != 0 && g.low[2] % 2 != 0),
         has_bias_(has_bias),
         activation_(activation),
         window_(g.kernel[1]),
-        input_(input_grad ? polyphase_table().gradient : polyphase_table().forward[g.kernel[1] - 3]),
+        input_(shifted_     ? polyphase_table().shifted_gradient
+               : input_grad ? polyphase_table().gradient
+                            : polyphase_table().forward[g.kernel[1] - 3]),
         weights_((input_grad ? kGradientTaps : kForwardTaps)[g.kernel[1] - 3]),
         kernels_(gemm_table().f32),
         source_(input_grad ? Plane{g.out[1], g.out[2], g.cout} : Plane{g.in[1], g.in[2], g.cin}),
@@ -59,11 +63,12 @@ class Polyphase final : public Kernel {
         slot.n = grad_ ? terms * result_.channels : result_.channels;
         slot.weights = packed;
         slot.sums = sums;
-        packed += gemm::packed_b_size(kernels_, slot.k, slot.n);
+        slot.parts = shifted_ ? terms : 1;
+        packed += slot.parts * panels(slot);
         sums += slot.n;
       }
     int64_t value = 0;
-    for (Slot& slot : slots_) slot.value = std::exchange(value, value + slot.k);
+    for (Slot& slot : slots_) slot.value = std::exchange(value, value + slot.parts * slot.k);
     packed_ = packed;
     sums_ = sums;
     const int64_t unit = kernels_.mr, most = kBlockBytes / ((row_ + sums_) * static_cast<int64_t>(sizeof(float)));
@@ -91,14 +96,19 @@ class Polyphase final : public Kernel {
  private:
   struct Slot {
     int64_t k, n;     // of its product
+    int64_t parts;    // of its columns, each the product of values of its own
     int64_t value;    // elements of a square's values before it
     int64_t weights;  // where its packed weights begin
     int64_t sums;     // columns of sums before it
   };
 
-  // Along one dimension: of 2 results, or of 4 that are gradients, the first one of them `low` in front of the plane.
+  // Packed weights of a part.
+  int64_t panels(const Slot& slot) const { return gemm::packed_b_size(kernels_, slot.k, slot.n / slot.parts); }
+
+  // Along one dimension: of 2 results, or of 4 that are gradients, the first one of them `low` in front of the plane,
+  // or one behind that.
   int64_t squares(int64_t results, int64_t low) const {
-    return grad_ ? (results - 1 + low) / 4 + 1 : ceil_div(results, 2);
+    return grad_ ? (results - 1 + low - shifted_) / 4 + 1 : ceil_div(results, 2);
   }
   size_t packed_bytes() const { return whole_lines(packed_ * sizeof(float)); }
   size_t tap_bytes() const { return whole_lines(taps() * cin_ * cout_ * sizeof(float)); }
@@ -125,8 +135,13 @@ class Polyphase final : public Kernel {
       for (int a = 0; a < weights_.count[i]; ++a)
         for (int b = 0; b < weights_.count[j]; ++b, to += matrix)
           sum_taps(weights, weights_.taps[i][a], weights_.taps[j][b], to);
-      const gemm::Operand<float> b = grad_ ? gemm::Operand<float>{own, 1, cout_} : gemm::Operand<float>{own, cout_, 1};
-      kernels_.pack_b(b, slot.k, slot.n, packed + slot.weights, slot.k * kernels_.nr);
+      for (int64_t part = 0; part < slot.parts; ++part) {
+        const float* const from = own + part * matrix;
+        const gemm::Operand<float> b =
+            grad_ ? gemm::Operand<float>{from, 1, cout_} : gemm::Operand<float>{from, cout_, 1};
+        kernels_.pack_b(b, slot.k, slot.n / slot.parts, packed + slot.weights + part * panels(slot),
+                        slot.k * kernels_.nr);
+      }
     });
   }
 
@@ -156,9 +171,11 @@ class Polyphase final : public Kernel {
     float* const rest = reinterpret_cast<float*>(memory + value_bytes + sum_bytes);
     for (int64_t s = 0; s < count; ++s) take_square(first + s, source, zeros, values + s * row_);
     for (const Slot& slot : slots_)
-      gemm::block_packed<float>(kernels_, count, slot.n, slot.k, {values + slot.value, row_, 1},
-                                {packed + slot.weights, kernels_.nr, slot.k * kernels_.nr}, sums + count * slot.sums,
-                                slot.n, false, {}, rest);
+      for (int64_t part = 0; part < slot.parts; ++part)
+        gemm::block_packed<float>(kernels_, count, slot.n / slot.parts, slot.k,
+                                  {values + slot.value + part * slot.k, row_, 1},
+                                  {packed + slot.weights + part * panels(slot), kernels_.nr, slot.k * kernels_.nr},
+                                  sums + count * slot.sums + part * (slot.n / slot.parts), slot.n, false, {}, rest);
     write_squares(first, count, sums, bias, result);
   }
 
@@ -202,6 +219,9 @@ class Polyphase final : public Kernel {
     return found;
   }
 
+  // Of the first result of a parity.
+  int64_t offset(int parity) const { return shifted_ && parity == 0 ? 2 : parity; }
+
   // Gradients in turn for even and odd rows and columns.
   void write_squares(int64_t first, int64_t count, const float* sums, const float* bias, float* result) const {
     const int parities = grad_ ? 2 : 1;
@@ -213,8 +233,8 @@ class Polyphase final : public Kernel {
           float* results[4];
           for (int r = 0; r < 2; ++r)
             for (int c = 0; c < 2; ++c)
-              results[2 * r + c] = grad_ ? pixel(result, at.image, 4 * at.row + 2 * r + pr - low_[0],
-                                                 4 * at.column + 2 * c + pc - low_[1])
+              results[2 * r + c] = grad_ ? pixel(result, at.image, 4 * at.row + 2 * r + offset(pr) - low_[0],
+                                                 4 * at.column + 2 * c + offset(pc) - low_[1])
                                          : pixel(result, at.image, 2 * at.row + r, 2 * at.column + c);
           polyphase_table().output(of_square.data(), result_.channels, bias, inner_activation(activation_), results);
           if (activation_ > Activation::Relu6)
@@ -226,7 +246,7 @@ class Polyphase final : public Kernel {
       }
   }
 
-  const bool grad_, has_bias_;
+  const bool grad_, shifted_, has_bias_;
   const Activation activation_;
   const int64_t window_;
   const PolyphaseInput& input_;

@@ -33,8 +33,9 @@ constexpr PolyphaseTaps kGradientTaps[2] = {{{1, 2, 2}, {{4, 0}, {1 | 4, 2}, {1,
                                             {{2, 2, 2}, {{4, 8}, {1 | 4, 2 | 8}, {1, 2}}}};
 
 struct PolyphaseTable {
-  // Of the forward pass with a window of 3 and of 4, and of the gradient by the input.
-  PolyphaseInput forward[2], gradient;
+  // Of the forward pass with a window of 3 and of 4, of the gradient by the input, and of that whose even results lie
+  // behind the odd ones: its values are those of both.
+  PolyphaseInput forward[2], gradient, shifted_gradient;
   // result[2 * r + c] = activation(bias + the sum of product[3 * i + j] over i in {r, r + 1}, j in {c, c + 1}), for
   // those results that are not null; products that are null are 0. Activation: 0 none, 1 relu, 2 relu6.
   void (*output)(const float* const* product, int64_t channels, const float* bias, int activation,

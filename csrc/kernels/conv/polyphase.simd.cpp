@@ -34,6 +34,10 @@ struct Gradient {
   static constexpr int patch = 3, values = 3, counts[3] = {1, 1, 1};
   static constexpr int plus[] = {0, 1, 2}, minus[] = {1, -1, 1};
 };
+struct Shifted {
+  static constexpr int patch = 4, values = 6, counts[3] = {2, 2, 2};
+  static constexpr int plus[] = {1, 0, 2, 1, 3, 2}, minus[] = {2, 1, -1, -1, 2, 1};
+};
 
 // Where the value of row term `row` and column term `column` is among all.
 template <class Line>
@@ -143,7 +147,7 @@ constexpr PolyphaseInput input_of() {
 
 extern const PolyphaseTable polyphase_table;
 const PolyphaseTable polyphase_table = {
-    {input_of<Three>(), input_of<Four>()}, input_of<Gradient>(), &output, &cotangent};
+    {input_of<Three>(), input_of<Four>()}, input_of<Gradient>(), input_of<Shifted>(), &output, &cotangent};
 
 }  // namespace NATIVE_ISA
 }  // namespace native::conv
