@@ -249,6 +249,173 @@ def channels_first(layers):
     return keras.Model(inputs, layers.Dense(10)(x))
 
 
+def resnet20(layers):
+    """The residual network for 32x32 images."""
+    import keras
+
+    def unit(x, width, strides=1):
+        x = layers.Conv2D(width, 3, strides, padding="same", use_bias=False)(x)
+        return layers.BatchNormalization()(x)
+
+    inputs = layers.Input((32, 32, 3))
+    x = layers.ReLU()(unit(inputs, 16))
+    for width in (16, 32, 64):
+        for i in range(3):
+            strides = 2 if width > 16 and i == 0 else 1
+            y = unit(layers.ReLU()(unit(x, width, strides)), width)
+            if x.shape[-1] != width:
+                x = layers.Conv2D(width, 1, strides)(x)
+            x = layers.ReLU()(x + y)
+    return keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)))
+
+
+def gan(layers):
+    """A generator of images, and what tells them from others, in a row."""
+    body = [layers.Input((128,)), layers.Dense(8 * 8 * 128), layers.Reshape((8, 8, 128))]
+    for width in (256, 128, 64):
+        body += [layers.Conv2DTranspose(width, 4, 2, padding="same", use_bias=False)]
+        body += [layers.BatchNormalization(), layers.LeakyReLU(0.2)]
+    body += [layers.Conv2D(3, 5, padding="same", activation="sigmoid")]
+    for width in (64, 128, 128):
+        body += [layers.Conv2D(width, 4, 2, padding="same"), layers.LeakyReLU(0.2)]
+    return [*body, layers.Flatten(), layers.Dropout(0.2), layers.Dense(10)]
+
+
+def super_resolution(layers):
+    """Residual blocks without norms, then channels become pixels."""
+    import keras
+
+    inputs = layers.Input((48, 48, 3))
+    x = first = layers.Conv2D(64, 3, padding="same")(inputs)
+    for _ in range(6):
+        y = layers.Conv2D(64, 3, padding="same", activation="relu")(x)
+        x = x + layers.Conv2D(64, 3, padding="same")(y)
+    x = layers.Conv2D(4 * 64, 3, padding="same")(x + first)
+    x = layers.Permute((1, 3, 2, 4, 5))(layers.Reshape((48, 48, 2, 2, 64))(x))
+    x = layers.Reshape((96, 96, 64))(x)
+    return keras.Model(inputs, layers.Conv2D(3, 3, padding="same")(x))
+
+
+def deeplab(layers):
+    """Segmentation: dilated convolutions side by side, upsampling between pixels."""
+    import keras
+
+    def unit(x, width, size=3, strides=1, rate=1):
+        options = {"dilation_rate": rate, "padding": "same", "use_bias": False}
+        x = layers.Conv2D(width, size, strides, **options)(x)
+        return layers.ReLU()(layers.BatchNormalization()(x))
+
+    inputs = layers.Input((128, 128, 3))
+    low = unit(unit(inputs, 32, strides=2), 64, strides=2)
+    x = unit(unit(low, 128, strides=2), 128)
+    for rate in (2, 4):
+        x = x + unit(unit(x, 128, rate=rate), 128, rate=rate)
+    pooled = unit(layers.GlobalAveragePooling2D(keepdims=True)(x), 128, 1)
+    pooled = layers.UpSampling2D(16, interpolation="bilinear")(pooled)
+    branches = [unit(x, 128, 1), *[unit(x, 128, rate=rate) for rate in (3, 6, 9)], pooled]
+    x = unit(layers.Concatenate()(branches), 128, 1)
+    x = layers.UpSampling2D(2, interpolation="bilinear")(x)
+    x = unit(unit(layers.Concatenate()([x, unit(low, 48, 1)]), 128), 128)
+    x = layers.UpSampling2D(4, interpolation="bilinear")(x)
+    return keras.Model(inputs, layers.Conv2D(10, 1)(x))
+
+
+def convlstm(layers):
+    """Keras's example of the next frame, smaller."""
+    body = []
+    for size in (5, 3, 1):
+        body += [layers.ConvLSTM2D(32, size, padding="same", return_sequences=True)]
+        body += [layers.BatchNormalization()]
+    return [layers.Input((10, 32, 32, 1)), *body, layers.Conv3D(2, 3, padding="same")]
+
+
+def audio(layers):
+    """Separable convolutions over a spectrogram."""
+    body = [layers.Input((400, 64)), layers.Conv1D(128, 5, 2, padding="same")]
+    for width in (128, 192, 256):
+        body += [layers.SeparableConv1D(width, 9, padding="same", use_bias=False)]
+        body += [layers.BatchNormalization(), layers.ReLU(), layers.MaxPooling1D(2)]
+    return [*body, layers.GlobalAveragePooling1D(), layers.Dropout(0.2), layers.Dense(10)]
+
+
+def dropped_lstm(layers):
+    """Two recurrent layers over masked text, with both dropouts."""
+    options = {"dropout": 0.2, "recurrent_dropout": 0.2}
+    return [
+        layers.Input((80,), dtype="int32"),
+        layers.Embedding(VOCABULARY, 128, mask_zero=True),
+        layers.LSTM(128, return_sequences=True, **options),
+        layers.LSTM(128, **options),
+        layers.Dense(10),
+    ]
+
+
+def translation(layers):
+    """An encoder's last state starts a decoder."""
+    import keras
+
+    source, target = (layers.Input((30,), dtype="int32") for _ in range(2))
+    x, y = (layers.Embedding(VOCABULARY, 128, mask_zero=True)(t) for t in (source, target))
+    _, *state = layers.LSTM(256, return_state=True)(x)
+    y = layers.LSTM(256, return_sequences=True)(y, initial_state=state)
+    return keras.Model([source, target], layers.Dense(VOCABULARY)(y))
+
+
+def graph(layers):
+    """A network over a graph: sums of what neighbours send; classes of edges."""
+    import keras
+
+    class Network(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.nodes = layers.Embedding(VOCABULARY, 64)
+            self.sends, self.gets = ([layers.Dense(64, "relu") for _ in range(2)] for _ in "sg")
+
+        def call(self, edges):
+            ops, source, target = keras.ops, edges[:, 0], edges[:, 1]
+            x = self.nodes(ops.arange(VOCABULARY))
+            for send, get in zip(self.sends, self.gets):
+                sent = ops.take(send(x), source, axis=0)
+                got = ops.segment_sum(sent, target, num_segments=VOCABULARY)
+                x = get(ops.concatenate([x, got], axis=1))
+            return ops.concatenate([ops.take(x, at, axis=0) for at in (source, target)], axis=1)
+
+    edges = layers.Input((2,), dtype="int32")
+    return keras.Model(edges, layers.Dense(10)(Network()(edges)))
+
+
+def vae(layers):
+    """Keras's variational autoencoder; a layer draws and adds the divergence."""
+    import keras
+
+    class Draw(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.seed = keras.random.SeedGenerator(0)
+
+        def call(self, mean, log_variance):
+            ops = keras.ops
+            divergence = ops.exp(log_variance) + ops.square(mean) - 1 - log_variance
+            self.add_loss(0.5 * ops.mean(ops.sum(divergence, axis=1)))
+            noise = keras.random.normal(ops.shape(mean), seed=self.seed)
+            return mean + ops.exp(0.5 * log_variance) * noise
+
+    x = inputs = layers.Input((28, 28, 1))
+    for width in (32, 64):
+        x = layers.Conv2D(width, 3, 2, padding="same", activation="relu")(x)
+    x = layers.Dense(16, "relu")(layers.Flatten()(x))
+    x = Draw()(layers.Dense(2)(x), layers.Dense(2)(x))
+    x = layers.Reshape((7, 7, 64))(layers.Dense(7 * 7 * 64, "relu")(x))
+    for width in (64, 32):
+        x = layers.Conv2DTranspose(width, 3, 2, padding="same", activation="relu")(x)
+    return keras.Model(inputs, layers.Conv2DTranspose(2, 3, padding="same")(x))
+
+
+def values(layers):
+    """What a policy asks for each of its steps, one state at a time."""
+    return [layers.Input((4,)), *[layers.Dense(64, "relu") for _ in range(2)], layers.Dense(2)]
+
+
 def application(name: str, size: int = 224):
     """One of keras.applications with 10 classes and no softmax."""
 
@@ -283,4 +450,21 @@ MODELS = {
     "mixer": (mixer, 64),
     "pointnet": (pointnet, 16),
     "channels_first": (channels_first, 16),
+    "vgg16": (application("VGG16"), 4),
+    "inceptionv3": (application("InceptionV3"), 4),
+    "mobilenetv3small": (application("MobileNetV3Small"), 8),
+    "mobilenetv3large": (application("MobileNetV3Large"), 8),
+    "nasnetmobile": (application("NASNetMobile"), 8),
+    "efficientnetv2b0": (application("EfficientNetV2B0"), 8),
+    "resnet20": (resnet20, 128),
+    "gan": (gan, 32),
+    "super_resolution": (super_resolution, 8),
+    "deeplab": (deeplab, 8),
+    "convlstm": (convlstm, 8),
+    "audio": (audio, 32),
+    "dropped_lstm": (dropped_lstm, 64),
+    "translation": (translation, 64),
+    "graph": (graph, 16384),
+    "vae": (vae, 128),
+    "values": (values, 1),
 }

@@ -196,6 +196,15 @@ CASES: list[Case] = [
     *cases(2, (5, 9, 8), 33, 40, (1, 3, 3), pad=(1, 0, 1, 1, 0, 0)),
     fused(3, (5, 6, 7), 32, 67, 3, "relu", pad=1, residual=True),
     *(fused(3, (5, 6, 7), 40, 35, 3, a, pad=1) for a in ("none", "relu6", "gelu")),
+    # Stride 2, enough channels and pixels for fewer multiplications.
+    *cases(4, (21, 24), 40, 33, 3, strides=2, pad=(0, 1, 0, 1)),
+    *cases(5, (24, 17), 32, 70, 3, strides=2, pad=(1, 1, 2, 0)),
+    *cases(2, (34, 40), 48, 35, 4, strides=2, pad=1),
+    *cases(3, (31, 36), 33, 32, 4, strides=2, pad=(0, 3, 2, 1)),
+    *cases(2, (35, 32), 40, 32, 4, strides=2, pad=(3, 0, 1, 2), ops="d"),
+    *cases(10, (32, 30), 35, 33, 4, strides=2, pad=1, ops="w"),
+    *cases(90, (27, 28), 32, 32, 3, strides=2, pad=(1, 1, 0, 1), ops="w"),
+    *(fused(4, (26, 24), 32, 37, 3, a, strides=2, pad=(0, 1, 0, 1)) for a in ("relu6", "gelu")),
     # Taps along one dimension, and enough channels and results for fast algorithms.
     *cases(4, (90,), 48, 70, 3),
     *cases(2, (93,), 64, 40, 7, pad=(2, 4)),

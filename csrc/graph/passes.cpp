@@ -10,6 +10,16 @@ std::vector<Pass>& table() {
   return passes;
 }
 
+void run_in_regions(const Pass& pass, Graph& graph) {
+  for (Node& node : graph.nodes)
+    for (GraphPtr& region : node.regions) {
+      rebuild(*region);
+      pass.run(*region);
+      rebuild(*region);
+      run_in_regions(pass, *region);
+    }
+}
+
 }  // namespace
 
 RegisterPass::RegisterPass(int stage, const char* name, void (*run)(Graph&), PassScope scope) {
@@ -31,6 +41,7 @@ void run_passes(Graph& graph, const PassChoice& choice, const PassObserver& obse
     if (pass.scope.cpu_only && !choice.on_cpu) continue;
     pass.run(graph);
     rebuild(graph);
+    if (pass.scope.regions_at_once) run_in_regions(pass, graph);
     if (observe) observe(pass.name, graph);
   }
   for (Node& node : graph.nodes)

@@ -15,6 +15,8 @@ namespace native {
 struct PassScope {
   bool wanted = true;     // else only where it is asked for by name
   bool cpu_only = false;  // it makes nodes that other devices have no kernels for
+  // Regions are not left until the passes of the graph around them are done.
+  bool regions_at_once = false;
 };
 
 struct Pass {

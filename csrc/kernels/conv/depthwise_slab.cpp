@@ -1,5 +1,5 @@
 // Depthwise convolution in two dimensions with square windows where there are 32 vector registers: forward, gradient by
-// the input with stride 1 (the same with turned weights), gradient by the weights of a window of 3.
+// the input with stride 1 (the same with turned weights), gradient by the weights.
 #include "kernels/conv/depthwise_slab.h"
 
 #include <algorithm>
@@ -13,12 +13,12 @@
 namespace native::conv {
 namespace {
 
-constexpr int64_t kSumWindow = 3, kTaps = 9;  // of the gradient by the weights
 // What a task reads: it is passed over again for each vector of channels, so it should stay in the first two caches.
 constexpr int64_t kSlabBytes = 256 << 10;
 constexpr int64_t kLeastWork = 128 << 10;  // multiply-adds of a task: some 4 microseconds
 constexpr int64_t kFewTasks = 16;
-constexpr int64_t kMostSums = 16;  // tasks of a gradient by the weights, each with sums of its own
+// Tasks of a gradient by the weights, each with sums of its own, to which so many results each add.
+constexpr int64_t kMostSums = 16, kLeastResults = 32;
 
 struct Plane {
   int64_t height, width, low_h, low_w;  // and zeros above and to the left
@@ -107,6 +107,7 @@ class SlabWeightGrad final : public Kernel {
  public:
   explicit SlabWeightGrad(const Geometry& g)
       : channels_(g.cin),
+        window_(g.kernel[1]),
         stride_(g.stride[1]),
         source_{g.in[1], g.in[2], g.low[1], g.low[2]},
         rows_(g.out[1]),
@@ -116,7 +117,7 @@ class SlabWeightGrad final : public Kernel {
     const int64_t row_bytes = columns_ * (stride_ * stride_ + 1) * channels_ * static_cast<int64_t>(sizeof(float));
     each_ = std::clamp<int64_t>(kSlabBytes / row_bytes, 1, rows_);
     slabs_ = batch_ * ceil_div(rows_, each_);
-    tasks_ = std::min(slabs_, kMostSums);
+    tasks_ = std::clamp<int64_t>(g.out_pixels() / kLeastResults, 1, std::min(slabs_, kMostSums));
   }
 
   size_t scratch_bytes() const override { return whole_lines(channels_ * sizeof(float)) + tasks_ * sum_bytes(); }
@@ -126,16 +127,16 @@ class SlabWeightGrad final : public Kernel {
     std::memset(zeros, 0, channels_ * sizeof(float));
     char* const parts = static_cast<char*>(scratch) + whole_lines(channels_ * sizeof(float));
     const float *x = static_cast<const float*>(in[0]), *ct = static_cast<const float*>(in[1]);
-    const int64_t across = ceil_div(rows_, each_), count = kTaps * channels_;
+    const int64_t across = ceil_div(rows_, each_), count = taps() * channels_;
     pool::parallel_for(tasks_, [&](int64_t task) {
       float* const sums = reinterpret_cast<float*>(parts + task * sum_bytes());
       std::memset(sums, 0, count * sizeof(float));
       const auto pixels = static_cast<const float**>(
-          pool::thread_scratch(sizeof(float*) * static_cast<size_t>(grid_size(each_, columns_, kSumWindow, stride_))));
+          pool::thread_scratch(sizeof(float*) * static_cast<size_t>(grid_size(each_, columns_, window_, stride_))));
       for (int64_t slab = slabs_ * task / tasks_; slab < slabs_ * (task + 1) / tasks_; ++slab) {
         const int64_t n = slab / across, first = slab % across * each_, rows = std::min(each_, rows_ - first);
         const float* const image = x + n * source_.height * source_.width * channels_;
-        sum_(grid_of(source_, kSumWindow, stride_, columns_, channels_, image, zeros, first, rows, pixels),
+        sum_(grid_of(source_, window_, stride_, columns_, channels_, image, zeros, first, rows, pixels), window_,
              ct + (n * rows_ + first) * columns_ * channels_, sums);
       }
     });
@@ -148,12 +149,13 @@ class SlabWeightGrad final : public Kernel {
   }
 
  private:
-  size_t sum_bytes() const { return whole_lines(kTaps * channels_ * sizeof(float)); }
+  int64_t taps() const { return window_ * window_; }
+  size_t sum_bytes() const { return whole_lines(taps() * channels_ * sizeof(float)); }
 
-  const int64_t channels_, stride_;
+  const int64_t channels_, window_, stride_;
   const Plane source_;
   const int64_t rows_, columns_, batch_;
-  void (*const sum_)(const PixelGrid&, const float*, float*);
+  void (*const sum_)(const PixelGrid&, int64_t, const float*, float*);
   int64_t each_, slabs_, tasks_;  // rows of a slab, slabs of all images, tasks
 };
 
@@ -164,13 +166,10 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
   const int64_t stride = g->stride[1], window = g->kernel[1];
   if (g->kernel != Triple{1, window, window} || g->stride != Triple{1, stride, stride}) return nullptr;
   if (g->dilation != Triple{1, 1, 1} || g->in[0] != 1 || g->out[0] != 1 || g->out_pixels() == 0) return nullptr;
-  if (problem.op == "conv_weight_grad") {
-    if (window != kSumWindow || stride > 2) return nullptr;
-    return std::make_unique<SlabWeightGrad>(*g);
-  }
+  if (window != 3 && window != 5 && window != 7) return nullptr;
+  if (problem.op == "conv_weight_grad") return stride > 2 ? nullptr : std::make_unique<SlabWeightGrad>(*g);
   const bool input_grad = problem.op == "conv_input_grad";
   const int64_t columns = input_grad ? g->in[2] : g->out[2];
-  if (window != 3 && window != 5 && window != 7) return nullptr;
   if (stride > (input_grad || window == 7 ? 1 : 2) || columns < (window == 3 ? 4 : 7)) return nullptr;
   const Activation activation = problem.op == "conv_bias_act" ? activation_of(problem) : Slab::kNoBias;
   return std::make_unique<Slab>(*g, input_grad, activation);
@@ -179,7 +178,7 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
 constexpr char kProblems[] =
     "float32 on AVX-512, a group for each channel, two-dimensional windows of 3, 5 (stride 1 or 2) or 7 (stride 1)";
 constexpr char kInputProblems[] = "float32 on AVX-512, a group for each channel, 3x3, 5x5 or 7x7, stride 1";
-constexpr char kWeightProblems[] = "float32 on AVX-512, a group for each channel, 3x3, stride 1 or 2";
+constexpr char kWeightProblems[] = "float32 on AVX-512, a group for each channel, 3x3, 5x5 or 7x7, stride 1 or 2";
 const Register entries[] = {
     {{"conv", "conv_bias_act"}, "depthwise-slab", 25, prepare, kProblems},
     {"conv_input_grad", "depthwise-slab", 25, prepare, kInputProblems},

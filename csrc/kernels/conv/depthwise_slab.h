@@ -29,8 +29,8 @@ struct SlabRun {
 
 struct SlabTable {
   void (*run)(const SlabRun& run);
-  // Of a window of 3: sums[tap * channels + c] += source * cotangent, over all results.
-  void (*sum)(const PixelGrid& grid, const float* cotangent, float* sums);
+  // Of a window of 3, 5 or 7: sums[tap * channels + c] += source * cotangent, over all results.
+  void (*sum)(const PixelGrid& grid, int64_t window, const float* cotangent, float* sums);
 };
 
 // Its functions are null where there are too few registers.

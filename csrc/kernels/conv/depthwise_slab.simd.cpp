@@ -132,49 +132,60 @@ void run(const SlabRun& run) {
   run_blocks<7, 1, 7>(run);
 }
 
-template <int W, int S, bool Partial>
-inline void sum_block(const PixelGrid& g, int64_t y, int64_t x, int64_t c, int lanes, const float* cotangent,
-                      vf32 (&sum)[9]) {
+// Adds to the sums of `Rows` rows of a window K, from `first` on, what W results give.
+template <int K, int Rows, int W, int S, bool Partial>
+inline void sum_block(const PixelGrid& g, int first, int64_t y, int64_t x, int64_t c, int lanes, const float* cotangent,
+                      vf32 (&sum)[Rows * K]) {
   vf32 ct[W];
 #pragma GCC unroll 4
   for (int i = 0; i < W; ++i) ct[i] = get<Partial>(cotangent + (y * g.columns + x + i) * g.channels + c, lanes);
-  const float* const* at = g.pixels + y * S * g.pitch + x * S;
-#pragma GCC unroll 3
-  for (int kh = 0; kh < 3; ++kh, at += g.pitch)
+  const float* const* at = g.pixels + (y * S + first) * g.pitch + x * S;
+#pragma GCC unroll 5
+  for (int kh = 0; kh < Rows; ++kh, at += g.pitch)
 #pragma GCC unroll 16
-    for (int q = 0; q < (W - 1) * S + 3; ++q) {
+    for (int q = 0; q < (W - 1) * S + K; ++q) {
       const vf32 source = get<Partial>(at[q] + c, lanes);
 #pragma GCC unroll 4
       for (int i = 0; i < W; ++i)
-        if (q - i * S >= 0 && q - i * S < 3) sum[3 * kh + q - i * S] += source * ct[i];
+        if (q - i * S >= 0 && q - i * S < K) sum[K * kh + q - i * S] += source * ct[i];
     }
 }
 
-template <int S, bool Partial>
-inline void sum_channels(const PixelGrid& g, int64_t c, int lanes, const float* cotangent, float* sums) {
-  vf32 sum[9] = {};
+template <int K, int Rows, int W, int S, bool Partial>
+inline void sum_channels(const PixelGrid& g, int first, int64_t c, int lanes, const float* cotangent, float* sums) {
+  vf32 sum[Rows * K] = {};
   for (int64_t y = 0; y < g.rows; ++y) {
     int64_t x = 0;
-    for (; x + 4 <= g.columns; x += 4) sum_block<4, S, Partial>(g, y, x, c, lanes, cotangent, sum);
-    for (; x < g.columns; ++x) sum_block<1, S, Partial>(g, y, x, c, lanes, cotangent, sum);
+    for (; x + W <= g.columns; x += W) sum_block<K, Rows, W, S, Partial>(g, first, y, x, c, lanes, cotangent, sum);
+    for (; x < g.columns; ++x) sum_block<K, Rows, 1, S, Partial>(g, first, y, x, c, lanes, cotangent, sum);
   }
-#pragma GCC unroll 9
-  for (int tap = 0; tap < 9; ++tap) {
-    float* const to = sums + tap * g.channels + c;
+#pragma GCC unroll 28
+  for (int tap = 0; tap < Rows * K; ++tap) {
+    float* const to = sums + (first * K + tap) * g.channels + c;
     put<Partial>(to, get<Partial>(to, lanes) + sum[tap], lanes);
   }
 }
 
-template <int S>
-void sum_strided(const PixelGrid& g, const float* cotangent, float* sums) {
+template <int K, int Rows, int W, int S>
+void sum_rows(const PixelGrid& g, int first, const float* cotangent, float* sums) {
   int64_t c = 0;
-  for (; c + L <= g.channels; c += L) sum_channels<S, false>(g, c, L, cotangent, sums);
-  if (c < g.channels) sum_channels<S, true>(g, c, static_cast<int>(g.channels - c), cotangent, sums);
+  // The large windows have one form for whole vectors and parts, for the sake of their size.
+  for (; c + L <= g.channels; c += L) sum_channels<K, Rows, W, S, (K > 3)>(g, first, c, L, cotangent, sums);
+  if (c < g.channels) sum_channels<K, Rows, W, S, true>(g, first, c, static_cast<int>(g.channels - c), cotangent, sums);
 }
 
-void sum(const PixelGrid& g, const float* cotangent, float* sums) {
-  if (g.stride == 1) return sum_strided<1>(g, cotangent, sums);
-  sum_strided<2>(g, cotangent, sums);
+// As many rows of the window at a time as leave registers for cotangents and a source.
+template <int S>
+void sum_strided(const PixelGrid& g, int64_t window, const float* cotangent, float* sums) {
+  if (window == 3) return sum_rows<3, 3, 4, S>(g, 0, cotangent, sums);
+  if (window == 5) return sum_rows<5, 5, 4, S>(g, 0, cotangent, sums);
+  sum_rows<7, 4, 2, S>(g, 0, cotangent, sums);
+  sum_rows<7, 3, 4, S>(g, 4, cotangent, sums);
+}
+
+void sum(const PixelGrid& g, int64_t window, const float* cotangent, float* sums) {
+  if (g.stride == 1) return sum_strided<1>(g, window, cotangent, sums);
+  sum_strided<2>(g, window, cotangent, sums);
 }
 #else
 constexpr auto run = nullptr, sum = nullptr;

@@ -27,12 +27,30 @@ using Bytes = typename BytesOf<T>::type;
 template <class T>
 using Mask = Vec<typename MaskOf<T>::type>;
 
-template <class T>
-inline Mask<T> load_places(const uint8_t* from) {
-  Bytes<T> bytes;
-  __builtin_memcpy(&bytes, from, sizeof bytes);
+// `lanes` channels; all of a vector unless Partial.
+template <bool Partial, class T>
+inline Vec<T> get(const T* from, int lanes) {
+  return Partial ? load_part(from, lanes) : load(from);
+}
+template <bool Partial, class T>
+inline void put(T* to, Vec<T> x, int lanes) {
+  if (Partial)
+    store_part(to, x, lanes);
+  else
+    store(to, x);
+}
+template <class T, bool Partial>
+inline Mask<T> load_places(const uint8_t* from, int lanes) {
+  Bytes<T> bytes{};
+  __builtin_memcpy(&bytes, from, Partial ? static_cast<size_t>(lanes) : sizeof bytes);
   return __builtin_convertvector(bytes, Mask<T>);
 }
+template <class T, bool Partial>
+inline void store_places(uint8_t* to, Mask<T> places, int lanes) {
+  const Bytes<T> bytes = __builtin_convertvector(places, Bytes<T>);
+  __builtin_memcpy(to, &bytes, Partial ? static_cast<size_t>(lanes) : sizeof bytes);
+}
+
 // The channels from c on that fill no vector.
 template <class T, bool kPlaces>
 inline void last_maxima(const Window<T>& w, int64_t c, T* out, uint8_t* place) {
@@ -60,14 +78,15 @@ void maximum(const Window<T>& w, T* out, uint8_t* place) {
 
 // kCount vectors of channels from c on. Several at a time, as each tap waits for the one before. Which of two is taken
 // where one is NaN is the instruction's own affair.
-template <class T, bool kPlaces, int kCount>
-inline void maximum_block(const Window<T>& w, int64_t c, T* out, uint8_t* place, Vec<T>& unusual) {
+template <class T, bool kPlaces, int kCount, bool Partial = false>
+inline void maximum_block(const Window<T>& w, int64_t c, T* out, uint8_t* place, Vec<T>& unusual,
+                          int lanes = kLanes<T>) {
   constexpr int kL = kLanes<T>;
   using Number = typename MaskOf<T>::type;
   Vec<T> best[kCount];
   Mask<T> at[kCount];
   for (int i = 0; i < kCount; ++i) {
-    best[i] = load(w.x + w.offsets[0] + c + i * kL);
+    best[i] = get<Partial>(w.x + w.offsets[0] + c + i * kL, lanes);
     unusual += best[i] * T(0);
     at[i] = splat<Number>(w.numbers[0]);
   }
@@ -75,15 +94,15 @@ inline void maximum_block(const Window<T>& w, int64_t c, T* out, uint8_t* place,
     const T* const from = w.x + w.offsets[t] + c;
     const Mask<T> number = splat<Number>(w.numbers[t]);
     for (int i = 0; i < kCount; ++i) {
-      const Vec<T> x = load(from + i * kL);
+      const Vec<T> x = get<Partial>(from + i * kL, lanes);
       if (kPlaces) at[i] = x > best[i] ? number : at[i];
       best[i] = vmax(best[i], x);
       unusual += x * T(0);
     }
   }
   for (int i = 0; i < kCount; ++i) {
-    store(out + c + i * kL, best[i]);
-    if (kPlaces) put_numbers(place + c + i * kL, at[i]);
+    put<Partial>(out + c + i * kL, best[i], lanes);
+    if (kPlaces) store_places<T, Partial>(place + c + i * kL, at[i], lanes);
   }
 }
 
@@ -94,49 +113,46 @@ void maximum_of_numbers(const Window<T>& w, T* out, uint8_t* place) {
   int64_t c = 0;
   for (; c + 4 * kL <= w.channels; c += 4 * kL) maximum_block<T, kPlaces, 4>(w, c, out, place, unusual);
   for (; c + kL <= w.channels; c += kL) maximum_block<T, kPlaces, 1>(w, c, out, place, unusual);
+  if (c < w.channels) maximum_block<T, kPlaces, 1, true>(w, c, out, place, unusual, static_cast<int>(w.channels - c));
   store(w.unusual, load(w.unusual) + unusual);
-  last_maxima<T, kPlaces>(w, c, out, place);
+}
+
+template <class T, bool kSet, bool Partial>
+inline void scatter_part(const Window<T>& w, int64_t c, int lanes, const uint8_t* place, const T* ct, T* gradient) {
+  using Number = typename MaskOf<T>::type;
+  const Vec<T> g = get<Partial>(ct + c, lanes), zero{};
+  const Mask<T> at = load_places<T, Partial>(place + c, lanes);
+  for (int64_t t = 0; t < w.taps; ++t) {
+    T* const to = gradient + w.offsets[t] + c;
+    const Vec<T> here = at == splat<Number>(w.numbers[t]) ? g : zero;
+    put<Partial>(to, kSet ? here : get<Partial>(to, lanes) + here, lanes);
+  }
 }
 
 template <class T, bool kSet>
 void scatter(const Window<T>& w, const uint8_t* place, const T* ct, T* gradient) {
   constexpr int kL = kLanes<T>;
-  using Number = typename MaskOf<T>::type;
   int64_t c = 0;
-  for (; c + kL <= w.channels; c += kL) {
-    const Vec<T> g = load(ct + c), zero{};
-    const Mask<T> at = load_places<T>(place + c);
-    for (int64_t t = 0; t < w.taps; ++t) {
-      T* const to = gradient + w.offsets[t] + c;
-      const Vec<T> here = at == splat<Number>(w.numbers[t]) ? g : zero;
-      store(to, kSet ? here : load(to) + here);
-    }
-  }
-  for (; c < w.channels; ++c)
-    for (int64_t t = 0; t < w.taps; ++t) {
-      T* const to = gradient + w.offsets[t] + c;
-      *to = (kSet ? T(0) : *to) + (place[c] == w.numbers[t] ? ct[c] : T(0));
-    }
+  for (; c + kL <= w.channels; c += kL) scatter_part<T, kSet, false>(w, c, kL, place, ct, gradient);
+  if (c < w.channels) scatter_part<T, kSet, true>(w, c, static_cast<int>(w.channels - c), place, ct, gradient);
+}
+
+template <class T, int kCount, bool Partial = false>
+inline void average_block(const Window<T>& w, int64_t c, T* out, int lanes = kLanes<T>) {
+  constexpr int kL = kLanes<T>;
+  Vec<T> sum[kCount] = {};
+  for (int64_t t = 0; t < w.taps; ++t)
+    for (int i = 0; i < kCount; ++i) sum[i] += get<Partial>(w.x + w.offsets[t] + c + i * kL, lanes);
+  for (int i = 0; i < kCount; ++i) put<Partial>(out + c + i * kL, sum[i] * w.scale, lanes);
 }
 
 template <class T>
 void average(const Window<T>& w, T* out) {
   constexpr int kL = kLanes<T>;
   int64_t c = 0;
-  for (; c + 2 * kL <= w.channels; c += 2 * kL) {
-    Vec<T> a{}, b{};
-    for (int64_t t = 0; t < w.taps; ++t) {
-      a += load(w.x + w.offsets[t] + c);
-      b += load(w.x + w.offsets[t] + c + kL);
-    }
-    store(out + c, a * w.scale);
-    store(out + c + kL, b * w.scale);
-  }
-  for (; c < w.channels; ++c) {
-    T a = 0;
-    for (int64_t t = 0; t < w.taps; ++t) a += w.x[w.offsets[t] + c];
-    out[c] = a * w.scale;
-  }
+  for (; c + 2 * kL <= w.channels; c += 2 * kL) average_block<T, 2>(w, c, out);
+  for (; c + kL <= w.channels; c += kL) average_block<T, 1>(w, c, out);
+  if (c < w.channels) average_block<T, 1, true>(w, c, out, static_cast<int>(w.channels - c));
 }
 
 template <class T, bool kSet>
@@ -182,22 +198,21 @@ void select(const Window<T>& w, const T* out, const T* values, T* result) {
   }
 }
 
+template <class T, bool kSet, bool Partial>
+inline void average_gradient_part(const Window<T>& w, int64_t c, int lanes, const T* ct, T* gradient) {
+  const Vec<T> g = get<Partial>(ct + c, lanes) * w.scale;
+  for (int64_t t = 0; t < w.taps; ++t) {
+    T* const to = gradient + w.offsets[t] + c;
+    put<Partial>(to, kSet ? g : get<Partial>(to, lanes) + g, lanes);
+  }
+}
+
 template <class T, bool kSet>
 void average_gradient(const Window<T>& w, const T* ct, T* gradient) {
   constexpr int kL = kLanes<T>;
   int64_t c = 0;
-  for (; c + kL <= w.channels; c += kL) {
-    const Vec<T> g = load(ct + c) * w.scale;
-    for (int64_t t = 0; t < w.taps; ++t) {
-      T* to = gradient + w.offsets[t] + c;
-      store(to, kSet ? g : load(to) + g);
-    }
-  }
-  for (; c < w.channels; ++c)
-    for (int64_t t = 0; t < w.taps; ++t) {
-      T* to = gradient + w.offsets[t] + c;
-      *to = (kSet ? T(0) : *to) + ct[c] * w.scale;
-    }
+  for (; c + kL <= w.channels; c += kL) average_gradient_part<T, kSet, false>(w, c, kL, ct, gradient);
+  if (c < w.channels) average_gradient_part<T, kSet, true>(w, c, static_cast<int>(w.channels - c), ct, gradient);
 }
 
 template <class T>

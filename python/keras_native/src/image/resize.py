@@ -77,9 +77,16 @@ def _weights(size, count, scale: Tensor, translation: Tensor, kernel, antialias)
 
 def _apply(x: Tensor, weights: Tensor, axis: int) -> Tensor:
     """Contracts an axis of x with the second axis of `weights`, whose first takes its place."""
-    order = tuple(i for i in range(x.ndim) if i != axis) + (axis,)
-    moved = mm.matmul(sh.transpose(x, order), ew.cast(weights, x.dtype), transpose_b=True)
-    return sh.transpose(moved, tuple(order.index(i) for i in range(x.ndim)))
+    weights = ew.cast(weights, x.dtype)
+    if axis == x.ndim - 1:
+        return mm.matmul(x, weights, transpose_b=True)
+    # Everything behind the axis is a column.
+    before, after = x.dims[:axis], x.dims[axis + 1 :]
+    columns = 1
+    for size in after:
+        columns = columns * size
+    moved = mm.matmul(weights, sh.reshape(x, (*before, x.dims[axis], columns)))
+    return sh.reshape(moved, (*before, weights.dims[0], *after))
 
 
 def _nearest(x: Tensor, size: int, count: int, axis: int) -> Tensor:
