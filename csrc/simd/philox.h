@@ -70,14 +70,33 @@ static inline void philox_at(const uint32_t* key, uint64_t first, vu32 words[4])
   philox(load(low), load(high), key[0], key[1], words);
 }
 
-// The bits of elements 64 * group to 64 * group + 63 of a stream of 32-bit elements: blocks 16 * group and on,
-// laid out word by word (engine/primitives/random.py defines the order).
-static inline void philox_group(const uint32_t* key, uint64_t group, uint32_t bits[64]) {
+// Bit i: lane i is at least `bound`.
+static inline uint32_t at_least(vu32 x, uint32_t bound) {
+#if defined(__AVX512F__) && NATIVE_VEC_BYTES == 64
+  return _mm512_cmpge_epu32_mask((__m512i)x, _mm512_set1_epi32(static_cast<int>(bound)));
+#elif defined(__AVX2__) && NATIVE_VEC_BYTES == 32
+  const __m256i larger = _mm256_max_epu32((__m256i)x, _mm256_set1_epi32(static_cast<int>(bound)));
+  return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpeq_epi32(larger, (__m256i)x))));
+#else
+  uint32_t lanes[kLanes<uint32_t>], bits = 0;
+  store(lanes, x);
+  for (int i = 0; i < kLanes<uint32_t>; ++i) bits |= static_cast<uint32_t>(lanes[i] >= bound) << i;
+  return bits;
+#endif
+}
+
+// Bit i: element 64 * group + i of a stream of 32-bit elements is at least `bound`. Blocks 16 * group and on, laid out
+// word by word (engine/primitives/random.py defines the order).
+static inline uint64_t philox_at_least(const uint32_t* key, uint64_t group, uint64_t bound) {
+  if (bound > 0xffffffffu) return 0;
+  uint64_t bits = 0;
   for (int block = 0; block < 16; block += kLanes<uint32_t>) {
     vu32 words[4];
     philox_at(key, 16 * group + block, words);
-    for (int w = 0; w < 4; ++w) store(bits + 16 * w + block, words[w]);
+    for (int w = 0; w < 4; ++w)
+      bits |= static_cast<uint64_t>(at_least(words[w], static_cast<uint32_t>(bound))) << (16 * w + block);
   }
+  return bits;
 }
 
 // A word w is kept by dropout at `rate` if w >= philox_threshold(rate).
