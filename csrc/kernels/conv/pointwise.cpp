@@ -136,6 +136,19 @@ bool fits(const Geometry& g) {
   return g.groups == 1;
 }
 
+// Where the product of windows gains more than their copy costs. The direct loop is slow where it reads windows in many
+// short lines, or has few channels of x as its columns; by the weights it packs windows one tap at a time.
+bool windows_pay(const Geometry& g, Kind kind) {
+  switch (kind) {
+    case Kind::Forward:
+      return g.kernel[2] * g.cin < 64 && g.taps() * g.cin >= 512;
+    case Kind::InputGrad:
+      return g.cin < 16;
+    default:
+      return g.cout >= 64;
+  }
+}
+
 // `best`: where no other kernel is faster, or wherever this one is able to.
 template <bool best>
 std::unique_ptr<Kernel> prepare(const Problem& problem) {
@@ -149,7 +162,7 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
     if (spec.dtype != dtype) return nullptr;
   // Patches of bfloat16 have a kernel that makes some at a time.
   const bool windows = g->taps() > 1;
-  if (windows && (dtype == DType::BF16 || g->empty())) return nullptr;
+  if (windows && (dtype == DType::BF16 || g->empty() || (best && !windows_pay(*g, kind)))) return nullptr;
   // The direct loop, which bfloat16 has not, reads pixels where they lie but copies the weights.
   const bool direct = best && dtype != DType::BF16 && !windows;
   if (direct && kind == Kind::Forward && g->in != g->out && g->out_pixels() > g->cout) return nullptr;
@@ -173,9 +186,10 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
 }
 
 constexpr char kProblems[] =
-    "1x1, or windows apart, no groups or padding; 1x1 with strides: forward from as many channels as pixels on, by the "
-    "weights where x has "
-    "fewer channels than twice those of y";
+    "1x1 or windows apart, no groups or padding; 1x1 with strides: forward from as many channels as pixels on, by the "
+    "weights where x has fewer channels than twice those of y; windows: forward with lines of less than 64 elements "
+    "and "
+    "512 in all, by the input with less than 16 channels, by the weights from 64 channels of y on";
 const Register forward{"conv", "pointwise", 15, prepare<true>, kProblems};
 const Register fused{"conv_bias_act", "pointwise", 15, prepare<true>, kProblems};
 const Register input_gradient{"conv_input_grad", "pointwise", 15, prepare<true>, kProblems};
@@ -184,6 +198,8 @@ constexpr char kAble[] = "1x1 with any strides, or windows apart";
 const Register strided[] = {
     {"conv", "pointwise", kOnlyByChoice, prepare<false>, kAble},
     {"conv_bias_act", "pointwise", kOnlyByChoice, prepare<false>, kAble},
+    {"conv_input_grad", "pointwise", kOnlyByChoice, prepare<false>, kAble},
+    {"conv_weight_grad", "pointwise", kOnlyByChoice, prepare<false>, kAble},
 };
 
 }  // namespace

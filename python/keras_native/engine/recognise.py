@@ -17,7 +17,7 @@ from keras_native.engine.primitive import REGISTRY, STATE
 from keras_native.engine.tensor import Tensor
 
 # (name of the root's primitive, matcher) in the order of registration. A matcher takes the root's
-# record and the chain and returns (the fused primitive's name, or a function that makes its outputs;
+# record and the chain and returns (the fused primitive's name or a function that makes its outputs,
 # inputs, attrs, position of the root's value among the outputs, other outputs by position or {}) or
 # None.
 MATCHERS: list[tuple[str, Callable]] = []
