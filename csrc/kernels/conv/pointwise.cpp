@@ -136,12 +136,12 @@ bool fits(const Geometry& g) {
   return g.groups == 1;
 }
 
-// Where the product of windows gains more than their copy costs. The direct loop is slow where it reads windows in many
-// short lines, or has few channels of x as its columns; by the weights it packs windows one tap at a time.
+// Where the product of windows gains more than their copy costs: the direct loop has few channels of x as its columns,
+// and by the weights it packs windows one tap at a time. Forward it reads lines of windows where they lie.
 bool windows_pay(const Geometry& g, Kind kind) {
   switch (kind) {
     case Kind::Forward:
-      return g.kernel[2] * g.cin < 64 && g.taps() * g.cin >= 512;
+      return false;
     case Kind::InputGrad:
       return g.cin < 16;
     default:
@@ -187,9 +187,9 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
 
 constexpr char kProblems[] =
     "1x1 or windows apart, no groups or padding; 1x1 with strides: forward from as many channels as pixels on, by the "
-    "weights where x has fewer channels than twice those of y; windows: forward with lines of less than 64 elements "
-    "and "
-    "512 in all, by the input with less than 16 channels, by the weights from 64 channels of y on";
+    "weights where x has fewer channels than twice those of y; windows: by the input with less than 16 channels, by "
+    "the "
+    "weights from 64 channels of y on";
 const Register forward{"conv", "pointwise", 15, prepare<true>, kProblems};
 const Register fused{"conv_bias_act", "pointwise", 15, prepare<true>, kProblems};
 const Register input_gradient{"conv_input_grad", "pointwise", 15, prepare<true>, kProblems};
