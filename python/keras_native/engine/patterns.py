@@ -77,6 +77,41 @@ def _is_negative_mean(chain, product, inv, moments) -> bool:
     return False
 
 
+@matcher("mul")
+def rms_norm(record, chain: Chain):
+    """x * rsqrt(mean(x^2) + eps) [* gamma] over the last axes."""
+    root = record[3]
+    for normal, gamma in [(root, None), *chain.either(root, "mul")]:
+        found = _rms_parts(chain, normal)
+        if found is None:
+            continue
+        x, axes, eps = found
+        given = []
+        if gamma is not None:
+            gamma = _parameter(chain, gamma, x.dims[-axes:])
+            if gamma is None or gamma.dtype != x.dtype:
+                continue
+            given = [gamma]
+        return "rms_norm", (x, *given), {"axes": axes, "eps": eps, "has_gamma": bool(given)}, 0, {}
+    return None
+
+
+def _rms_parts(chain: Chain, normal):
+    """(x, number of axes, eps) of x rsqrt(mean(x^2) + eps); or None."""
+    for x, inv in chain.either(normal, "mul"):
+        inside = chain.inputs(inv, "rsqrt")
+        for mean, eps in chain.either(inside[0], "add") if inside else ():
+            record = chain.of(mean, "reduce_mean")
+            if record is None or scalar(eps) is None or not record[2]["keepdims"]:
+                continue
+            axes, squares = record[2]["axes"], record[1][0]
+            whole = tuple(axes) == tuple(range(len(x.dims) - len(axes), len(x.dims)))
+            square = chain.inputs(squares, "square") or chain.inputs(squares, "mul")
+            if whole and square and all(t is x for t in square):
+                return x, len(axes), scalar(eps)
+    return None
+
+
 def _equal(chain: Chain, a, b) -> bool:
     """The same tensor, or the same transpose of one."""
     if a is b:
