@@ -17,9 +17,15 @@ def _block(layers, x, heads: int, causal: bool = False):
 
 def _positions(layers, x):
     """Adds an embedding of positions, which is learned."""
-    import keras
 
-    return x + layers.Embedding(x.shape[1], x.shape[2])(keras.ops.arange(x.shape[1]))
+    class Positions(layers.Layer):
+        def build(self, shape):
+            self.table = self.add_weight(shape=shape[1:], initializer="uniform")
+
+        def call(self, x):
+            return x + self.table
+
+    return Positions()(x)
 
 
 def vit(layers):
@@ -64,7 +70,7 @@ def _padded(tokens):
 
     length = tokens.shape[1]
     lengths = length // 3 + tokens[:, :1] % (length - length // 3)
-    return ops.where(ops.arange(length) < lengths, tokens, 0)
+    return ops.where(lengths > ops.arange(length), tokens, 0)
 
 
 def _dropped_block(layers, x, heads: int, normal_first: bool, **options):
@@ -112,7 +118,27 @@ def _rms(layers, x):
     return layers.RMSNormalization()(x)
 
 
-def _t5_attention(layers, x, states, heads: int, bias, mask=None):
+def _t5_bias(layers, length: int, heads: int, causal: bool):
+    """A layer that adds to scores a weight for each head and each distance up to 16."""
+    import numpy as np
+    from keras import ops
+
+    distance = np.arange(length)[None] - np.arange(length)[:, None]
+    buckets = np.clip(distance, -16, 15).astype("int32") + 16
+
+    class Bias(layers.Layer):
+        def build(self, shape):
+            self.table = self.add_weight(shape=(32, heads), initializer="uniform")
+
+        def call(self, scores):
+            bias = ops.transpose(ops.take(self.table, buckets, axis=0), (2, 0, 1))[None]
+            bias = bias + np.where(distance > 0, -1e9, 0).astype("float32") if causal else bias
+            return scores + bias
+
+    return Bias()
+
+
+def _t5_attention(layers, x, states, heads: int, bias=None, mask=None):
     """KerasHub's T5: scores without a scale, to which biases of positions and a mask are added."""
     from keras import ops
 
@@ -125,24 +151,12 @@ def _t5_attention(layers, x, states, heads: int, bias, mask=None):
     q, k, v = split(x), split(states), split(states)
     scores = ops.einsum("bqnd,bknd->bnqk", q, k)
     if bias is not None:
-        scores = scores + bias
+        scores = bias(scores)
     if mask is not None:
         scores = scores + (1.0 - ops.cast(mask, "float32")) * -1e9
     weights = layers.Dropout(0.1)(ops.softmax(scores, axis=-1))
     y = ops.reshape(ops.einsum("bnqk,bknd->bqnd", weights, v), (-1, x.shape[1], width))
     return layers.Dense(width, use_bias=False)(y)
-
-
-def _t5_bias(layers, length: int, heads: int, causal: bool):
-    """[1, heads, length, length], a row of weights for each distance up to 32."""
-    import numpy as np
-    from keras import ops
-
-    distance = np.arange(length)[None] - np.arange(length)[:, None]
-    buckets = np.clip(distance, -16, 0 if causal else 15) + 16
-    bias = layers.Embedding(32, heads)(ops.convert_to_tensor(buckets.astype("int32")))
-    bias = ops.transpose(bias, (2, 0, 1))[None]
-    return bias + np.where(distance > 0, -1e9, 0).astype("float32") if causal else bias
 
 
 def t5(layers):
