@@ -57,8 +57,12 @@ class ThinProducts {
     if (!is_plain(node)) return {};
     const Shape& dims = graph_.spec(node.out[0]).shape;
     if (symbols::is_symbolic(dims[0]) || symbols::is_symbolic(dims[1])) return {};
-    Wide wide{{node.in[0], flag(node, "transpose_a")}, {node.in[1], flag(node, "transpose_b")}, dims[0], dims[1],
-              node.out[0], -1};
+    Wide wide{{node.in[0], flag(node, "transpose_a")},
+              {node.in[1], flag(node, "transpose_b")},
+              dims[0],
+              dims[1],
+              node.out[0],
+              -1};
     if (readers(wide.value).size() == 1 && readers(wide.value)[0] != kOutput) {
       const Node& only = graph_.nodes[readers(wide.value)[0]];
       const bool scales = only.op == "mul" && graph_.spec(only.out[0]) == graph_.spec(wide.value);
