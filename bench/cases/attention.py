@@ -190,24 +190,36 @@ SMALL = [
     dict(batch=2, queries=17, heads=2, size=12, keys=21, mask=(2, 1, 1, 21), causal=True),
     dict(batch=2, queries=17, heads=2, size=12, keys=3, mask=(17, 3)),  # some without any key
     dict(batch=2, queries=5, heads=2, size=12, keys=40, mask=(2, 1, 1, 40), kind="padding"),
-    dict(batch=2, queries=150, heads=2, size=12, keys=300, mask=(2, 1, 1, 300), kind="padding"),
-    dict(batch=2, queries=150, heads=2, size=12, mask=(2, 1, 1, 150), kind="padding", causal=True),
-    dict(batch=1, queries=200, heads=4, size=12, key_heads=2, keys=410, mask=(200, 410),
-         kind="window"),
-    dict(batch=1, queries=200, heads=1, size=12, keys=130, mask=(200, 130), kind="window"),
     dict(batch=2, queries=17, heads=2, size=12, keys=21, bias=(2, 17, 21)),
     dict(batch=2, queries=40, heads=2, size=12, keys=21, bias=(2, 1, 1, 21)),
-    dict(batch=1, queries=150, heads=2, size=50, bias=(1, 2, 150, 150), dropout=0.1),
     dict(batch=2, queries=17, heads=2, size=12, bias=(2, 1, 17, 1), mask=(1, 1, 17, 17)),
     dict(batch=2, queries=18, heads=2, size=12, keys=21, dropout=0.3),
     dict(batch=1, queries=150, heads=2, size=12, causal=True, dropout=0.5),
-    dict(batch=1, queries=200, heads=2, size=20, keys=196, value_size=50, dropout=0.1),
     *(dict(batch=2, queries=20, heads=2, size=16, causal=True, dtype=t)
       for t in ("float16", "bfloat16", "float64")),
     # The largest score is the least of the products, or all are the same.
     *(dict(batch=1, queries=20, heads=2, size=16, keys=37, causal=True, scale=s, dtype=t)
       for s in (-0.5, 0.0) for t in ("float32", "bfloat16")),
 ]  # fmt: skip
+# Several blocks of queries and of keys, and rests of both.
+LONG = [
+    dict(batch=2, queries=150, heads=2, size=12, keys=300, mask=(2, 1, 1, 300), kind="padding"),
+    dict(batch=2, queries=150, heads=2, size=12, mask=(2, 1, 1, 150), kind="padding", causal=True),
+    dict(
+        batch=1,
+        queries=200,
+        heads=4,
+        size=12,
+        key_heads=2,
+        keys=410,
+        mask=(200, 410),
+        kind="window",
+    ),
+    dict(batch=1, queries=200, heads=1, size=12, keys=130, mask=(200, 130), kind="window"),
+    dict(batch=1, queries=150, heads=2, size=50, bias=(1, 2, 150, 150), dropout=0.1),
+    dict(batch=1, queries=200, heads=2, size=20, keys=196, value_size=50, dropout=0.1),
+    dict(batch=1, queries=129, heads=1, size=40, keys=260, value_size=36),
+]
 _SPEED = [
     dict(batch=b, queries=s, heads=8, size=d, causal=c, speed=True)
     for b, s, d in ((16, 128, 32), (8, 196, 64), (4, 512, 64), (1, 2048, 64))
@@ -215,8 +227,8 @@ _SPEED = [
 ]
 
 CASES = [
-    *(attention(**a) for a in SMALL),
-    *(attention(**a, grad=True) for a in SMALL),
+    *(attention(**a) for a in SMALL + LONG),
+    *(attention(**a, grad=True) for a in SMALL + LONG),
     attention(2, 17, 2, 12, keys=21, causal=True, grad=True, lse_ct=True),
     attention(2, 17, 2, 12, keys=21, causal=True, grad=True, scores=True),
     attention(2, 17, 2, 12, keys=3, mask=(17, 3), grad=True, scores=True),
