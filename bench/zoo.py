@@ -6,45 +6,8 @@ given `keras.layers`, and its batch; bench/models.py and bench/turns.py take the
 
 from __future__ import annotations
 
-VOCABULARY = 5000
-
-
-def _block(layers, x, heads: int, causal: bool = False):
-    """A block of a Transformer that normalises first."""
-    width = x.shape[-1]
-    y = layers.LayerNormalization()(x)
-    x = x + layers.MultiHeadAttention(heads, width // heads)(y, y, use_causal_mask=causal)
-    y = layers.Dense(4 * width, activation="gelu")(layers.LayerNormalization()(x))
-    return x + layers.Dense(width)(y)
-
-
-def _positions(layers, x):
-    """Adds an embedding of positions, which is learned."""
-    import keras
-
-    return x + layers.Embedding(x.shape[1], x.shape[2])(keras.ops.arange(x.shape[1]))
-
-
-def vit(layers):
-    import keras
-
-    x = inputs = layers.Input((224, 224, 3))
-    x = layers.Reshape((196, 192))(layers.Conv2D(192, 16, 16)(x))
-    x = _positions(layers, x)
-    for _ in range(6):
-        x = _block(layers, x, 3)
-    x = layers.GlobalAveragePooling1D()(layers.LayerNormalization()(x))
-    return keras.Model(inputs, layers.Dense(10)(x))
-
-
-def gpt(layers):
-    import keras
-
-    inputs = layers.Input((128,), dtype="int32")
-    x = _positions(layers, layers.Embedding(VOCABULARY, 256)(inputs))
-    for _ in range(4):
-        x = _block(layers, x, 8, causal=True)
-    return keras.Model(inputs, layers.Dense(VOCABULARY)(layers.LayerNormalization()(x)))
+from bench import transformers
+from bench.transformers import VOCABULARY
 
 
 def unet(layers):
@@ -183,20 +146,6 @@ def wide_deep(layers):
     for width in (256, 128):
         x = layers.Dropout(0.2)(layers.BatchNormalization()(layers.Dense(width, "relu")(x)))
     return keras.Model([numbers, columns], layers.Add()([*wide, layers.Dense(10)(x)]))
-
-
-def mixer(layers):
-    import keras
-
-    x = inputs = layers.Input((64, 64, 3))
-    x = layers.Reshape((64, 128))(layers.Conv2D(128, 8, 8)(x))
-    for _ in range(4):
-        y = layers.Permute((2, 1))(layers.LayerNormalization()(x))
-        y = layers.Dense(64)(layers.Dense(256, activation="gelu")(y))
-        x = x + layers.Permute((2, 1))(y)
-        y = layers.LayerNormalization()(x)
-        x = x + layers.Dense(128)(layers.Dense(512, activation="gelu")(y))
-    return keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling1D()(x)))
 
 
 def pointnet(layers):
@@ -430,9 +379,7 @@ def application(name: str, size: int = 224):
 
 
 # How to build each, and its batch.
-MODELS = {
-    "vit": (vit, 8),
-    "gpt": (gpt, 8),
+MODELS = transformers.MODELS | {
     "unet": (unet, 8),
     "efficientnetb0": (application("EfficientNetB0"), 8),
     "densenet121": (application("DenseNet121"), 8),
@@ -447,7 +394,6 @@ MODELS = {
     "textconv": (textconv, 64),
     "dlrm": (dlrm, 256),
     "wide_deep": (wide_deep, 256),
-    "mixer": (mixer, 64),
     "pointnet": (pointnet, 16),
     "channels_first": (channels_first, 16),
     "vgg16": (application("VGG16"), 4),

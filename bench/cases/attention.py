@@ -91,14 +91,26 @@ def _gradient_terms(attrs, scores, lse_ct):
     return terms
 
 
+def _mask(kind, dims, rng):
+    """Random; keys near a query's position, which some queries have none of; or the first keys of
+    each example."""
+    keys, queries = np.arange(dims[-1]), np.arange(dims[-2])[:, None]
+    if kind == "window":
+        return np.broadcast_to(np.abs(keys - queries) < 20, dims).copy()
+    if kind == "padding":
+        return keys < rng.integers(1, dims[-1] + 1, (*dims[:-1], 1))
+    return rng.random(dims) < 0.6
+
+
 def attention(
     batch, queries, heads, size, keys=None, key_heads=None, value_size=None, bias=None, mask=None,
     causal=False, dropout=0.0, dtype="float32", grad=False, lse_ct=False, scores=False, scale=None,
-    **more,
+    kind="random", **more,
 ) -> Case:  # fmt: skip
-    """One case; `bias` and `mask` are shapes, `scores` asks for attention_score_grad."""
+    """One case; `bias` and `mask` are shapes, `kind` one of `_mask`, `scores` asks for
+    attention_score_grad."""
     keys, key_heads, value_size = keys or queries, key_heads or heads, value_size or size
-    kind = _numpy_dtype(dtype)
+    element = _numpy_dtype(dtype)
     attrs = {
         "scale": 1 / math.sqrt(size) if scale is None else scale,
         "causal": causal,
@@ -123,7 +135,7 @@ def attention(
         given = []
         for dims, name in inputs:
             if name == "bool":
-                given.append(rng.random(dims) < 0.6)
+                given.append(_mask(kind, dims, rng))
             elif name == "uint32":
                 given.append(rng.integers(0, 2**32, 2, np.uint32))
             else:
@@ -133,9 +145,9 @@ def attention(
     def complete(given):
         from keras_native.engine.primitive import REGISTRY
 
-        wide = [a.astype(np.float64) if a.dtype == kind else a for a in given[:forward]]
+        wide = [a.astype(np.float64) if a.dtype == element else a for a in given[:forward]]
         out, lse = REGISTRY["attention"].reference(*wide, **attrs)
-        given[forward : forward + 2] = out.astype(kind), lse.astype(statistic)
+        given[forward : forward + 2] = out.astype(element), lse.astype(statistic)
         return given
 
     half = 2 if causal else 1
@@ -155,11 +167,11 @@ def attention(
         peer={"torch": _torch(causal, attrs["scale"], grad, mask is not None, key_heads < heads)}
         if more.get("speed") and bias is None
         else None,
-        bytes=kind.itemsize * sum(map(math.prod, (q, k, v, out))) * (2 if grad else 1),
+        bytes=element.itemsize * sum(map(math.prod, (q, k, v, out))) * (2 if grad else 1),
         label=("" if scale is None else f"scale {scale} ")
         + f"{dtype} B{batch} Sq{queries} Sk{keys} H{heads}/{key_heads} D{size}/{value_size}"
         + (f" bias{list(bias)}" if bias is not None else "")
-        + (f" mask{list(mask)}" if mask is not None else "")
+        + (f" {kind} mask{list(mask)}" if mask is not None else "")
         + (" lse_ct" if lse_ct else ""),
         **more,
     )
@@ -177,7 +189,9 @@ SMALL = [
     dict(batch=2, queries=17, heads=2, size=12, keys=21, mask=(2, 1, 17, 21)),
     dict(batch=2, queries=17, heads=2, size=12, keys=21, mask=(2, 1, 1, 21), causal=True),
     dict(batch=2, queries=17, heads=2, size=12, keys=3, mask=(17, 3)),  # some without any key
+    dict(batch=2, queries=5, heads=2, size=12, keys=40, mask=(2, 1, 1, 40), kind="padding"),
     dict(batch=2, queries=17, heads=2, size=12, keys=21, bias=(2, 17, 21)),
+    dict(batch=2, queries=40, heads=2, size=12, keys=21, bias=(2, 1, 1, 21)),
     dict(batch=2, queries=17, heads=2, size=12, bias=(2, 1, 17, 1), mask=(1, 1, 17, 17)),
     dict(batch=2, queries=18, heads=2, size=12, keys=21, dropout=0.3),
     dict(batch=1, queries=150, heads=2, size=12, causal=True, dropout=0.5),
@@ -187,18 +201,38 @@ SMALL = [
     *(dict(batch=1, queries=20, heads=2, size=16, keys=37, causal=True, scale=s, dtype=t)
       for s in (-0.5, 0.0) for t in ("float32", "bfloat16")),
 ]  # fmt: skip
+# Several blocks of queries and of keys, and rests of both.
+LONG = [
+    dict(batch=2, queries=150, heads=2, size=12, keys=300, mask=(2, 1, 1, 300), kind="padding"),
+    dict(batch=2, queries=150, heads=2, size=12, mask=(2, 1, 1, 150), kind="padding", causal=True),
+    dict(
+        batch=1,
+        queries=200,
+        heads=4,
+        size=12,
+        key_heads=2,
+        keys=410,
+        mask=(200, 410),
+        kind="window",
+    ),
+    dict(batch=1, queries=200, heads=1, size=12, keys=130, mask=(200, 130), kind="window"),
+    dict(batch=1, queries=150, heads=2, size=50, bias=(1, 2, 150, 150), dropout=0.1),
+    dict(batch=1, queries=200, heads=2, size=20, keys=196, value_size=50, dropout=0.1),
+    dict(batch=1, queries=129, heads=1, size=40, keys=260, value_size=36),
+]
 _SPEED = [
     dict(batch=b, queries=s, heads=8, size=d, causal=c, speed=True)
-    for b, s, d in ((16, 128, 32), (4, 512, 64), (1, 2048, 64))
+    for b, s, d in ((16, 128, 32), (8, 196, 64), (4, 512, 64), (1, 2048, 64))
     for c in (False, True)
 ]
 
 CASES = [
-    *(attention(**a) for a in SMALL),
-    *(attention(**a, grad=True) for a in SMALL),
+    *(attention(**a) for a in SMALL + LONG),
+    *(attention(**a, grad=True) for a in SMALL + LONG),
     attention(2, 17, 2, 12, keys=21, causal=True, grad=True, lse_ct=True),
     attention(2, 17, 2, 12, keys=21, causal=True, grad=True, scores=True),
     attention(2, 17, 2, 12, keys=3, mask=(17, 3), grad=True, scores=True),
+    attention(1, 200, 2, 12, keys=300, mask=(200, 300), kind="window", grad=True, scores=True),
     *(attention(**a) for a in _SPEED),
     *(attention(**a, grad=True) for a in _SPEED),
 ]

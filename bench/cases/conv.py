@@ -149,6 +149,15 @@ CASES: list[Case] = [
     *cases(2, (7, 8), 12, 16, 1, strides=2),
     *cases(2, (7, 9), 12, 17, 1, strides=(2, 3), pad=(0, -1, 0, -2)),
     *cases(1, (3, 5, 4), 7, 9, 1, strides=(2, 1, 3), dtype="float64"),
+    # windows apart: patches, with a rest, with gaps, the whole image
+    *cases(2, (28, 30), 3, 66, 14, strides=14),
+    *cases(2, (13, 9), 3, 20, 4, strides=4, dtype="float64"),
+    *cases(2, (9, 8), 5, 70, (2, 3), strides=(3, 4), pad=(0, -1, 0, 0)),
+    *cases(3, (6, 5), 4, 65, (6, 5)),
+    *cases(2, (21,), 7, 9, 4, strides=5),
+    *cases(2, (4, 5, 6), 3, 5, (2, 1, 3), strides=(2, 2, 3)),
+    *cases(2, (12, 8), 3, 20, 4, strides=4, dtype="bfloat16"),
+    fused(2, (28, 30), 3, 20, 14, "gelu", strides=14, residual=True),
     *(fused(2, (6, 5), 11, 70, 1, a, strides=2, residual=True) for a in ("relu6", "silu")),
     fused(3, (4, 4), 1700, 37, 1, "relu", residual=True),  # few results of many terms
     fused(1, (1, 1), 40, 33, 1, "relu", residual=True),
@@ -278,6 +287,7 @@ SPEED: list[Case] = [
     *cases(8, (14, 14), 1024, 256, 1, label="resnet 1x1 14x14x1024-256"),
     *cases(8, (7, 7), 512, 2048, 1, label="resnet 1x1 7x7x512-2048"),
     *cases(8, (56, 56), 256, 512, 1, strides=2, label="resnet 1x1/2 56x56x256-512"),
+    *cases(8, (224, 224), 3, 192, 16, strides=16, ops="fw", label="vit patches"),
     *cases(8, (224, 224), 3, 32, 3, strides=2, pad=(0, 1, 0, 1), ops="fw", label="mobilenet stem"),
     *cases(8, (112, 112), 32, 32, 3, pad=1, groups=32, label="depthwise 112x112x32"),
     *cases(8, (112, 112), 96, 96, 3, strides=2, pad=1, groups=96, label="depthwise/2 112x112x96"),

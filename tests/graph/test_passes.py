@@ -59,6 +59,11 @@ def spelled_layer_norm(x, gamma, beta):
     return ew.add(ew.mul(x, inv), ew.add(ew.mul(ew.neg(mean), inv), beta))
 
 
+def spelled_rms_norm(x, gamma):
+    mean = reduce.reduce_mean(ew.square(x), (1,), True)
+    return ew.mul(ew.mul(x, ew.rsqrt(ew.add(mean, 1e-6))), gamma)
+
+
 def spelled_batch_norm(x, gamma, beta):
     mean, variance = reduce.moments(x, (0, 1, 2))
     return norm_batch.batch_norm_inference(x, mean, variance, gamma, beta, 1e-3)
@@ -122,6 +127,13 @@ CASES = {
     "layer_norm": (
         spelled_layer_norm, (tensor(5, 8), tensor(8), tensor(8)), "layer_norm", ["moments",
         "rsqrt"],
+    ),
+    "rms_norm": (spelled_rms_norm, (tensor(5, 8), tensor(8)), "rms_norm", ["rsqrt", "square"]),
+    "rms_norm by x x, without gamma": (
+        lambda x: spelled_rms_norm(ew.mul(ew.add(x, 1.0), 2.0), 3.0),
+        (tensor(5, 8),),
+        "rms_norm",
+        ["rsqrt", "square"],
     ),
     "batch_norm": (
         spelled_batch_norm,
@@ -219,13 +231,13 @@ def test_what_is_spread_over_fewer_sizes_stays_aligned_with_the_last_ones(dims):
     np.testing.assert_allclose(transforms.jit(fn)(x).numpy(), fn(x).numpy(), rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["layer_norm", "batch_norm", "attention"])
+@pytest.mark.parametrize("name", ["layer_norm", "rms_norm", "batch_norm", "attention"])
 def test_recognition_comes_before_differentiation(name):
     fn, args, _, gone = CASES[name]
     grad = transforms.grad(lambda *t: reduce.reduce_sum(ew.square(fn(*t)), None))
     found = ops(final(grad, *args))
     assert any(op.endswith("_grad") for op in found)
-    assert not {"softmax_grad", "moments"} & set(found)
+    assert not {"softmax_grad", "moments", "rsqrt"} & set(found)
 
 
 @pytest.mark.parametrize("clip", [ew.relu, ew.relu6])

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "kernels/floating.h"
+#include "kernels/grid.h"
 #include "runtime/pool.h"
 #include "runtime/registry.h"
 
@@ -67,7 +68,8 @@ class Forward : public Kernel {
     static_cast<AttentionInputs&>(task) = layout_.inputs(in);
     task.out = out[0];
     task.lse = out[1];
-    const int64_t size = table_->query_block, blocks = (s.queries + size - 1) / size;
+    const int64_t size = even_share(s.queries, table_->query_block, table_->query_unit);
+    const int64_t blocks = ceil_div(s.queries, size);
     const size_t bytes = static_cast<size_t>(table_->scratch(s));
     pool::parallel_for(s.batch * s.heads * blocks, [&](int64_t index) {
       // Late queries first: under a causal mask they have the most work.
@@ -102,10 +104,10 @@ class Backward : public Kernel {
         table_(table) {
     // Few heads: their keys are shared out, so that about eight tasks have work.
     const AttentionShape& s = layout_.shape;
-    const int64_t blocks = (s.keys + table->key_block - 1) / table->key_block, heads = s.batch * s.key_heads;
-    const int64_t wanted = std::clamp<int64_t>((8 + heads - 1) / heads, 1, blocks);
-    range_ = (blocks + wanted - 1) / wanted * table->key_block;
-    ranges_ = (s.keys + range_ - 1) / range_;
+    const int64_t blocks = ceil_div(s.keys, table->key_block), heads = s.batch * s.key_heads;
+    const int64_t wanted = std::clamp<int64_t>(ceil_div(8, heads), 1, blocks);
+    range_ = ceil_div(blocks, wanted) * table->key_block;
+    ranges_ = ceil_div(s.keys, range_);
   }
   size_t scratch_bytes() const override {
     return ranges_ == 1 || scores_ ? 0 : static_cast<size_t>(ranges_ * query_elements_) * wide_;
@@ -127,7 +129,7 @@ class Backward : public Kernel {
       all.dk = out[1];
       all.dv = out[2];
     }
-    const size_t bytes = static_cast<size_t>(table_->scratch(s));
+    const size_t bytes = static_cast<size_t>(table_->scratch(all));
     const bool parts = scratch_bytes() != 0;
     pool::parallel_for(s.batch * s.key_heads * ranges_, [&](int64_t index) {
       const int64_t part = index % ranges_, head = index / ranges_, first = part * range_;

@@ -38,6 +38,7 @@ struct AttentionBackward : AttentionInputs {
 
 struct AttentionForwardTable {
   int query_block;  // queries that one task should have
+  int query_unit;   // those of all tasks but the last of a head are multiples of it
   void (*run)(const AttentionForward& task, int64_t batch, int64_t head, int64_t first_query, int64_t queries,
               void* scratch);
   int64_t (*scratch)(const AttentionShape& shape);  // bytes
@@ -51,7 +52,7 @@ struct AttentionBackwardTable {
   int key_block;  // ranges of keys are multiples of it
   void (*run)(const AttentionBackward& task, int64_t batch, int64_t key_head, int64_t first_key, int64_t keys,
               void* scratch);
-  int64_t (*scratch)(const AttentionShape& shape);  // bytes
+  int64_t (*scratch)(const AttentionInputs& inputs);  // bytes
   // dq[i] = sum over `parts` of dq_part[part * n + i] for `count` elements i from `first` on.
   void (*sum_parts)(const void* dq_part, int64_t parts, int64_t n, int64_t first, int64_t count, void* dq);
 };

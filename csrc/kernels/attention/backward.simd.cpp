@@ -2,13 +2,15 @@
 // the probabilities are computed once more from the saved log-sum-exp, then
 //     dp = v ct^T, ds = p (dp - delta), dv += p ct, dk += ds q, dq += ds^T k,
 // all from the [key][query] layout. dk and dv of the block stay in the second-level cache.
-#include "kernels/attention/tile.h"
+#include "kernels/attention/extras.h"
 
 namespace native {
 namespace NATIVE_ISA {
 namespace {
 
 constexpr int kGradQueries = 64;  // p and ds of a block: 128 x 64 x 4 bytes each
+// So many keys more than a block are no block of their own: for each block of keys the queries are packed once more.
+constexpr int kFewKeys = 80;
 
 template <class W>
 struct Sizes {
@@ -16,14 +18,19 @@ struct Sizes {
   explicit Sizes(const AttentionShape& s)
       : size(s.size),
         value_size(s.value_size),
-        queries(round_up(least(kGradQueries, s.queries), kPanel<W>)),
+        queries(round_up(least(kGradQueries + kFewRows, s.queries), kPanel<W>)),
         all_queries(round_up(s.queries, kPanel<W>)),
-        keys(round_up(least(kKeyBlock, s.keys), kRows)),
+        keys(round_up(least(kKeyBlock + kFewKeys, s.keys), kRows)),
         columns(round_up(s.size, kPanel<W>)),
         value_columns(round_up(s.value_size, kPanel<W>)),
-        // An odd number of cache lines, so that a column of a block does not fall into a few cache sets.
-        row(queries + 64 / static_cast<int64_t>(sizeof(W))),
+        row(odd_lines(least(kGradQueries + kFewRows, round_up(s.queries, kLanes<W>)))),
         group(s.heads / s.key_heads) {}
+
+  // An odd number of cache lines, so that a column of a block does not fall into a few cache sets.
+  static int64_t odd_lines(int64_t n) {
+    constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(W));
+    return (round_up(n, line) / line | 1) * line;
+  }
 };
 
 // A block of queries of one head and a block of keys, packed.
@@ -31,39 +38,34 @@ template <class W>
 struct Block {
   W *k_rows, *k_panels, *v_rows;                 // [keys][size], [columns / panel][keys][panel]
   W *q_lanes, *ct_lanes, *q_panels, *ct_panels;  // queries along the lanes; as panels of columns
-  W *lse, *delta, *alive;                        // [queries]; alive is 0 where no key is allowed
-  W *p, *ds, *factors;                           // [keys][row]
-  W *dk, *dv, *dq;                               // [keys][columns]; [group][all queries][columns]
+  W *lse, *delta;                                // [queries]
+  W *p, *ds, *room;                              // [keys][row]; a panel of scores
+  KeyBits<W>* words;
+  W *dk, *dv, *dq;  // [keys][columns]; [group][all queries][columns]
+  // With a mask: of all queries of the group, 0 where no key is allowed, else 1; and of each of their panels.
+  W* alive;
+  Span* spans;
 
-  Block(Scratch room, const Sizes<W>& n, bool dropout)
-      : k_rows(room.take<W>(n.keys * n.size)),
-        k_panels(room.take<W>(n.keys * n.columns)),
-        v_rows(room.take<W>(n.keys * n.value_size)),
-        q_lanes(room.take<W>(n.queries * n.size)),
-        ct_lanes(room.take<W>(n.queries * n.value_size)),
-        q_panels(room.take<W>(n.queries * n.columns)),
-        ct_panels(room.take<W>(n.queries * n.value_columns)),
-        lse(room.take<W>(n.queries)),
-        delta(room.take<W>(n.queries)),
-        alive(room.take<W>(n.queries)),
-        p(room.take<W>(n.keys * n.row)),
-        ds(room.take<W>(n.keys * n.row)),
-        factors(dropout ? room.take<W>(n.keys * n.row) : nullptr),
-        dk(room.take<W>(n.keys * n.columns)),
-        dv(room.take<W>(n.keys * n.value_columns)),
-        dq(room.take<W>(n.group * n.all_queries * n.columns)) {}
+  Block(Scratch& room_, const Sizes<W>& n, const AttentionInputs& in)
+      : k_rows(room_.take<W>(n.keys * n.size)),
+        k_panels(room_.take<W>(n.keys * n.columns)),
+        v_rows(room_.take<W>(n.keys * n.value_size)),
+        q_lanes(room_.take<W>(n.queries * n.size)),
+        ct_lanes(room_.take<W>(n.queries * n.value_size)),
+        q_panels(room_.take<W>(n.queries * n.columns)),
+        ct_panels(room_.take<W>(n.queries * n.value_columns)),
+        lse(room_.take<W>(n.queries)),
+        delta(room_.take<W>(n.queries)),
+        p(room_.take<W>(n.keys * n.row)),
+        ds(room_.take<W>(n.keys * n.row)),
+        room(room_.take<W>(in.bias ? n.keys * kPanel<W> : 0)),
+        words(room_.take<KeyBits<W>>(in.key ? key_words<W>(n.keys) : 0)),
+        dk(room_.take<W>(n.keys * n.columns)),
+        dv(room_.take<W>(n.keys * n.value_columns)),
+        dq(room_.take<W>(n.group * n.all_queries * n.columns)),
+        alive(room_.take<W>(in.mask ? n.group * n.all_queries : 0)),
+        spans(room_.take<Span>(in.mask ? n.group * n.all_queries / kPanel<W> : 0)) {}
 };
-
-template <class T>
-int64_t backward_scratch(const AttentionShape& s) {
-  using W = Wide<T>;
-  const Sizes<W> n(s);
-  return scratch_of<W>(n.keys * n.size) + 2 * scratch_of<W>(n.keys * n.columns) + scratch_of<W>(n.keys * n.value_size) +
-         scratch_of<W>(n.keys * n.value_columns) + scratch_of<W>(n.queries * n.size) +
-         scratch_of<W>(n.queries * n.value_size) + scratch_of<W>(n.queries * n.columns) +
-         scratch_of<W>(n.queries * n.value_columns) + 3 * scratch_of<W>(n.queries) + 3 * scratch_of<W>(n.keys * n.row) +
-         scratch_of<W>(n.group * n.all_queries * n.columns);
-}
 
 template <class W>
 void clear(W* x, int64_t n) {
@@ -82,19 +84,17 @@ Wide<T> dot(const T* a, const T* b, int64_t n) {
 }
 
 template <class T>
-bool has_key(const Extras<T>& e, int64_t query) {
-  const AttentionShape& s = *e.shape;
-  const uint8_t* m = e.mask + query * s.mask_strides[2];
-  const int64_t keys = s.causal ? least(s.keys, query + 1) : s.keys;
-  for (int64_t j = 0; j < keys; ++j)
-    if (m[j * s.mask_strides[3]]) return true;
-  return false;
+int64_t backward_scratch(const AttentionInputs& in) {
+  Scratch counted(nullptr);
+  Block<Wide<T>> block(counted, Sizes<Wide<T>>(*in.shape), in);
+  return static_cast<int64_t>(counted.next);
 }
 
 // What a task works on; `stops` if no query needs keys after its own.
 template <class T>
 struct Task {
   using W = Wide<T>;
+  static constexpr int P = kPanel<W>, L = kLanes<W>;
   const AttentionBackward& a;
   const AttentionShape& s;
   Sizes<W> n;
@@ -102,8 +102,29 @@ struct Task {
   int64_t batch, key_head;
   bool stops;
 
+  int64_t head_of(int64_t member) const { return key_head * n.group + member; }
+
+  // What the mask lets each query of the group see.
+  void load_spans() const {
+    for (int64_t member = 0; member < n.group; ++member) {
+      const Extras<T> extras(a, batch, head_of(member));
+      for (int64_t query = 0, at = member * n.all_queries; query < s.queries; query += P, at += P) {
+        const int64_t used = least(P, s.queries - query);
+        b.spans[at / P] = keys_of_queries(extras, query, used);
+        for (int64_t i = 0; i < P; ++i)
+          b.alive[at + i] = i < used && !keys_of_query(extras, query + i).empty() ? W{1} : W{0};
+      }
+    }
+  }
+
+  // The keys that a panel of queries sees.
+  Span span(int64_t member, int64_t query) const {
+    if (a.mask) return b.spans[(member * n.all_queries + query) / P];
+    return {0, stops ? least(s.keys, query + P) : s.keys};
+  }
+
   // The queries from `query` on of one head, packed.
-  void load_queries(const Extras<T>& extras, int64_t head, int64_t query, int64_t queries) const {
+  void load_queries(int64_t head, int64_t query, int64_t queries) const {
     const int64_t q_row = s.heads * s.size, v_row = s.heads * s.value_size;
     const int64_t first = batch * s.queries + query;
     const T* q = static_cast<const T*>(a.q) + first * q_row + head * s.size;
@@ -114,101 +135,117 @@ struct Task {
     pack_transposed(ct, v_row, queries, s.value_size, W{1}, b.ct_lanes);
     pack_panels(q, q_row, queries, s.size, b.q_panels);
     pack_panels(ct, v_row, queries, s.value_size, b.ct_panels);
-    for (int64_t i = 0; i < round_up(queries, kPanel<W>); ++i) {
+    for (int64_t i = 0; i < round_up(queries, P); ++i) {
       const bool real = i < queries;
       b.lse[i] = real ? static_cast<const W*>(a.lse)[statistic + i] * static_cast<W>(kLog2e) : W{0};
       b.delta[i] = real ? dot(ct + i * v_row, out + i * v_row, s.value_size) : W{0};
       if (real && a.ct_lse) b.delta[i] -= static_cast<const W*>(a.ct_lse)[statistic + i];
-      b.alive[i] = real && (a.mask == nullptr || has_key(extras, query + i)) ? W{1} : W{0};
     }
   }
 
-  // p and ds of a panel of queries.
-  void probabilities(const Extras<T>& extras, int64_t query, int64_t i, int64_t used, int64_t key, int64_t rows) const {
-    constexpr int P = kPanel<W>, L = kLanes<W>;
+  // p and ds of `rows` keys by the `used` queries from i on of the block; `alive` belongs to the first of them.
+  void probabilities(const Extras<T>& extras, const W* alive, int64_t query, int64_t i, int64_t used, int64_t key,
+                     int64_t rows) const {
     W *p = b.p + i, *ds = b.ds + i;
-    for (int64_t j = 0; j < rows; j += kRows) {
-      tile<kRows, Write::Set>(p + j * n.row, n.row, b.k_rows + j * s.size, s.size, 1, b.q_lanes + i * s.size, P,
-                              s.size);
-      tile<kRows, Write::Set>(ds + j * n.row, n.row, b.v_rows + j * s.value_size, s.value_size, 1,
-                              b.ct_lanes + i * s.value_size, P, s.value_size);
-    }
-    const int64_t keys = least(rows, s.keys - key);
-    if (a.bias) add_bias(extras, query + i, used, key, keys, p, n.row);
-    if (a.mask) {
-      W masked[P];  // the scores of a query without keys are all 0
-      for (int lane = 0; lane < P; ++lane)
-        masked[lane] = b.alive[i + lane] != 0 ? -static_cast<W>(__builtin_inff()) : W{0};
-      apply_mask(extras, query + i, used, key, keys, masked, p, n.row);
-    } else if (stops && key + rows > query + i) {
-      apply_causal(query + i, used, key, rows, p, n.row);
-    }
-    if (a.key) dropout_factors(extras, query + i, used, key, keys, b.factors + i, n.row);
-    for (int half = 0; half < P; half += L) {
-      const Vec<W> lse = load(b.lse + i + half), delta = load(b.delta + i + half), alive = load(b.alive + i + half);
+    with_vectors<W>(used, [&](auto vectors) {
+      constexpr int V = decltype(vectors)::value;
+      each_tile(rows, [&](auto count, int64_t j) {
+        constexpr int M = decltype(count)::value;
+        tile<M, V, Write::Set>(p + j * n.row, n.row, b.k_rows + j * s.size, s.size, 1, b.q_lanes + i * s.size, P,
+                               s.size);
+        tile<M, V, Write::Set>(ds + j * n.row, n.row, b.v_rows + j * s.value_size, s.value_size, 1,
+                               b.ct_lanes + i * s.value_size, P, s.value_size);
+      });
+    });
+    W masked[P];  // the scores of a query without keys are all 0
+    if (a.mask)
+      for (int lane = 0; lane < P; ++lane) masked[lane] = alive[lane] != 0 ? -static_cast<W>(__builtin_inff()) : W{0};
+    apply_extras(extras, query + i, used, key, rows, masked, p, n.row, b.room);
+    if (a.key) kept_keys<W>(extras, query + i, used, key, rows, b.words);
+    const Vec<W> scale = splat(static_cast<W>(kept_scale(s)));
+    for (int64_t half = 0; half < used; half += L) {
+      const Vec<W> lse = load(b.lse + i + half), delta = load(b.delta + i + half);
+      const Vec<W> live = a.mask ? load(alive + half) : splat(W{1});
       for (int64_t j = 0; j < rows; ++j) {
         W *to_p = p + j * n.row + half, *to_ds = ds + j * n.row + half;
         Vec<W> weight = exp2_small(load(to_p) - lse), dp = load(to_ds);
-        if (a.key) dp *= load(b.factors + i + j * n.row + half);
+        const Vec<W> factor = a.key ? kept<W>(scale, b.words + half, j) : scale;
+        if (a.key) dp *= factor;
         Vec<W> slope = weight * (dp - delta);
-        if (a.mask) slope *= alive;
-        if (a.key) weight *= load(b.factors + i + j * n.row + half);
+        if (a.mask) slope *= live;
+        if (a.key) weight *= factor;
         store(to_p, weight);
         store(to_ds, slope);
       }
     }
   }
 
-  // c[keys][columns] += x[keys][queries] y[queries][columns]; before the diagonal x is not there.
-  void add_to_keys(W* c, int64_t columns, const W* x, const W* y, int64_t queries, int64_t query, int64_t key,
-                   int64_t keys) const {
-    constexpr int P = kPanel<W>;
-    for (int64_t column = 0; column < columns; column += P, y += queries * P)
-      for (int64_t j = 0; j < keys; j += kRows) {
-        const int64_t skip = stops ? most(0, key + j - query) : 0;
-        if (skip < queries)
-          tile<kRows, Write::Add>(c + j * columns + column, columns, x + j * n.row + skip, n.row, 1, y + skip * P, P,
-                                  queries - skip);
-      }
+  // c[keys][columns] += x[keys][queries] y[queries][columns] for the queries [first, last) of the block; before the
+  // diagonal x is not there. y has `queries` rows.
+  void add_to_keys(W* c, int64_t size, const W* x, const W* y, int64_t queries, int64_t first, int64_t last,
+                   int64_t query, int64_t key, int64_t keys) const {
+    const int64_t columns = round_up(size, P);
+    for (int64_t column = 0; column < size; column += P, y += queries * P)
+      with_vectors<W>(size - column, [&](auto vectors) {
+        each_tile(keys, [&](auto count, int64_t j) {
+          const int64_t from = stops ? most(first, key + j - query) : first;
+          if (from < last)
+            tile<decltype(count)::value, decltype(vectors)::value, Write::Add>(
+                c + j * columns + column, columns, x + j * n.row + from, n.row, 1, y + from * P, P, last - from);
+        });
+      });
   }
 
-  template <int M>
-  void add_to_queries(W* dq, int64_t lane, int64_t diagonal, int64_t keys) const {
-    constexpr int P = kPanel<W>;
-    const int64_t seen = stops ? least(keys, diagonal + M) : keys;
-    if (seen <= 0) return;
-    for (int64_t column = 0; column < n.columns; column += P)
-      tile<M, Write::Add>(dq + column, n.columns, b.ds + lane, 1, n.row, b.k_panels + column * keys, P, seen);
+  // dq[queries][columns] += ds^T k for the `used` queries from lane i on, of which the first has its last key at
+  // `diagonal`.
+  void add_to_queries(W* dq, int64_t i, int64_t used, int64_t diagonal, int64_t keys, int64_t seen) const {
+    for (int64_t column = 0; column < s.size; column += P)
+      with_vectors<W>(s.size - column, [&](auto vectors) {
+        each_tile(used, [&](auto count, int64_t r) {
+          constexpr int M = decltype(count)::value;
+          const int64_t depth = stops ? least(seen, diagonal + r + M) : seen;
+          if (depth > 0)
+            tile<M, decltype(vectors)::value, Write::Add>(dq + r * n.columns + column, n.columns, b.ds + i + r, 1,
+                                                          n.row, b.k_panels + column * keys, P, depth);
+        });
+      });
   }
 
   void store_scores(int64_t head, int64_t query, int64_t i, int64_t used, int64_t key, int64_t rows) const {
     T* out = static_cast<T*>(a.ds) + ((batch * s.heads + head) * s.queries + query + i) * s.keys + key;
-    const int64_t keys = least(rows, s.keys - key);
     for (int64_t lane = 0; lane < used; ++lane, out += s.keys)
-      for (int64_t j = 0; j < keys; ++j) put(out + j, b.ds[j * n.row + i + lane]);
+      for (int64_t j = 0; j < rows; ++j) put(out + j, b.ds[j * n.row + i + lane]);
   }
 
-  void keys_and_queries(int64_t member, int64_t query, int64_t key, int64_t keys) const {
-    constexpr int P = kPanel<W>, tail = P % kRows;
-    const int64_t head = key_head * n.group + member, queries = least(kGradQueries, s.queries - query);
-    const Extras<T> extras(a, batch, head);
-    load_queries(extras, head, query, queries);
+  void keys_and_queries(int64_t member, int64_t query, int64_t queries, int64_t key, int64_t keys) const {
+    int64_t first = queries, last = 0;  // panels that see any of the keys
     for (int64_t i = 0; i < queries; i += P) {
-      const int64_t seen = stops ? least(keys, query + i + P - key) : keys, used = least(P, queries - i);
-      if (seen <= 0) continue;
-      probabilities(extras, query, i, used, key, round_up(seen, kRows));
+      const Span seen = span(member, query + i);
+      if (seen.begin >= key + keys || seen.end <= key) continue;
+      first = least(first, i);
+      last = least(queries, i + P);
+    }
+    if (first >= last) return;
+    const int64_t head = head_of(member);
+    const Extras<T> extras(a, batch, head);
+    load_queries(head, query, queries);
+    const auto seen_from = [&](int64_t i) { return most(0, least(keys, span(member, query + i).end - key)); };
+    for (int64_t i = first; i < last; i += P) {
+      const int64_t seen = seen_from(i), used = least(P, last - i), rows = least(round_up(seen, kRows), keys);
+      probabilities(extras, b.alive + member * n.all_queries + query + i, query, i, used, key, rows);
+      // Without a mask what is not there is not read.
+      for (int64_t j = a.mask ? rows : keys; j < keys; ++j) {
+        clear(b.p + j * n.row + i, round_up(used, L));
+        clear(b.ds + j * n.row + i, round_up(used, L));
+      }
       if (a.ds) store_scores(head, query, i, used, key, seen);
     }
     if (a.ds) return;
-    add_to_keys(b.dv, n.value_columns, b.p, b.ct_panels, queries, query, key, keys);
-    add_to_keys(b.dk, n.columns, b.ds, b.q_panels, queries, query, key, keys);
-    for (int64_t i = 0; i < queries; i += P) {
-      W* dq = b.dq + (member * n.all_queries + query + i) * n.columns;
-      const int64_t diagonal = query + i - key;
-      for (int r = 0; r + kRows <= P; r += kRows) add_to_queries<kRows>(dq + r * n.columns, i + r, diagonal + r, keys);
-      if constexpr (tail > 0)
-        add_to_queries<tail>(dq + (P - tail) * n.columns, i + P - tail, diagonal + P - tail, keys);
-    }
+    add_to_keys(b.dv, s.value_size, b.p, b.ct_panels, queries, first, last, query, key, keys);
+    add_to_keys(b.dk, s.size, b.ds, b.q_panels, queries, first, last, query, key, keys);
+    for (int64_t i = first; i < last; i += P)
+      add_to_queries(b.dq + (member * n.all_queries + query + i) * n.columns, i, least(P, last - i), query + i - key,
+                     keys, seen_from(i));
   }
 };
 
@@ -229,14 +266,18 @@ void backward(const AttentionBackward& a, int64_t batch, int64_t key_head, int64
   using W = Wide<T>;
   const AttentionShape& s = *a.shape;
   const Sizes<W> n(s);
-  const Block<W> b(Scratch{static_cast<char*>(scratch)}, n, a.key != nullptr);
+  Scratch memory(scratch);
+  const Block<W> b(memory, n, a);
   const Task<T> task{a, s, n, b, batch, key_head, s.causal && a.mask == nullptr};
   const int64_t k_row = s.key_heads * s.size, v_row = s.key_heads * s.value_size, q_row = s.heads * s.size;
   const W scale = static_cast<W>(s.scale);
 
   if (!a.ds) clear(b.dq, n.group * n.all_queries * n.columns);
-  for (int64_t key = first_key; key < first_key + keys; key += kKeyBlock) {
-    const int64_t count = least(kKeyBlock, first_key + keys - key), at = batch * s.keys + key;
+  if (a.mask) task.load_spans();
+  const int64_t end = first_key + keys;
+  for (int64_t key = first_key, count; key < end; key += count) {
+    count = next_block(end - key, kKeyBlock, kFewKeys);
+    const int64_t at = batch * s.keys + key;
     const T* k = static_cast<const T*>(a.k) + at * k_row + key_head * s.size;
     const T* v = static_cast<const T*>(a.v) + at * v_row + key_head * s.value_size;
     pack_rows(k, k_row, count, round_up(count, kRows), s.size, b.k_rows);
@@ -245,8 +286,10 @@ void backward(const AttentionBackward& a, int64_t batch, int64_t key_head, int64
     clear(b.dk, n.keys * n.columns);
     clear(b.dv, n.keys * n.value_columns);
     for (int64_t member = 0; member < n.group; ++member)
-      for (int64_t query = task.stops ? key / kGradQueries * kGradQueries : 0; query < s.queries; query += kGradQueries)
-        task.keys_and_queries(member, query, key, count);
+      for (int64_t query = 0, queries; query < s.queries; query += queries) {
+        queries = next_block(s.queries - query, kGradQueries, kFewRows);
+        task.keys_and_queries(member, query, queries, key, count);
+      }
     if (a.ds) continue;
     unpack(b.dk, n.columns, count, s.size, scale, static_cast<T*>(a.dk) + at * k_row + key_head * s.size, k_row);
     unpack(b.dv, n.value_columns, count, s.value_size, W{1},

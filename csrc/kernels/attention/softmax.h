@@ -10,15 +10,15 @@ namespace NATIVE_ISA {
 namespace {
 
 // scores -> 2^(factor scores - peak) with the running maximum of factor scores, factor > 0 (if not Scaled, 1);
-// correction = 2^(peak before - peak after).
+// correction = 2^(peak before - peak after). Of the vectors with the first `queries` queries.
 template <bool Scaled, class W>
-void online_softmax(W* scores, int64_t keys, W factor, W* peak, W* total, W* correction) {
+void online_softmax(W* scores, int64_t queries, int64_t keys, W factor, W* peak, W* total, W* correction) {
   constexpr int L = kLanes<W>, P = kPanel<W>;
-  const auto scaled = [&](int64_t j, int half) {
+  const auto scaled = [&](int64_t j, int64_t half) {
     const Vec<W> x = load(scores + j * P + half);
     return Scaled ? x * factor : x;
   };
-  for (int half = 0; half < P; half += L) {
+  for (int64_t half = 0; half < queries; half += L) {
     const Vec<W> before = load(peak + half);
     Vec<W> top[2] = {before, before};
     int64_t j = 0;

@@ -1,4 +1,4 @@
-// Blocks of attention: packing, the register-blocked product, exponentials, masks and dropout.
+// Blocks of attention: packing, the register-blocked product and exponentials.
 // Included by attention's *.simd.cpp units only.
 //
 // Scores are kept transposed, [key][query], queries along the lanes: then maximum, sum and exponential go
@@ -8,7 +8,6 @@
 
 #include "kernels/attention/attention.h"
 #include "simd/element.h"
-#include "simd/philox.h"
 
 #if defined(__AVX2__)
 #include <immintrin.h>
@@ -25,6 +24,7 @@ template <class W>
 constexpr int kPanel = 2 * kLanes<W>;  // queries, or columns of values, in a panel
 
 constexpr int kKeyBlock = 128;     // keys at a time: scores and values of a block stay near
+constexpr int kFewRows = 16;       // so many keys or queries more than a block are no block of their own
 constexpr int kQueryBlock = 128;   // queries of a task
 constexpr float kMasked = -1e30f;  // score of a masked key: nothing beside any other, but finite
 
@@ -32,55 +32,82 @@ static inline int64_t round_up(int64_t n, int64_t multiple) { return (n + multip
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
-// Hands out pieces of a task's scratch memory, 64-byte aligned.
+// The rows of the next block where `rest` are left: `block`, or all if no more than `few` are over.
+static inline int64_t next_block(int64_t rest, int64_t block, int64_t few) {
+  return rest <= block + few ? rest : block;
+}
+
+// Hands out pieces of a task's scratch memory, 64-byte aligned. From address 0 on it counts what is needed.
 struct Scratch {
-  char* next;
+  uintptr_t next;
+  explicit Scratch(const void* memory) : next(reinterpret_cast<uintptr_t>(memory)) {}
   template <class W>
   W* take(int64_t n) {
     W* piece = reinterpret_cast<W*>(next);
-    next += round_up(n * static_cast<int64_t>(sizeof(W)), 64);
+    next += static_cast<uintptr_t>(round_up(n * static_cast<int64_t>(sizeof(W)), 64));
     return piece;
   }
 };
-template <class W>
-constexpr int64_t scratch_of(int64_t n) {
-  return round_up(n * static_cast<int64_t>(sizeof(W)), 64);
+
+template <int N>
+struct Count {
+  static constexpr int value = N;
+};
+
+// use(Count<M>, first row) for the tiles of `rows` rows: kRows each, and a third or two of that for a rest.
+template <class Use>
+inline __attribute__((always_inline)) void each_tile(int64_t rows, const Use& use) {
+  constexpr int third = kRows / 3;
+  int64_t i = 0;
+  for (; rows - i > 2 * third; i += kRows) use(Count<kRows>{}, i);
+  if (rows - i > third)
+    use(Count<2 * third>{}, i);
+  else if (rows - i > 0)
+    use(Count<third>{}, i);
+}
+
+// use(Count<V>) with the vectors that n columns of a panel take.
+template <class W, class Use>
+inline __attribute__((always_inline)) void with_vectors(int64_t n, const Use& use) {
+  if (n > kLanes<W>)
+    use(Count<2>{});
+  else
+    use(Count<1>{});
 }
 
 enum class Write { Set, Add, ScaleAdd };
 
-// C[M][2 vectors] = A B, += A B, or = diag(scale) C + A B, summed over `depth`.
-template <int M, Write write, class W>
+// C[M][V vectors] = A B, += A B, or = diag(scale) C + A B, summed over `depth`.
+template <int M, int V, Write write, class W>
 inline __attribute__((always_inline)) void tile(W* c, int64_t c_row, const W* a, int64_t a_row, int64_t a_k, const W* b,
                                                 int64_t b_k, int64_t depth, const W* scale = nullptr) {
   constexpr int L = kLanes<W>;
-  Vec<W> sum[M][2] = {};
+  Vec<W> sum[M][V] = {};
   if constexpr (write == Write::ScaleAdd) {
 #pragma GCC unroll 12
-    for (int i = 0; i < M; ++i) {
-      sum[i][0] = load(c + i * c_row) * scale[i];
-      sum[i][1] = load(c + i * c_row + L) * scale[i];
-    }
+    for (int i = 0; i < M; ++i)
+#pragma GCC unroll 2
+      for (int v = 0; v < V; ++v) sum[i][v] = load(c + i * c_row + v * L) * scale[i];
   }
   for (int64_t k = 0; k < depth; ++k, a += a_k, b += b_k) {
-    const Vec<W> b0 = load(b), b1 = load(b + L);
+    Vec<W> y[V];
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) y[v] = load(b + v * L);
 #pragma GCC unroll 12
     for (int i = 0; i < M; ++i) {
       const Vec<W> x = splat(a[i * a_row]);
-      sum[i][0] += x * b0;
-      sum[i][1] += x * b1;
+#pragma GCC unroll 2
+      for (int v = 0; v < V; ++v) sum[i][v] += x * y[v];
     }
   }
 #pragma GCC unroll 12
-  for (int i = 0; i < M; ++i) {
-    W* row = c + i * c_row;
-    if constexpr (write == Write::Add) {
-      sum[i][0] += load(row);
-      sum[i][1] += load(row + L);
+  for (int i = 0; i < M; ++i)
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) {
+      W* at = c + i * c_row + v * L;
+      if constexpr (write == Write::Add) sum[i][v] += load(at);
+      store(at, sum[i][v]);
     }
-    store(row, sum[i][0]);
-    store(row + L, sum[i][1]);
-  }
 }
 
 // 2^x for x <= 0 (and up to about 100); 0 below -127. NaN stays.
@@ -152,7 +179,8 @@ static inline void transpose8(const float* x, int64_t stride, float factor, floa
 }
 #endif
 
-// rows x size times `factor`, transposed: panels [rows / panel][size][panel], rows beyond the given zero.
+// rows x size times `factor`, transposed: panels [rows / panel][size][panel], rows beyond the given zero as far as a
+// vector has them.
 template <class T, class W>
 void pack_transposed(const T* x, int64_t stride, int64_t rows, int64_t size, W factor, W* out) {
   constexpr int P = kPanel<W>;
@@ -168,92 +196,9 @@ void pack_transposed(const T* x, int64_t stride, int64_t rows, int64_t size, W f
       }
     }
 #endif
-    for (; i < P; ++i)
+    const int64_t lanes = least(P, round_up(rows - r, kLanes<W>));
+    for (; i < lanes; ++i)
       for (int64_t c = 0; c < size; ++c) out[c * P + i] = r + i < rows ? factor * get(x + i * stride + c) : W{0};
-  }
-}
-
-// What bias, mask and dropout are for one (batch, head).
-template <class T>
-struct Extras {
-  const T* bias;
-  const uint8_t* mask;
-  const uint32_t* key;
-  const AttentionShape* shape;
-  int64_t first_score;  // flat index of score (batch, head, 0, 0)
-
-  Extras(const AttentionInputs& in, int64_t batch, int64_t head) : key(in.key), shape(in.shape) {
-    const AttentionShape& s = *in.shape;
-    bias = in.bias ? static_cast<const T*>(in.bias) + batch * s.bias_strides[0] + head * s.bias_strides[1] : nullptr;
-    mask = in.mask ? in.mask + batch * s.mask_strides[0] + head * s.mask_strides[1] : nullptr;
-    first_score = (batch * s.heads + head) * s.queries * s.keys;
-  }
-};
-
-// Adds log2(e) bias to scores[keys][ld] of a panel of `queries` queries.
-template <class T, class W>
-void add_bias(const Extras<T>& e, int64_t query, int64_t queries, int64_t key, int64_t keys, W* scores, int64_t ld) {
-  const int64_t by_key = e.shape->bias_strides[3], by_query = e.shape->bias_strides[2];
-  for (int64_t i = 0; i < queries; ++i) {
-    const T* b = e.bias + (query + i) * by_query + key * by_key;
-    for (int64_t j = 0; j < keys; ++j) scores[j * ld + i] += static_cast<W>(kLog2e) * get(b + j * by_key);
-  }
-}
-
-// scores = masked[query] where the mask is false; with `causal` also for later keys.
-template <class T, class W>
-void apply_mask(const Extras<T>& e, int64_t query, int64_t queries, int64_t key, int64_t keys, const W* masked,
-                W* scores, int64_t ld) {
-  const int64_t by_key = e.shape->mask_strides[3], by_query = e.shape->mask_strides[2];
-  for (int64_t i = 0; i < queries; ++i) {
-    const uint8_t* m = e.mask + (query + i) * by_query + key * by_key;
-    const int64_t allowed = e.shape->causal ? most(0, least(keys, query + i + 1 - key)) : keys;
-    int64_t j = 0;
-    while (j < allowed) {
-      if (by_key == 1 && j + 8 <= allowed) {
-        uint64_t word;
-        __builtin_memcpy(&word, m + j, 8);
-        if (word == 0x0101010101010101u) {
-          j += 8;
-          continue;
-        }
-      }
-      const int64_t stop = least(allowed, j + 8);
-      for (; j < stop; ++j)
-        if (!m[j * by_key]) scores[j * ld + i] = masked[i];
-    }
-    for (; j < keys; ++j) scores[j * ld + i] = masked[i];
-  }
-}
-
-// Scores of keys after the query become minus infinity (there is no mask; every query has its first key).
-template <class W>
-void apply_causal(int64_t query, int64_t queries, int64_t key, int64_t keys, W* scores, int64_t ld) {
-  constexpr int L = kLanes<W>;
-  for (int64_t half = 0; half < queries; half += L) {
-    Vec<W> last;  // of each query, the last key that it sees
-    for (int i = 0; i < L; ++i) last[i] = static_cast<W>(query + half + i - key);
-    for (int64_t j = most(0, query + half + 1 - key); j < keys; ++j) {
-      W* row = scores + j * ld + half;
-      store(row, last < static_cast<W>(j) ? splat(-static_cast<W>(__builtin_inff())) : load(row));
-    }
-  }
-}
-
-// factors[keys][ld]: 0 where a probability is dropped, else 1 / (1 - rate), by the bits that
-// random_bernoulli_scale draws for the flat index of the score.
-template <class T, class W>
-void dropout_factors(const Extras<T>& e, int64_t query, int64_t queries, int64_t key, int64_t keys, W* factors,
-                     int64_t ld) {
-  const W kept = static_cast<W>(1.0 / (1.0 - e.shape->dropout));
-  const uint64_t threshold = philox_threshold(e.shape->dropout);
-  for (int64_t i = 0; i < queries; ++i) {
-    const int64_t first = e.first_score + (query + i) * e.shape->keys + key;
-    uint32_t bits[64];
-    for (int64_t at = first; at < first + keys; ++at) {
-      if (at == first || at % 64 == 0) philox_group(e.key, static_cast<uint64_t>(at / 64), bits);
-      factors[(at - first) * ld + i] = bits[at % 64] >= threshold ? kept : W{0};
-    }
   }
 }
 

@@ -5,6 +5,7 @@
 
 #if NATIVE_WORDS
 
+#include "kernels/attention/extras.h"
 #include "kernels/attention/softmax.h"
 
 namespace native {
@@ -17,13 +18,32 @@ namespace {
 constexpr int P = kPanel<float>;  // queries in a panel of scores
 constexpr int kColumns = 64;      // queries, or columns of values, in a panel of words
 
-struct WordSizes {
-  int64_t terms, queries, columns, keys;  // of a row of keys with the last word whole; of a task; of all values
-  explicit WordSizes(const AttentionShape& s)
+// A block of queries and a block of keys.
+struct Block {
+  int64_t terms, queries, columns;  // of a row of keys with the last word whole; of a task; of all values
+  uint32_t* q;                      // [queries / columns of a panel][words][columns of a panel]
+  uint16_t* k;                      // [keys][terms]
+  uint32_t* v;                      // [columns / columns of a panel][keys / 2][columns of a panel]
+  float *scores, *room;
+  uint32_t *kept, *words;
+  float *out, *peak, *total;
+
+  Block(Scratch& memory, const AttentionShape& s)
       : terms(round_up(s.size, 2)),
         queries(round_up(least(kQueryBlock, s.queries), kColumns)),
-        columns(round_up(s.value_size, kColumns)),
-        keys(round_up(least(kKeyBlock, s.keys), 2)) {}
+        columns(round_up(s.value_size, kColumns)) {
+    const int64_t keys = round_up(least(kKeyBlock + kFewRows, s.keys), 2);
+    q = memory.take<uint32_t>(queries * terms / 2);
+    k = memory.take<uint16_t>(keys * terms);
+    v = memory.take<uint32_t>(keys / 2 * columns);
+    scores = memory.take<float>(keys * P);
+    room = memory.take<float>(keys * P);
+    kept = memory.take<uint32_t>(key_words<float>(keys));
+    words = memory.take<uint32_t>(keys / 2 * P);
+    out = memory.take<float>(queries * columns);
+    peak = memory.take<float>(queries);
+    total = memory.take<float>(queries);
+  }
 };
 
 // Keys as they lie, one row after the other, the last word of each completed with zero.
@@ -95,18 +115,15 @@ void scale_rows(const float* factors, int64_t rows, int64_t columns, float* out,
 }  // namespace
 
 int64_t forward_words_scratch(const AttentionShape& s) {
-  const WordSizes n(s);
-  return scratch_of<uint32_t>(n.queries * n.terms / 2) + scratch_of<uint16_t>(n.keys * n.terms) +
-         scratch_of<uint32_t>(n.keys / 2 * n.columns) + 2 * scratch_of<float>(n.keys * P) +
-         scratch_of<uint32_t>(n.keys / 2 * P) + scratch_of<float>(n.queries * n.columns) +
-         2 * scratch_of<float>(n.queries);
+  Scratch counted(nullptr);
+  Block block(counted, s);
+  return static_cast<int64_t>(counted.next);
 }
 
 void forward_words(const AttentionForward& a, int64_t batch, int64_t head, int64_t first, int64_t queries,
                    void* scratch) {
   const gemm::WordKernels& kernels = words_table.bf16;
   const AttentionShape& s = *a.shape;
-  const WordSizes n(s);
   const int64_t key_head = head / (s.heads / s.key_heads);
   const int64_t q_row = s.heads * s.size, k_row = s.key_heads * s.size, v_row = s.key_heads * s.value_size;
   const auto* q = static_cast<const BFloat*>(a.q) + (batch * s.queries + first) * q_row + head * s.size;
@@ -114,81 +131,67 @@ void forward_words(const AttentionForward& a, int64_t batch, int64_t head, int64
   const auto* v = static_cast<const BFloat*>(a.v) + batch * s.keys * v_row + key_head * s.value_size;
   const Extras<BFloat> extras(a, batch, head);
 
-  Scratch room{static_cast<char*>(scratch)};
-  auto* const qt = room.take<uint32_t>(n.queries * n.terms / 2);
-  auto* const kb = room.take<uint16_t>(n.keys * n.terms);
-  auto* const vb = room.take<uint32_t>(n.keys / 2 * n.columns);
-  auto* const scores = room.take<float>(n.keys * P);
-  auto* const factors = room.take<float>(n.keys * P);
-  auto* const words = room.take<uint32_t>(n.keys / 2 * P);
-  auto* const out = room.take<float>(n.queries * n.columns);
-  auto* const peak = room.take<float>(n.queries);
-  auto* const total = room.take<float>(n.queries);
-
-  const int64_t q_panel = n.terms / 2 * kColumns;
+  Scratch memory(scratch);
+  const Block b(memory, s);
+  const int64_t q_panel = b.terms / 2 * kColumns;
   for (int64_t i = 0; i < queries; i += kColumns) {
-    uint32_t* const panel = qt + i / kColumns * q_panel;
+    uint32_t* const panel = b.q + i / kColumns * q_panel;
     if (queries - i < kColumns) __builtin_memset(panel, 0, static_cast<size_t>(q_panel) * sizeof(uint32_t));
     kernels.pack_columns(reinterpret_cast<const char*>(q + i * q_row), 2 * q_row, s.size, least(kColumns, queries - i),
                          panel);
   }
-  for (int64_t i = 0; i < n.queries; ++i) {
-    peak[i] = -__builtin_inff();
-    total[i] = 0;
+  for (int64_t i = 0; i < b.queries; ++i) {
+    b.peak[i] = -__builtin_inff();
+    b.total[i] = 0;
   }
   float masked[P];
   for (int i = 0; i < P; ++i) masked[i] = kMasked;
-  // A mask may leave a query without keys, which then attends to all: only without one does the diagonal
-  // end the work.
-  const bool stops = s.causal && a.mask == nullptr;
   // What bias and mask give is a scaled score already.
   const float factor = static_cast<float>(s.scale * kLog2e);
   const bool late = !a.bias && !a.mask && factor > 0;
 
-  const int64_t last_key = stops ? least(s.keys, first + queries) : s.keys;
-  for (int64_t key = 0; key < last_key; key += kKeyBlock) {
-    const int64_t keys = least(kKeyBlock, last_key - key), v_panel = (keys + 1) / 2 * kColumns;
-    copy_keys(k + key * k_row, k_row, keys, s.size, kb);
+  Span spans[kQueryBlock / P], all{s.keys, 0};
+  for (int64_t i = 0; i < queries; i += P) {
+    const Span span = spans[i / P] = keys_of_queries(extras, first + i, least(P, queries - i));
+    all = {least(all.begin, span.begin), most(all.end, span.end)};
+  }
+  for (int64_t key = all.begin, keys; key < all.end; key += keys) {
+    keys = next_block(all.end - key, kKeyBlock, kFewRows);
+    const int64_t v_panel = (keys + 1) / 2 * kColumns;
+    copy_keys(k + key * k_row, k_row, keys, s.size, b.k);
     for (int64_t c = 0; c < s.value_size; c += kColumns)
       kernels.interleave_rows(reinterpret_cast<const char*>(v + key * v_row + c), 2 * v_row, keys,
-                              least(kColumns, s.value_size - c), vb + c / kColumns * v_panel);
+                              least(kColumns, s.value_size - c), b.v + c / kColumns * v_panel);
     for (int64_t i = 0; i < queries; i += P) {
-      const int64_t query = first + i, used = least(P, queries - i);
-      const int64_t seen = stops ? least(keys, query + used - key) : keys;
-      if (seen <= 0) continue;
-      panel_scores(kb, seen, n.terms, qt + i / kColumns * q_panel + i % kColumns, scores);
+      const int64_t query = first + i, used = least(P, queries - i), seen = least(keys, spans[i / P].end - key);
+      if (seen <= 0 || spans[i / P].begin >= key + keys) continue;
+      panel_scores(b.k, seen, b.terms, b.q + i / kColumns * q_panel + i % kColumns, b.scores);
       if (!late)
-        for (int64_t j = 0; j < seen * P; j += kLanes<float>) store(scores + j, load(scores + j) * factor);
-      if (a.bias) add_bias(extras, query, used, key, seen, scores, P);
-      if (a.mask)
-        apply_mask(extras, query, used, key, seen, masked, scores, P);
-      else if (stops && key + seen > query)
-        apply_causal(query, used, key, seen, scores, P);
+        for (int64_t j = 0; j < seen * P; j += kLanes<float>) store(b.scores + j, load(b.scores + j) * factor);
+      apply_extras(extras, query, used, key, seen, masked, b.scores, P, b.room);
       float correction[P] __attribute__((aligned(64)));
       if (late)
-        online_softmax<true>(scores, seen, factor, peak + i, total + i, correction);
+        online_softmax<true>(b.scores, P, seen, factor, b.peak + i, b.total + i, correction);
       else
-        online_softmax<false>(scores, seen, factor, peak + i, total + i, correction);
-      if (a.key) {
-        dropout_factors(extras, query, used, key, seen, factors, P);
-        for (int64_t j = 0; j < seen; ++j)
-          for (int lane = 0; lane < used; ++lane) scores[j * P + lane] *= factors[j * P + lane];
-      }
-      round_pairs(scores, seen, words);
-      float* const sums = out + i * n.columns;
-      if (key > 0) scale_rows(correction, used, s.value_size, sums, n.columns);
-      add_values(words, used, seen, vb, v_panel, s.value_size, key > 0, sums, n.columns);
+        online_softmax<false>(b.scores, P, seen, 1.0f, b.peak + i, b.total + i, correction);
+      if (a.key) drop(extras, query, used, key, seen, b.kept, b.scores);
+      round_pairs(b.scores, seen, b.words);
+      float* const sums = b.out + i * b.columns;
+      const bool begins = spans[i / P].begin >= key;
+      if (!begins) scale_rows(correction, used, s.value_size, sums, b.columns);
+      add_values(b.words, used, seen, b.v, v_panel, s.value_size, !begins, sums, b.columns);
     }
   }
 
+  const float scale = static_cast<float>(kept_scale(s));
   auto* result = static_cast<BFloat*>(a.out) + ((batch * s.queries + first) * s.heads + head) * s.value_size;
   for (int64_t i = 0; i < queries; ++i, result += s.heads * s.value_size) {
-    const float inverse = 1 / total[i], *row = out + i * n.columns;
+    const float inverse = scale / b.total[i], *row = b.out + i * b.columns;
     int64_t c = 0;
     for (; c + kLanes<float> <= s.value_size; c += kLanes<float>) vstore(result + c, load(row + c) * inverse);
     for (; c < s.value_size; ++c) put(result + c, row[c] * inverse);
   }
-  log_sums(peak, total, queries, static_cast<float*>(a.lse) + (batch * s.heads + head) * s.queries + first);
+  log_sums(b.peak, b.total, queries, static_cast<float*>(a.lse) + (batch * s.heads + head) * s.queries + first);
 }
 
 }  // namespace NATIVE_ISA

@@ -1,6 +1,6 @@
-// Convolution by a kernel of one tap and without padding, and both its gradients, as matrix products of pixels
-// by channels. With strides not every pixel takes part: those that do are copied together before the product, or
-// spread among zeros behind it.
+// Convolution by a kernel of one tap, or of windows that do not overlap (the patches of a vision transformer), without
+// padding, and both its gradients, as matrix products of windows by channels. Where windows are not one after the other
+// in memory they are copied together before the product, or spread behind it, among zeros where they leave gaps.
 #include <algorithm>
 #include <cstring>
 
@@ -18,21 +18,21 @@ enum class Kind { Forward, InputGrad, WeightGrad };
 // many of x, as rows of A^T, are read from as many cache lines again for each six of them. Words are packed first.
 template <class T>
 bool turns(const Geometry& g, Kind kind) {
-  if (!std::is_floating_point_v<T> || kind != Kind::WeightGrad) return false;
+  if (!std::is_floating_point_v<T> || kind != Kind::WeightGrad || g.taps() > 1) return false;
   return g.cin > g.cout && (g.cout < 64 || (g.cin >= 512 && g.cout <= 128));
 }
 
 template <class T>
 ProductSizes sizes_of(const Geometry& g, Kind kind) {
-  const int64_t pixels = g.out_pixels();
+  const int64_t pixels = g.out_pixels(), terms = g.taps() * g.cin;
   switch (kind) {
     case Kind::Forward:
-      return {pixels, g.cout, g.cin, false, false};
+      return {pixels, g.cout, terms, false, false};
     case Kind::InputGrad:
-      return {pixels, g.cin, g.cout, false, true};
+      return {pixels, terms, g.cout, false, true};
     default:
-      return turns<T>(g, kind) ? ProductSizes{g.cout, g.cin, pixels, true, false}
-                               : ProductSizes{g.cin, g.cout, pixels, true, false};
+      return turns<T>(g, kind) ? ProductSizes{g.cout, terms, pixels, true, false}
+                               : ProductSizes{terms, g.cout, pixels, true, false};
   }
 }
 
@@ -40,7 +40,13 @@ template <class T>
 class Pointwise final : public Kernel {
  public:
   Pointwise(const Geometry& g, Kind kind, Activation activation, size_t operands)
-      : g_(g), kind_(kind), operands_(operands), picks_(g.in != g.out), product_(sizes_of<T>(g, kind), activation) {}
+      : g_(g),
+        kind_(kind),
+        operands_(operands),
+        terms_(g.taps() * g.cin),
+        run_(g.kernel[2] * g.cin),
+        picks_(g.taps() == 1 ? g.in != g.out : g.kernel != g.in),
+        product_(sizes_of<T>(g, kind), activation) {}
 
   size_t scratch_bytes() const override { return picked_bytes() + turned_bytes() + product_.scratch_bytes(); }
 
@@ -72,22 +78,27 @@ class Pointwise final : public Kernel {
 
  private:
   size_t picked_bytes() const {
-    return picks_ ? whole_lines(static_cast<size_t>(g_.out_pixels() * g_.cin) * sizeof(T)) : 0;
+    return picks_ ? whole_lines(static_cast<size_t>(g_.out_pixels() * terms_) * sizeof(T)) : 0;
   }
 
   size_t turned_bytes() const {
     return turns<T>(g_, kind_) ? whole_lines(static_cast<size_t>(g_.cin * g_.cout) * sizeof(T)) : 0;
   }
 
-  // The pixels of x that take part, of one row of y after another.
+  // The windows of x, of one row of y after another.
   void gather(const T* x, T* together) const {
     const int64_t step = g_.stride[2] * g_.cin;
     pool::parallel_for(g_.batch * g_.out[0] * g_.out[1], [&](int64_t row) {
       const int64_t h = row % g_.out[1], d = row / g_.out[1] % g_.out[0], n = row / g_.out[1] / g_.out[0];
-      const T* from = x + ((n * g_.in[0] + d * g_.stride[0]) * g_.in[1] + h * g_.stride[1]) * g_.in[2] * g_.cin;
-      T* to = together + row * g_.out[2] * g_.cin;
-      for (int64_t w = 0; w < g_.out[2]; ++w, from += step, to += g_.cin)
-        std::memcpy(to, from, static_cast<size_t>(g_.cin) * sizeof(T));
+      T* part = together + row * g_.out[2] * terms_;
+      for (int64_t kd = 0; kd < g_.kernel[0]; ++kd)
+        for (int64_t kh = 0; kh < g_.kernel[1]; ++kh, part += run_) {
+          const int64_t line = (n * g_.in[0] + d * g_.stride[0] + kd) * g_.in[1] + h * g_.stride[1] + kh;
+          const T* from = x + line * g_.in[2] * g_.cin;
+          T* to = part;
+          for (int64_t w = 0; w < g_.out[2]; ++w, from += step, to += terms_)
+            std::memcpy(to, from, static_cast<size_t>(run_) * sizeof(T));
+        }
     });
   }
 
@@ -96,26 +107,46 @@ class Pointwise final : public Kernel {
     pool::parallel_for(g_.batch * g_.in[0] * g_.in[1], [&](int64_t row) {
       const int64_t h = row % g_.in[1], d = row / g_.in[1] % g_.in[0], n = row / g_.in[1] / g_.in[0];
       const int64_t to_h = h / g_.stride[1], to_d = d / g_.stride[0];
+      const int64_t kh = h % g_.stride[1], kd = d % g_.stride[0];
       T* to = x + row * line;
-      std::fill_n(to, line, T{});
-      if (h % g_.stride[1] || d % g_.stride[0] || to_h >= g_.out[1] || to_d >= g_.out[0]) return;
-      const T* from = together + ((n * g_.out[0] + to_d) * g_.out[1] + to_h) * g_.out[2] * g_.cin;
-      for (int64_t w = 0; w < g_.out[2]; ++w, from += g_.cin, to += step)
-        std::memcpy(to, from, static_cast<size_t>(g_.cin) * sizeof(T));
+      const bool gaps = run_ < step || g_.out[2] * step < line;
+      const bool inside = kh < g_.kernel[1] && kd < g_.kernel[0] && to_h < g_.out[1] && to_d < g_.out[0];
+      if (gaps || !inside) std::fill_n(to, line, T{});
+      if (!inside) return;
+      const T* from =
+          together + ((n * g_.out[0] + to_d) * g_.out[1] + to_h) * g_.out[2] * terms_ + (kd * g_.kernel[1] + kh) * run_;
+      for (int64_t w = 0; w < g_.out[2]; ++w, from += terms_, to += step)
+        std::memcpy(to, from, static_cast<size_t>(run_) * sizeof(T));
     });
   }
 
   const Geometry g_;
   const Kind kind_;
   const size_t operands_;
-  const bool picks_;  // not every pixel of x takes part
+  const int64_t terms_, run_;  // elements of a window, and of a line of one
+  const bool picks_;           // windows are not one after the other in x
   const Product<T> product_;
 };
 
 bool fits(const Geometry& g) {
-  for (int i = 0; i < 3; ++i)
-    if (g.kernel[i] != 1 || g.low[i] != 0 || (g.out[i] - 1) * g.stride[i] >= g.in[i]) return false;
+  for (int i = 0; i < 3; ++i) {
+    const bool apart = g.kernel[i] == 1 || (g.kernel[i] <= g.stride[i] && g.dilation[i] == 1);
+    if (!apart || g.low[i] != 0 || (g.out[i] - 1) * g.stride[i] + g.kernel[i] > g.in[i]) return false;
+  }
   return g.groups == 1;
+}
+
+// Where the product of windows gains more than their copy costs: the direct loop has few channels of x as its columns,
+// and by the weights it packs windows one tap at a time. Forward it reads lines of windows where they lie.
+bool windows_pay(const Geometry& g, Kind kind) {
+  switch (kind) {
+    case Kind::Forward:
+      return false;
+    case Kind::InputGrad:
+      return g.cin < 16;
+    default:
+      return g.cout >= 64;
+  }
 }
 
 // `best`: where no other kernel is faster, or wherever this one is able to.
@@ -129,8 +160,11 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
   const DType dtype = problem.out[0].dtype;
   for (const Spec& spec : problem.in)
     if (spec.dtype != dtype) return nullptr;
+  // Patches of bfloat16 have a kernel that makes some at a time.
+  const bool windows = g->taps() > 1;
+  if (windows && (dtype == DType::BF16 || g->empty() || (best && !windows_pay(*g, kind)))) return nullptr;
   // The direct loop, which bfloat16 has not, reads pixels where they lie but copies the weights.
-  const bool direct = best && dtype != DType::BF16;
+  const bool direct = best && dtype != DType::BF16 && !windows;
   if (direct && kind == Kind::Forward && g->in != g->out && g->out_pixels() > g->cout) return nullptr;
   // It packs pixels for all of few channels of y, without a copy in memory.
   if (direct && kind == Kind::WeightGrad && g->in != g->out && g->cin >= 2 * g->cout) return nullptr;
@@ -152,16 +186,20 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
 }
 
 constexpr char kProblems[] =
-    "1x1, no groups or padding; with strides: forward from as many channels as pixels on, by the weights where x has "
-    "fewer channels than twice those of y";
+    "1x1 or windows apart, no groups or padding; 1x1 with strides: forward from as many channels as pixels on, by the "
+    "weights where x has fewer channels than twice those of y; windows: by the input with less than 16 channels, by "
+    "the "
+    "weights from 64 channels of y on";
 const Register forward{"conv", "pointwise", 15, prepare<true>, kProblems};
 const Register fused{"conv_bias_act", "pointwise", 15, prepare<true>, kProblems};
 const Register input_gradient{"conv_input_grad", "pointwise", 15, prepare<true>, kProblems};
 const Register weight_gradient{"conv_weight_grad", "pointwise", 15, prepare<true>, kProblems};
-constexpr char kAble[] = "1x1 with any strides";
+constexpr char kAble[] = "1x1 with any strides, or windows apart";
 const Register strided[] = {
     {"conv", "pointwise", kOnlyByChoice, prepare<false>, kAble},
     {"conv_bias_act", "pointwise", kOnlyByChoice, prepare<false>, kAble},
+    {"conv_input_grad", "pointwise", kOnlyByChoice, prepare<false>, kAble},
+    {"conv_weight_grad", "pointwise", kOnlyByChoice, prepare<false>, kAble},
 };
 
 }  // namespace

@@ -17,9 +17,9 @@ from keras_native.engine.primitive import REGISTRY, STATE
 from keras_native.engine.tensor import Tensor
 
 # (name of the root's primitive, matcher) in the order of registration. A matcher takes the root's
-# record and the chain and returns (primitive, inputs, attrs, position of the root's value among the
-# outputs, other outputs by position or {}[, a function that makes the root's value of that output])
-# or None.
+# record and the chain and returns (the fused primitive's name or a function that makes its outputs,
+# inputs, attrs, position of the root's value among the outputs, other outputs by position or {}) or
+# None.
 MATCHERS: list[tuple[str, Callable]] = []
 
 
@@ -127,17 +127,16 @@ class _Recorder:
             self.records.append((primitive, tuple(inputs), attrs, result))
 
 
-def _replace(root, primitive, inputs, attrs, position, others, then=None):
+def _replace(root, fused, inputs, attrs, position, others):
     recorder = _Recorder()
     saved, STATE.tapes = STATE.tapes, [recorder]
     try:
-        outs = REGISTRY[primitive](*inputs, **attrs)
+        outs = (fused if callable(fused) else REGISTRY[fused])(*inputs, **attrs)
         outs = outs if type(outs) is tuple else (outs,)
-        value = outs[position] if then is None else then(outs[position])
     finally:
         STATE.tapes = saved
     stand_ins = {}
-    for old, new in [(root, value), *((old, outs[k]) for k, old in others.items())]:
+    for old, new in [(root, outs[position]), *((old, outs[k]) for k, old in others.items())]:
         if old.trace is STATE.trace and old.node != new.node:
             STATE.trace.graph.alias(old.node, new.node)
             stand_ins[id(new)] = old
