@@ -330,7 +330,9 @@ class Trainer(_Base):
             # Nobody looks between batches: an iterator and a list of callbacks would cost more
             # than a small model.
             self.stop_predicting = False
-            return self._predict_batch(data_adapter_utils.pack_x_y_sample_weight(x))
+            outputs = self._predict_batch(data_adapter_utils.pack_x_y_sample_weight(x))
+            # What has no rows is refused as it is among many batches.
+            return tree.map_structure(lambda y: y if y.ndim else np.concatenate([y]), outputs)
         iterator = BatchIterator(
             x=x,
             batch_size=batch_size,
