@@ -277,6 +277,12 @@ def test_a_prediction_without_rows_is_refused(missing, rows):
         Two().predict(X[:rows], verbose=0)
 
 
+def test_a_prediction_of_no_rows_says_so():
+    model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(2)])
+    with pytest.raises(ValueError, match=r"no batches.*shape=\(0, 4\)"):
+        model.predict(X[:0], verbose=0)
+
+
 def test_an_exception_of_the_source_comes_out():
     class Broken(Batches):
         def __getitem__(self, index):

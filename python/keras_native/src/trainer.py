@@ -353,6 +353,8 @@ class Trainer(_Base):
             if self.stop_predicting:
                 break
         callbacks.on_predict_end()
+        if outputs is None:
+            raise ValueError(f"predict: there are no batches in the data, x={x!r}")
         outputs = tree.map_structure(convert_to_numpy, outputs)
         return tree.map_structure_up_to(batch, np.concatenate, outputs)
 
