@@ -203,6 +203,18 @@ def test_jvp_is_the_directional_derivative():
     np.testing.assert_allclose(pushed.numpy(), np.exp(x) * t)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["svd", "eigh", "eig"])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_matrices_that_are_not_finite_have_no_decomposition(name, value, dtype):
+    a = general(3, 4, 4).astype(dtype)
+    a[1, 2, 1] = value
+    found, rest = getattr(linalg, name)(a), getattr(linalg, name)(a[::2])
+    for both, finite in zip(found, rest):
+        assert np.isnan(both.numpy()[1]).all()
+        np.testing.assert_array_equal(both.numpy()[::2], finite.numpy())
+
+
 def test_bad_inputs_raise():
     with pytest.raises(ValueError, match="square"):
         linalg.inv(from_numpy(general(2, 3)))

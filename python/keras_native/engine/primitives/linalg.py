@@ -24,6 +24,7 @@ from keras_native.engine.primitives.linalg_common import (
     identity,
     imaginary,
     lower_triangle,
+    of_finite,
     on_host,
     row,
     solution_shape,
@@ -156,7 +157,7 @@ def _cofactor_reference(a):
 _cofactor = Primitive(
     "cofactor",
     shape=lambda a: (a.dims, a.dtype),
-    reference=on_host(_cofactor_reference),
+    reference=on_host(of_finite(_cofactor_reference)),
     vjp=lambda ct, out, a: vjp_through(
         lambda m: ew.mul(column(column(det(m))), transposed(inv(m))), ct, (a,)
     ),
