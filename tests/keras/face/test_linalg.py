@@ -165,7 +165,7 @@ def test_complex_cholesky_factors_and_inverses():
         np.testing.assert_allclose(inverse, np.linalg.inv(a), rtol=1e-10, atol=1e-13)
 
 
-@pytest.mark.parametrize("dims", [(3, 3), (2, 4, 3), (3, 5), (0, 3, 3)])
+@pytest.mark.parametrize("dims", [(3, 3), (2, 4, 3), (3, 5), (0, 3, 3), (4, 0, 5)])
 def test_lu_rebuilds_the_matrix(dims):
     a = general(*dims)
     factors, pivots = (t.numpy() for t in la.lu(from_numpy(a)))
