@@ -108,7 +108,9 @@ struct Compiled {
   std::shared_ptr<Once> once;  // or null; its results follow the slots
 
   std::vector<Array> gather(const std::vector<Array>& arguments) const {
-    std::vector<Array> inputs = arguments;
+    std::vector<Array> inputs;
+    inputs.reserve(executable->code().inputs.size());
+    inputs = arguments;
     for (const auto& slot : reads) inputs.push_back(slot->on(executable->device()));
     if (once)
       for (Array& array : once->results()) inputs.push_back(std::move(array));

@@ -120,6 +120,8 @@ std::vector<Array> Executable::run_plan(const Plan& plan, const std::vector<Arra
                                         std::vector<double>* seconds, Owner* owner) const {
   std::vector<Array> held;
   std::vector<const void*> in;
+  held.reserve(inputs.size());
+  in.reserve(inputs.size());
   for (size_t i = 0; i < inputs.size(); ++i) {
     held.push_back(plan.input_copies.bring(i, inputs[i], device_));
     const Spec& expected = plan.specs[code_->inputs[i]];
@@ -130,6 +132,8 @@ std::vector<Array> Executable::run_plan(const Plan& plan, const std::vector<Arra
   }
   std::vector<Array> results;
   std::vector<void*> out;
+  results.reserve(code_->outputs.size());
+  out.reserve(code_->outputs.size());
   std::vector<bool> updated(code_->outputs.size(), false);
   for (const auto& [output, input] : plan.updates) updated[output] = true;
   for (int v : code_->outputs) {
@@ -148,8 +152,7 @@ std::vector<Array> Executable::run_plan(const Plan& plan, const std::vector<Arra
   std::vector<int> passed(out.size(), -1);
   const auto pass_on = [&] {
     for (size_t i = 0; i < passed.size(); ++i)
-      if (passed[i] >= 0 && results[i].buffer != held[passed[i]].buffer)
-        results[i] = owned(held[passed[i]]).reshaped(results[i].spec.shape);
+      if (passed[i] >= 0) results[i] = owned(held[passed[i]]).reshaped(results[i].spec.shape);
   };
   const auto before_updates = [&] {
     pass_on();  // these are handles too: what a branch passed on is not written to
@@ -157,7 +160,7 @@ std::vector<Array> Executable::run_plan(const Plan& plan, const std::vector<Arra
     for (const auto& [output, input] : plan.updates) out[output] = results[output].data();
   };
   execute(plan, in.data(), out.data(), run, {.seconds = seconds, .passed = &passed, .before_updates = before_updates});
-  pass_on();
+  if (plan.updates.empty()) pass_on();  // else it is done, as no branch stands among the updates
   return results;
 }
 
@@ -245,6 +248,27 @@ struct Executable::Memory {
   }
 };
 
+// Addresses of operands as kernels take them, step after step.
+struct Executable::Operands {
+  const Memory& memory;
+  const Device& device;
+  std::vector<const void*> in;
+  std::vector<void*> out;
+
+  Operands(const Memory& m, const Device& d) : memory(m), device(d) {
+    in.reserve(memory.plan.most_operands);
+    out.reserve(memory.plan.most_operands);
+  }
+  void clear() {
+    in.clear();
+    out.clear();
+  }
+  void add(const Step& step) {
+    for (int v : step.in) in.push_back(device.kernel_address(memory.at(v)));
+    for (int v : step.out) out.push_back(device.kernel_address(memory.at(v)));
+  }
+};
+
 void Executable::execute(const Plan& plan, const void* const* inputs, void* const* outputs, Run& run,
                          const Extras& extras) const {
   const Buffer arena = memory_of(device_, plan.arena_bytes, "values", plan.sizes);
@@ -262,22 +286,20 @@ void Executable::execute(const Plan& plan, const void* const* inputs, void* cons
   plan.recordings.run(*device_, addresses, [&] { run_steps(memory, run, placed); });
 }
 
-bool Executable::run_chain(const RowChain& chain, const Memory& memory, Run& run, const Extras& extras) const {
+bool Executable::run_chain(const RowChain& chain, Operands& operands, Run& run, const Extras& extras) const {
+  const Plan& plan = operands.memory.plan;
+  const std::vector<BoundStep>& steps = plan.steps;
   const int64_t parts = chain.parts(pool::threads());
-  if (parts == 0 || extras.seconds || chain.end > memory.plan.first_update) return false;
-  const std::vector<BoundStep>& steps = memory.plan.steps;
-  std::vector<const void*> in;
-  std::vector<void*> out;
+  if (parts == 0 || extras.seconds || chain.end > plan.first_update) return false;
+  operands.clear();
   for (size_t s = chain.first; s < chain.end; ++s) {
     run.step(steps[s].step->op, steps[s].kernel_name, Run::Clock::now(), extras.may_stop);
-    if (steps[s].kind != BoundStep::Kind::Kernel) continue;
-    for (int v : steps[s].step->in) in.push_back(device_->kernel_address(memory.at(v)));
-    for (int v : steps[s].step->out) out.push_back(device_->kernel_address(memory.at(v)));
+    if (steps[s].kind == BoundStep::Kind::Kernel) operands.add(*steps[s].step);
   }
   pool::parallel_for(parts, [&](int64_t part) {
     const RowRange range = chain.range(part, parts);
-    const void* const* from = in.data();
-    void* const* to = out.data();
+    const void* const* from = operands.in.data();
+    void* const* to = operands.out.data();
     for (size_t s = chain.first; s < chain.end; ++s) {
       const BoundStep& step = steps[s];
       if (step.kind != BoundStep::Kind::Kernel) continue;
@@ -291,13 +313,14 @@ bool Executable::run_chain(const RowChain& chain, const Memory& memory, Run& run
 
 void Executable::run_steps(const Memory& memory, Run& run, const Extras& extras) const {
   const Plan& plan = memory.plan;
-  std::vector<const void*> in;
-  std::vector<void*> out;
+  Operands operands(memory, *device_);
+  std::vector<const void*>& in = operands.in;
+  std::vector<void*>& out = operands.out;
   auto chain = plan.chains.begin();
   for (size_t s = 0; s < plan.steps.size(); ++s) {
     if (chain != plan.chains.end() && chain->first == s) {
       const RowChain& rows = *chain++;
-      if (run_chain(rows, memory, run, extras)) {
+      if (run_chain(rows, operands, run, extras)) {
         s = rows.end - 1;
         continue;
       }
@@ -306,14 +329,12 @@ void Executable::run_steps(const Memory& memory, Run& run, const Extras& extras)
     const auto start = Run::Clock::now();
     if (s == plan.first_update && extras.before_updates) extras.before_updates();
     run.step(step.step->op, step.kernel_name, start, extras.may_stop && s < plan.first_update);
-    in.clear();
-    out.clear();
+    operands.clear();
     switch (step.kind) {
       case BoundStep::Kind::Alias:
         break;
       case BoundStep::Kind::Kernel:
-        for (int v : step.step->in) in.push_back(device_->kernel_address(memory.at(v)));
-        for (int v : step.step->out) out.push_back(device_->kernel_address(memory.at(v)));
+        operands.add(*step.step);
         step.kernel->run(in.data(), out.data(), device_->kernel_address(memory.scratch));
         break;
       case BoundStep::Kind::Host: {

@@ -109,10 +109,11 @@ class Executable {
   };
   void execute(const Plan& plan, const void* const* inputs, void* const* outputs, Run& run, const Extras& extras) const;
   struct Memory;
+  struct Operands;
   // The steps of memory.plan, one after another.
   void run_steps(const Memory& memory, Run& run, const Extras& extras) const;
   // Those of a chain together, rows by rows, unless they had better be run one after another. Whether it did.
-  bool run_chain(const RowChain& chain, const Memory& memory, Run& run, const Extras& extras) const;
+  bool run_chain(const RowChain& chain, Operands& operands, Run& run, const Extras& extras) const;
   // Sets plan.updates' results: the memory of inputs that are the owner's alone, else fresh memory.
   void place_updates(const Plan& plan, const std::vector<Array>& held, const std::vector<Array>& inputs, Owner* owner,
                      std::vector<Array>& results) const;

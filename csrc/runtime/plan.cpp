@@ -94,6 +94,7 @@ Plan::Plan(const Code& code, const std::vector<int64_t>& bound, const DevicePtr&
   if (code.updates.empty()) chains = find_row_chains(steps, specs);
   place_values(code);
   find_updates(code);
+  count_operands();
   recordable = device->records() && std::all_of(steps.begin(), steps.end(), [](const BoundStep& step) {
                  return step.kind == BoundStep::Kind::Alias ||
                         (step.kind == BoundStep::Kind::Kernel && !borrowed(step.kernel_name));
@@ -267,6 +268,16 @@ void Plan::find_updates(const Code& code) {
     updates.insert(updates.end(), found.begin(), found.end());
     for (int v : step.step->in)
       if (places[v].kind == Place::Kind::Input) read[places[v].index] = true;
+  }
+}
+
+void Plan::count_operands() {
+  for (const BoundStep& step : steps)
+    most_operands = std::max({most_operands, step.step->in.size(), step.step->out.size()});
+  for (const RowChain& chain : chains) {
+    size_t in = 0, out = 0;
+    for (size_t s = chain.first; s < chain.end; ++s) in += steps[s].step->in.size(), out += steps[s].step->out.size();
+    most_operands = std::max({most_operands, in, out});
   }
 }
 

@@ -45,6 +45,7 @@ class Plan {
   size_t first_update = 0;
   size_t arena_bytes = 0;
   size_t scratch_bytes = 0;
+  size_t most_operands = 0;  // inputs or outputs of a step, or of a chain
   // Nothing but kernels of a device that can record them.
   bool recordable = false;
   mutable Recordings recordings;
@@ -59,6 +60,7 @@ class Plan {
   BoundStep joined(const std::vector<size_t>& which);
   void place_values(const Code& code);
   void find_updates(const Code& code);
+  void count_operands();
 };
 
 // Steps whose output is the input's bytes under another shape.

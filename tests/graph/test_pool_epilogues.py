@@ -61,20 +61,15 @@ def test_values(layer, clip):
     assert "conv_pool" in found and "max_pool" not in found
     double = [from_numpy(a.numpy().astype("float64")) for a in args]
     want = fn(*double).numpy()
-    before, threads = _core.isa(), _core.threads()
-    try:
-        for isa in harness.isas():
-            _core.set_isa(isa)
-            bits = set()
+    for isa in harness.isas():
+        bits = set()
+        with harness.using_isa(isa):
             for count in harness.THREADS:
                 _core.set_threads(count)
                 got = transforms.jit(fn)(*args).numpy()
                 bits.add(got.tobytes())
-            assert len(bits) == 1
-            np.testing.assert_allclose(got, want, rtol=1e-5, atol=2e-5 * abs(want).max())
-    finally:
-        _core.set_isa(before)
-        _core.set_threads(threads)
+        assert len(bits) == 1
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=2e-5 * abs(want).max())
 
 
 @pytest.mark.parametrize("cin", [4, 32])

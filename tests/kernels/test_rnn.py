@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import scipy.special
 
-from bench import harness
+from bench import harness, ulp
 from bench.cases import rnn as table
 from keras_native.engine.primitive import REGISTRY
 from keras_native.engine.primitives import elementwise as ew
@@ -49,6 +50,21 @@ def test_an_infinite_state_times_a_gate_of_0_is_no_number():
         for got, want in zip(results, harness.expected(case, arrays), strict=True):
             assert np.isnan(want).all()
             harness.compare(got, want, case, f"isa={isa}")
+
+
+@pytest.mark.parametrize("isa", harness.isas())
+def test_gates_are_exact_to_a_few_units(isa):
+    """A GRU's state is its update gate where it was 1 and the new value is 0, and that new value
+    where the gate is 0."""
+    x = np.linspace(-87, 87, 40001, dtype="f4")
+    zero, shut, one = np.zeros_like(x), np.full_like(x, -1e30), np.ones((x.size, 1), "f4")
+    weights = np.zeros((1, 3), "f4")
+    for gates, reference in [((x, zero, zero), scipy.special.expit), ((shut, zero, x), np.tanh)]:
+        with harness.using_isa(isa):
+            gates = np.stack(gates, 1)[:, None]
+            h = rnn.gru(from_numpy(gates), from_numpy(one), from_numpy(weights))[0].numpy()
+        error = ulp.units(h.ravel().astype("f8"), reference(x.astype("f8")))
+        assert error.max() <= 6, f"{reference.__name__}({x[error.argmax()]}): {error.max()} units"
 
 
 def test_kernels_take_float32():

@@ -266,6 +266,23 @@ def test_one_batch_is_predicted_as_many_are(make, nest):
             model.predict([data[0], data[1][:19]], verbose=0)
 
 
+@pytest.mark.parametrize("missing", [lambda x: keras.ops.sum(x), lambda x: None])
+@pytest.mark.parametrize("rows", [20, len(X)])
+def test_a_prediction_without_rows_is_refused(missing, rows):
+    class Two(keras.Model):
+        def call(self, x):
+            return {"rows": x, "none": missing(x)}
+
+    with pytest.raises(ValueError, match="zero-dimensional|nested structure"):
+        Two().predict(X[:rows], verbose=0)
+
+
+def test_a_prediction_of_no_rows_says_so():
+    model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(2)])
+    with pytest.raises(ValueError, match=r"no batches.*shape=\(0, 4\)"):
+        model.predict(X[:0], verbose=0)
+
+
 def test_an_exception_of_the_source_comes_out():
     class Broken(Batches):
         def __getitem__(self, index):

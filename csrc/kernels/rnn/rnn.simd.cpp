@@ -28,11 +28,14 @@ inline void put(float* p, vf32 v, int lanes) {
 inline vf32 sigmoid_slope(vf32 y) { return y * (1.0f - y); }
 inline vf32 tanh_slope(vf32 y) { return 1.0f - y * y; }
 
-// The functions of gates, exact to a few units where products and sums join, and on generic processors while results
-// are not near 0 (10 units at -10): of x less n ln 2, which is rounded there.
+// The functions of gates, exact to a few units: of x less n ln 2, which is rounded once where products and sums join.
 inline Reduced<vf32> reduced(vf32 x) {
+#if defined(__FMA__)
   const Rounded<vf32> power = rounded(x, 1.44269504088896340736f);
   return {x - power.n * 0.693147180559945309417f, power.shifted, power.n};
+#else
+  return reduce_by_ln2(x);
+#endif
 }
 // 0 below -87, where an infinite state times it is no number.
 inline vf32 logistic(vf32 x) {
@@ -61,14 +64,26 @@ void pack(const float* w, int64_t depth, int64_t units, int gates, int vectors, 
     }
 }
 
+// What a cell leaves for the gradient.
+inline void keep(const Step& s, int64_t row, int64_t unit, int lanes, vf32 a, vf32 b, vf32 c, vf32 d) {
+  float* const gates = s.gates + row * s.apart * 4 * s.units + unit;
+  put(gates, a, lanes);
+  put(gates + s.units, b, lanes);
+  put(gates + 2 * s.units, c, lanes);
+  put(gates + 3 * s.units, d, lanes);
+}
+// What it leaves as its state and output.
+inline void leave(const Step& s, int64_t row, int64_t unit, int lanes, vf32 state, vf32 output) {
+  put(s.next + row * s.units + unit, state, lanes);
+  if (s.y) put(s.y + row * s.y_row + unit, output, lanes);
+}
+
 // What a row of a step that does not count leaves.
 inline void idle(const Step& s, int64_t row, int64_t first, int64_t n) {
-  const float* const h = s.h + row * s.units + first;
   each_vector(n, [&](int64_t j, int lanes) {
-    const vf32 state = take(h + j, lanes);
-    put(s.next + row * s.units + first + j, state, lanes);
-    if (s.y) put(s.y + row * s.y_row + first + j, s.zero_output ? vf32{} : state, lanes);
-    for (int k = 0; s.gates && k < 4; ++k) put(s.gates + (row * s.apart * 4 + k) * s.units + first + j, vf32{}, lanes);
+    const vf32 state = take(s.h + row * s.units + first + j, lanes), none{};
+    leave(s, row, first + j, lanes, state, s.zero_output ? none : state);
+    if (s.gates) keep(s, row, first + j, lanes, none, none, none, none);
   });
 }
 
@@ -113,22 +128,15 @@ void lstm_cells(const Step s, const Products z, int64_t first, int64_t n) {
       return take(x + k * s.units, lanes) + take(products + k * z.gate, lanes);
     };
     const vf32 i = logistic(sum(0)), f = logistic(sum(1)), g = hyperbolic(sum(2)), o = logistic(sum(3));
-    if constexpr (kept) {
-      float* const gates = s.gates + row * s.apart * 4 * s.units + unit;
-      put(gates, i, lanes);
-      put(gates + s.units, f, lanes);
-      put(gates + 2 * s.units, g, lanes);
-      put(gates + 3 * s.units, o, lanes);
-    }
+    if constexpr (kept) keep(s, row, unit, lanes, i, f, g, o);
     float* const c = s.c + row * s.units + unit;
     put(c, f * take(c, lanes) + i * g, lanes);
     put(products, o, lanes);
   });
   each_cell(s, first, n, [&](int64_t row, int64_t at, int64_t unit, int lanes) {
-    const int64_t own = row * s.units + unit;
-    const vf32 h = take(z.data + row * z.row + at / kL * z.vector, lanes) * hyperbolic(take(s.c + own, lanes));
-    put(s.next + own, h, lanes);
-    if (s.y) put(s.y + row * s.y_row + unit, h, lanes);
+    const vf32 o = take(z.data + row * z.row + at / kL * z.vector, lanes);
+    const vf32 h = o * hyperbolic(take(s.c + row * s.units + unit, lanes));
+    leave(s, row, unit, lanes, h, h);
   });
 }
 void lstm(const Step& s, const Products& z, int64_t first, int64_t n) {
@@ -176,17 +184,9 @@ void gru_cells(const Step s, const Products products, int64_t first, int64_t n) 
     const vf32 z = take(at_gate(row, at, 0), lanes), r = take(at_gate(row, at, 1), lanes);
     const vf32 state = product(at_gate(row, at, 2), unit, 2, lanes);
     const vf32 fresh = hyperbolic(input(row, unit, 2, lanes) + r * state);
-    const int64_t own = row * s.units + unit;
-    const vf32 h = z * take(s.h + own, lanes) + (1.0f - z) * fresh;
-    if constexpr (kept) {
-      float* const gates = s.gates + row * s.apart * 4 * s.units + unit;
-      put(gates, z, lanes);
-      put(gates + s.units, r, lanes);
-      put(gates + 2 * s.units, fresh, lanes);
-      put(gates + 3 * s.units, state, lanes);
-    }
-    put(s.next + own, h, lanes);
-    if (s.y) put(s.y + row * s.y_row + unit, h, lanes);
+    const vf32 h = z * take(s.h + row * s.units + unit, lanes) + (1.0f - z) * fresh;
+    if constexpr (kept) keep(s, row, unit, lanes, z, r, fresh, state);
+    leave(s, row, unit, lanes, h, h);
   });
 }
 void gru(const Step& s, const Products& products, int64_t first, int64_t n) {

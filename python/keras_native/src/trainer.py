@@ -330,7 +330,9 @@ class Trainer(_Base):
             # Nobody looks between batches: an iterator and a list of callbacks would cost more
             # than a small model.
             self.stop_predicting = False
-            return self._predict_batch(data_adapter_utils.pack_x_y_sample_weight(x))
+            outputs = self._predict_batch(data_adapter_utils.pack_x_y_sample_weight(x))
+            # What has no rows is refused as it is among many batches.
+            return tree.map_structure(lambda y: y if y.ndim else np.concatenate([y]), outputs)
         iterator = BatchIterator(
             x=x,
             batch_size=batch_size,
@@ -351,6 +353,8 @@ class Trainer(_Base):
             if self.stop_predicting:
                 break
         callbacks.on_predict_end()
+        if outputs is None:
+            raise ValueError(f"predict: there are no batches in the data, x={x!r}")
         outputs = tree.map_structure(convert_to_numpy, outputs)
         return tree.map_structure_up_to(batch, np.concatenate, outputs)
 

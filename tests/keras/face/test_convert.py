@@ -37,6 +37,12 @@ def test_inferred_dtypes(value, dtype):
     np.testing.assert_array_equal(t.numpy(), np.asarray(value, t.numpy().dtype))
 
 
+@pytest.mark.parametrize("dtype", [">f4", ">i4", ">i8", ">f8", ">u2", ">c8"])
+def test_numbers_in_the_other_byte_order(dtype):
+    x = np.arange(6).reshape(2, 3)
+    np.testing.assert_array_equal(core.convert_to_tensor(x.astype(dtype)).numpy(), x)
+
+
 def test_a_given_dtype_wins():
     assert core.convert_to_tensor(np.arange(3), "int64").dtype == "int64"
     assert core.convert_to_tensor([1, 2], "bfloat16").dtype == "bfloat16"

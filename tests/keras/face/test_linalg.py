@@ -165,7 +165,7 @@ def test_complex_cholesky_factors_and_inverses():
         np.testing.assert_allclose(inverse, np.linalg.inv(a), rtol=1e-10, atol=1e-13)
 
 
-@pytest.mark.parametrize("dims", [(3, 3), (2, 4, 3), (3, 5), (0, 3, 3)])
+@pytest.mark.parametrize("dims", [(3, 3), (2, 4, 3), (3, 5), (0, 3, 3), (4, 0, 5)])
 def test_lu_rebuilds_the_matrix(dims):
     a = general(*dims)
     factors, pivots = (t.numpy() for t in la.lu(from_numpy(a)))
@@ -201,6 +201,18 @@ def test_jvp_is_the_directional_derivative():
     out, pushed = linalg.jvp(lambda v: knp.exp(v), (from_numpy(x),), (from_numpy(t),))
     np.testing.assert_allclose(out.numpy(), np.exp(x))
     np.testing.assert_allclose(pushed.numpy(), np.exp(x) * t)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["svd", "eigh", "eig"])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_matrices_that_are_not_finite_have_no_decomposition(name, value, dtype):
+    a = general(3, 4, 4).astype(dtype)
+    a[1, 2, 1] = value
+    found, rest = getattr(linalg, name)(a), getattr(linalg, name)(a[::2])
+    for both, finite in zip(found, rest):
+        assert np.isnan(both.numpy()[1]).all()
+        np.testing.assert_array_equal(both.numpy()[::2], finite.numpy())
 
 
 def test_bad_inputs_raise():

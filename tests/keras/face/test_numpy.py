@@ -139,6 +139,10 @@ CALLS = [
     ("roll", 1, 0),
     ("roll", -3, 1),
     ("roll", (1, 2), (0, 1)),
+    ("roll", 2, (0, 1)),
+    ("roll", (1, 3), 1),
+    ("roll", [4], (0, 1)),
+    ("roll", (1, 3)),
     ("pad", ((1, 2), (0, 1))),
     ("pad", ((0, 0), (2, 1)), "reflect"),
     ("pad", ((0, 0), (2, 1)), "symmetric"),
@@ -484,3 +488,13 @@ def test_limits_of_half_precision():
         # The mean and variance of numbers whose squares and sum leave the range.
         big = knp.full((4000,), 300.0, dtype)
         assert float(knp.mean(big)) == 300.0 and float(knp.std(big)) == 0.0
+
+
+def test_shifts_and_axes_that_do_not_fit():
+    with pytest.raises(ValueError, match=r"roll: 3 shifts \(1, 2, 3\) do not fit 2 axes"):
+        knp.roll(np.ones((2, 3)), (1, 2, 3), (0, 1))
+
+
+def test_the_spread_of_complex_numbers_is_real():
+    found = knp.nanvar(np.array([1 + 2j, 3 - 1j, 2j], "complex64"))
+    assert found.dtype == knp.nanstd(1j).dtype == "float32"

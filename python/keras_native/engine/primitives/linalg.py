@@ -6,6 +6,8 @@ All take [..., m, n] matrices of one float or complex dtype; 16-bit floats are c
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from keras_native.engine import dtype as dtypes
@@ -24,6 +26,7 @@ from keras_native.engine.primitives.linalg_common import (
     identity,
     imaginary,
     lower_triangle,
+    of_finite,
     on_host,
     row,
     solution_shape,
@@ -156,7 +159,7 @@ def _cofactor_reference(a):
 _cofactor = Primitive(
     "cofactor",
     shape=lambda a: (a.dims, a.dtype),
-    reference=on_host(_cofactor_reference),
+    reference=on_host(of_finite(_cofactor_reference)),
     vjp=lambda ct, out, a: vjp_through(
         lambda m: ew.mul(column(column(det(m))), transposed(inv(m))), ct, (a,)
     ),
@@ -212,7 +215,7 @@ def _lu_shape(a):
 
 def _lu_reference(a):
     """Row by row with partial pivoting, all matrices of the batch at once (NumPy has no LU)."""
-    lu = np.array(a).reshape(-1, *a.shape[-2:])
+    lu = np.array(a).reshape(math.prod(a.shape[:-2]), *a.shape[-2:])
     batch, m, n = lu.shape
     pivots = np.zeros((batch, min(m, n)), np.int32)
     every = np.arange(batch)
@@ -234,7 +237,7 @@ def _lu_reference(a):
 
 def _permutation_reference(pivots, *, size):
     """The permutation[..., size] that row exchanges k <-> pivots[k] make."""
-    flat = pivots.reshape(-1, pivots.shape[-1])
+    flat = pivots.reshape(math.prod(pivots.shape[:-1]), pivots.shape[-1])
     rows = np.tile(np.arange(size, dtype=np.int32), (flat.shape[0], 1))
     every = np.arange(flat.shape[0])
     for k in range(flat.shape[1]):

@@ -28,6 +28,7 @@ from keras_native.engine.primitives.linalg_common import (
     imaginary,
     lower_triangle,
     mask,
+    of_finite,
     on_diagonal,
     on_host,
     row,
@@ -69,7 +70,7 @@ def _eigh_vjp(ct, out, a):
 _eigh = Primitive(
     "eigh",
     shape=_eigh_shape,
-    reference=on_host(lambda a: tuple(np.linalg.eigh(a))),
+    reference=on_host(of_finite(lambda a: tuple(np.linalg.eigh(a)))),
     vjp=_eigh_vjp,
 )
 
@@ -113,7 +114,9 @@ def _eig_vjp(ct, out, a):
     return (whole if a.dtype in dtypes.COMPLEX else ew.cast(ew.real(whole), a.dtype),)
 
 
-_eig = Primitive("eig", shape=_eig_shape, reference=on_host(_eig_reference), vjp=_eig_vjp)
+_eig = Primitive(
+    "eig", shape=_eig_shape, reference=on_host(of_finite(_eig_reference)), vjp=_eig_vjp
+)
 
 
 def eig(a: Tensor) -> tuple[Tensor, Tensor]:
@@ -185,7 +188,7 @@ _svd = Primitive(
     "svd",
     shape=_svd_shape,
     reference=on_host(
-        lambda a, *, full_matrices: tuple(np.linalg.svd(a, full_matrices=full_matrices))
+        of_finite(lambda a, *, full_matrices: tuple(np.linalg.svd(a, full_matrices=full_matrices)))
     ),
     vjp=_svd_vjp,
 )

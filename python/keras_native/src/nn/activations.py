@@ -142,7 +142,7 @@ def celu(x, alpha=1.0):
 def glu(x, axis=-1):
     """a * sigmoid(b) for the two halves a, b of x along `axis`."""
     x = as_float(x)
-    axis = axis if axis >= 0 else axis + x.ndim
+    axis = sh.normal_axis("glu", axis, x.ndim)
     size = x.dims[axis]
     if size % 2:
         raise ValueError(f"glu: axis {axis} of {x.shape} must have an even size")

@@ -11,6 +11,7 @@ from keras.src.backend.common.backend_utils import (
 )
 
 from keras_native.engine import dtype as dtypes
+from keras_native.engine.primitive import signature
 from keras_native.engine.primitives import conv as cv
 from keras_native.engine.primitives import shape as sh
 from keras_native.engine.primitives import shape_slice as ss
@@ -20,9 +21,16 @@ from keras_native.src.nn.layout import channels_last, padding_pairs, per_axis, r
 from keras_native.src.ops.convert import convert_to_tensor
 
 
-def _operands(inputs, kernel) -> tuple[Tensor, Tensor]:
+def _operands(op: str, inputs, kernel) -> tuple[Tensor, Tensor]:
+    """Both as tensors of the kernel's dtype; ValueError where no convolution has such ranks."""
     kernel = convert_to_tensor(kernel)
-    return convert_to_tensor(inputs, kernel.dtype), kernel
+    inputs = convert_to_tensor(inputs, kernel.dtype)
+    if not 3 <= inputs.ndim == kernel.ndim <= 5:
+        raise ValueError(
+            f"{op}: inputs and kernel must have one rank of 3 to 5 (1 to 3 spatial dimensions), "
+            f"got {signature((inputs, kernel))}"
+        )
+    return inputs, kernel
 
 
 def _conv(x: Tensor, w: Tensor, strides, padding, data_format, dilation, groups) -> Tensor:
@@ -36,9 +44,9 @@ def _conv(x: Tensor, w: Tensor, strides, padding, data_format, dilation, groups)
 def conv(inputs, kernel, strides=1, padding="valid", data_format=None, dilation_rate=1):
     """Convolution in 1 to 3 dimensions; grouped if the kernel has fewer input channels."""
     data_format = config.standardize_data_format(data_format)
-    x, w = _operands(inputs, kernel)
+    x, w = _operands("conv", inputs, kernel)
     channels = x.dims[-1] if data_format == "channels_last" else x.dims[1]
-    if channels % w.dims[-2]:
+    if w.dims[-2] == 0 or channels % w.dims[-2]:
         raise ValueError(
             "The number of input channels must be evenly divisible by kernel's in_channels. "
             f"Received input channels {channels} and kernel in_channels {w.dims[-2]}. "
@@ -56,7 +64,7 @@ def conv(inputs, kernel, strides=1, padding="valid", data_format=None, dilation_
 def depthwise_conv(inputs, kernel, strides=1, padding="valid", data_format=None, dilation_rate=1):
     """Each channel convolved by its own kernels: [*K, channels, multiplier]."""
     data_format = config.standardize_data_format(data_format)
-    x, w = _operands(inputs, kernel)
+    x, w = _operands("depthwise_conv", inputs, kernel)
     check_conv_input_channels(x, w, data_format)
     channels, multiplier = w.dims[-2:]
     w = sh.reshape(w, w.dims[:-2] + (1, channels * multiplier))
@@ -89,7 +97,7 @@ def conv_transpose(
 ):
     """The adjoint of a convolution; the kernel is [*K, output channels, input channels]."""
     data_format = config.standardize_data_format(data_format)
-    x, w = _operands(inputs, kernel)
+    x, w = _operands("conv_transpose", inputs, kernel)
     check_conv_transpose_input_channels(x, w, data_format)
     rank = x.ndim - 2
     # Zeros around the input, stretched by the strides, that a plain convolution would then need.

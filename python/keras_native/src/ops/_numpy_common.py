@@ -75,6 +75,8 @@ def operands(x1, x2, prepare=promotion.pair) -> tuple:
 
 def tensors(*xs, dtype: str | None = None) -> list[Tensor]:
     """Any number of operands as tensors of their common dtype (or of `dtype`); numbers are weak."""
+    if not xs:
+        raise ValueError("expected at least one tensor, got none")
     xs = [_operand(x) for x in xs]
     if dtype is None:
         dtype = result_type(*map(promotion.kind, xs))

@@ -279,13 +279,13 @@ def nanmean(x, axis=None, keepdims=False):
 def nanvar(x, axis=None, keepdims=False):
     """`var` of what is not NaN; NaN where nothing is."""
     x = as_float(x)
-    return ew.cast(_nan_moments(wide(x), axis, keepdims)[1], x.dtype)
+    return ew.cast(_nan_moments(wide(x), axis, keepdims)[1], dtypes.part(x.dtype))
 
 
 def nanstd(x, axis=None, keepdims=False):
     """`std` of what is not NaN; NaN where nothing is."""
     x = as_float(x)
-    return ew.cast(ew.sqrt(_nan_moments(wide(x), axis, keepdims)[1]), x.dtype)
+    return ew.cast(ew.sqrt(_nan_moments(wide(x), axis, keepdims)[1]), dtypes.part(x.dtype))
 
 
 def _nan_moments(x: Tensor, axis, keepdims) -> tuple[Tensor, Tensor]:

@@ -315,13 +315,16 @@ def rot90(array, k=1, axes=(0, 1)):
 
 
 def roll(x, shift, axis=None):
-    """Elements moved along axes, those that leave coming in again at the other end."""
+    """Elements moved along axes, those that leave coming in again at the other end; one shift goes
+    with several axes, one axis with several shifts."""
     x = tensor(x)
     if axis is None:
         return sh.reshape(roll(ravel(x), shift, 0), x.dims)
-    axes = axis if isinstance(axis, (tuple, list)) else [axis]
-    shifts = shift if isinstance(shift, (tuple, list)) else [shift] * len(axes)
-    for a, by in zip(axes, shifts, strict=True):
+    both = [list(v) if isinstance(v, (tuple, list)) else [v] for v in (axis, shift)]
+    axes, shifts = (v * len(w) if len(v) == 1 else v for v, w in (both, both[::-1]))
+    if len(axes) != len(shifts):
+        raise ValueError(f"roll: {len(shifts)} shifts {shift} do not fit {len(axes)} axes {axis}")
+    for a, by in zip(axes, shifts):
         x = _roll(x, by, axis_of(a, x.ndim))
     return x
 

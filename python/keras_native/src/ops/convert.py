@@ -109,6 +109,8 @@ def _as_array(x, dtype: str | None) -> np.ndarray:
             dtype = _python_dtype(array)
     if dtype is None and array.dtype.name in _NARROW_INTEGERS:
         dtype = _narrow_integer(array)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
     if array.dtype.kind not in "biufcV" or array.dtype.fields:
         raise TypeError(
             f"cannot convert a value of type {type(x).__name__} (NumPy dtype {array.dtype}) "
