@@ -46,7 +46,7 @@ def main() -> int:
     mark, rest = rest.split("\n", 1)
     tail = rest.split(END, 1)[1]
     readme.write_text(f"{head}{BEGIN}{mark}\n{summary(results)}{END}{tail}")
-    (ROOT / "docs" / "speed.md").write_text(page(results))
+    (ROOT / "docs" / "speed.md").write_text(page(results) + models_page())
     return 0
 
 
@@ -154,6 +154,43 @@ def page(results: list[dict]) -> str:
             lines.append("| " + " | ".join(cells) + " |")
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts) if results else f"{parts[0]}\n{EMPTY}"
+
+
+def models_page() -> str:
+    """Markdown: a row for each model of bench/zoo.py and bench/transformers.py that was timed."""
+    # By model and by what was timed of it; the last that was measured, near rather than far.
+    found: dict[str, dict[str, dict]] = {}
+    for line in (RESULTS / "turns-zoo.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        if "work" not in row or len(row["of_native"]) < 2:
+            continue
+        name, work = row["work"].split("/")
+        before = found.setdefault(name, {}).get(work)
+        if not before or row["state"] == "near" or before["state"] != "near":
+            found[name][work] = row
+    kinds = {"fit": "training step", "predict": "predict", "predict1": "predict 1", "call": "call"}
+    lines = [
+        "\n## More models\n\n"
+        "The models of `bench/zoo.py` and `bench/transformers.py` by `bench.turns` "
+        "(`bench/results/turns-zoo.jsonl`), 2 threads: how many times longer a step takes in Keras "
+        "on the fastest other backend that was timed, and which that is.\n",
+        "| model | " + " | ".join(kinds.values()) + " |",
+        "|---|" + "---:|" * len(kinds),
+    ]
+    for name in sorted(found):
+        cells = [_beside_best(found[name].get(kind)) for kind in kinds]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _beside_best(row: dict | None) -> str:
+    if row is None:
+        return "-"
+    peers = {name: ratio for name, ratio in row["of_native"].items() if name in PEERS}
+    if not peers:
+        return "-"
+    best = min(peers, key=peers.__getitem__)
+    return f"{peers[best]:.2f} {best}"
 
 
 if __name__ == "__main__":
