@@ -228,6 +228,13 @@ CASES: list[Case] = [
     *cases(0, (5, 5), 3, 4, 3),
     *cases(0, (8, 8), 4, 64, 1, groups=2),
     *cases(0, (5, 11), 16, 8, 1, dtype="float64"),
+    *(
+        case
+        for cin, cout in ((8, 0), (0, 8))
+        for kernel in (1, 3)
+        for case in cases(2, (5, 6), cin, cout, kernel, pad=1)
+    ),
+    fused(2, (5, 6), 8, 0, 3, "relu"),
     *cases(1, (1, 1), 1, 1, 1),
     *cases(1, (3, 3), 1, 1, 3),
     # Other dtypes.

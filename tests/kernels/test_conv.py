@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from bench import harness
 from bench.cases import conv as table
+from keras_native import _core
 from keras_native.engine.primitives import conv
 from keras_native.engine.tensor import from_numpy
 
@@ -26,7 +27,8 @@ def test_gradient(case):
 
 
 def test_kernels_take_every_case():
-    own = [c for c in CASES if c.inputs[0][1] in ("float32", "float64") and 0 not in c.inputs[0][0]]
+    full = [c for c in CASES if all(0 not in dims for dims, _ in c.inputs)]
+    own = [c for c in full if c.inputs[0][1] in ("float32", "float64")]
     hosts = [c for c in own if harness.kernel_of(c) is None]
     assert not hosts
 
@@ -59,6 +61,42 @@ def test_random_geometries(geometry):
     for case in table.cases(*positional, **more):
         harness.check_forward(case, threads=(2,))
     harness.check_forward(table.fused(*positional, "relu", **more), threads=(2,))
+
+
+def _kernel_by_weights(batch, size, cin, cout, kernel, **more):
+    (case,) = table.cases(batch, (size, size), cin, cout, kernel, ops="w", **more)
+    return harness.kernel_of(case)
+
+
+@pytest.mark.parametrize(
+    "problem, taken",
+    [
+        ((1, 48, 3, 96, 2), True),
+        ((1, 48, 8, 64, 2), True),
+        ((1, 48, 3, 64, 2), False),  # few terms for 64 columns
+        ((1, 48, 3, 192, 16), False),  # 9 windows
+    ],
+)
+def test_patches_by_the_weights_are_products_where_these_gain(problem, taken):
+    found = _kernel_by_weights(*problem, strides=problem[-1])
+    assert found == ("pointwise" if taken else "direct")
+
+
+@pytest.mark.skipif("avx512" not in harness.isas(), reason="needs AVX-512")
+@pytest.mark.parametrize(
+    "batch, size, channels, kernel, taken",
+    [
+        (8, 28, 240, 5, True),
+        (8, 112, 64, 7, True),
+        (8, 112, 64, 5, False),  # from memory
+        (8, 14, 512, 5, False),  # pixels fall on two sets of a cache
+    ],
+)
+def test_strided_depthwise_sums_over_slabs_where_these_gain(batch, size, channels, kernel, taken):
+    _core.set_isa("avx512")
+    more = {"strides": 2, "pad": kernel // 2, "groups": channels}
+    found = _kernel_by_weights(batch, size, channels, channels, kernel, **more)
+    assert found == ("depthwise-slab" if taken else "depthwise")
 
 
 def test_second_derivatives_are_the_other_convolutions():

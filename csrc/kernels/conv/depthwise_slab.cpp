@@ -159,6 +159,15 @@ class SlabWeightGrad final : public Kernel {
   int64_t each_, slabs_, tasks_;  // rows of a slab, slabs of all images, tasks
 };
 
+// Whether gradients by the weights pay: they pass over a slab for each vector of channels. With strides a line that is
+// read has few products, so that reading lines one by one is slow from memory, and where pixels fall on two cache sets.
+bool sums_pay(const Geometry& g) {
+  constexpr int64_t kFar = 12 << 20, kPixelOfTwoSets = 2048;
+  if (g.stride[1] == 1) return true;
+  const int64_t pixel = g.cin * static_cast<int64_t>(sizeof(float));
+  return pixel % kPixelOfTwoSets != 0 && (g.kernel[1] == 7 || g.in_pixels() * pixel <= kFar);
+}
+
 std::unique_ptr<Kernel> prepare(const Problem& problem) {
   const auto g = geometry_of(problem);
   if (!g || g->groups != g->cin || g->cin != g->cout || g->groups == 1 || g->empty()) return nullptr;
@@ -167,7 +176,8 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
   if (g->kernel != Triple{1, window, window} || g->stride != Triple{1, stride, stride}) return nullptr;
   if (g->dilation != Triple{1, 1, 1} || g->in[0] != 1 || g->out[0] != 1 || g->out_pixels() == 0) return nullptr;
   if (window != 3 && window != 5 && window != 7) return nullptr;
-  if (problem.op == "conv_weight_grad") return stride > 2 ? nullptr : std::make_unique<SlabWeightGrad>(*g);
+  if (problem.op == "conv_weight_grad")
+    return stride > 2 || !sums_pay(*g) ? nullptr : std::make_unique<SlabWeightGrad>(*g);
   const bool input_grad = problem.op == "conv_input_grad";
   const int64_t columns = input_grad ? g->in[2] : g->out[2];
   if (stride > (input_grad || window == 7 ? 1 : 2) || columns < (window == 3 ? 4 : 7)) return nullptr;
@@ -178,7 +188,10 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
 constexpr char kProblems[] =
     "float32 on AVX-512, a group for each channel, two-dimensional windows of 3, 5 (stride 1 or 2) or 7 (stride 1)";
 constexpr char kInputProblems[] = "float32 on AVX-512, a group for each channel, 3x3, 5x5 or 7x7, stride 1";
-constexpr char kWeightProblems[] = "float32 on AVX-512, a group for each channel, 3x3, 5x5 or 7x7, stride 1 or 2";
+constexpr char kWeightProblems[] =
+    "float32 on AVX-512, a group for each channel, 3x3, 5x5 or 7x7, stride 1, or 2 where x is at most 12 MB (but of "
+    "7x7) "
+    "and its channels no multiple of 512";
 const Register entries[] = {
     {{"conv", "conv_bias_act"}, "depthwise-slab", 25, prepare, kProblems},
     {"conv_input_grad", "depthwise-slab", 25, prepare, kInputProblems},

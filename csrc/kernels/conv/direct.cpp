@@ -91,6 +91,7 @@ class Direct final : public Kernel {
       multiplier_ = g.stride;
       add_forward_pass();
     }
+    if (group_columns_ == 0) return;  // nothing to compute
     choose_variant();
     make_panels();
     if (!input_grad) choose_unit(passes_.front());

@@ -273,8 +273,7 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
 
 constexpr char kProblems[] =
     "float32, 3x3 (forward) or 4x4 of stride 2, from 32 channels on both sides and 256 pixels of y on, no residual, "
-    "where "
-    "squares leave little of the image over";
+    "where squares leave little of the image over";
 constexpr char kAble[] = "float32, 3x3 or 4x4 of stride 2, no residual";
 constexpr std::initializer_list<const char*> kServed = {"conv", "conv_bias_act", "conv_input_grad"};
 const Register entries[] = {

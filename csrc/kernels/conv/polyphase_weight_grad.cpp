@@ -150,8 +150,7 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
 
 constexpr char kProblems[] =
     "float32, 4x4 of stride 2, from 32 channels on both sides and 256 pixels of y on, where squares leave little of "
-    "the "
-    "image over";
+    "the image over";
 constexpr char kAble[] = "float32, 3x3 or 4x4 of stride 2";
 const Register entries[] = {
     {"conv_weight_grad", "polyphase", 14, prepare<true>, kProblems},

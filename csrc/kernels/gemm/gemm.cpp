@@ -26,9 +26,10 @@ constexpr int64_t kStreamRows = 48;
 constexpr int64_t kColumnRows = 256;
 // Columns of a task, where A is read in place and where each range of columns packs it again.
 constexpr int64_t kColumns = 512, kPackedColumns = 2048;
-// Up to so many rows of A times contiguous rows of B^T are dot products, where there are terms enough for sums across
-// vectors to be little of it: 64x512x512 gains 1%, 32x2048x1000 21%, 16x512x512 26%; 64x256x256 would lose 10%.
-constexpr int64_t kDotRows = 8, kTermsOfDotRow = 8;
+// Few rows of A times contiguous rows of B^T are dot products where there are terms enough for sums across vectors to
+// be little of it, so many for each row: 64x512x512 gains 1%, 32x2048x1000 21%, 16x512x512 26%; 64x256x256 would lose
+// 10%, 8x16x2048 half. So many columns for each row repay the copy of a transposed A, but of the fewest rows.
+constexpr int64_t kOfDotRow = 8, kLeastTerms = 16, kFewestRows = 16;
 
 template <class T>
 bool packs_a(const Kernels<T>& kernels, const Operand<T>& a) {
@@ -134,8 +135,9 @@ template <class T>
 Path Plan<T>::suitable_path() const {
   if (m_ == 1 || n_ == 1) return Path::Vector;
   if (k_ == 1 && n_ >= kStreamColumns) return Path::Outer;
-  const bool few = m_ <= kDotRows ? k_ >= 16 : k_ >= kTermsOfDotRow * m_;
-  if (few && takes_path(Path::Dots, m_, n_, k_, transpose_b_)) return Path::Dots;
+  const bool long_rows = k_ >= std::max(kLeastTerms, kOfDotRow * m_);
+  const bool in_place = !transpose_a_ || m_ <= kFewestRows || n_ >= kOfDotRow * m_;
+  if (long_rows && in_place && takes_path(Path::Dots, m_, n_, k_, transpose_b_)) return Path::Dots;
   return m_ <= kColumnRows ? Path::Columns : Path::Tiles;
 }
 

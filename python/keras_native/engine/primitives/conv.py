@@ -49,7 +49,8 @@ def _accumulator(dtype):
 
 def _by_group(x, groups):
     """`[..., G * c]` as `[G, rows, c]`."""
-    return np.moveaxis(x.reshape(-1, groups, x.shape[-1] // groups), 1, 0)
+    rows = math.prod(x.shape[:-1])  # -1 is not known where there are no channels
+    return np.moveaxis(x.reshape(rows, groups, x.shape[-1] // groups), 1, 0)
 
 
 def _tap_by_group(w, groups):
