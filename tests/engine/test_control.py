@@ -411,3 +411,18 @@ def test_an_eager_derivative_by_way_of_an_assigned_variable():
     x = np.linspace(0.5, 1.5, 9)
     found = transforms.grad(loss)(tensor(x)).numpy()
     np.testing.assert_allclose(found, np.prod(x) / x, rtol=1e-5)
+
+
+def test_derivatives_of_bodies_that_read_variables_assigned_later():
+    """A loop's variable, and one that is assigned what a branch returns."""
+
+    def fn(x, *weights):
+        for w in weights:
+            x = control.scan(lambda c, _: (ew.tanh(ew.mul(c, w)), None), x, length=3)[0]
+            x = control.cond(ew.gt(total(x), 0.0), lambda: ew.mul(x, w), lambda: ew.sin(x))
+        return total(x)
+
+    args = [tensor(row) for row in rows(4)]
+    gradient = transforms.grad(fn, (0, 1, 2, 3))
+    for got, wanted in zip(transforms.jit(gradient)(*args), stepwise(gradient)(*args)):
+        np.testing.assert_allclose(got.numpy(), wanted.numpy(), rtol=1e-5, atol=1e-6)

@@ -189,3 +189,22 @@ def test_convolutions_of_the_steps_are_not_made_again():
     assert count(forward, "conv") == 1 and count(backward, "conv") == 0
     for got, wanted in zip(transforms.jit(fn)(*args), stepwise(fn, *args), strict=True):
         np.testing.assert_allclose(got.numpy(), wanted.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_product_by_all_of_a_stack_is_not_that_of_its_slices():
+    def fn(h, ws):
+        def first(h, w):
+            h = ew.tanh(h)
+            return h, (h, mm.matmul(h, w))
+
+        _, (hs, products) = control.scan(first, h, ws)
+
+        def second(total, h):
+            return ew.add(total, reduce.reduce_sum(mm.matmul(h, ws), (0,))), ()
+
+        return products, control.scan(second, ew.mul(h, 0.0), hs)[0]
+
+    # As many steps as rows, so that either product has the dims of the other.
+    args = tensor(UNITS, UNITS), tensor(UNITS, UNITS, UNITS)
+    for got, wanted in zip(transforms.jit(fn)(*args), stepwise(fn, *args), strict=True):
+        np.testing.assert_allclose(got.numpy(), wanted.numpy(), rtol=1e-5, atol=1e-6)

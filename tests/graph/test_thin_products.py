@@ -7,6 +7,7 @@ from keras_native.engine import transforms
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import reduce
 from keras_native.engine.primitives.matmul import matmul
+from keras_native.engine.slot import Slot
 from keras_native.engine.tensor import from_numpy
 
 RNG = np.random.default_rng(5)
@@ -78,6 +79,18 @@ def test_the_large_product_stays_where_it_is_wanted(fn):
 
 def _as_tuple(x):
     return x if isinstance(x, tuple) else (x,)
+
+
+def test_a_large_product_of_weights_is_made_once():
+    a, b = Slot(tensor(80, 60)), Slot(tensor(60, 96))
+
+    def fn(x):
+        return matmul(x, matmul(a.read(), b.read()))
+
+    x = tensor(2, 80)
+    text = transforms.jit(fn).graph(x).split("== steady, each run\n")[1].split("== ")[0]
+    assert text.count("matmul(") == 1
+    np.testing.assert_allclose(transforms.jit(fn)(x).numpy(), fn(x).numpy(), rtol=1e-4, atol=1e-4)
 
 
 def test_half_precision_is_rounded_as_it_is_written():

@@ -132,3 +132,74 @@ def test_what_is_not_attention_is_left_alone(form):
     compiled = transforms.jit(form)
     assert "= attention(" not in compiled.graph(*given)
     np.testing.assert_allclose(compiled(*given).numpy(), form(*given).numpy(), rtol=1e-5, atol=1e-6)
+
+
+def masked(mask, q, k, v):
+    """As Keras does: probabilities are masked, too."""
+    weights = ops.softmax(ops.where(mask, ops.einsum("bqnd,bknd->bnqk", q, k), -1e9))
+    return ops.einsum("bnqk,bknd->bqnd", ops.where(mask, weights, 0.0), v)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        np.ones((QUERIES, 1), bool),
+        np.ones((1, 1), bool),
+        np.arange(KEYS)[None] < 1,
+        np.tri(QUERIES, KEYS, dtype=bool),
+        np.array(False),
+    ],
+    ids=["all, by query", "all", "one key", "causal", "a scalar"],
+)
+def test_known_masks_that_broadcast(mask):
+    def form(*given):
+        return masked(from_numpy(mask), *given)
+
+    given = arguments()[:3]
+    np.testing.assert_allclose(
+        transforms.jit(form)(*given).numpy(), form(*given).numpy(), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_a_mask_with_more_examples_than_scores():
+    mask = from_numpy(RNG.random((BATCH, 1, QUERIES, KEYS)) < 0.5)
+    q, k, v, _ = arguments()
+
+    def form(q, k, v):
+        return masked(mask, q, k, v)
+
+    given = q[:1], k[:1], v
+    np.testing.assert_allclose(
+        transforms.jit(form)(*given).numpy(), form(*given).numpy(), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_scores_rounded_to_integers_stay_so():
+    def form(q, k, v):
+        scores = ops.cast(ops.cast(3 * ops.einsum("bqnd,bknd->bnqk", q, k), "int32"), "float32")
+        return ops.einsum("bnqk,bknd->bqnd", ops.softmax(scores), v)
+
+    given = arguments()[:3]
+    np.testing.assert_allclose(
+        transforms.jit(form)(*given).numpy(), form(*given).numpy(), rtol=1e-5, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("hidden", [-1e9, -3e38])
+def test_queries_whose_keys_are_all_masked_by_a_large_bias(hidden):
+    """What softmax does not see is not lost beside the bias: the answer is that of float64."""
+    bias = np.where(np.arange(KEYS) < np.array([0, 4])[:, None], 0.0, hidden)[:, None, None]
+
+    def loss(dtype, *given):
+        q, k, v = (ops.cast(x, dtype) for x in given)
+        # float64 would lose the scores beside the largest bias, too
+        b = from_numpy((np.maximum(bias, -1e6) if dtype == "float64" else bias).astype(dtype))
+        weights = ops.softmax(ops.einsum("bqnd,bknd->bnqk", q, k) + b)
+        return ops.sum(ops.sin(ops.einsum("bnqk,bknd->bqnd", weights, v)))
+
+    given = arguments()[:3]
+    found = transforms.jit(transforms.value_and_grad(lambda *x: loss("float32", *x), (0, 1, 2)))
+    wanted = transforms.value_and_grad(lambda *x: loss("float64", *x), (0, 1, 2))
+    (value, gradients), (right, slopes) = found(*given), wanted(*given)
+    for a, b in zip((value, *gradients), (right, *slopes), strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-4, atol=1e-5)

@@ -21,9 +21,17 @@
 namespace native {
 namespace {
 
-// A product of a scan's body: by which outer values it is made (of slices their stacks), where, and under which name.
+// What a product of a scan's body is made of: outer values, of slices their stacks.
+struct Key {
+  std::string op;
+  Attrs attrs;
+  std::vector<std::pair<int, bool>> in;  // and whether it is a slice of the value
+  bool operator==(const Key&) const = default;
+};
+
+// Such a product, where it is made, and under which name.
 struct Known {
-  Node key;
+  Key key;
   size_t scan;
   int value;
 };
@@ -208,15 +216,13 @@ class Loop {
     const auto row = row_of(value);
     return row ? std::optional(outer_.resolve(scan_.out[*row])) : std::nullopt;
   }
-  std::optional<Node> key_of(const Node& node) {
+  std::optional<Key> key_of(const Node& node) {
     if ((node.op != "matmul" && node.op != "conv") || kind_[node.out[0]] < Kind::Sliced) return {};
-    Node key;
-    key.op = node.op;
-    key.attrs = node.attrs;
+    Key key{node.op, node.attrs, {}};
     for (int v : node.in) {
       const auto name = name_of(v);
       if (!name) return {};
-      key.in.push_back(*name);
+      key.in.emplace_back(*name, kind_[v] >= Kind::Sliced);
     }
     return key;
   }
@@ -232,7 +238,7 @@ class Loop {
       const auto key = key_of(node);
       if (!key) continue;
       for (const Known& known : known_)
-        if (known.key.op == key->op && known.key.attrs == key->attrs && known.key.in == key->in) {
+        if (known.key == *key) {
           found.emplace_back(node.out[0], row_of_earlier(known));
           break;
         }

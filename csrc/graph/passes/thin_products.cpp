@@ -18,7 +18,8 @@ struct Factor {
 
 class ThinProducts {
  public:
-  explicit ThinProducts(Graph& graph) : graph_(graph), producer_(graph.producers()), readers_(graph.values.size()) {
+  explicit ThinProducts(Graph& graph)
+      : graph_(graph), producer_(graph.producers()), steady_(graph.steady_values()), readers_(graph.values.size()) {
     for (size_t n = 0; n < graph.nodes.size(); ++n)
       for (int v : graph.nodes[n].in) readers_[static_cast<size_t>(v)].push_back(n);
     for (int v : graph.outputs) readers_[static_cast<size_t>(v)].push_back(kOutput);
@@ -57,6 +58,7 @@ class ThinProducts {
     if (!is_plain(node)) return {};
     const Shape& dims = graph_.spec(node.out[0]).shape;
     if (symbols::is_symbolic(dims[0]) || symbols::is_symbolic(dims[1])) return {};
+    if (steady_[static_cast<size_t>(node.out[0])]) return {};  // made once, not in each run
     Wide wide{{node.in[0], flag(node, "transpose_a")},
               {node.in[1], flag(node, "transpose_b")},
               dims[0],
@@ -134,6 +136,7 @@ class ThinProducts {
 
   Graph& graph_;
   const std::vector<int> producer_;
+  const std::vector<bool> steady_;
   std::vector<std::vector<size_t>> readers_;  // of each value, the nodes, and kOutput
   std::vector<Node> extra_;
 };

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from keras_native.engine import dtype as dtypes
 from keras_native.engine import tree
+from keras_native.engine.closures import frozen
 from keras_native.engine.primitive import STATE
 from keras_native.engine.primitives import elementwise, shape, shape_slice
 from keras_native.engine.region import (
@@ -88,6 +89,7 @@ def _cond(pred, true_fn, false_fn, snapshot):
             STATE.trace.write(slot, value)
 
     sources = differentiable(captured)
+    again = frozen(true_fn), frozen(false_fn)
 
     def vjp(cts, _, *ins):
         present = [ct for ct in cts if ct is not None]
@@ -100,7 +102,7 @@ def _cond(pred, true_fn, false_fn, snapshot):
 
             return run
 
-        grads = iter(_cond(pred, branch(true_fn), branch(false_fn), before))
+        grads = iter(_cond(pred, *map(branch, again), before))
         return tuple(grads)
 
     if sources:
@@ -321,9 +323,10 @@ def _traced_scan(call, carry, xs, carry_tree, length, reverse, discard=False, sn
 
     captured = differentiable(region.captured)
     if keep:
+        again = frozen(call)
 
         def vjp(cts, outs, *ins):
-            return _scan_vjp(call, carry, xs, captured, rows, cts, length, reverse, before)
+            return _scan_vjp(again, carry, xs, captured, rows, cts, length, reverse, before)
 
         record_custom("scan", [*carry, *xs, *captured], [*last, *rows], vjp)
 

@@ -15,7 +15,10 @@ def _moments_of(chain: Chain, tensor, position: int):
 
 def _parameter(chain: Chain, tensor, dims):
     """The tensor of shape `dims` behind a broadcasting reshape, or None."""
-    if tensor.dims != dims:
+    leading = len(tensor.dims) - len(dims)
+    if tensor.dims != (1,) * leading + tuple(dims):
+        return None  # it lies along other axes
+    if leading:
         tensor = chain.through(tensor, "reshape")
     return tensor if tensor.dims == dims else None
 
@@ -105,7 +108,7 @@ def _rms_parts(chain: Chain, normal):
             if record is None or scalar(eps) is None or not record[2]["keepdims"]:
                 continue
             axes, squares = record[2]["axes"], record[1][0]
-            whole = tuple(axes) == tuple(range(len(x.dims) - len(axes), len(x.dims)))
+            whole = axes and tuple(axes) == tuple(range(len(x.dims) - len(axes), len(x.dims)))
             square = chain.inputs(squares, "square") or chain.inputs(squares, "mul")
             if whole and square and all(t is x for t in square):
                 return x, len(axes), scalar(eps)

@@ -11,11 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_native.engine.dtype import is_float
 from keras_native.engine.primitives import attention as at
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import reduce as rd
 from keras_native.engine.primitives import shape as sh
 from keras_native.engine.recognise import Chain, matcher, scalar
+from keras_native.engine.tape import paused
 from keras_native.engine.tensor import Tensor
 
 LARGEST_HEAD = 512  # wider ones are products of their own, as in attention over channels
@@ -95,7 +97,7 @@ def _scores(chain: Chain, x: Tensor) -> _Scores | None:
         return None
     name, operands = record[0].name, record[1]
     if name == "cast":
-        inner = _scores(chain, operands[0])
+        inner = _scores(chain, operands[0]) if is_float(operands[0].dtype) else None
         return inner if inner is not None and not inner.bias else None
     if name in ("mul", "div"):
         for i, j in ((0, 1), (1, 0)) if name == "mul" else ((0, 1),):
@@ -144,6 +146,13 @@ def _ungrouped(chain: Chain, key: _Operand, value: _Operand) -> tuple[_Operand, 
     return tuple(_Operand(source, (0, 1, 2, 3)) for source in sources)
 
 
+def _behind_casts(chain: Chain, x: Tensor) -> Tensor:
+    """The floats that were cast to make x, through floats alone."""
+    while (record := chain.of(x, "cast")) and is_float(record[1][0].dtype):
+        x = record[1][0]
+    return x
+
+
 class _Weights(NamedTuple):
     """What probabilities were made of: scores that softmax was given, without their mask."""
 
@@ -159,12 +168,12 @@ def _weights(chain: Chain, x: Tensor) -> _Weights | None:
     dropped = chain.of(x, "random_bernoulli_scale")
     if dropped:
         (x, key), rate = dropped[1], dropped[2]["rate"]
-    x = chain.through(x, "cast")
+    x = _behind_casts(chain, x)
     outer = chain.inputs(x, "select")
     if outer:
         if scalar(outer[2]) != 0:
             return None
-        x = chain.through(outer[1], "cast")
+        x = _behind_casts(chain, outer[1])
     softmax = chain.of(x, "softmax")
     if softmax is None or softmax[2]["axis"] != x.ndim - 1:
         return None
@@ -176,13 +185,15 @@ def _weights(chain: Chain, x: Tensor) -> _Weights | None:
         filled = scalar(inner[2])
         if filled is None or not -np.inf < filled <= MASKED:
             return None
+        if inner[0].ndim == 0 or inner[1].dims != scores.dims:  # the mask makes more of few scores
+            return None
         scores = inner[1]
     return _Weights(scores, inner[0] if inner else None, bool(outer), key, rate)
 
 
-def _causal(mask: Tensor) -> bool:
-    """The mask is known and lets query i see keys 0 to i."""
-    if mask.array is None or len(mask.dims) < 2:
+def _causal(mask: Tensor, lengths: tuple) -> bool:
+    """The mask is known and lets query i see keys 0 to i, of so many."""
+    if mask.array is None or mask.dims[-2:] != lengths:
         return False
     values = mask.numpy()
     triangle = np.tri(*values.shape[-2:], dtype=bool)
@@ -205,7 +216,7 @@ def attention(record, chain: Chain):
     query, scale = _scaled_before(scores.query, scores.scale, chain)
     key, value = _ungrouped(chain, scores.key, _operand(chain, factors[2], factors[3]))
     mask = found.mask
-    causal = mask is not None and _causal(mask)
+    causal = mask is not None and _causal(mask, found.scores.dims[-2:])
     zeroed = found.zeroed and not causal and not _leaves_no_query_without_keys(mask)
     optional = [b for _, b in scores.bias] + [mask] * (mask is not None and not causal)
     optional += [found.key] * (found.key is not None)
@@ -214,6 +225,8 @@ def attention(record, chain: Chain):
         """The inputs are those that the match names, so that what they depend on can be asked."""
         bias = _sum_of_biases(scores.bias, root.ndim, root.dtype)
         given = None if mask is None or causal else _four_axes(mask, root.ndim)
+        if bias is not None:
+            bias = _near_zero(bias, None if mask is None else _four_axes(mask, root.ndim))
         options = {"scale": scale, "causal": causal, "dropout": found.rate, "key": found.key}
         out = at.attention(*(o.build() for o in (query, key, value)), bias, given, **options)
         if zeroed:
@@ -239,6 +252,19 @@ def _sum_of_biases(biases, rank: int, dtype: str) -> Tensor | None:
         bias = ew.neg(bias) if name == "sub" else bias
         total = bias if total is None else ew.add(total, bias)
     return None if total is None else _four_axes(ew.cast(total, dtype), rank)
+
+
+def _near_zero(bias: Tensor, mask: Tensor | None) -> Tensor:
+    """The bias but for a number for each query, which softmax does not see: where large negative
+    numbers mask all of a query's keys, its sum of exponentials would be lost beside them."""
+    if bias.ndim == 0:
+        return bias
+    with paused():  # nor do derivatives see it
+        lowest = sh.full((), -np.inf, bias.dtype)
+        allowed = bias if mask is None else ew.select(mask, bias, lowest)
+        top = rd.reduce_max(allowed, (allowed.ndim - 1,), keepdims=True)
+        top = ew.select(ew.gt(top, lowest), top, sh.full((), 0.0, bias.dtype))
+    return ew.sub(bias, top)
 
 
 def _leaves_no_query_without_keys(mask) -> bool:
