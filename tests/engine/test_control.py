@@ -418,8 +418,9 @@ def test_derivatives_of_bodies_that_read_variables_assigned_later():
 
     def fn(x, *weights):
         for w in weights:
-            x = control.scan(lambda c, _: (ew.tanh(ew.mul(c, w)), None), x, length=3)[0]
-            x = control.cond(ew.gt(total(x), 0.0), lambda: ew.mul(x, w), lambda: ew.sin(x))
+            # Variables of the loop, and what the result is assigned to, are what is tested here.
+            x = control.scan(lambda c, _: (ew.tanh(ew.mul(c, w)), None), x, length=3)[0]  # noqa: B023
+            x = control.cond(ew.gt(total(x), 0.0), lambda: ew.mul(x, w), lambda: ew.sin(x))  # noqa: B023
         return total(x)
 
     args = [tensor(row) for row in rows(4)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from types import CellType, FunctionType
 
@@ -31,8 +32,6 @@ def _frozen(value, cells: dict[int, CellType]):
 def _copy(cell: CellType, cells: dict[int, CellType]) -> CellType:
     if id(cell) not in cells:
         cells[id(cell)] = copy = CellType()  # first: functions may be among their own variables
-        try:
+        with contextlib.suppress(ValueError):  # where it has no value yet
             copy.cell_contents = _frozen(cell.cell_contents, cells)
-        except ValueError:  # no value yet
-            pass
     return cells[id(cell)]
