@@ -1,6 +1,6 @@
 #include "kernels/conv/depthwise_slab.h"
 
-#include "simd/vec.h"
+#include "simd/partial.h"
 
 namespace native::conv {
 namespace NATIVE_ISA {
@@ -15,19 +15,6 @@ inline vf32 activated(vf32 x, int activation) {
   if (activation > 0) x = zero > x ? zero : x;
   if (activation == 2) x = (zero + 6) < x ? (zero + 6) : x;
   return x;
-}
-
-// `lanes` channels; all of a vector unless Partial.
-template <bool Partial>
-inline vf32 get(const float* p, int lanes) {
-  return Partial ? load_part(p, lanes) : load(p);
-}
-template <bool Partial>
-inline void put(float* p, vf32 x, int lanes) {
-  if (Partial)
-    store_part(p, x, lanes);
-  else
-    store(p, x);
 }
 
 // The weights of a window of 3 stay in registers for a whole row of blocks.

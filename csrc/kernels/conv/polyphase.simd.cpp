@@ -1,24 +1,12 @@
 #include "kernels/conv/polyphase.h"
 
-#include "simd/vec.h"
+#include "simd/partial.h"
 
 namespace native::conv {
 namespace NATIVE_ISA {
 namespace {
 
 constexpr int L = kLanes<float>;
-
-template <bool Partial>
-inline vf32 get(const float* p, int lanes) {
-  return Partial ? load_part(p, lanes) : load(p);
-}
-template <bool Partial>
-inline void put(float* p, vf32 x, int lanes) {
-  if (Partial)
-    store_part(p, x, lanes);
-  else
-    store(p, x);
-}
 
 // The values of one dimension: pixel `plus` less pixel `minus`, if that is not negative. They belong to three slots,
 // `counts` of them to each.

@@ -1,6 +1,7 @@
 #include "kernels/pool/pool.h"
 
 #include "simd/largest.h"
+#include "simd/partial.h"
 
 namespace native::pooling {
 namespace NATIVE_ISA {
@@ -27,18 +28,6 @@ using Bytes = typename BytesOf<T>::type;
 template <class T>
 using Mask = Vec<typename MaskOf<T>::type>;
 
-// `lanes` channels; all of a vector unless Partial.
-template <bool Partial, class T>
-inline Vec<T> get(const T* from, int lanes) {
-  return Partial ? load_part(from, lanes) : load(from);
-}
-template <bool Partial, class T>
-inline void put(T* to, Vec<T> x, int lanes) {
-  if (Partial)
-    store_part(to, x, lanes);
-  else
-    store(to, x);
-}
 template <class T, bool Partial>
 inline Mask<T> load_places(const uint8_t* from, int lanes) {
   Bytes<T> bytes{};
