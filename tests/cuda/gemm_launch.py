@@ -41,7 +41,16 @@ TILES = {
         "bf16": (128, 64, 4 * 8192),
         "tf32": (128, 64, 4 * 8192),
     },
+    "wide": {"exact": (128, 128, 3 * 16896)},
 }
+TRANSPOSES = ("nn", "nt", "tn", "tt")
+# Kind, size and transposes of each kernel.
+KERNELS = [
+    (kind, size, transposes)
+    for size in TILES
+    for kind in (TYPES if size != "wide" else ["exact"])
+    for transposes in (TRANSPOSES if size != "wide" else ("nn", "tn"))
+]
 
 
 def operands(m, k, n, kind, transposes, seed=0):

@@ -5,7 +5,7 @@ import functools
 import emulated
 import numpy as np
 import pytest
-from gemm_launch import TYPES, launch, operands, product
+from gemm_launch import KERNELS, TRANSPOSES, launch, operands, product
 from ptxkernel import _cuda
 
 from bench import harness
@@ -21,7 +21,6 @@ CASES = [
     for case in harness.test_cases(harness.load_cases("matmul"))
     if case.inputs[0][1] in (FLOATS if case.op == "linear" else FLOATS + PLAIN) and case.flops < 3e6
 ]
-TRANSPOSES = ("nn", "nt", "tn", "tt")
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -40,15 +39,21 @@ def test_split_k(dtype, ta):
     assert [r for r in _cuda.counts("gemm_join") if r["executed"]]
 
 
+def test_packed():
+    """Many rows: B transposed is turned once, into rows of whole chunks, and not in every block."""
+    _cuda.clear_counts()
+    emulated.check(matmul_case(2048, 3, 1530, tb=True))
+    assert [r for r in _cuda.counts("gemm_exact_wide_nn") if r["executed"]]
+    assert [r for r in _cuda.counts("transposed_copy_4") if r["executed"]]
+
+
 @functools.cache
 def module(kind):
     """The module of a kind's kernels; counts are kept as long as it is."""
     return _cuda.Module(_cuda.image_ptx("gemm/exact" if kind == "exact" else "gemm/tensor"))
 
 
-@pytest.mark.parametrize("transposes", TRANSPOSES)
-@pytest.mark.parametrize("size", ["small", "large"])
-@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize(("kind", "size", "transposes"), KERNELS)
 def test_each_kernel(kind, size, transposes):
     """Integers are multiplied exactly: every element equal, of whole tiles and of remainders."""
     for m, k, n in [(64, 48, 64), (129, 37, 70)]:
@@ -58,9 +63,7 @@ def test_each_kernel(kind, size, transposes):
         assert (got == product(a, b, transposes)).all()
 
 
-@pytest.mark.parametrize("transposes", TRANSPOSES)
-@pytest.mark.parametrize("size", ["small", "large"])
-@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize(("kind", "size", "transposes"), KERNELS)
 def test_memory_of_each_kernel(kind, size, transposes):
     """Whole tiles: no bank twice in one access, and no sector of memory in vain."""
     _cuda.clear_counts()

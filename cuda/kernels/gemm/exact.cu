@@ -16,6 +16,9 @@ using namespace native::cuda::gemm;
 
 TRANSPOSES(kExactLarge, 8, large)
 TRANSPOSES(kExactSmall, 4, small)
+// B as it is, or packed.
+KERNEL(kExactWide, 16, wide_nn, false, false)
+KERNEL(kExactWide, 16, wide_tn, true, false)
 
 // The results of a product whose k was split.
 extern "C" __global__ void __launch_bounds__(256) gemm_join(const __grid_constant__ JoinParams p) {

@@ -4,6 +4,7 @@
 #include "kernels/gemm/any_product.h"
 #include "kernels/gemm/batch.h"
 #include "kernels/gemm/choice.h"
+#include "kernels/gemm/packing.h"
 #include "kernels/gemm/params.h"
 #include "kernels/gemm/problem.h"
 #include "kernels/types_of.h"
@@ -19,18 +20,31 @@ using native::gemm::Matrices;
 // Bytes along a row are counted in 32 bits.
 constexpr int64_t kLongestRow = 1 << 28;
 
+// Which of a kind's main loops: what its kernels' names have, and its tile.
+struct Loop {
+  const char* name;
+  Tile tile;
+};
+Loop loop_of(const Kind& kind, bool large, bool turned_b) {
+  if (!large) return {"small", kind.small};
+  if (kind.name == "exact" && !turned_b) return {"wide", kExactWide};
+  return {"large", kind.large};
+}
+
 class Product : public Kernel {
  public:
   Product(const Problem& problem, const Matrices& r, DataType type, const Batch& batch, Activation activation)
       : kind_(kind_of(type)),
         large_(blocks_of(kind_.large, r.m, r.n, r.batch) >= kEnoughLarge),
-        tile_(large_ ? kind_.large : kind_.small),
-        blocks_(blocks_of(tile_, r.m, r.n, r.batch)),
-        product_("gemm/" + kind_.image, "gemm_" + kind_.name + (large_ ? "_large_" : "_small_") +
-                                            (r.transpose_a ? "t" : "n") + (r.transpose_b ? "t" : "n")),
+        packing_(r, kind_, large_),
+        turned_b_(r.transpose_b && !packing_.wanted()),
+        loop_(loop_of(kind_, large_, turned_b_)),
+        blocks_(blocks_of(loop_.tile, r.m, r.n, r.batch)),
+        product_("gemm/" + kind_.image,
+                 "gemm_" + kind_.name + "_" + loop_.name + (r.transpose_a ? "_t" : "_n") + (turned_b_ ? "t" : "n")),
         join_("gemm/exact", "gemm_join") {
     p_.a = {nullptr, r.transpose_a ? r.m : r.k, 0};
-    p_.b = {nullptr, r.transpose_b ? r.k : r.n, 0};
+    p_.b = {nullptr, packing_.wanted() ? packing_.row() : r.transpose_b ? r.k : r.n, 0};
     p_.m = static_cast<int>(r.m);
     p_.n = static_cast<int>(r.n);
     p_.k = static_cast<int>(r.k);
@@ -40,11 +54,12 @@ class Product : public Kernel {
     p_.epilogue = {nullptr, nullptr, memory, *data_type(problem.out[0].dtype), activation};
     bias_ = problem.in.size() == 3;
     // As many parts as are not empty.
-    p_.depth = depth_of(r.k, splits_of(r.k, blocks_), tile_);
+    p_.depth = depth_of(r.k, splits_of(r.k, blocks_), loop_.tile);
     splits_ = static_cast<int>(std::max<int64_t>(1, ceil_div(r.k, p_.depth)));
   }
 
   size_t scratch_bytes() const override {
+    if (packing_.wanted()) return packing_.bytes();  // so many blocks are never split
     return splits_ > 1 ? sizeof(float) * static_cast<size_t>(splits_) * static_cast<size_t>(elements()) : 0;
   }
 
@@ -52,12 +67,13 @@ class Product : public Kernel {
     if (elements() == 0) return;
     Params p = p_;
     place(p.a, in[0], p.batch.a);
-    place(p.b, in[1], p.batch.b);
+    place(p.b, packing_.wanted() ? scratch : in[1], p.batch.b);
+    if (packing_.wanted()) packing_.run(in[1], scratch);
     p.epilogue.bias = bias_ ? in[2] : nullptr;
     p.c = splits_ > 1 ? scratch : out[0];
     if (splits_ > 1) p.epilogue = {nullptr, nullptr, DataType::F32, DataType::F32, Activation::None};
-    product_.launch({static_cast<unsigned>(blocks_), static_cast<unsigned>(splits_)}, tile_.threads,
-                    stage_bytes(kind_, tile_), p);
+    product_.launch({static_cast<unsigned>(blocks_), static_cast<unsigned>(splits_)}, loop_.tile.threads,
+                    stage_bytes(kind_, loop_.tile), p);
     if (splits_ == 1) return;
     JoinParams join{static_cast<const float*>(scratch), out[0], elements(), p_.n, splits_, p_.epilogue};
     join.epilogue.bias = bias_ ? in[2] : nullptr;
@@ -76,7 +92,9 @@ class Product : public Kernel {
 
   const Kind kind_;
   const bool large_;
-  const Tile tile_;
+  const Packing packing_;
+  const bool turned_b_;
+  const Loop loop_;
   const int64_t blocks_;
   const Function product_, join_;
   Params p_{};

@@ -18,7 +18,13 @@ struct Tile {
 // share a multiprocessor: 44.5 TFLOP/s (one block with more registers 41.5, depth 8 in 5 stages 42.4, 4 stages
 // 44.3).
 constexpr Tile kExactLarge{128, 128, 16, 3, 256, 2};
-// The same where addresses of windows want more registers: 128 would spill.
+// 8 rows by 16 columns of a thread: 6 loads feed 128 multiply-adds. 128 sums, two buffers of 24 operands and addresses
+// take up to 230 registers; two blocks of 128 threads share a multiprocessor, and where one has it alone it waits for
+// its own loads (8x14x14x1024 to 256 channels 57 us, with the tile above 36): for products of many blocks. 47.2
+// TFLOP/s, and 48 with A transposed (4 stages 47.0, depth 8 in 5 stages 45.4; 16 rows by 8 columns 46.6, depth 8 in 6
+// stages 45.9, but 49.3 with A transposed; copies spread over the steps of a tile 38.9 to 42.3).
+constexpr Tile kExactWide{128, 128, 16, 3, 128, 2};
+// kExactLarge where addresses of windows want more registers: 128 would spill.
 constexpr Tile kExactWindows{128, 128, 16, 3, 256, 1};
 // A quarter of the results in half of the threads (8 by 4): for problems that large tiles would not spread
 // over a GPU; at 512 in 21.7 us, large ones in 58.9 (64 threads of 8 by 8: 33.8).
