@@ -1,5 +1,6 @@
 """`python -m bench.peers LIBRARY`: times one library, ours included, in a process of its own. With
 `--device gpu` PyTorch and CuPy on a GPU, where products and convolutions are cuBLAS's and cuDNN's.
+`torch:flash` is PyTorch with no attention but flash-attention 2, where it would take cuDNN's.
 
 Reads lines of JSON, {"family", "text", "batch", "seconds", "clock"}, `text` being what bench.choose
 reads; answers each with a line {case: seconds of one run after the other}. Its first line says
@@ -39,12 +40,16 @@ def torch_tensor(array, make=None):
 
 
 def load(name: str, threads: int) -> str:
-    """Imports a library for that many threads; returns its version.
+    """Imports a library, as `peers LIBRARY` names it, for that many threads; returns its version.
 
     Raises:
         ImportError: it is not installed.
     """
+    name, _, way = name.partition(":")
     library = importlib.import_module(name)
+    if way == "flash":
+        for other in ("cudnn", "mem_efficient", "math"):
+            getattr(library.backends.cuda, f"enable_{other}_sdp")(False)
     if name == "torch":
         library.set_num_threads(threads)
         # Cases make their operands by this, bfloat16 too.
@@ -97,10 +102,11 @@ def main(arguments: list[str]) -> int:
 
     if own:
         harness.set_up(options.threads, options.isa)
-    build, wait = (lambda case: case.peer[options.library](case.given())), (lambda: None)
+    name = options.library.partition(":")[0]
+    build, wait = (lambda case: case.peer[name](case.given())), (lambda: None)
     if options.device == "gpu":
-        build, wait = on_gpu(options.library, importlib.import_module(options.library))
-    table = "numpy" if options.library == "cupy" else options.library
+        build, wait = on_gpu(name, importlib.import_module(name))
+    table = "numpy" if name == "cupy" else name
     for line in sys.stdin:
         request = json.loads(line)
         seconds, clock = request["seconds"], request["clock"]

@@ -28,6 +28,7 @@ examples:
   bench gemm square --imbalance       what 2 to 64 threads would make of the tasks
   bench gemm --device gpu --check     the GPU's kernels, with --peers beside cuBLAS and cuDNN;
                                       NATIVE_CUDA_DRIVER=emulator: counts in place of times
+  bench attention gpu --device gpu --peers torch torch:flash      and flash-attention 2
 """
 
 
