@@ -9,6 +9,8 @@ import numpy as np
 from gemm_launch import OPERAND, TYPES
 from ptxkernel import Buffer, _cuda
 
+from bench import harness
+
 STRIDES = np.dtype([("batch", "i8"), ("head", "i8"), ("query", "i4"), ("key", "i4")], align=True)
 ADDRESSES = ("out", "dq", "dk", "dv", "ds", "lse", "given_out", "given_lse", "ct_lse", "statistics")
 SIZES = ("batch", "heads", "key_heads", "queries", "keys", "size", "value_size", "causal")
@@ -71,6 +73,21 @@ def params(case, arrays, there):
     p["scale"], p["scale_2"] = attrs["scale"], attrs["scale"] * math.log2(math.e)
     p["type"] = TYPES[kind][1]
     return p
+
+
+def errors(case, results, parts=None):
+    """The largest error of each result beside float64, in eps of its largest value.
+
+    Of a gradient they are about one, where the table's bounds let a head of a group be left out.
+    `parts`: which of the case's results they are.
+    """
+    arrays = case.arrays()
+    wanted = harness.expected(case, arrays)
+    eps = 2.0 ** {"bfloat16": -8, "float16": -11}[str(arrays[0].dtype)]
+    return [
+        np.abs(got.astype(np.float64) - wanted[part]).max() / np.abs(wanted[part]).max() / eps
+        for got, part in zip(results, parts or range(len(wanted)))
+    ]
 
 
 def run(module, name, case, tile, shared, of="forward"):

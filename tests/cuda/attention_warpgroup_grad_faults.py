@@ -24,8 +24,8 @@ QUERIES = "queries_64"
 FAULTS = [
     # Barriers, waits and fences.
     planted("stage overwritten", "shared.empty(stage).wait(turn.parity ^ 1);", ";", True),
-    planted("first stage read too early", "shared.full(0).wait(0);", ";", True),
-    planted("stage read too early", "shared.full(turn.stage).wait(turn.parity);", ";", True),
+    planted("first stage read too early", "  arrived();\n  // Sums", "  // Sums", True),
+    planted("stage read too early", "if (left > 1) arrived();", ";", True),
     planted("own tiles read too early", "shared.own_full().wait(0);", ";", True),
     planted(
         "stage given away too early",
@@ -79,6 +79,11 @@ FAULTS = [
     planted("begins too late", "p.queries) / kColumns :", "p.queries) / kColumns + 1 :",
             options=CAUSAL),
     planted("ends too early", "min(p.keys, first + kRows)", "min(p.keys, first + 1)",
+            kernel=QUERIES, options=CAUSAL),
+    planted("phase passed over", "arrived();  // or", "// or", True, options=CAUSAL),
+    planted("group begins too late", "min(first / kColumns,", "min(first / kColumns + 1,",
+            options=CAUSAL),
+    planted("group ends too early", "first + Math::kGroupRows) + kColumns", "first) + kColumns",
             kernel=QUERIES, options=CAUSAL),
     planted("other heads", "turned ? head * group", "turned ? head"),
     planted("other key head", "head / group;", "head % p.key_heads;", kernel=QUERIES),

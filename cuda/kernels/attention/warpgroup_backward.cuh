@@ -150,8 +150,20 @@ __device__ inline void consume(const WarpgroupGradParams& w, const PairShared<Ma
   }
   Turn<Math::tile.stages> turn;
   int tile = walk.begin, before = -1, left = walk.way * walk.heads;  // before: the stage of the step before
+  const auto arrived = [&] { shared.full(turn.stage).wait(turn.parity); };
+  // Under a causal mask early queries see fewer keys than the block does, and late keys fewer of the first queries.
+  constexpr int kColumns = Math::tile.columns, kFewer = (Math::tile.rows - Math::kGroupRows + kColumns - 1) / kColumns;
+  static_assert(Math::tile.stages > kFewer);  // or what a group does not see would keep the others from copies
+  if (p.causal && turned) {
+    for (int last = min(first / kColumns, walk.begin + walk.way - 1); tile < last; ++tile, --left, turn.next()) {
+      arrived();  // or the parity would be that of a phase later on
+      if (leads) shared.empty(turn.stage).arrive();
+    }
+  } else if (p.causal) {
+    left = (min(p.keys, first + Math::kGroupRows) + kColumns - 1) / kColumns;
+  }
   shared.own_full().wait(0);
-  shared.full(0).wait(0);
+  arrived();
   // Sums are under way from one step into the next. A loop that may have no step at all would end that: where two ways
   // meet, ptxas waits for all products, each by itself.
   do {
@@ -172,7 +184,7 @@ __device__ inline void consume(const WarpgroupGradParams& w, const PairShared<Ma
     // The next stage is waited for here, since the compiler would wait for the slopes before the powers: it keeps to
     // the order of two waits.
     turn.next();
-    if (left > 1) shared.full(turn.stage).wait(turn.parity);
+    if (left > 1) arrived();
     if constexpr (turned) {
       Math::convert(weights, s);
       Math::add(sums_2, weights, shared.stage_2(stage));
