@@ -90,14 +90,14 @@ def test_main_loops(code, image, pattern):
 
 @pytest.mark.parametrize("image", ARCHITECTURES)
 def test_products_go_on_beside_others(code, image):
-    """Where ptxas does not see that registers are left alone, or has too few, it waits for each wgmma
-    by itself, and its note of that is no warning."""
+    """Where ptxas does not see that registers are left alone, or has too few, it waits for each
+    wgmma by itself, and its note of that is no warning."""
     for name, rows in code(image).items():
         loops = [body for body in nvidia.loops(rows) if any(op.startswith("HGMMA") for op in body)]
         assert loops
         for body in loops:
             waits = sum(op.startswith("WARPGROUP.DEPBAR") for op in body)
-            assert 2 * waits < sum(op.startswith("HGMMA") for op in body), name
+            assert waits < sum(op.startswith("HGMMA") for op in body), name
 
 
 # The same kernel as both disassemblers print it.
