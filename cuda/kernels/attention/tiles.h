@@ -39,12 +39,14 @@ constexpr Tile kTensorGrad128{64, 32, 2, 128, 2};
 constexpr Tile kWarpgroup64{192, 128, 6, 512, 1};
 constexpr Tile kWarpgroup128{128, 128, 4, 384, 1};
 
-// Gradients by warp groups: two groups of 64 rows, of 240 registers, or three, of 160, and one group more that copies
-// pairs of tiles. For keys sums are `width` registers, scores and slopes `columns`, and both as operands
-// columns / 2: 160 and 224. For queries sums are width / 2. Shared memory 131 and 194 KiB, and 147 and 194.
+// Gradients by warp groups: 64 rows for each of two, of 240 registers, and one group more that copies pairs of tiles,
+// as many stages as it is ahead. For keys sums are `width` registers, scores and slopes `columns`, and both as operands
+// columns / 2: 160 and 224. For queries sums are width / 2 and operands columns / 4: 192 and 144. Shared memory 131,
+// 194, 197 and 194 KiB. More columns are less of shared memory's time for a product: with 64 the products of scores
+// take all of it, with 128 three quarters. Which are best was not timed.
 constexpr Tile kWarpgroupKeys64{128, 64, 6, 384, 1};
 constexpr Tile kWarpgroupKeys128{128, 64, 4, 384, 1};
-constexpr Tile kWarpgroupQueries64{192, 64, 6, 512, 1};
+constexpr Tile kWarpgroupQueries64{128, 128, 5, 384, 1};
 constexpr Tile kWarpgroupQueries128{128, 64, 4, 384, 1};
 
 // Exact float32: threads stand 16 across and 2 down in a warp, with 8 rows each (4 at 256, for the registers of
