@@ -57,6 +57,11 @@ def gemm_shared(kernel: str) -> int:
 
 def attention_shared(kernel: str) -> int:
     """Bytes of attention's tiles, as the functions of tiles.h have them."""
+    if kernel.startswith("attention_grad") and kernel.endswith("_warpgroup"):
+        _, _, of, _, width, _ = kernel.split("_")
+        rows, columns, stages, *_ = tile("attention", "Warpgroup" + of.capitalize() + width)
+        pairs = 2 * (rows + stages * columns) * int(width) * 2
+        return pairs + stages * 2 * columns * 4 + (stages + 1) * 2 * 8
     if kernel.endswith("_warpgroup"):
         width = kernel.split("_")[-2]
         rows, columns, stages, *_ = tile("attention", "Warpgroup" + width)
@@ -77,7 +82,7 @@ def dynamic_shared(kernel: str) -> int:
     """Bytes that a launch asks for beside what is declared: the most, where it depends on sizes."""
     if kernel.startswith(("gemm_", "conv_")) and "_join" not in kernel:
         return gemm_shared(kernel)
-    if kernel.startswith("attention_") and kernel != "attention_statistics":
+    if kernel.startswith("attention_") and "statistics" not in kernel:
         return attention_shared(kernel)
     if kernel.startswith("tile_") or kernel.endswith("_rows") and not kernel.startswith("reduce"):
         return 48 << 10

@@ -11,7 +11,7 @@ uint64_t bytes_of(TensorType type) { return type == TensorType::U8 ? 1 : type ==
 
 }  // namespace
 
-TensorMap tensor_map(TensorType type, const void* data, std::initializer_list<TensorAxis> axes) {
+TensorMap tensor_map(TensorType type, const void* data, std::initializer_list<TensorAxis> axes, TensorSwizzle swizzle) {
   uint64_t sizes[kMostAxes], strides[kMostAxes];
   uint32_t box[kMostAxes], steps[kMostAxes];
   unsigned rank = 0;
@@ -27,7 +27,7 @@ TensorMap tensor_map(TensorType type, const void* data, std::initializer_list<Te
   TensorMap map[1];
   check(driver(),
         driver().cuTensorMapEncodeTiled(map, type, rank, const_cast<void*>(data), sizes, strides, box, steps,
-                                        kNoInterleave, TensorSwizzle::Bytes128, kBy256Bytes, kZeros),
+                                        kNoInterleave, swizzle, kBy256Bytes, kZeros),
         "describing a tensor for bulk copies");
   return map[0];
 }

@@ -14,8 +14,9 @@ struct TensorAxis {
 };
 
 // A row-major tensor without gaps of 1 to 5 axes, innermost first; chunks of boxes are swizzled over 128 bytes, which
-// an innermost box must not exceed. `data` and rows are multiples of 16 bytes; no axis is empty. The map is for these
-// addresses alone, and belongs in a launch's parameters. Throws DeviceError.
-TensorMap tensor_map(TensorType type, const void* data, std::initializer_list<TensorAxis> axes);
+// an innermost box must not exceed, or lie as they are. `data` and rows are multiples of 16 bytes; no axis is empty.
+// The map is for these addresses alone, and belongs in a launch's parameters. Throws DeviceError.
+TensorMap tensor_map(TensorType type, const void* data, std::initializer_list<TensorAxis> axes,
+                     TensorSwizzle swizzle = TensorSwizzle::Bytes128);
 
 }  // namespace native::cuda

@@ -9,6 +9,8 @@ import numpy as np
 from gemm_launch import OPERAND, TYPES
 from ptxkernel import Buffer, _cuda
 
+from bench import harness
+
 STRIDES = np.dtype([("batch", "i8"), ("head", "i8"), ("query", "i4"), ("key", "i4")], align=True)
 ADDRESSES = ("out", "dq", "dk", "dv", "ds", "lse", "given_out", "given_lse", "ct_lse", "statistics")
 SIZES = ("batch", "heads", "key_heads", "queries", "keys", "size", "value_size", "causal")
@@ -17,8 +19,14 @@ PARAMS = np.dtype(
     + [(name, "u8") for name in ("bias", "mask", "key")]
     + [("bias_strides", STRIDES), ("mask_strides", STRIDES)]
     + [(name, "u8") for name in ADDRESSES]
+    + [("statistics_pitch", "i4")]
     + [(name, "i4") for name in SIZES]
     + [("scale", "f4"), ("scale_2", "f4"), ("threshold", "u4"), ("kept", "f4"), ("type", "i4")],
+    align=True,
+)
+PAIR_MAPS = ("own", "own_2", "other", "other_2", "out_map", "out_2_map", "statistics_map")
+WARPGROUP_GRAD = np.dtype(
+    [(name, "u8", 16) for name in PAIR_MAPS] + [("problem", PARAMS), ("heads_at_once", "i4")],
     align=True,
 )
 MAPS = ("q_map", "k_map", "v_map", "out_map")
@@ -65,6 +73,21 @@ def params(case, arrays, there):
     p["scale"], p["scale_2"] = attrs["scale"], attrs["scale"] * math.log2(math.e)
     p["type"] = TYPES[kind][1]
     return p
+
+
+def errors(case, results, parts=None):
+    """The largest error of each result beside float64, in eps of its largest value.
+
+    Of a gradient they are about one, where the table's bounds let a head of a group be left out.
+    `parts`: which of the case's results they are.
+    """
+    arrays = case.arrays()
+    wanted = harness.expected(case, arrays)
+    eps = 2.0 ** {"bfloat16": -8, "float16": -11}[str(arrays[0].dtype)]
+    return [
+        np.abs(got.astype(np.float64) - wanted[part]).max() / np.abs(wanted[part]).max() / eps
+        for got, part in zip(results, parts or range(len(wanted)))
+    ]
 
 
 def run(module, name, case, tile, shared, of="forward"):
@@ -127,6 +150,51 @@ def run_warpgroup(module, name, case, tile, shared, grid, heads_at_once):
     module.kernel(name).launch([grid], [threads], [data], shared=shared)
     _cuda.synchronize()
     return [out.get(), lse.get()]
+
+
+def run_warpgroup_grad(module, name, case, tile, shared, heads_at_once, of):
+    """[dk, dv] or [dq] of a case of 16 bits, for `of` "keys" or "queries", by warp groups.
+
+    `tile`: its rows, columns and threads.
+    """
+    arrays = case.arrays()
+    there = [Buffer(a) for a in arrays]
+    w = np.zeros((), WARPGROUP_GRAD)
+    p = params(case, arrays, there)
+    batch, queries, heads, _ = arrays[0].shape
+    keys, key_heads = arrays[1].shape[1:3]
+    rows, columns, threads = tile
+    pitch = p["statistics_pitch"] = -(-queries // 4) * 4
+    statistics = Buffer.empty((2, batch * heads, pitch), np.float32)
+    p["statistics"] = statistics.memory.address
+    kernel = _cuda.Module(_cuda.image_ptx("attention/statistics")).kernel(
+        "attention_statistics_packs"
+    )
+    kernel.launch([-(-batch * heads * pitch // 16)], [256], [p.tobytes()])
+    pairs = [(0, -1 - case.attrs["has_lse_ct"]), (1, 2)]  # queries and cotangents, keys and values
+    (own, other), results = (pairs[::-1], pairs[1]) if of == "keys" else (pairs, (0,))
+    outputs = [Buffer.empty(arrays[k].shape, arrays[k].dtype) for k in results]
+    for names, buffers, shapes, box in (
+        (PAIR_MAPS[:2], [there[k] for k in own], [arrays[k].shape for k in own], rows),
+        (PAIR_MAPS[2:4], [there[k] for k in other], [arrays[k].shape for k in other], columns),
+        (PAIR_MAPS[4:6], outputs, [buffer.shape for buffer in outputs], 16),
+    ):
+        for map_, buffer, shape in zip(names, buffers, shapes):
+            w[map_] = tensor_map(buffer, arrays[0].dtype, shape, box)
+    by_head = batch * heads
+    data = _cuda.tensor_map(
+        7, statistics.memory.address, [pitch, by_head, 2], [pitch * 4, by_head * pitch * 4],
+        [columns, 1, 2], 0,
+    )  # fmt: skip
+    w["statistics_map"] = np.frombuffer(data, "u8")
+    w["problem"], w["heads_at_once"] = p, heads_at_once
+    tiles = -(-(keys if of == "keys" else queries) // rows)
+    blocks = tiles * batch * (key_heads if of == "keys" else heads)
+    data = w.tobytes()
+    data += bytes(-len(data) % 64)
+    module.kernel(name).launch([blocks], [threads], [data], shared=shared)
+    _cuda.synchronize()
+    return [buffer.get() for buffer in outputs]
 
 
 def tensor_map(buffer, dtype, shape, rows):

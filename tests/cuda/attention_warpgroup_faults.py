@@ -85,7 +85,7 @@ FAULTS = [
         "      fetch(w.v, tile);\n      fetch(w.k, tile - 1);",
     ),
     planted("other key head", "head.index / (p.heads / p.key_heads)", "head.index % p.key_heads"),
-    planted("other queries", "begin + rest % heads", "begin"),
+    planted("other queries", "begin + rest % together", "begin"),
     planted(
         "causal end too early", "min(p.keys, first + Math::tile.rows)", "min(p.keys, first + 1)",
         options=CAUSAL,

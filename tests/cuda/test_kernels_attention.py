@@ -3,6 +3,7 @@
 import emulated
 import numpy as np
 import pytest
+from attention_launch import errors
 from ptxkernel import _cuda
 
 from bench import harness
@@ -126,24 +127,31 @@ def test_no_matrix_of_scores():
     assert written == 3 * 256 * 16 * 4
 
 
+def warpgroup_names(dtype, width, grad):
+    return [f"{name}_warpgroup" for name in names(dtype, width, grad)]
+
+
 def by_warpgroups(case):
-    """Whether the case, right on an H100, ran by a kernel for warp groups there."""
+    """Whether the case, right on an H100, ran by kernels for warp groups there."""
     _cuda.clear_counts()
     emulated.check(case)
     return emulated.kernel_of(case) == "warpgroup" and any(
-        rows(f"attention_{name}_{width}_warpgroup")
-        for name in NAMES.values()
+        all(rows(kernel) for kernel in warpgroup_names(name, width, case.op == "attention_grad"))
+        for name in NAMES
         for width in (64, 128)
     )
 
 
+@pytest.mark.parametrize("grad", [False, True])
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("width", [64, 128])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_each_warpgroup_kernel(h100, dtype, width, causal):
+def test_each_warpgroup_kernel(h100, dtype, width, causal, grad):
     """Of the two widths, on an H100: as test_each_plain_kernel."""
     more = {"keys": 175, "value_size": width // 2 + 8, "key_heads": 1, "dtype": dtype}
-    assert by_warpgroups(attention(1, 210, 2, width - 8, causal=causal, **more))
+    assert by_warpgroups(
+        attention(1, 210, 2, width - 8, causal=causal, grad=grad, lse_ct=grad, **more)
+    )
 
 
 def rows_of_16_bytes(given):
@@ -152,6 +160,7 @@ def rows_of_16_bytes(given):
     return {**given, **whole}
 
 
+@pytest.mark.parametrize("grad", [False, True])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize(
     "given",
@@ -162,8 +171,46 @@ def rows_of_16_bytes(given):
     ],
     ids=str,
 )
-def test_the_table_by_warpgroups(h100, dtype, given):
-    assert by_warpgroups(attention(**given, dtype=dtype))
+def test_the_table_by_warpgroups(h100, dtype, given, grad):
+    assert by_warpgroups(attention(**given, dtype=dtype, grad=grad))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"queries": 30, "keys": 300, "causal": True},  # keys that no query sees
+        {"queries": 300, "keys": 30, "causal": True},
+        {"queries": 7, "keys": 9, "size": 120, "value_size": 16},
+        {
+            "queries": 150,
+            "keys": 130,
+            "size": 16,
+            "value_size": 104,
+            "key_heads": 2,
+            "causal": True,
+        },
+        {"batch": 1, "queries": 257, "size": 64, "heads": 3, "causal": True, "lse_ct": True},
+        {"batch": 1, "queries": 129, "keys": 261, "size": 128, "key_heads": 1, "lse_ct": True},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_gradients_by_warpgroups(h100, dtype, given):
+    """Walks without a tile and of several for each head; lengths that are multiples of nothing."""
+    case = attention(**{"batch": 2, "heads": 4, "size": 40, **given}, dtype=dtype, grad=True)
+    results = emulated.outputs(case, case.arrays())
+    assert max(errors(case, [result.numpy() for result in results])) < 2
+    assert emulated.kernel_of(case) == "warpgroup" and _cuda.reports() == []
+
+
+@pytest.mark.parametrize("width", [64, 128])
+def test_gradients_never_differ(h100, width):
+    """The very bits in a second run: nothing is added by atomics."""
+    case = attention(1, 200, 4, width, key_heads=2, causal=True, dtype="bfloat16", grad=True)
+    first, second = (emulated.outputs(case, case.arrays()) for _ in range(2))
+    assert emulated.kernel_of(case) == "warpgroup"
+    for a, b in zip(first, second, strict=True):
+        assert a.numpy().tobytes() == b.numpy().tobytes()
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -179,23 +226,28 @@ def test_more_blocks_than_multiprocessors(h100, causal):
 def test_what_warpgroups_do_not_take(h100):
     """Rows that are no multiples of 16 bytes, other types, what scores are given."""
     for given in ({"size": 12}, {"dtype": "float32"}, {"mask": (9, 9)}, {"dropout": 0.5}):
-        case = attention(
-            **{"batch": 1, "queries": 9, "heads": 2, "size": 16, "dtype": "bfloat16", **given}
-        )
-        assert emulated.kernel_of(case) == "flash"
+        for grad in (False, True):
+            case = attention(
+                **{"batch": 1, "queries": 9, "heads": 2, "size": 16, "dtype": "bfloat16", **given},
+                grad=grad,
+            )
+            assert emulated.kernel_of(case) == "flash"
 
 
+@pytest.mark.parametrize("grad", [False, True])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("width", [64, 128])
-def test_memory_of_warpgroups(h100, dtype, width):
+def test_memory_of_warpgroups(h100, dtype, width, grad):
     """Whole tiles: no bank twice in one access, and no sector of memory in vain."""
-    case = attention(1, 256, 1, width, dtype=dtype)
+    case = attention(1, 384, 1, width, dtype=dtype, grad=grad)
     assert by_warpgroups(case)
-    found = rows(f"attention_{NAMES[dtype]}_{width}_warpgroup")
-    assert [r for r in found if r["conflicts"]] == []
-    in_vain = [r for r in found if r["sectors"] != r["ideal_sectors"]]
-    assert [r for r in in_vain if r["opcode"] != "st.global.f32"] == []  # lse, once a query
-    assert [r for r in found if r["opcode"].startswith("wgmma.mma_async")]
+    for kernel in warpgroup_names(dtype, width, grad):
+        found = rows(kernel)
+        assert [r for r in found if r["conflicts"]] == []
+        in_vain = [r for r in found if r["sectors"] != r["ideal_sectors"]]
+        once = ("st.global.f32", "ld.global.f32", "ld.global.nc.f32")  # once a query
+        assert [r for r in in_vain if r["opcode"] not in once] == []
+        assert [r for r in found if r["opcode"].startswith("wgmma.mma_async")]
 
 
 def test_too_wide_goes_by_way_of_the_host():
@@ -205,7 +257,7 @@ def test_too_wide_goes_by_way_of_the_host():
 
 
 def test_training_by_warpgroups(h100, kept):
-    """A recorded step, forward by warp groups: their statistics serve the gradient, and maps of
+    """A recorded step by warp groups: the statistics of forward serve the gradient, and maps of
     tensors hold in replays, whatever the values."""
 
     def loss(q, k, v):
@@ -224,4 +276,5 @@ def test_training_by_warpgroups(h100, kept):
             assert np.abs(got - want).max() < 2e-2 * np.abs(want).max()
     _cuda.synchronize()
     assert _cuda.calls()["graphs"] == 1 and rows("attention_bf16_64_warpgroup")
+    assert rows("attention_grad_keys_bf16_64_warpgroup")
     assert _cuda.reports() == []

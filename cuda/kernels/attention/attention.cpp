@@ -125,25 +125,52 @@ class Forward : public Kernel {
   const Function function_;
 };
 
-// The same by warp groups, on GPUs of compute capability 9.0.
+// What kernels of both directions for warp groups, on GPUs of compute capability 9.0, know of their tensors.
+struct Warpgroups {
+  const int width, batch;
+  const TensorType type;
+
+  explicit Warpgroups(const Params& p)
+      : width(std::max(p.size, p.value_size) <= 64 ? 64 : 128),
+        batch(p.batch),
+        type(p.type == DataType::BF16 ? TensorType::BF16 : TensorType::F16) {}
+
+  Tile tile(const Tile& narrow, const Tile& wide) const { return width == 64 ? narrow : wide; }
+  // "bf16_64_warpgroup"
+  std::string suffix() const {
+    return (type == TensorType::BF16 ? "bf16_" : "f16_") + std::to_string(width) + "_warpgroup";
+  }
+  // Of a tensor [batch, length, heads, size], for boxes of rows of one head.
+  TensorMap map(const void* data, int length, int heads, int size, int rows) const {
+    return tensor_map(type, data, {axis(size, kSwizzledRow), axis(heads, 1), axis(length, rows), axis(batch, 1)});
+  }
+  static TensorAxis axis(int64_t size, int box) { return {static_cast<uint64_t>(size), static_cast<uint32_t>(box)}; }
+  // Of unequal work each block runs by itself, and of some heads, whose operands stay in the second cache, the longest
+  // first.
+  static int heads_at_once(const Params& p, int64_t length) {
+    constexpr int64_t kCached = int64_t{32} << 20, kHeads = 8;
+    const int64_t of_head = length * (p.size + p.value_size) * 2;
+    return p.causal ? static_cast<int>(std::clamp<int64_t>(kCached / of_head, 1, kHeads)) : 1;
+  }
+  static constexpr int kWarpRows = 16;  // written by one copy
+};
+
+bool copied_in_bulk(const void* address) { return reinterpret_cast<uintptr_t>(address) % 16 == 0; }
+
 class WarpgroupForward : public Kernel {
  public:
   WarpgroupForward(const Layout& layout, std::unique_ptr<Kernel> otherwise)
       : layout_(layout),
-        width_(std::max(layout.p.size, layout.p.value_size) <= 64 ? 64 : 128),
-        tile_(width_ == 64 ? kWarpgroup64 : kWarpgroup128),
-        type_(layout.p.type == DataType::BF16 ? TensorType::BF16 : TensorType::F16),
-        function_("attention/warpgroup", std::string("attention_") + (type_ == TensorType::BF16 ? "bf16_" : "f16_") +
-                                             std::to_string(width_) + "_warpgroup"),
+        groups_(layout.p),
+        tile_(groups_.tile(kWarpgroup64, kWarpgroup128)),
+        function_("attention/warpgroup", "attention_" + groups_.suffix()),
         otherwise_(std::move(otherwise)) {
     const Params& p = p_.problem = layout.p;
     const int64_t tiles = ceil_div(p.queries, tile_.rows), heads = int64_t{p.batch} * p.heads;
     p_.blocks = static_cast<int>(tiles * heads);
-    // Blocks of equal work, and short ones, are dealt out to as many as run at once. Of unequal work each runs by
-    // itself, and of some heads, whose keys and values stay in the second cache, the longest first.
-    constexpr int64_t kCached = int64_t{32} << 20, kHeads = 8, kFewTiles = 4;
-    const int64_t of_head = int64_t{p.keys} * (p.size + p.value_size) * 2;
-    p_.heads_at_once = p.causal ? static_cast<int>(std::clamp<int64_t>(kCached / of_head, 1, kHeads)) : 1;
+    // Blocks of equal work, and short ones, are dealt out to as many as run at once.
+    constexpr int64_t kFewTiles = 4;
+    p_.heads_at_once = groups_.heads_at_once(p, p.keys);
     grid_ = p.causal && tiles > kFewTiles ? p_.blocks : std::min(p_.blocks, device().multiprocessors());
   }
 
@@ -151,37 +178,36 @@ class WarpgroupForward : public Kernel {
     WarpgroupParams w = p_;
     Params& p = w.problem;
     layout_.place(in, &p);
-    if (!p.q.aligned || !p.k.aligned || !p.v.aligned || reinterpret_cast<uintptr_t>(out[0]) % 16 != 0)
+    if (!p.q.aligned || !p.k.aligned || !p.v.aligned || !copied_in_bulk(out[0]))
       return otherwise_->run(in, out, scratch);
     p.out = out[0];
     p.lse = static_cast<float*>(out[1]);
-    constexpr int kWarpRows = 16;  // written by one copy
-    w.q = map(p.q.data, p.queries, p.heads, p.size, tile_.rows);
-    w.k = map(p.k.data, p.keys, p.key_heads, p.size, tile_.columns);
-    w.v = map(p.v.data, p.keys, p.key_heads, p.value_size, tile_.columns);
-    w.out = map(p.out, p.queries, p.heads, p.value_size, kWarpRows);
-    function_.launch({static_cast<unsigned>(grid_)}, tile_.threads, warpgroup_shared(tile_, width_), w);
+    w.q = groups_.map(p.q.data, p.queries, p.heads, p.size, tile_.rows);
+    w.k = groups_.map(p.k.data, p.keys, p.key_heads, p.size, tile_.columns);
+    w.v = groups_.map(p.v.data, p.keys, p.key_heads, p.value_size, tile_.columns);
+    w.out = groups_.map(p.out, p.queries, p.heads, p.value_size, groups_.kWarpRows);
+    function_.launch({static_cast<unsigned>(grid_)}, tile_.threads, warpgroup_shared(tile_, groups_.width), w);
   }
 
  private:
-  // Of a tensor [batch, length, heads, size], for boxes of rows of one head.
-  TensorMap map(const void* data, int length, int heads, int size, int rows) const {
-    const auto axis = [](int size, int box) {
-      return TensorAxis{static_cast<uint64_t>(size), static_cast<uint32_t>(box)};
-    };
-    return tensor_map(type_, data,
-                      {axis(size, kSwizzledRow), axis(heads, 1), axis(length, rows), axis(p_.problem.batch, 1)});
-  }
-
   const Layout layout_;
-  const int width_;
+  const Warpgroups groups_;
   const Tile tile_;
-  const TensorType type_;
   const Function function_;
   const std::unique_ptr<Kernel> otherwise_;  // at addresses that bulk copies do not take
   WarpgroupParams p_{};
   int grid_ = 0;
 };
+
+// Places what gradients are given beside the forward pass's inputs.
+void place_gradients(const Layout& layout, const void* const* in, bool has_lse_ct, void* scratch, Params* to) {
+  const void* const* rest = in + layout.rest;
+  to->given_out = rest[0];
+  to->given_lse = static_cast<const float*>(rest[1]);
+  to->ct = layout.operand(to->ct.row, to->value_size, rest[2]);
+  to->ct_lse = has_lse_ct ? static_cast<const float*>(rest[3]) : nullptr;
+  to->statistics = static_cast<float*>(scratch);
+}
 
 // attention_grad and attention_score_grad, which have the same inputs.
 class Backward : public Kernel {
@@ -201,12 +227,7 @@ class Backward : public Kernel {
   void run(const void* const* in, void* const* out, void* scratch) const override {
     Params p = layout_.p;
     layout_.place(in, &p);
-    const void* const* rest = in + layout_.rest;
-    p.given_out = rest[0];
-    p.given_lse = static_cast<const float*>(rest[1]);
-    p.ct = layout_.operand(p.ct.row, p.value_size, rest[2]);
-    p.ct_lse = has_lse_ct_ ? static_cast<const float*>(rest[3]) : nullptr;
-    p.statistics = static_cast<float*>(scratch);
+    place_gradients(layout_, in, has_lse_ct_, scratch, &p);
     statistics_.launch({static_cast<unsigned>(ceil_div(layout_.query_rows(), kStatisticsRows))}, 32 * kStatisticsRows,
                        0, p);
     if (scores_) {
@@ -233,6 +254,80 @@ class Backward : public Kernel {
   const Function statistics_, queries_, keys_;
 };
 
+// attention_grad by warp groups.
+class WarpgroupBackward : public Kernel {
+ public:
+  WarpgroupBackward(const Layout& layout, bool has_lse_ct, std::unique_ptr<Kernel> otherwise)
+      : layout_(layout),
+        has_lse_ct_(has_lse_ct),
+        groups_(layout.p),
+        of_keys_(groups_.tile(kWarpgroupKeys64, kWarpgroupKeys128)),
+        of_queries_(groups_.tile(kWarpgroupQueries64, kWarpgroupQueries128)),
+        statistics_("attention/statistics", "attention_statistics_packs"),
+        keys_("attention/warpgroup_grad", "attention_grad_keys_" + groups_.suffix()),
+        queries_("attention/warpgroup_grad", "attention_grad_queries_" + groups_.suffix()),
+        otherwise_(std::move(otherwise)) {
+    problem_ = layout.p;
+    problem_.statistics_pitch = static_cast<int>(ceil_div(problem_.queries, kStatisticsChunk) * kStatisticsChunk);
+  }
+
+  size_t scratch_bytes() const override {
+    return std::max(otherwise_->scratch_bytes(), 2 * sizeof(float) * static_cast<size_t>(statistics_rows()));
+  }
+
+  void run(const void* const* in, void* const* out, void* scratch) const override {
+    Params p = problem_;
+    layout_.place(in, &p);
+    place_gradients(layout_, in, has_lse_ct_, scratch, &p);
+    const bool aligned = p.q.aligned && p.k.aligned && p.v.aligned && p.ct.aligned && copied_in_bulk(p.given_out) &&
+                         copied_in_bulk(scratch) && std::all_of(out, out + 3, copied_in_bulk);
+    if (!aligned) return otherwise_->run(in, out, scratch);
+    statistics_.launch({static_cast<unsigned>(ceil_div(statistics_rows(), kPackRows))}, kPackLanes * kPackRows, 0, p);
+
+    const auto of_queries = [&](const void* data, int size, int rows) {
+      return groups_.map(data, p.queries, p.heads, size, rows);
+    };
+    const auto of_keys = [&](const void* data, int size, int rows) {
+      return groups_.map(data, p.keys, p.key_heads, size, rows);
+    };
+    WarpgroupGradParams w{};
+    const auto launch = [&](const Function& function, const Tile& tile, int length, int heads, int other_length) {
+      w.problem = p;
+      w.heads_at_once = groups_.heads_at_once(p, other_length);
+      const int64_t blocks = ceil_div(length, tile.rows) * heads * p.batch;
+      function.launch({static_cast<unsigned>(blocks)}, tile.threads, warpgroup_grad_shared(tile, groups_.width), w);
+    };
+    w.own = of_keys(p.k.data, p.size, of_keys_.rows);
+    w.own_2 = of_keys(p.v.data, p.value_size, of_keys_.rows);
+    w.other = of_queries(p.q.data, p.size, of_keys_.columns);
+    w.other_2 = of_queries(p.ct.data, p.value_size, of_keys_.columns);
+    w.out = of_keys(out[1], p.size, groups_.kWarpRows);
+    w.out_2 = of_keys(out[2], p.value_size, groups_.kWarpRows);
+    w.statistics = tensor_map(TensorType::F32, p.statistics,
+                              {groups_.axis(p.statistics_pitch, of_keys_.columns),
+                               groups_.axis(int64_t{p.batch} * p.heads, 1), groups_.axis(2, 2)},
+                              TensorSwizzle::None);
+    launch(keys_, of_keys_, p.keys, p.key_heads, p.queries);
+    w.own = of_queries(p.q.data, p.size, of_queries_.rows);
+    w.own_2 = of_queries(p.ct.data, p.value_size, of_queries_.rows);
+    w.other = of_keys(p.k.data, p.size, of_queries_.columns);
+    w.other_2 = of_keys(p.v.data, p.value_size, of_queries_.columns);
+    w.out = of_queries(out[0], p.size, groups_.kWarpRows);
+    launch(queries_, of_queries_, p.queries, p.heads, p.keys);
+  }
+
+ private:
+  int64_t statistics_rows() const { return int64_t{problem_.batch} * problem_.heads * problem_.statistics_pitch; }
+
+  const Layout layout_;
+  const bool has_lse_ct_;
+  const Warpgroups groups_;
+  const Tile of_keys_, of_queries_;
+  const Function statistics_, keys_, queries_;
+  const std::unique_ptr<Kernel> otherwise_;  // at addresses that bulk copies do not take
+  Params problem_;
+};
+
 // Whether kernels take the problem: heads not too wide, and offsets in 32 bits where they are counted so.
 bool fits(const Problem& problem) {
   const auto type = data_type(problem.in[0].dtype);
@@ -250,23 +345,32 @@ std::unique_ptr<Kernel> prepare_forward(const Problem& problem) {
   if (!fits(problem)) return nullptr;
   return std::make_unique<Forward>(Layout(problem));
 }
-std::unique_ptr<Kernel> prepare_warpgroup(const Problem& problem) {
+// Whether those for warp groups do.
+bool fits_warpgroups(const Problem& problem) {
   constexpr int kCapability = 90;
-  if (device().capability() != kCapability || !fits(problem)) return nullptr;
+  if (device().capability() != kCapability || !fits(problem)) return false;
   const Layout layout(problem);
-  if (layout.p.type == DataType::F32 || !layout.plain() || layout.p.size % 8 != 0 || layout.p.value_size % 8 != 0)
-    return nullptr;
-  return std::make_unique<WarpgroupForward>(layout, prepare_forward(problem));
+  return layout.p.type != DataType::F32 && layout.plain() && layout.p.size % 8 == 0 && layout.p.value_size % 8 == 0;
+}
+std::unique_ptr<Kernel> prepare_warpgroup(const Problem& problem) {
+  if (!fits_warpgroups(problem)) return nullptr;
+  return std::make_unique<WarpgroupForward>(Layout(problem), prepare_forward(problem));
 }
 template <bool scores>
 std::unique_ptr<Kernel> prepare_backward(const Problem& problem) {
   if (!fits(problem)) return nullptr;
   return std::make_unique<Backward>(Layout(problem), problem.attrs.integer("has_lse_ct") != 0, scores);
 }
+std::unique_ptr<Kernel> prepare_warpgroup_backward(const Problem& problem) {
+  if (!fits_warpgroups(problem)) return nullptr;
+  return std::make_unique<WarpgroupBackward>(Layout(problem), problem.attrs.integer("has_lse_ct") != 0,
+                                             prepare_backward<false>(problem));
+}
 
 const RegisterCuda forward{"attention", "flash", 10, prepare_forward};
 const RegisterCuda warpgroup{"attention", "warpgroup", 20, prepare_warpgroup};
 const RegisterCuda backward{"attention_grad", "flash", 10, prepare_backward<false>};
+const RegisterCuda warpgroup_backward{"attention_grad", "warpgroup", 20, prepare_warpgroup_backward};
 const RegisterCuda score_grad{"attention_score_grad", "flash", 10, prepare_backward<true>};
 
 }  // namespace

@@ -30,8 +30,10 @@ struct Params {
   // Gradients only: what the forward pass gave, and what statistics() makes of it for each query.
   const void* given_out;
   const float *given_lse, *ct_lse;  // ct_lse may be null
-  // One after the other for all queries: lse in base 2; sum(ct out) - ct_lse; 0 where no key is allowed, else 1.
+  // One after the other for all queries: lse in base 2; sum(ct out) - ct_lse; 0 where no key is allowed, else 1. Heads
+  // begin `statistics_pitch` apart.
   float* statistics;
+  int statistics_pitch;
 
   int batch, heads, key_heads, queries, keys, size, value_size;
   int causal;
@@ -47,6 +49,14 @@ struct WarpgroupParams {
   Params problem;
   int blocks;         // of queries, of all heads
   int heads_at_once;  // that many heads' blocks are computed together, of these the longest first
+};
+// Of their gradients. Keys and values are a pair, and so are queries and cotangents: one pair is owned, with the
+// results that are its gradients (of cotangents there is none), the other walked along.
+struct WarpgroupGradParams {
+  TensorMap own, own_2, other, other_2, out, out_2;
+  TensorMap statistics;  // the first two of them, [2, batch * heads, statistics_pitch]
+  Params problem;
+  int heads_at_once;
 };
 
 }  // namespace native::cuda::attention

@@ -2,6 +2,7 @@
 #include "kernels/attention/scores.cuh"
 #include "kernels/attention/tiles.h"
 #include "kernels/elements.cuh"
+#include "kernels/pack.cuh"
 
 namespace native::cuda::attention {
 namespace {
@@ -34,6 +35,32 @@ extern "C" __global__ void __launch_bounds__(32 * kStatisticsRows)
   p.statistics[row] = p.given_lse[row] * kLog2e;
   p.statistics[rows + row] = p.ct_lse ? sum - p.ct_lse[row] : sum;
   p.statistics[2 * rows + row] = alive;
+}
+
+// The first two alone, of rows of whole packs, without a mask. What lies between a head's last query and the next head
+// is 0.
+extern "C" __global__ void __launch_bounds__(kPackLanes* kPackRows)
+    attention_statistics_packs(const __grid_constant__ Params p) {
+  const int rows = p.batch * p.heads * p.statistics_pitch, lane = threadIdx.x % kPackLanes;
+  const int row = blockIdx.x * kPackRows + threadIdx.x / kPackLanes;
+  const int head = row / p.statistics_pitch, query = row % p.statistics_pitch;
+  const bool inside = row < rows && query < p.queries;
+  float sum = 0;
+  if (inside) {
+    const int packs = p.value_size / 4;
+    const int64_t base = ((int64_t{head / p.heads} * p.queries + query) * p.heads + head % p.heads) * packs;
+#pragma unroll 2
+    for (int i = lane; i < packs; i += kPackLanes) {
+      const Pack<4> ct = load_four(p.ct.data, base + i, p.type), out = load_four(p.given_out, base + i, p.type);
+#pragma unroll
+      for (int k = 0; k < 4; ++k) sum = fmaf(ct.v[k], out.v[k], sum);
+    }
+  }
+  for (int by = kPackLanes / 2; by; by /= 2) sum += __shfl_xor_sync(0xFFFFFFFFu, sum, by);
+  if (lane || row >= rows) return;
+  const int64_t given = int64_t{head} * p.queries + query;
+  p.statistics[row] = inside ? p.given_lse[given] * kLog2e : 0;
+  p.statistics[rows + row] = !inside ? 0 : p.ct_lse ? sum - p.ct_lse[given] : sum;
 }
 
 }  // namespace native::cuda::attention

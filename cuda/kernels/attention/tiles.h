@@ -39,6 +39,16 @@ constexpr Tile kTensorGrad128{64, 32, 2, 128, 2};
 constexpr Tile kWarpgroup64{192, 128, 6, 512, 1};
 constexpr Tile kWarpgroup128{128, 128, 4, 384, 1};
 
+// Gradients by warp groups: 64 rows for each of two, of 240 registers, and one group more that copies pairs of tiles,
+// as many stages as it is ahead. For keys sums are `width` registers, scores and slopes `columns`, and both as operands
+// columns / 2: 160 and 224. For queries sums are width / 2 and operands columns / 4: 192 and 144. Shared memory 131,
+// 194, 197 and 194 KiB. More columns are less of shared memory's time for a product: with 64 the products of scores
+// take all of it, with 128 three quarters. Which are best was not timed.
+constexpr Tile kWarpgroupKeys64{128, 64, 6, 384, 1};
+constexpr Tile kWarpgroupKeys128{128, 64, 4, 384, 1};
+constexpr Tile kWarpgroupQueries64{128, 128, 5, 384, 1};
+constexpr Tile kWarpgroupQueries128{128, 64, 4, 384, 1};
+
 // Exact float32: threads stand 16 across and 2 down in a warp, with 8 rows each (4 at 256, for the registers of
 // two sums). Four columns a thread, 12 loads of 16 bytes for 128 multiply-adds, until shared memory (99 KiB of
 // a block on sm_120) wants fewer: it is 40, 40, 72 and 66 KiB.
@@ -56,6 +66,10 @@ constexpr Tile kExactGrad256{32, 16, 1, 128, 1};
 constexpr int kWidestTensor = 128, kWidestExact = 256;
 // Queries of a block that computes what the gradient needs of each once: a warp for each.
 constexpr int kStatisticsRows = 8;
+// Where rows are whole packs of four, so many lanes have one, of a pack or two each, and a block so many.
+constexpr int kPackLanes = 16, kPackRows = 16;
+// Heads' queries begin at multiples of it in statistics, 16 bytes, that bulk copies take them.
+constexpr int kStatisticsChunk = 4;
 
 // Shared memory of a block whose elements have `bytes`; exact products pass weights through it as well.
 constexpr int forward_shared(const Tile& t, int width, int bytes) {
@@ -64,6 +78,11 @@ constexpr int forward_shared(const Tile& t, int width, int bytes) {
 // Queries and results, the stages, and two barriers for each of those and for the queries.
 constexpr int warpgroup_shared(const Tile& t, int width) {
   return (2 * t.rows + t.stages * t.columns) * width * 2 + (t.stages + 1) * 2 * 8;
+}
+// Two own tiles, the stages of two more and of two statistics, and two barriers for each of those and for what is
+// owned.
+constexpr int warpgroup_grad_shared(const Tile& t, int width) {
+  return 2 * (t.rows + t.stages * t.columns) * width * 2 + t.stages * 2 * t.columns * 4 + (t.stages + 1) * 2 * 8;
 }
 constexpr int backward_shared(const Tile& t, int width, int bytes) {
   return (2 * t.rows + 2 * t.stages * t.columns) * width * bytes + t.stages * 3 * t.columns * 4 +

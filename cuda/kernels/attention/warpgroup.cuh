@@ -91,6 +91,34 @@ struct WarpgroupMath {
         asm volatile("st.shared.b32 [%0], %1;" ::"r"(to), "r"(word) : "memory");
       }
   }
+
+  // The same, and begins to copy them to the rows from `first` on of a head, each warp its own; by what leads it.
+  __device__ static void write(const TensorMap& map, uint32_t own, Sums& sums, const float (&factor)[kRows], int batch,
+                               int head, int first) {
+    put(own, sums, factor);
+    fence_shared_for_copies();
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) {
+#pragma unroll
+      for (int part = 0; part < Own::kCount; ++part)
+        store_tensor(map, own + part * Own::kPart + warp_row() * 128, part * kSwizzledRow, head, first + warp_row(),
+                     batch);
+      commit_stores();
+    }
+  }
+};
+
+// Where a block stands, by its number: of `heads` heads (of all batches) with `tiles` tiles each, those of some heads
+// together, of these the first tiles first.
+struct Where {
+  int tile, head;
+
+  __device__ Where(int number, int tiles, int heads, int heads_at_once) {
+    const int begin = number / (heads_at_once * tiles) * heads_at_once;
+    const int together = min(heads_at_once, heads - begin), rest = number - begin * tiles;
+    tile = rest / together;
+    head = begin + rest % together;
+  }
 };
 
 // What a block has in shared memory.
@@ -123,22 +151,14 @@ struct Queries {
   int first, tiles, key_head;
   Head head;
 
-  __device__ Queries(const WarpgroupParams& w, int number) : Queries(w.problem, place(w, number)) {}
+  __device__ Queries(const WarpgroupParams& w, int number)
+      : Queries(w.problem, Where(number, all(w.problem), w.problem.batch * w.problem.heads, w.heads_at_once)) {}
 
  private:
-  struct Where {
-    int tile, head;
-  };
+  __device__ static int all(const Params& p) { return (p.queries + Math::tile.rows - 1) / Math::tile.rows; }
   // Late queries first: under a causal mask they have the most work.
-  __device__ static Where place(const WarpgroupParams& w, int number) {
-    const Params& p = w.problem;
-    const int tiles = (p.queries + Math::tile.rows - 1) / Math::tile.rows;
-    const int begin = number / (w.heads_at_once * tiles) * w.heads_at_once;  // of the heads of all batches
-    const int heads = min(w.heads_at_once, p.batch * p.heads - begin), rest = number - begin * tiles;
-    return {tiles - 1 - rest / heads, begin + rest % heads};
-  }
   __device__ Queries(const Params& p, Where at)
-      : first(at.tile * Math::tile.rows), head(p, at.head / p.heads, at.head % p.heads) {
+      : first((all(p) - 1 - at.tile) * Math::tile.rows), head(p, at.head / p.heads, at.head % p.heads) {
     const int keys = p.causal ? min(p.keys, first + Math::tile.rows) : p.keys;
     tiles = (keys + Math::tile.columns - 1) / Math::tile.columns;
     key_head = head.index / (p.heads / p.key_heads);
@@ -238,17 +258,7 @@ __device__ inline void consume(const WarpgroupParams& w, const Shared<Math>& sha
       wait_for_stores_to_read<0>();  // of the block before
     }
     __syncwarp();
-    Math::put(out, sums, factor);
-    fence_shared_for_copies();
-    __syncwarp();
-    if (leads) {
-      const int row = Math::warp_row();
-#pragma unroll
-      for (int part = 0; part < Math::Own::kCount; ++part)
-        store_tensor(w.out, out + part * Math::Own::kPart + row * 128, part * kSwizzledRow, queries.head.index,
-                     first + row, queries.head.batch);
-      commit_stores();
-    }
+    Math::write(w.out, out, sums, factor, queries.head.batch, queries.head.index, first);
   }
   if (leads) wait_for_stores_to_read<0>();
 }
