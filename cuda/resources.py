@@ -80,7 +80,7 @@ def attention_shared(kernel: str) -> int:
 
 def dynamic_shared(kernel: str) -> int:
     """Bytes that a launch asks for beside what is declared: the most, where it depends on sizes."""
-    if kernel.startswith(("gemm_", "conv_")) and "_join" not in kernel:
+    if re.match("gemm_|conv_", kernel) and not re.search("_join|_overlap_add", kernel):
         return gemm_shared(kernel)
     if kernel.startswith("attention_") and "statistics" not in kernel:
         return attention_shared(kernel)

@@ -157,6 +157,16 @@ CASES: list[Case] = [
     *cases(2, (21,), 7, 9, 4, strides=5),
     *cases(2, (4, 5, 6), 3, 5, (2, 1, 3), strides=(2, 2, 3)),
     *cases(2, (12, 8), 3, 20, 4, strides=4, dtype="bfloat16"),
+    *cases(1, (35, 48), 3, 40, 16, strides=16),
+    *cases(1, (28, 14), 3, 24, 14, strides=14, dtype="bfloat16"),
+    # Wide strides: windows that overlap, gaps, padding, groups, dilation.
+    *cases(2, (30, 31), 3, 20, 10, strides=9, pad=(3, 2, 0, 4)),
+    *cases(2, (31, 27), 5, 12, (5, 4), strides=(9, 10), pad=(2, 0, 1, 3)),
+    *cases(2, (29, 30), 6, 16, (3, 12), strides=(11, 9), pad=(0, -2, -1, 5), groups=2),
+    *cases(1, (33, 26), 4, 9, 3, strides=9, dilation=(6, 2), pad=4, dtype="float16"),
+    *cases(3, (300,), 6, 10, 150, strides=70, pad=(20, 0)),
+    *cases(1, (11, 9, 10), 2, 7, (5, 6, 2), strides=(5, 4, 5), pad=(1, 0, 0, 2, 0, 0)),
+    *cases(1, (20, 19), 2, 1100, 10, strides=9, ops="d"),  # few results of many terms
     fused(2, (28, 30), 3, 20, 14, "gelu", strides=14, residual=True),
     *(fused(2, (6, 5), 11, 70, 1, a, strides=2, residual=True) for a in ("relu6", "silu")),
     fused(3, (4, 4), 1700, 37, 1, "relu", residual=True),  # few results of many terms

@@ -4,6 +4,7 @@ direction and the convolution of test_conv_faults.py that they are tried on."""
 from planted_kernels import Planted
 
 SOURCES, IMPLICIT, JOIN = "conv/sources.cuh", "conv/implicit.cuh", "conv/join.cuh"
+OVERLAP, WINDOW = "conv/overlap_add.cuh", "conv/window_at.cuh"
 PIPELINE, TENSOR, EPILOGUE = "gemm/pipeline.cuh", "gemm/tensor.cuh", "gemm/epilogue.cuh"
 LOOP_WAIT, LOOP_BARRIER = (
     "        copy_async_wait<tile.stages - 2>();",
@@ -94,4 +95,20 @@ FAULTS = [
     Planted("no guard of columns", JOIN, " && column < p.columns;", ";", "join", True),
     Planted("pixels between two rounds", JOIN, "first += gridDim.y * down",
             "first += 2 * gridDim.y * down", "join"),
+    # Windows added up where they overlap.
+    Planted("no padding back", WINDOW, "at + p.low[d]", "at", "overlap"),
+    Planted("no dilation back", WINDOW, "k * p.dilation[d]", "k", "overlap"),
+    Planted("taps between windows", WINDOW, "rest == 0 && window <", "window <", "overlap"),
+    Planted("windows beyond the last", WINDOW, " && window < p.source_size[d] ?", " ?", "overlap"),
+    Planted("rows of windows", OVERLAP, "* p.source_size[1] + row", "* p.source_size[2] + row",
+            "overlap"),
+    Planted("windows of the first group", OVERLAP, "static_cast<int64_t>(group)",
+            "static_cast<int64_t>(0)", "overlap"),
+    Planted("rows of taps", OVERLAP, "* p.kernel[1] + b", "* p.kernel[2] + b + 1", "overlap"),
+    Planted("channels of all groups", OVERLAP, "* p.by_group.value", "* p.by_channels.value",
+            "overlap"),
+    Planted("the first part alone", OVERLAP, "p.parts[s * p.elements + at]", "p.parts[at]",
+            "overlap"),
+    Planted("no guard of results", OVERLAP, "  if (thread >= p.results) return;\n", "",
+            "overlap", True),
 ]  # fmt: skip

@@ -41,6 +41,14 @@ JOIN = np.dtype(
     + [("epilogue", EPILOGUE)],
     align=True,
 )
+OVERLAP = np.dtype(
+    [("parts", "u8"), ("result", "u8"), ("elements", "i8")]
+    + [(name, "i4") for name in ("results", "splits", "windows")]
+    + [(name, "i4", 3) for name in ("source_size", "kernel", "low", "dilation")]
+    + [("by_stride", DIVISOR, 3), ("by_size", DIVISOR, 3), ("by_channels", DIVISOR)]
+    + [("by_group", DIVISOR), ("type", "i4")],
+    align=True,
+)
 DIRECTIONS = ("forward", "input_grad", "weight_grad")
 
 
@@ -250,3 +258,38 @@ def launch_join(module, lanes, shares=1, *, name=None):
     kernel.launch([1, 2], [JOIN_THREADS], [p.tobytes()])
     _cuda.synchronize()
     return on_c.get(), want
+
+
+# Rows of windows overlap, columns have gaps between them; some of both lie in the padding.
+OVERLAPPING = Convolution(2, (9, 11), 6, 1, (3, 2), (4, 3), (1, 2, 2, 1), (2, 1), groups=2)
+
+
+def launch_overlap_add(module, *, name=None):
+    """What the kernel makes of parts of integers, and what it should."""
+    c, splits = OVERLAPPING, 3
+    group = c.cin // c.groups
+    shape = (splits, c.groups, c.n, *c.out, *c.kernel, group)
+    parts = np.random.default_rng(7).integers(-9, 10, shape).astype(np.float32)
+    want = np.zeros((c.n, *c.size, c.cin), np.float32)
+    for at in itertools.product(*map(range, (*c.out, *c.kernel))):
+        window, tap = at[:2], at[2:]
+        row, column = (
+            window[d] * c.strides[d] - c.padding[2 * d] + tap[d] * c.dilation[d] for d in (0, 1)
+        )
+        if 0 <= row < c.size[0] and 0 <= column < c.size[1]:
+            given = parts[(slice(None),) * 3 + at].sum(0)  # groups, n, channels of a group
+            want[:, row, column] += given.transpose(1, 0, 2).reshape(c.n, c.cin)
+    p = np.zeros((), OVERLAP)
+    on_parts, result = Buffer(parts), Buffer.empty(want.shape, np.float32)
+    p["parts"], p["result"] = on_parts.memory.address, result.memory.address
+    p["elements"], p["results"], p["splits"] = parts[0].size, want.size, splits
+    p["windows"] = c.n * math.prod(c.out)
+    p["source_size"], p["kernel"], p["dilation"] = (1, *c.out), (1, *c.kernel), (1, *c.dilation)
+    p["low"] = (0, c.padding[0], c.padding[2])
+    p["by_stride"] = [divisor(x) for x in (1, *c.strides)]
+    p["by_size"] = [divisor(x) for x in (1, *c.size)]
+    p["by_channels"], p["by_group"] = divisor(c.cin), divisor(group)
+    kernel = module.kernel(name or "conv_overlap_add")
+    kernel.launch([-(-want.size // 256)], [256], [p.tobytes()])
+    _cuda.synchronize()
+    return result.get(), want

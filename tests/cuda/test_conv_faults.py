@@ -3,12 +3,16 @@ they were planted in. All are compiled by one run of nvcc."""
 
 import pytest
 from conv_faults import FAULTS
-from conv_launch import Convolution, launch, launch_join
+from conv_launch import Convolution, launch, launch_join, launch_overlap_add
 from planted_kernels import GEMM_FILES, assert_found, fixtures, outcome, unit
 
 pytestmark = pytest.mark.emulator
 
-FILES = [*GEMM_FILES, "conv/params.h", "conv/sources.cuh", "conv/implicit.cuh", "conv/join.cuh"]
+FILES = [
+    *GEMM_FILES,
+    *("conv/params.h", "conv/sources.cuh", "conv/implicit.cuh", "conv/join.cuh"),
+    *("conv/window_at.cuh", "conv/overlap_add.cuh"),
+]
 LOOPS = {
     "exact": "gemm::ExactLoop<gemm::kExactSmall, 8, 4, {turned}>",
     "bf16": "gemm::TensorLoop<gemm::kTensorSmall, DataType::BF16, 32, 32, {turned}>",
@@ -24,13 +28,23 @@ CONVOLUTIONS = {
     # Chunks of 16 bytes, and more steps than stages.
     "chunks": Convolution(2, (7, 8), 16, 32, (3, 3), padding=(1, 1, 1, 1)),
 }
+# Kernels beside these, and what launches them.
+OTHERS = {
+    "join": ("join<4>(p);", "JoinParams", lambda m, name: launch_join(m, 4, 8, name=name)),
+    "overlap": (
+        "overlap_add(p);",
+        "OverlapParams",
+        lambda m, name: launch_overlap_add(m, name=name),
+    ),
+}
 SOUND = sorted({fault.kernel for fault in FAULTS})
 
 
 def one(name, kernel, fault=None):
     """A kernel's unit."""
-    if kernel == "join":
-        return unit(name, "conv", FILES, "join<4>(p);", fault, "JoinParams")
+    if kernel in OTHERS:
+        entry, params, _ = OTHERS[kernel]
+        return unit(name, "conv", FILES, entry, fault, params)
     kind, direction, _ = kernel.split("_")
     function, turned = DIRECTIONS[direction]
     return unit(name, "conv", FILES, f"{function}<{LOOPS[kind].format(turned=turned)}>(p);", fault)
@@ -42,8 +56,8 @@ text, module = fixtures(one, SOUND, FAULTS)
 def run(module, name, kernel):
     """Whether all results are right, and the names of what the emulator found. Forward: relu of the
     convolution, a bias and a residual."""
-    if kernel == "join":
-        results, found = outcome(lambda: launch_join(module, 4, 8, name=name))
+    if kernel in OTHERS:
+        results, found = outcome(lambda: OTHERS[kernel][2](module, name))
         return results is not None and bool((results[0] == results[1]).all()), found
     kind, direction, convolution = kernel.split("_")
     forward = direction == "forward"

@@ -6,7 +6,7 @@ import math
 import emulated
 import numpy as np
 import pytest
-from conv_launch import DIRECTIONS, Convolution, launch, launch_join
+from conv_launch import DIRECTIONS, Convolution, launch, launch_join, launch_overlap_add
 from gemm_launch import TYPES
 from ptxkernel import _cuda
 
@@ -14,16 +14,10 @@ from bench import harness
 from bench.cases.conv import cases as conv_cases
 from bench.cases.conv import fused
 
-MOST_SETS = 64  # cuda/kernels/conv/params.h: of positions that meet the same taps
-
 
 def is_empty(case):
+    """Operands of no elements go by way of the host."""
     return any(math.prod(dims) == 0 for dims, _ in case.inputs)
-
-
-def goes_by_the_host(case):
-    """Strides of more sets than a launch has room for, and operands of no elements."""
-    return is_empty(case) or math.prod(case.attrs["strides"]) > MOST_SETS
 
 
 # All but what is computed in float64, by way of the host.
@@ -32,7 +26,7 @@ TABLE = [
     for case in harness.test_cases(harness.load_cases("conv"))
     if case.inputs[0][1] in ("float32", "bfloat16", "float16")
 ]
-CASES = [case for case in TABLE if not goes_by_the_host(case)]
+CASES = [case for case in TABLE if not is_empty(case)]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -41,11 +35,7 @@ def test_table(case):
 
 
 # Gradients of no weights are for the reference, in Python.
-BY_THE_HOST = [
-    case
-    for case in TABLE
-    if goes_by_the_host(case) and not (case.op == "conv_weight_grad" and is_empty(case))
-]
+BY_THE_HOST = [case for case in TABLE if is_empty(case) and case.op != "conv_weight_grad"]
 
 
 @pytest.mark.parametrize("case", BY_THE_HOST, ids=str)
@@ -114,6 +104,49 @@ def test_join(lanes, shares):
     """Sets of many parts, of few, of none, and one that is left alone; integers: all bits are
     known."""
     got, want = launch_join(_cuda.Module(_cuda.image_ptx("conv/join")), lanes, shares)
+    assert _cuda.reports() == []
+    assert (got == want).all()
+
+
+WIDE = {
+    "overlap": ((1, (20, 19), 3, 16, (10, 11)), {"strides": 9, "pad": 2}),
+    "patches": ((1, (28, 42), 3, 24, 14), {"strides": 14}),
+    "groups": ((2, (12, 30), 6, 20, 3), {"strides": (5, 14), "groups": 2}),
+    "parts": ((1, (20, 19), 2, 1100, 10), {"strides": 9, "ops": "d"}),
+}
+MOST_SETS = 64  # cuda/kernels/conv/params.h: of positions that meet the same taps
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("sizes, options", WIDE.values(), ids=WIDE)
+def test_wide_strides(sizes, options, dtype):
+    """More sets of positions than there are launches for: what windows give is added up where they
+    overlap, with the same bits every time; the other directions have no sets."""
+    for case in conv_cases(*sizes, dtype=dtype, **options):
+        assert math.prod(case.attrs["strides"]) > MOST_SETS
+        back = case.op == "conv_input_grad"
+        assert emulated.kernel_of(case) == ("overlap-add" if back else "implicit-gemm")
+        _cuda.clear_counts()
+        emulated.check(case)
+        assert executed("conv_overlap_add") == back
+        arrays = case.arrays()
+        bits = set()
+        for seed in (1, 2):  # orders of warps
+            _cuda.set_options(seed=seed)
+            bits.add(emulated.outputs(case, arrays)[0].numpy().tobytes())
+        assert len(bits) == 1
+
+
+def test_as_many_sets_as_launches():
+    """Are still a launch each."""
+    (case,) = conv_cases(1, (17, 16), 3, 5, 9, ops="d", strides=8)
+    assert math.prod(case.attrs["strides"]) == MOST_SETS
+    assert emulated.kernel_of(case) == "implicit-gemm"
+
+
+def test_overlap_add():
+    """Parts of integers, of groups, with overlaps and gaps: all bits are known."""
+    got, want = launch_overlap_add(_cuda.Module(_cuda.image_ptx("conv/join")))
     assert _cuda.reports() == []
     assert (got == want).all()
 

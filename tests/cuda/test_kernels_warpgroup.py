@@ -15,6 +15,7 @@ from keras_native.engine.tensor import from_numpy
 
 pytestmark = pytest.mark.usefixtures("h100")
 TRANSPOSES = ("nn", "nt", "tn", "tt")
+GELU = 6  # csrc/kernels/activation.h
 EVERY = [(kind, size, t) for kind in MAPPED for size in TILES for t in TRANSPOSES]
 
 
@@ -57,9 +58,9 @@ def test_results_of_float32(kind, size, transposes):
 def test_memory_of_each_kernel(kind, size, transposes):
     """Whole tiles: no bank twice in one access, and no sector of memory in vain."""
     a, b = operands(128, 128, 256, kind, transposes)
-    for plain in (False, True):
+    for plain, activation in ((False, 0), (True, 0), (True, GELU)):
         _cuda.clear_counts()
-        launch(built(), size, transposes, a[None], b[None], plain=plain)
+        launch(built(), size, transposes, a[None], b[None], None, activation, plain=plain)
         name = f"gemm_warpgroup_{kind}_{size}_{transposes}"
         rows = [r for r in _cuda.counts(name) if r["executed"]]
         assert [r for r in rows if r["opcode"].startswith("wgmma.mma_async")]

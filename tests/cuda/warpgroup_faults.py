@@ -114,10 +114,14 @@ FAULTS = [
     Planted("rows beyond the last", LOOP, "row + r < q.m &&", "", reported=True, plain=True),
     Planted("columns beyond the last", LOOP, " && there > 0)", ")", plain=True),
     Planted(
+        "columns in another order", LOOP, "if (i == part) fill", "if (i != part) fill", plain=True
+    ),
+    Planted("not activated", LOOP, "!= Activation::None", "== Activation::None", plain=True),
+    Planted(
         "slab read too early",
         LOOP,
-        "&y.v[i * 2]);\n    __syncwarp();\n    const bool",
-        "&y.v[i * 2]);\n    const bool",
+        "lane % 16 * 4;\n    __syncwarp();\n",
+        "lane % 16 * 4;\n",
         reported=True,
         plain=True,
     ),

@@ -1,6 +1,7 @@
 // Depthwise convolution and its gradients, in float32.
 #include "kernels/conv/depthwise_join.cuh"
 #include "kernels/conv/depthwise_params.h"
+#include "kernels/conv/window_at.cuh"
 #include "kernels/gemm/epilogue.cuh"
 
 namespace native::cuda::depthwise {
@@ -11,10 +12,7 @@ namespace {
 template <bool back>
 __device__ inline int meets(const Params& p, int d, int at, int k) {
   if constexpr (back) {
-    int rest = at + p.low[d] - k * p.dilation[d];
-    if (rest < 0) return -1;
-    const int source = divide(rest, p.by_stride[d]);
-    return rest == 0 && source < p.source_size[d] ? source : -1;
+    return conv::window_at(p, d, at, k);
   } else {
     const int source = at * p.stride[d] - p.low[d] + k * p.dilation[d];
     return source >= 0 && source < p.source_size[d] ? source : -1;

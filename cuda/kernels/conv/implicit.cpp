@@ -247,7 +247,9 @@ class Convolution : public Kernel {
   bool joins_ = false;
 };
 
-// Kernels count pixels, terms and the bytes from tap to tap in 32 bits.
+// Kernels count pixels, terms and the bytes from tap to tap in 32 bits. The gradient by the input has a set of
+// positions for each place within the strides.
+template <Direction direction>
 bool fits(const Geometry& g) {
   constexpr int64_t kMost = 1 << 30;
   int64_t span = 0, strides = 1;
@@ -258,11 +260,11 @@ bool fits(const Geometry& g) {
   const int64_t channels = std::max(g.cin, g.cout);
   return g.in_pixels() < kMost && g.out_pixels() < kMost && channels < kMost / 4 && g.cin > 0 &&
          (span + 1) * channels * 4 < kMost && g.taps() * channels < kMost &&
-         g.stride[0] * g.stride[1] * g.stride[2] <= kMostSets;
+         (direction != Direction::InputGrad || g.stride[0] * g.stride[1] * g.stride[2] <= kMostSets);
 }
 
 template <Direction direction>
-constexpr auto kPrepare = prepare<Convolution, direction, fits>;
+constexpr auto kPrepare = prepare<Convolution, direction, fits<direction>>;
 
 const RegisterCuda forward{"conv", "implicit-gemm", 10, kPrepare<Direction::Forward>};
 const RegisterCuda fused{"conv_bias_act", "implicit-gemm", 10, kPrepare<Direction::Forward>};

@@ -1,4 +1,5 @@
 #include "kernels/conv/join.cuh"
+#include "kernels/conv/overlap_add.cuh"
 
 using namespace native::cuda::conv;
 
@@ -9,3 +10,8 @@ using namespace native::cuda::conv;
 
 KERNEL(1)
 KERNEL(4)
+
+extern "C" __global__ void __launch_bounds__(kOverlapThreads)
+    conv_overlap_add(const __grid_constant__ OverlapParams p) {
+  overlap_add(p);
+}

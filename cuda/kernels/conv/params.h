@@ -75,4 +75,17 @@ struct JoinParams {
   gemm::Epilogue epilogue;
 };
 
+// The gradient by the input [n, size, channels] = the sum of parts [splits, groups, n, source_size, taps, channels of a
+// group], of which each has what a window gives to the pixels that it meets.
+constexpr int kOverlapThreads = 256;
+struct OverlapParams {
+  const float* parts;
+  void* result;
+  int64_t elements;  // of a part
+  int results, splits, windows;
+  int source_size[3], kernel[3], low[3], dilation[3];
+  Divisor by_stride[3], by_size[3], by_channels, by_group;
+  DataType type;
+};
+
 }  // namespace native::cuda::conv

@@ -7,14 +7,20 @@
 
 namespace native::cuda::gemm {
 
-// The long ones are there once, or so many times, for all lanes, which take turns at the front: a kernel has this code
-// for each of its slabs. few: instructions, for results of 16 bits.
-template <int times = 1, bool few = false, int lanes>
-__device__ inline void activate(Pack<lanes>& y, Activation activation) {
+// The short ones.
+template <int lanes>
+__device__ inline void bound(Pack<lanes>& y, Activation activation) {
   const auto each = [&](auto f) {
 #pragma unroll
     for (int i = 0; i < lanes; ++i) y.v[i] = f(y.v[i]);
   };
+  if (activation == Activation::Relu) each([](float x) { return relu(x); });
+  if (activation == Activation::Relu6) each([](float x) { return relu6(x); });
+}
+// The long ones are there once, or so many times, for all lanes, which take turns at the front: a kernel has this code
+// for each of its slabs. few: instructions, for results of 16 bits.
+template <int times = 1, bool few = false, int lanes>
+__device__ inline void activate(Pack<lanes>& y, Activation activation) {
   const auto in_turn = [&](auto f) {
 #pragma unroll 1
     for (int turn = 0; turn < lanes; turn += times) {
@@ -28,10 +34,6 @@ __device__ inline void activate(Pack<lanes>& y, Activation activation) {
     }
   };
   switch (activation) {
-    case Activation::Relu:
-      return each([](float x) { return relu(x); });
-    case Activation::Relu6:
-      return each([](float x) { return relu6(x); });
     case Activation::Gelu:
       return in_turn([](float x) { return few ? coarse::gelu(x) : gelu(x); });
     case Activation::GeluTanh:
@@ -43,7 +45,7 @@ __device__ inline void activate(Pack<lanes>& y, Activation activation) {
     case Activation::Tanh:
       return in_turn([](float x) { return few ? coarse::tanh(x) : tanhf(x); });
     default:
-      return;
+      return bound(y, activation);
   }
 }
 
