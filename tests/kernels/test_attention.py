@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from bench import harness
 from bench.cases import attention as table
+from keras_native import GradientTape
 from keras_native.engine.primitives import attention as at
+from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives.random import random_bernoulli_scale
 from keras_native.engine.tensor import from_numpy
 
@@ -119,3 +121,91 @@ def test_wrong_input(change, error, words):
     given = {n: from_numpy(a) if isinstance(a, np.ndarray) else a for n, a in given.items()}
     with pytest.raises(error, match=words):
         at.attention(**given)
+
+
+LEAST = {"float32": -3.4028235e38, "bfloat16": -3.3895314e38}
+
+
+def exact(q, k, v, ct, bias, allowed):
+    """The output and the gradients in float64, with the largest bias of each query taken away:
+    in any precision it hides the scores beside it."""
+    q, k, v, ct = (a.astype(np.float64).transpose(0, 2, 1, 3) for a in (q, k, v, ct))
+    group = q.shape[1] // k.shape[1]
+    k, v = (np.repeat(a, group, axis=1) for a in (k, v))
+    scale = q.shape[-1] ** -0.5
+    some = allowed.any(-1, keepdims=True)
+    bias = np.where(allowed, bias.astype(np.float64), -np.inf)
+    with np.errstate(invalid="ignore"):
+        bias = np.where(some, bias - bias.max(-1, keepdims=True), 0)
+        s = scale * (q @ k.swapaxes(-1, -2)) * some + bias
+        e = np.exp(s - s.max(-1, keepdims=True))
+        p = e / e.sum(-1, keepdims=True)
+        out = p @ v
+        ds = p * (ct @ v.swapaxes(-1, -2) - (ct * out).sum(-1, keepdims=True)) * some
+
+    def per_key(x):
+        return x.reshape(len(x), -1, group, *x.shape[2:]).sum(2)
+
+    found = out, scale * ds @ k, scale * per_key(ds.swapaxes(-1, -2) @ q)
+    found = (*found, per_key(p.swapaxes(-1, -2) @ ct))
+    return [x.transpose(0, 2, 1, 3) for x in found], ds
+
+
+def with_gradients(q, k, v, ct, bias, mask, causal, dtype):
+    tensors = [ew.cast(from_numpy(x), dtype) for x in (q, k, v)]
+    bias = None if bias is None else ew.cast(from_numpy(bias), dtype)
+    mask = None if mask is None else from_numpy(mask)
+    with GradientTape() as tape:
+        out = at.attention(*tensors, bias, mask, causal=causal)
+    sources = tensors if bias is None else [*tensors, bias]
+    grads = tape.gradient(out, sources, ew.cast(from_numpy(ct), dtype))
+    return [ew.cast(t, "float32").numpy() for t in (out, *grads)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("masked", ["mask", -1e5, -1e9, -1e30, -2.4e38, "least"])
+@pytest.mark.parametrize("shape", [(2, 4, 40, 40), (2, 1, 1, 40), (40, 40)], ids=str)
+def test_queries_all_of_whose_keys_are_masked(dtype, causal, masked, shape):
+    """By a mask, or by a bias beside which float32 has no place for scores and sums."""
+    rng = np.random.default_rng(3)
+    rounded = lambda *dims: (rng.integers(-8, 9, dims) / 8).astype(np.float32)  # noqa: E731
+    q, ct = rounded(2, 40, 4, 8), rounded(2, 40, 4, 8)
+    k, v = rounded(2, 40, 2, 8), rounded(2, 40, 2, 8)
+    seen = rng.random(shape) < 0.6
+    if shape[-2] == 1:
+        seen[0] = False  # of the first batch entry all, of the other the queries before a few
+        seen[1, ..., :5], seen[1, ..., 5:] = False, True
+    else:
+        seen[..., 3, :], seen[..., 17, :], seen[..., 39, :] = False, False, True
+    lower = np.tri(40, dtype=bool) if causal else np.ones((40, 40), bool)
+    allowed = np.broadcast_to(lower, (2, 4, 40, 40))
+    if masked == "mask":
+        bias, mask = np.zeros(shape, np.float32), seen
+        allowed = allowed & seen
+    else:
+        # One number for all of a query's keys, in bfloat16 as well.
+        masked = LEAST[dtype] if masked == "least" else masked
+        bias, mask = np.where(seen, np.float32(0), np.float32(masked)), None
+        bias = ew.cast(ew.cast(from_numpy(bias), dtype), "float32").numpy()
+    want, ds = exact(q, k, v, ct, bias, allowed)
+    got = with_gradients(q, k, v, ct, None if mask is not None else bias, mask, causal, dtype)
+    if mask is None:
+        axes = tuple(i for i, d in enumerate((1,) * (4 - len(shape)) + shape) if d == 1)
+        want.append(ds.sum(axes).reshape(shape))
+    tolerance = 3e-5 if dtype == "float32" else 5e-2
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * max(1, np.abs(b).max()))
+
+
+def test_a_bias_of_minus_infinity():
+    """For some keys it is a mask; a query that has nothing else has no answer, and keeps it."""
+    q, k, v, ct = (normal(1, 20, 2, 8) for _ in range(4))
+    bias = np.where(RNG.random((20, 20)) < 0.5, 0, -np.inf).astype(np.float32)
+    bias[:, 4], bias[7] = 0, -np.inf
+    got = with_gradients(q, k, v, ct, bias, None, False, "float32")
+    assert np.isnan(got[0][0, 7]).all()
+    rest = np.delete(np.arange(20), 7)
+    want, _ = exact(q[:, rest], k, v, ct[:, rest], bias[rest], np.ones((1, 2, 19, 20), bool))
+    np.testing.assert_allclose(got[0][:, rest], want[0], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(got[1][:, rest], want[1], rtol=1e-5, atol=1e-5)

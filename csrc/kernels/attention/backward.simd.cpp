@@ -3,6 +3,7 @@
 //     dp = v ct^T, ds = p (dp - delta), dv += p ct, dk += ds q, dq += ds^T k,
 // all from the [key][query] layout. dk and dv of the block stay in the second-level cache.
 #include "kernels/attention/extras.h"
+#include "kernels/attention/softmax.h"
 
 namespace native {
 namespace NATIVE_ISA {
@@ -45,6 +46,8 @@ struct Block {
   // With a mask: of all queries of the group, 0 where no key is allowed, else 1; and of each of their panels.
   W* alive;
   Span* spans;
+  // With a bias: what is taken from that of all queries of the group, and what then is their log2-sum-exp2.
+  W *shifts, *sums;
 
   Block(Scratch& room_, const Sizes<W>& n, const AttentionInputs& in)
       : k_rows(room_.take<W>(n.keys * n.size)),
@@ -64,7 +67,9 @@ struct Block {
         dv(room_.take<W>(n.keys * n.value_columns)),
         dq(room_.take<W>(n.group * n.all_queries * n.columns)),
         alive(room_.take<W>(in.mask ? n.group * n.all_queries : 0)),
-        spans(room_.take<Span>(in.mask ? n.group * n.all_queries / kPanel<W> : 0)) {}
+        spans(room_.take<Span>(in.mask ? n.group * n.all_queries / kPanel<W> : 0)),
+        shifts(room_.take<W>(in.bias ? n.group * n.all_queries : 0)),
+        sums(room_.take<W>(in.bias ? n.group * n.all_queries : 0)) {}
 };
 
 template <class W>
@@ -101,6 +106,7 @@ struct Task {
   Block<W> b;
   int64_t batch, key_head;
   bool stops;
+  bool shifted = false;  // whether the bias of any query is
 
   int64_t head_of(int64_t member) const { return key_head * n.group + member; }
 
@@ -117,6 +123,53 @@ struct Task {
     }
   }
 
+  Extras<T> extras_of(int64_t member) const {
+    Extras<T> extras(a, batch, head_of(member));
+    if (shifted) extras.shifts = b.shifts + member * n.all_queries;
+    return extras;
+  }
+
+  // What is taken from the bias of each query of the group.
+  void load_shifts() {
+    for (int64_t member = 0; member < n.group; ++member) {
+      const auto* lse = static_cast<const W*>(a.lse) + (batch * s.heads + head_of(member)) * s.queries;
+      W* shifts = b.shifts + member * n.all_queries;
+      if (find_shifts(Extras<T>(a, batch, head_of(member)), 0, s.queries, lse, shifts)) shifted = true;
+    }
+    for (int64_t member = 0; shifted && member < n.group; ++member)
+      for (int64_t query = 0; query < s.queries; query += P) sum_shifted(member, query, least(P, s.queries - query));
+  }
+
+  // The sums of a panel of queries, over all keys.
+  void sum_shifted(int64_t member, int64_t query, int64_t used) const {
+    const int64_t q_row = s.heads * s.size, k_row = s.key_heads * s.size;
+    const T* q = static_cast<const T*>(a.q) + (batch * s.queries + query) * q_row + head_of(member) * s.size;
+    const T* k = static_cast<const T*>(a.k) + batch * s.keys * k_row + key_head * s.size;
+    pack_transposed(q, q_row, used, s.size, static_cast<W>(s.scale * kLog2e), b.q_lanes);
+    W peak[P] __attribute__((aligned(64))), total[P] __attribute__((aligned(64)));
+    W correction[P] __attribute__((aligned(64))), masked[P];
+    for (int lane = 0; lane < P; ++lane) {
+      peak[lane] = -static_cast<W>(__builtin_inff());
+      total[lane] = 0;
+      masked[lane] = kMasked;
+    }
+    for (int64_t key = 0, keys; key < s.keys; key += keys) {
+      keys = next_block(s.keys - key, kKeyBlock, kFewKeys);
+      pack_rows(k + key * k_row, k_row, keys, round_up(keys, kRows), s.size, b.k_rows);
+      with_vectors<W>(used, [&](auto vectors) {
+        each_tile(keys, [&](auto rows, int64_t j) {
+          tile<decltype(rows)::value, decltype(vectors)::value, Write::Set>(b.room + j * P, P, b.k_rows + j * s.size,
+                                                                            s.size, 1, b.q_lanes, P, s.size);
+        });
+      });
+      apply_extras(extras_of(member), query, used, key, keys, masked, b.room, P, static_cast<W*>(nullptr));
+      online_softmax<false>(b.room, used, keys, W{1}, peak, total, correction);
+    }
+    W* sums = b.sums + member * n.all_queries + query;
+    for (int64_t i = 0; i < used; ++i)
+      sums[i] = peak[i] + static_cast<W>(__builtin_log2(static_cast<double>(total[i])));
+  }
+
   // The keys that a panel of queries sees.
   Span span(int64_t member, int64_t query) const {
     if (a.mask) return b.spans[(member * n.all_queries + query) / P];
@@ -124,7 +177,8 @@ struct Task {
   }
 
   // The queries from `query` on of one head, packed.
-  void load_queries(int64_t head, int64_t query, int64_t queries) const {
+  void load_queries(int64_t member, int64_t query, int64_t queries) const {
+    const int64_t head = head_of(member), at = member * n.all_queries + query;
     const int64_t q_row = s.heads * s.size, v_row = s.heads * s.value_size;
     const int64_t first = batch * s.queries + query;
     const T* q = static_cast<const T*>(a.q) + first * q_row + head * s.size;
@@ -139,6 +193,7 @@ struct Task {
       const bool real = i < queries;
       b.lse[i] = real ? static_cast<const W*>(a.lse)[statistic + i] * static_cast<W>(kLog2e) : W{0};
       b.delta[i] = real ? dot(ct + i * v_row, out + i * v_row, s.value_size) : W{0};
+      if (real && shifted && b.shifts[at + i] != 0) b.lse[i] = b.sums[at + i];
       if (real && a.ct_lse) b.delta[i] -= static_cast<const W*>(a.ct_lse)[statistic + i];
     }
   }
@@ -227,8 +282,8 @@ struct Task {
     }
     if (first >= last) return;
     const int64_t head = head_of(member);
-    const Extras<T> extras(a, batch, head);
-    load_queries(head, query, queries);
+    const Extras<T> extras = extras_of(member);
+    load_queries(member, query, queries);
     const auto seen_from = [&](int64_t i) { return most(0, least(keys, span(member, query + i).end - key)); };
     for (int64_t i = first; i < last; i += P) {
       const int64_t seen = seen_from(i), used = least(P, last - i), rows = least(round_up(seen, kRows), keys);
@@ -268,12 +323,13 @@ void backward(const AttentionBackward& a, int64_t batch, int64_t key_head, int64
   const Sizes<W> n(s);
   Scratch memory(scratch);
   const Block<W> b(memory, n, a);
-  const Task<T> task{a, s, n, b, batch, key_head, s.causal && a.mask == nullptr};
+  Task<T> task{a, s, n, b, batch, key_head, s.causal && a.mask == nullptr};
   const int64_t k_row = s.key_heads * s.size, v_row = s.key_heads * s.value_size, q_row = s.heads * s.size;
   const W scale = static_cast<W>(s.scale);
 
   if (!a.ds) clear(b.dq, n.group * n.all_queries * n.columns);
   if (a.mask) task.load_spans();
+  if (a.bias) task.load_shifts();
   const int64_t end = first_key + keys;
   for (int64_t key = first_key, count; key < end; key += count) {
     count = next_block(end - key, kKeyBlock, kFewKeys);

@@ -18,7 +18,9 @@ struct Extras {
   const uint8_t* mask;
   const uint32_t* key;
   const AttentionShape* shape;
-  int64_t first_score;  // flat index of score (batch, head, 0, 0)
+  int64_t first_score;              // flat index of score (batch, head, 0, 0)
+  const Wide<T>* shifts = nullptr;  // what is taken from the bias of each query from `shifted_from` on
+  int64_t shifted_from = 0;
 
   Extras(const AttentionInputs& in, int64_t batch, int64_t head) : key(in.key), shape(in.shape) {
     const AttentionShape& s = *in.shape;
@@ -66,6 +68,46 @@ Span keys_of_queries(const Extras<T>& e, int64_t query, int64_t queries) {
     all = {least(all.begin, one.begin), most(all.end, one.end)};
   }
   return all;
+}
+
+// Whether a query may attend to a key.
+template <class T>
+bool sees(const Extras<T>& e, int64_t query, int64_t key) {
+  const AttentionShape& s = *e.shape;
+  return (!s.causal || key <= query) && (!e.mask || e.mask[query * s.mask_strides[2] + key * s.mask_strides[3]]);
+}
+
+// Softmax does not see a number that all scores of a query have, but beside a large one, as where a bias of -1e9 masks
+// all its keys, the scores and the logarithm of their sum are lost. From queries whose log-sum-exp is so large that a
+// float's unit is more than 2^-14, the largest bias that they see is taken: shifts[i], else 0. Whether there are any.
+template <class T, class W>
+bool find_shifts(const Extras<T>& e, int64_t query, int64_t queries, const W* lse, W* shifts) {
+  constexpr W large = 1024, infinity = __builtin_inff();
+  const int64_t by_key = e.shape->bias_strides[3], by_query = e.shape->bias_strides[2];
+  bool any = false;
+  for (int64_t i = 0; i < queries; ++i) {
+    shifts[i] = 0;
+    if (lse[i] < large && lse[i] > -large) continue;
+    const T* b = e.bias + (query + i) * by_query;
+    W top = -infinity;
+    for (int64_t j = 0; j < e.shape->keys; ++j)
+      if (sees(e, query + i, j) && get(b + j * by_key) > top) top = get(b + j * by_key);
+    if (top > -infinity && top < infinity) shifts[i] = top;
+    any = any || shifts[i] != 0;
+  }
+  return any;
+}
+
+// Adds log2(e) (bias - shift) to scores[keys][ld] of a panel of `queries` queries.
+template <class T, class W>
+void add_shifted_bias(const Extras<T>& e, int64_t query, int64_t queries, int64_t key, int64_t keys, W* scores,
+                      int64_t ld) {
+  const int64_t by_key = e.shape->bias_strides[3], by_query = e.shape->bias_strides[2];
+  const T* b = e.bias + query * by_query + key * by_key;
+  const W* shifts = e.shifts + (query - e.shifted_from);
+  for (int64_t i = 0; i < queries; ++i)
+    for (int64_t j = 0; j < keys; ++j)
+      scores[j * ld + i] += static_cast<W>(kLog2e) * (get(b + i * by_query + j * by_key) - shifts[i]);
 }
 
 // Adds log2(e) bias to scores[keys][ld] of a panel of `queries` queries. `room` has a panel of scores.
@@ -145,7 +187,10 @@ void apply_causal(int64_t query, int64_t queries, int64_t key, int64_t keys, W* 
 template <class T, class W>
 void apply_extras(const Extras<T>& e, int64_t query, int64_t queries, int64_t key, int64_t keys, const W* masked,
                   W* scores, int64_t ld, W* room) {
-  if (e.bias) add_bias(e, query, queries, key, keys, scores, ld, room);
+  if (e.shifts)
+    add_shifted_bias(e, query, queries, key, keys, scores, ld);
+  else if (e.bias)
+    add_bias(e, query, queries, key, keys, scores, ld, room);
   if (e.mask)
     apply_mask(e, query, queries, key, keys, masked, scores, ld);
   else if (e.shape->causal && key + keys > query)

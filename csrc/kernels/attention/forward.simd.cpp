@@ -68,8 +68,10 @@ int64_t forward_scratch(const AttentionShape& s) {
   return static_cast<int64_t>(counted.next);
 }
 
+// With a shift of each query's bias, or none if `shifts` is null.
 template <class T>
-void forward(const AttentionForward& a, int64_t batch, int64_t head, int64_t first, int64_t queries, void* scratch) {
+void attend(const AttentionForward& a, int64_t batch, int64_t head, int64_t first, int64_t queries, void* scratch,
+            const Wide<T>* shifts) {
   using W = Wide<T>;
   constexpr int P = kPanel<W>;
   const AttentionShape& s = *a.shape;
@@ -78,7 +80,9 @@ void forward(const AttentionForward& a, int64_t batch, int64_t head, int64_t fir
   const T* q = static_cast<const T*>(a.q) + (batch * s.queries + first) * q_row + head * s.size;
   const T* k = static_cast<const T*>(a.k) + batch * s.keys * k_row + key_head * s.size;
   const T* v = static_cast<const T*>(a.v) + batch * s.keys * v_row + key_head * s.value_size;
-  const Extras<T> extras(a, batch, head);
+  Extras<T> extras(a, batch, head);
+  extras.shifts = shifts;
+  extras.shifted_from = first;
 
   Scratch memory(scratch);
   const Block<T> b(memory, s);
@@ -126,6 +130,13 @@ void forward(const AttentionForward& a, int64_t batch, int64_t head, int64_t fir
     for (; c < s.value_size; ++c) put(result + c, row[c] * inverse);
   }
   log_sums(b.peak, b.total, queries, static_cast<W*>(a.lse) + (batch * s.heads + head) * s.queries + first);
+}
+
+template <class T>
+void forward(const AttentionForward& a, int64_t batch, int64_t head, int64_t first, int64_t queries, void* scratch) {
+  attend<T>(a, batch, head, first, queries, scratch, nullptr);
+  again_with_shifts<T>(a, batch, head, first, queries,
+                       [&](const Wide<T>* shifts) { attend<T>(a, batch, head, first, queries, scratch, shifts); });
 }
 
 template <class T>

@@ -2,7 +2,7 @@
 // only.
 #pragma once
 
-#include "kernels/attention/tile.h"
+#include "kernels/attention/extras.h"
 #include "simd/math.h"
 
 namespace native {
@@ -62,6 +62,18 @@ void log_sums(const W* peak, const W* total, int64_t queries, W* lse) {
     else
       store_part(lse + i, result, static_cast<int>(queries - i));
   }
+}
+
+// Of a task that is done: attend(shifts) once more if it has queries that need them.
+template <class T, class Attend>
+void again_with_shifts(const AttentionForward& a, int64_t batch, int64_t head, int64_t first, int64_t queries,
+                       const Attend& attend) {
+  if (!a.bias) return;
+  Wide<T> shifts[kQueryBlock];
+  auto* lse = static_cast<Wide<T>*>(a.lse) + (batch * a.shape->heads + head) * a.shape->queries + first;
+  if (!find_shifts(Extras<T>(a, batch, head), first, queries, lse, shifts)) return;
+  attend(shifts);
+  for (int64_t i = 0; i < queries; ++i) lse[i] += shifts[i];
 }
 
 }  // namespace

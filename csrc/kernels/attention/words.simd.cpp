@@ -120,8 +120,9 @@ int64_t forward_words_scratch(const AttentionShape& s) {
   return static_cast<int64_t>(counted.next);
 }
 
-void forward_words(const AttentionForward& a, int64_t batch, int64_t head, int64_t first, int64_t queries,
-                   void* scratch) {
+// With a shift of each query's bias, or none if `shifts` is null.
+static void attend(const AttentionForward& a, int64_t batch, int64_t head, int64_t first, int64_t queries,
+                   void* scratch, const float* shifts) {
   const gemm::WordKernels& kernels = words_table.bf16;
   const AttentionShape& s = *a.shape;
   const int64_t key_head = head / (s.heads / s.key_heads);
@@ -129,7 +130,9 @@ void forward_words(const AttentionForward& a, int64_t batch, int64_t head, int64
   const auto* q = static_cast<const BFloat*>(a.q) + (batch * s.queries + first) * q_row + head * s.size;
   const auto* k = static_cast<const BFloat*>(a.k) + batch * s.keys * k_row + key_head * s.size;
   const auto* v = static_cast<const BFloat*>(a.v) + batch * s.keys * v_row + key_head * s.value_size;
-  const Extras<BFloat> extras(a, batch, head);
+  Extras<BFloat> extras(a, batch, head);
+  extras.shifts = shifts;
+  extras.shifted_from = first;
 
   Scratch memory(scratch);
   const Block b(memory, s);
@@ -192,6 +195,13 @@ void forward_words(const AttentionForward& a, int64_t batch, int64_t head, int64
     for (; c < s.value_size; ++c) put(result + c, row[c] * inverse);
   }
   log_sums(b.peak, b.total, queries, static_cast<float*>(a.lse) + (batch * s.heads + head) * s.queries + first);
+}
+
+void forward_words(const AttentionForward& a, int64_t batch, int64_t head, int64_t first, int64_t queries,
+                   void* scratch) {
+  attend(a, batch, head, first, queries, scratch, nullptr);
+  again_with_shifts<BFloat>(a, batch, head, first, queries,
+                            [&](const float* shifts) { attend(a, batch, head, first, queries, scratch, shifts); });
 }
 
 }  // namespace NATIVE_ISA

@@ -15,7 +15,6 @@ from keras_native.engine.closures import frozen
 from keras_native.engine.primitive import STATE
 from keras_native.engine.primitives import elementwise, shape, shape_slice
 from keras_native.engine.region import (
-    CarriedRegion,
     Region,
     check_same,
     differentiable,
@@ -63,6 +62,7 @@ def cond(pred: Tensor, true_fn: Callable, false_fn: Callable):
 
 
 def _cond(pred, true_fn, false_fn, snapshot):
+    again = frozen(true_fn), frozen(false_fn)
     with paused():
         branches = [
             Region(fn, (), snapshot=snapshot, discard=snapshot is not None)
@@ -75,7 +75,7 @@ def _cond(pred, true_fn, false_fn, snapshot):
                 f"{first.structure} and {second.structure}"
             )
         check_same("cond", "the branches' results differ", first.results, second.results)
-        slots = list({id(s): s for branch in branches for s in branch.written}.values())
+        slots = list(dict.fromkeys(s for branch in branches for s in branch.written))
         finals = [branch.slot_values(slots) for branch in branches]
         captured = list({id(t): t for branch in branches for t in branch.captured}.values())
         graphs = [
@@ -89,16 +89,18 @@ def _cond(pred, true_fn, false_fn, snapshot):
             STATE.trace.write(slot, value)
 
     sources = differentiable(captured)
-    again = frozen(true_fn), frozen(false_fn)
 
     def vjp(cts, _, *ins):
         present = [ct for ct in cts if ct is not None]
 
         def branch(fn):
+            def results():
+                return fn(), [STATE.trace.read(slot) for slot in slots]
+
             def run():
                 given = iter(present)
                 local = [None if ct is None else next(given) for ct in cts]
-                return gradients(fn, local, sources)
+                return gradients(results, local, sources)
 
             return run
 
@@ -106,7 +108,7 @@ def _cond(pred, true_fn, false_fn, snapshot):
         return tuple(grads)
 
     if sources:
-        record_custom("cond", sources, results, vjp)
+        record_custom("cond", sources, outs, vjp)
     return first.unflatten(results)
 
 
@@ -189,7 +191,7 @@ def _traced_while(cond, body, loop_vars, limit):
             "or fori_loop with fixed bounds"
         )
 
-    record_custom("while_loop", [*start, *body_region.captured], results, vjp)
+    record_custom("while_loop", [*carried, *body_region.captured], outs, vjp)
     return tree.unflatten(structure, results)
 
 
@@ -283,60 +285,74 @@ def _stepwise_scan(call, carry, xs, carry_tree, length, reverse):
     return tree.unflatten(carry_tree, carry), tree.unflatten(structure, stacked)
 
 
-def _traced_scan(call, carry, xs, carry_tree, length, reverse, discard=False, snapshot=None):
-    n, m = len(carry), len(xs)
-    keep = bool(STATE.tapes)  # a derivative may be asked for: keep the carry before each step
-    outer_structure = {}
+class _Step:
+    """A scan's body over flat tensors: the new carry, the leaves of what is stacked and, with
+    `keep`, the carry before."""
 
-    def body(*tensors):
-        new, y = call(list(tensors[:n]), list(tensors[n : n + m]))
-        leaves, outer_structure["y"] = tree.flatten(y)
-        outer_structure["nones"] = tuple(i for i, t in enumerate(leaves) if t is None)
+    def __init__(self, call, count, keep):
+        self.call, self.count, self.keep = call, count, keep
+
+    def __call__(self, *tensors):
+        carry, slices = list(tensors[: self.count]), list(tensors[self.count :])
+        new, y = self.call(carry, slices)
+        leaves, self.structure = tree.flatten(y)
+        self.nones = {i for i, t in enumerate(leaves) if t is None}
         ys = [as_tensor(t) for t in leaves if t is not None]
-        outer_structure["count"] = len(ys)
-        return [*new, *ys, *(tensors[:n] if keep else ())]
+        return [*new, *ys, *(carry if self.keep else ())]
 
+    def unflatten(self, rows):
+        rows = iter(rows)
+        count = self.structure.num_leaves
+        leaves = [None if i in self.nones else next(rows) for i in range(count)]
+        return tree.unflatten(self.structure, leaves)
+
+
+def _carrying(call, slots):
+    """The body of a scan with the values of variables as the last of its carry."""
+
+    def carrying(carry, slices):
+        own = carry[: len(carry) - len(slots)]
+        STATE.trace.slots.update(zip(slots, carry[len(own) :]))
+        new, y = call(own, slices)
+        return [*new, *map(STATE.trace.read, slots)], y
+
+    return carrying
+
+
+def _traced_scan(call, carry, xs, carry_tree, length, reverse, discard=False, snapshot=None):
+    own = len(carry)
+    keep = bool(STATE.tapes)  # a derivative may be asked for: keep the carry before each step
+    again = frozen(call)
     with surrounding_trace(), paused():
         slices = [Tensor(dims=x.dims[1:], dtype=x.dtype, trace=STATE.trace) for x in xs]
-        region = Region(body, carry + slices, snapshot=snapshot, discard=discard)
+        step = _Step(call, own, keep)
+        region = Region(step, carry + slices, snapshot=snapshot, discard=discard)
         slots = region.written
         if slots:
-            region = CarriedRegion(body, carry, slices, slots)
+            carry = carry + [STATE.trace.read(s) for s in slots]
+            step, again = _Step(_carrying(call, slots), len(carry), keep), _carrying(again, slots)
+            region = Region(step, carry + slices)
+        n = len(carry)
         check_same("scan", "the carry changes", carry, region.results[:n])
-        carried = carry + [STATE.trace.read(s) for s in slots]
-        finals = region.slot_values(slots)
         rows = region.results[n:]
         stacked = [Tensor(dims=(length, *t.dims), dtype=t.dtype, trace=STATE.trace) for t in rows]
-        graph = region.finish(region.results[:n] + finals + rows)
-        attrs = {
-            "carried": len(carried),
-            "stacked": m,
-            "length": length,
-            "reverse": bool(reverse),
-        }
+        graph = region.finish(region.results)
+        attrs = {"carried": n, "stacked": len(xs), "length": length, "reverse": bool(reverse)}
         before = values_before(region)
-        values = [*carried, *xs, *region.captured]
-        outs = region_node("scan", values, attrs, carried + stacked, [graph])
-        for slot, value in zip(slots, outs[n : n + len(slots)]):
+        outs = region_node("scan", [*carry, *xs, *region.captured], attrs, carry + stacked, [graph])
+        for slot, value in zip(slots, outs[own:n]):
             STATE.trace.write(slot, value)
-        last, rows = outs[:n], outs[n + len(slots) :]
+        rows = outs[n:]
 
     captured = differentiable(region.captured)
     if keep:
-        again = frozen(call)
 
         def vjp(cts, outs, *ins):
             return _scan_vjp(again, carry, xs, captured, rows, cts, length, reverse, before)
 
-        record_custom("scan", [*carry, *xs, *captured], [*last, *rows], vjp)
+        record_custom("scan", [*carry, *xs, *captured], outs, vjp)
 
-    leaves = iter(rows)
-    nones = outer_structure["nones"]
-    total = outer_structure["y"].num_leaves
-    y = tree.unflatten(
-        outer_structure["y"], [None if i in nones else next(leaves) for i in range(total)]
-    )
-    return tree.unflatten(carry_tree, last), y
+    return tree.unflatten(carry_tree, outs[:own]), step.unflatten(rows)
 
 
 def _scan_vjp(call, carry, xs, captured, rows, cts, length, reverse, snapshot):

@@ -34,6 +34,7 @@ class State(threading.local):
     def __init__(self):
         self.trace = None
         self.tapes = []
+        self.view = None  # how eager code sees variables, if not as they are stored
         self.calls = 0  # primitive calls from Python
         self.slots = 0  # variables made
         self.python_loops = False  # whether loops that are called eagerly run their body each time

@@ -53,7 +53,7 @@ class EagerTrace(Trace):
         return self._inputs[id(tensor)]
 
     def read(self, slot: Slot) -> Tensor:
-        return self.slots.setdefault(id(slot), slot.current())
+        return self.slots.setdefault(slot, slot.current())
 
     def write(self, slot: Slot, tensor: Tensor) -> None:
         if self.recorded and dtypes.is_differentiable(slot.dtype):
@@ -78,7 +78,7 @@ class Region:
         fn: called with tensors; returns a structure of tensors (None allowed).
         arguments: tensors whose sizes and dtypes the arguments have.
         slots: variables that are arguments too (after the others) and results (after the others).
-        snapshot: id(slot) -> outer tensor, values of variables at an earlier time.
+        snapshot: values of variables at an earlier time, outer tensors.
         discard: assignments inside have no effect outside (the body is a recomputation).
     """
 
@@ -88,13 +88,13 @@ class Region:
         with trace:
             inputs = [trace.input(t.dims, t.dtype) for t in arguments]
             for slot in slots:
-                trace.slots[id(slot)] = trace.input(slot.dims, slot.dtype)
-            for key, tensor in (snapshot or {}).items():
-                trace.slots[key] = trace.lift(tensor)
+                trace.slots[slot] = trace.input(slot.dims, slot.dtype)
+            for slot, tensor in (snapshot or {}).items():
+                trace.slots[slot] = trace.lift(tensor)
             leaves, self.structure = tree.flatten(fn(*inputs))
             self.nones = tuple(i for i, leaf in enumerate(leaves) if leaf is None)
             self.results = [trace.lift(as_tensor(leaf)) for leaf in leaves if leaf is not None]
-        self.written = [] if discard else list(trace.written.values())
+        self.written = [] if discard else list(trace.written)
 
     @property
     def captured(self) -> list[Tensor]:
@@ -142,10 +142,10 @@ def values_before(*regions):
     """What the variables that the regions read were before them, as outer tensors."""
     outer = STATE.trace
     return {
-        key: outer.slots[key]
+        slot: outer.slots[slot]
         for region in regions
-        for key in region.trace.slots
-        if key in outer.slots
+        for slot in region.trace.slots
+        if slot in outer.slots
     }
 
 
@@ -176,18 +176,3 @@ def gradients(run, cts, sources):
 
 def differentiable(tensors):
     return [t for t in tensors if dtypes.is_differentiable(t.dtype)]
-
-
-class CarriedRegion(Region):
-    """A scan's body in which assigned variables are arguments between the carry and the slices."""
-
-    def __init__(self, body, carry, slices, slots):
-        n, k = len(carry), len(slots)
-        like = [Tensor(dims=s.dims, dtype=s.dtype, trace=STATE.trace) for s in slots]
-
-        def fn(*tensors):
-            for slot, value in zip(slots, tensors[n : n + k]):
-                STATE.trace.slots[id(slot)] = value
-            return body(*tensors[:n], *tensors[n + k :])
-
-        super().__init__(fn, [*carry, *like, *slices])

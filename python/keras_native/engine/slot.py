@@ -29,7 +29,10 @@ class Slot:
         return self.current() if STATE.trace is None else STATE.trace.read(self)
 
     def current(self) -> Tensor:
-        """The value that is stored, whatever is being traced."""
+        """The value that eager code sees, whatever is being traced."""
+        return self.stored() if STATE.view is None else STATE.view.read(self)
+
+    def stored(self) -> Tensor:
         # A compiled step may have replaced the array behind our back.
         seen, version = self._seen, self.core.version
         if seen is None or seen[0] != version:
@@ -58,7 +61,14 @@ class Slot:
         self._seen = None
 
     def store(self, tensor: Tensor) -> None:
-        """Replaces what is stored, whatever is being traced."""
+        """Replaces the value that eager code sees, whatever is being traced."""
+        if STATE.view is None:
+            self.replace(tensor)
+        else:
+            STATE.view.write(self, tensor)
+
+    def replace(self, tensor: Tensor) -> None:
+        """Replaces what is stored."""
         self._seen = self.core.set(_concrete(tensor)), tensor
 
 

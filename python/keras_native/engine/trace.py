@@ -40,10 +40,10 @@ class Trace:
         self.values: dict[int, Tensor] = {}  # by value number
         self.guards: list[tuple] = []  # of the root
         self.nodes = 0
-        self.slots: dict[int, Tensor] = {}  # id(slot) -> current value
+        self.slots: dict[Slot, Tensor] = {}  # current values
+        self.first: dict[Slot, Tensor] = {}  # those found outside
         self.read_slots: list[Slot] = []  # of the root: slots that are inputs
-        self.slot_inputs: dict[int, Tensor] = {}
-        self.written: dict[int, Slot] = {}
+        self.written: dict[Slot, None] = {}
         self.captured: list[Tensor] = []  # of a region: outer tensors that are inputs
         self.captured_inputs: dict[int, Tensor] = {}
         self._constants: dict[int, tuple] = {}  # id(array) -> (tensor, array)
@@ -101,21 +101,23 @@ class Trace:
     # Variables.
 
     def read(self, slot: Slot) -> Tensor:
-        current = self.slots.get(id(slot))
+        current = self.slots.get(slot)
         if current is None:
-            if self.outer is not None:
-                current = self.lift(self.outer.read(slot))
-            else:
-                current = self.input(slot.dims, slot.dtype)
-                self.slot_inputs[id(slot)] = current
-                self.read_slots.append(slot)
-            self.slots[id(slot)] = current
+            if slot not in self.first:
+                self.first[slot] = self._found(slot)
+            current = self.slots[slot] = self.first[slot]
         return current
+
+    def _found(self, slot: Slot) -> Tensor:
+        if self.outer is not None:
+            return self.lift(self.outer.read(slot))
+        self.read_slots.append(slot)
+        return self.input(slot.dims, slot.dtype)
 
     def write(self, slot: Slot, tensor: Tensor) -> None:
         self.read(slot)  # a branch that does not assign keeps the old value
-        self.slots[id(slot)] = tensor
-        self.written[id(slot)] = slot
+        self.slots[slot] = tensor
+        self.written[slot] = None
 
     # Recording.
 
@@ -229,13 +231,13 @@ class CompiledFunction:
             with Tape() as tape:
                 results = [trace.lift(t) for t in fn(*arguments)]
             recognise(tape.records)
-            writes = list(trace.written.values())
-            finals = [trace.lift(trace.slots[id(slot)]) for slot in writes]
+            writes = list(trace.written)
+            finals = [trace.lift(trace.slots[slot]) for slot in writes]
         # A slot that ends with the value it began with is not written.
         kept = [
             (slot, final)
             for slot, final in zip(writes, finals)
-            if final is not trace.slot_inputs.get(id(slot))
+            if final is not trace.first.get(slot)
         ]
         self.place = place
         self.nodes = trace.nodes

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from keras_native.engine import tree
+from keras_native.engine.closures import Memory, frozen
 from keras_native.engine.dispatch import Dispatcher
 from keras_native.engine.primitive import STATE
 from keras_native.engine.primitives import shape
@@ -128,7 +129,7 @@ class _Jit:
         return self.fun(*args, **kwargs)
 
     def __call__(self, *args, **kwargs):
-        if STATE.trace is not None:
+        if STATE.trace is not None or STATE.tapes:  # compiled code has no derivative of its own
             return self.fun(*args, **kwargs)
         tensors, key = self._flatten(args, kwargs)
         return self.dispatcher(key, tensors)
@@ -188,8 +189,9 @@ def jit(fun: Callable, *, device: str | None = None) -> Callable:
 
     Tensors and NumPy arrays are traced; every other argument is a constant of the trace. Variables
     that the function reads or assigns are inputs and outputs of the compiled code. It runs on
-    `device`, or on the current one of each call. The result has a
-    method `graph(*args)` and a count `traces`.
+    `device`, or on the current one of each call. Called inside another compiled function it is part
+    of that; under an eager tape it runs eagerly, to be differentiated (compile the gradient
+    instead). The result has a method `graph(*args)` and a count `traces`.
     """
     return _Jit(fun, device)
 
@@ -245,48 +247,58 @@ def _is_tensor_like(value) -> bool:
 
 
 def checkpoint(fun: Callable) -> Callable:
-    """Recomputes `fun` in the backward pass instead of keeping what it computed."""
+    """Recomputes `fun` in the backward pass instead of keeping what it computed.
+
+    It is called again with all as it was: variables, what it closes over, Keras's scopes. What it
+    assigns then is forgotten.
+    """
 
     @functools.wraps(fun)
     def wrapped(*args, **kwargs):
+        if not STATE.tapes:
+            return fun(*args, **kwargs)
         leaves, spec = tree.flatten((args, kwargs))
         where = [i for i, leaf in enumerate(leaves) if _is_tensor_like(leaf)]
         inputs = [as_tensor(leaves[i]) for i in where]
-        if not STATE.tapes:
-            return fun(*args, **kwargs)
-        with paused(), Tape() as first:
-            result = fun(*args, **kwargs)
-        known = {id(t) for t in inputs}
-        # Variables and closed-over tensors that the function used are inputs of the record as well.
-        made = {id(o) for _, _, _, r in first.records for o in (r if type(r) is tuple else (r,))}
-        extra = {
-            id(t): t
-            for _, ins, _, _ in first.records
-            for t in ins
-            if id(t) not in made and id(t) not in known
-        }
-        outside = list(extra.values())
-        outs, out_spec = tree.flatten(result)
-        outputs = [as_tensor(o) for o in outs]
+        again, memory = frozen(fun), Memory()
+        with paused(), Tape() as first, memory.kept():
+            outs, out_spec = tree.flatten(fun(*args, **kwargs))
+        outs = [as_tensor(o) if _is_tensor_like(o) else o for o in outs]
+        outside = _used(first.records, inputs)
         del first
+        found = [*outs, *(slot.read() for slot in memory.assigned)]
+        # What is given through is no result of it: its cotangent would be counted twice.
+        through = {id(t) for t in inputs + outside}
+        made = [i for i, t in enumerate(found) if isinstance(t, Tensor) and id(t) not in through]
 
         def vjp(cts, results, *ins):
             # By names of their own: one tensor may be given twice.
             fresh = [_renamed(shape.barrier(t)) for t in ins[: len(inputs)]]
-            again = list(leaves)
+            given = list(leaves)
             for i, t in zip(where, fresh):
-                again[i] = t
-            args2, kwargs2 = tree.unflatten(spec, again)
-            with Tape() as tape:
-                redone = [as_tensor(t) for t in tree.flatten(fun(*args2, **kwargs2))[0]]
-            pairs = [(t, ct) for t, ct in zip(redone, cts) if ct is not None]
+                given[i] = t
+            args2, kwargs2 = tree.unflatten(spec, given)
+            with memory.recalled(), Tape() as tape:
+                redone = tree.flatten(again(*args2, **kwargs2))[0]
+                redone += [slot.read() for slot in memory.assigned]
+            pairs = [(as_tensor(redone[i]), ct) for i, ct in zip(made, cts) if ct is not None]
             return tuple(
                 backward(
                     tape.records, [t for t, _ in pairs], [c for _, c in pairs], fresh + outside
                 )
             )
 
-        record_custom("checkpoint", inputs + outside, outputs, vjp)
-        return tree.unflatten(out_spec, outputs)
+        record_custom("checkpoint", inputs + outside, [found[i] for i in made], vjp)
+        return tree.unflatten(out_spec, outs)
 
     return wrapped
+
+
+def _used(records, known) -> list[Tensor]:
+    """Variables and closed-over tensors: what was used and neither given nor made."""
+    made = {
+        id(o) for *_, result in records for o in (result if type(result) is tuple else (result,))
+    }
+    made |= {id(t) for t in known}
+    used = {id(t): t for _, inputs, *_ in records for t in inputs if id(t) not in made}
+    return list(used.values())

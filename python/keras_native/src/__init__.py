@@ -3,6 +3,7 @@
 from keras.src.backend.common.name_scope import name_scope
 
 from keras_native.src import distribution_lib, ops, random, rnn
+from keras_native.src import recall as _recall  # noqa: F401 (for what it registers)
 from keras_native.src.ops.core import compute_output_spec, device_scope
 from keras_native.src.variable import Variable
 

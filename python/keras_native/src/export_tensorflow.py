@@ -73,7 +73,7 @@ class TensorFlowTrace(Trace):
         return found if all(type(d) is int for d in found) else tf.stack(found)
 
     def read(self, slot):
-        known = id(slot) in self.slots
+        known = slot in self.first
         tensor = super().read(slot)
         if not known:
             with self.function_graph.as_default():
@@ -91,8 +91,8 @@ class TensorFlowTrace(Trace):
                 "export: the model takes a size that is not known, of the batch perhaps, for a "
                 "number; give its `input_signature` known sizes"
             )
-        for key, slot in self.written.items():
-            self.variables[key].assign(self.of(self.slots[id(slot)]))
+        for slot in self.written:
+            self.variables[id(slot)].assign(self.of(self.slots[slot]))
 
     def record(self, primitive, inputs, attrs, specs):
         if primitive.pure and foldable(inputs, specs, attrs):

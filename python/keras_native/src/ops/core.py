@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 
 from keras.src import tree
 from keras.src.backend.common import KerasVariable
@@ -14,6 +15,7 @@ from keras_native.engine.primitives import gather_nd
 from keras_native.engine.primitives import shape as sh
 from keras_native.engine.primitives import shape_slice as ss
 from keras_native.engine.tensor import Tensor
+from keras_native.src.layer import BackendLayer
 from keras_native.src.ops import sparse as sparse_rules
 from keras_native.src.ops.control_flow import (
     associative_scan,
@@ -235,10 +237,24 @@ def _positions(argnums, count: int) -> tuple[int, ...]:
 
 
 def remat(f):
-    """`f`, recomputed in the backward pass instead of keeping its intermediate values."""
+    """`f`, recomputed in the backward pass instead of keeping its intermediate values.
+
+    Losses that layers add meanwhile, where `f` is a layer's method, are results like the others.
+    """
     from keras_native.engine import transforms
 
-    return transforms.checkpoint(f)
+    layer = getattr(f, "__self__", None)
+    if not isinstance(layer, BackendLayer):
+        return transforms.checkpoint(f)
+
+    def with_losses(*args, **kwargs):
+        before = {id(part): len(part._losses) for part in layer._flatten_layers()}
+        result = f(*args, **kwargs)
+        parts = layer._flatten_layers()
+        return result, [part._losses[before.get(id(part), 0) :] for part in parts]
+
+    again = transforms.checkpoint(with_losses)
+    return functools.wraps(f)(lambda *args, **kwargs: again(*args, **kwargs)[0])
 
 
 def random_seed_dtype() -> str:
