@@ -338,7 +338,7 @@ bool fits(const Problem& problem) {
   constexpr int64_t kLongestRow = 1 << 22;
   return std::max(q[3], v[3]) <= (*type == DataType::F32 ? kWidestExact : kWidestTensor) &&
          q[2] * std::max(q[3], v[3]) <= kLongestRow && q[1] * k[1] <= INT32_MAX &&
-         q[0] * q[2] * (q[1] + k[1]) <= INT32_MAX;
+         q[0] * q[2] * (q[1] + kStatisticsChunk + k[1]) <= INT32_MAX;
 }
 
 std::unique_ptr<Kernel> prepare_forward(const Problem& problem) {
