@@ -83,7 +83,7 @@ FAULTS = [
     planted("phase passed over", "arrived();  // or", "// or", True, options=CAUSAL),
     planted("group begins too late", "min(first / kColumns,", "min(first / kColumns + 1,",
             options=CAUSAL),
-    planted("group ends too early", "first + Math::kGroupRows) + kColumns", "first) + kColumns",
+    planted("group ends too early", "first + Math::kGroupRows) + kColumns", "first + 1) + kColumns",
             kernel=QUERIES, options=CAUSAL),
     planted("other heads", "turned ? head * group", "turned ? head"),
     planted("other key head", "head / group;", "head % p.key_heads;", kernel=QUERIES),
