@@ -44,7 +44,7 @@ constexpr Tile kWarpgroup128{128, 128, 4, 384, 1};
 // columns / 2: 160 and 224. For queries sums are width / 2 and operands columns / 4: 192 and 144. Shared memory 131,
 // 194, 197 and 194 KiB. More columns are less of shared memory's time for a product: with 64 the products of scores
 // take all of it, with 128 three quarters. Which are best was not timed.
-constexpr Tile kWarpgroupKeys64{128, 64, 6, 384, 1};
+constexpr Tile kWarpgroupKeys64{128, 80, 5, 384, 1};
 constexpr Tile kWarpgroupKeys128{128, 64, 4, 384, 1};
 constexpr Tile kWarpgroupQueries64{128, 128, 5, 384, 1};
 constexpr Tile kWarpgroupQueries128{128, 64, 4, 384, 1};
