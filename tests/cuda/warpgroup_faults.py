@@ -113,15 +113,12 @@ FAULTS = [
     Planted("bias beyond the last", LOOP, "there > 1 ", "there > 0 ", "nt", True, True),
     Planted("rows beyond the last", LOOP, "row + r < q.m &&", "", reported=True, plain=True),
     Planted("columns beyond the last", LOOP, " && there > 0)", ")", plain=True),
-    Planted(
-        "columns in another order", LOOP, "if (i == part) fill", "if (i != part) fill", plain=True
-    ),
-    Planted("not activated", LOOP, "!= Activation::None", "== Activation::None", plain=True),
+    Planted("columns in another order", LOOP, "if (i == part) y", "if (i != part) y", plain=True),
     Planted(
         "slab read too early",
         LOOP,
-        "lane % 16 * 4;\n    __syncwarp();\n",
-        "lane % 16 * 4;\n",
+        "&y.v[i * 2]);\n    __syncwarp();\n    const bool",
+        "&y.v[i * 2]);\n    const bool",
         reported=True,
         plain=True,
     ),

@@ -54,8 +54,7 @@ class WarpgroupProduct : public Kernel {
     }
     q.epilogue = {nullptr, nullptr, type, *data_type(problem.out[0].dtype), activation};
     p_.tiles = static_cast<int>(blocks_of(tile_, r.m, r.n, r.batch));
-    // Long activations are among what copies do without.
-    p_.copied = q.epilogue.out_type == type && r.n % kChunk == 0 && activation <= Activation::Relu6;
+    p_.copied = q.epilogue.out_type == type && r.n % kChunk == 0;
   }
 
   size_t scratch_bytes() const override { return otherwise_->scratch_bytes(); }

@@ -163,23 +163,30 @@ struct WarpgroupLoop {
 
   // 16 rows of a warp, 64 columns at a time.
   __device__ void finish(const Place& w, int warp, int lane, const Sums& sums, const Bias& bias) const {
+    const Activation activation = p.product.epilogue.activation;
     const int row = w.row + warp * 16;
-    if (p.copied) {
+    if (p.copied && activation <= Activation::Relu6) {
 #pragma unroll
       for (int part = 0; part < kParts; ++part) {
         Results y = results(sums, bias, part, lane);
-        bound(y, p.product.epilogue.activation);
+        bound(y, activation);
         copy(y, part, warp, lane, row, w.column + part * kPart, w.product);
       }
       return;
     }
-    // By code that stands here once: activations are long.
+    // By code that stands here once, of which activations are most: for each part they were half of the unit's.
 #pragma unroll 1
     for (int part = 0; part < kParts; ++part) {
+      const int column = w.column + part * kPart;
+      Results y;
 #pragma unroll
       for (int i = 0; i < kParts; ++i)
-        if (i == part) fill(results(sums, bias, i, lane), warp, lane);
-      write(warp, lane, row, w.column + part * kPart, static_cast<int64_t>(w.product) * p.product.m * p.product.n);
+        if (i == part) y = results(sums, bias, i, lane);
+      activate<8, true>(y, activation);
+      if (p.copied)
+        copy(y, part, warp, lane, row, column, w.product);
+      else
+        write(y, warp, lane, row, column, static_cast<int64_t>(w.product) * p.product.m * p.product.n);
     }
   }
 
@@ -224,32 +231,21 @@ struct WarpgroupLoop {
     }
   }
 
-  // A chunk of a row of float32 in a slab; four rows, two chunks of each, meet no bank twice.
-  __device__ float* chunk(int warp, int row, int at) const {
-    return reinterpret_cast<float*>(slab(warp) + row * 256 + (at ^ row % 4 * 2) * 16);
-  }
-  __device__ void fill(const Results& y, int warp, int lane) const {
+  // Of any type, at any address: four neighbours at a time.
+  __device__ void write(const Results& y, int warp, int lane, int row, int column, int64_t first) const {
+    const Params& q = p.product;
+    char* const begin = slab(warp);
+    // A chunk of a row of float32; four rows, two chunks of each, meet no bank twice.
+    const auto chunk = [&](int r, int c) { return reinterpret_cast<float*>(begin + r * 256 + (c ^ r % 4 * 2) * 16); };
 #pragma unroll
     for (int i = 0; i < kPart / 4; ++i)
-      store_2(chunk(warp, i % 2 * 8 + lane / 4, i / 2 * 2 + lane % 4 / 2) + lane % 2 * 2, &y.v[i * 2]);
-  }
-  // What `fill` has put there, of any type, at any address: four neighbours at a time.
-  __device__ void write(int warp, int lane, int row, int column, int64_t first) const {
-    const Params& q = p.product;
+      store_2(chunk(i % 2 * 8 + lane / 4, i / 2 * 2 + lane % 4 / 2) + lane % 2 * 2, &y.v[i * 2]);
+    __syncwarp();
     const bool packs = in_packs(q.epilogue, q.c, q.n);
     const int there = q.n - column - lane % 16 * 4;
-    __syncwarp();
-    if (q.epilogue.activation != Activation::None)
-#pragma unroll 2
-      for (int r = lane / 16; r < 16; r += 2) {
-        float4& x = *reinterpret_cast<float4*>(chunk(warp, r, lane % 16));
-        Pack<4> y{x.x, x.y, x.z, x.w};
-        activate<4, true>(y, q.epilogue.activation);
-        x = {y.v[0], y.v[1], y.v[2], y.v[3]};
-      }
 #pragma unroll 4
     for (int r = lane / 16; r < 16; r += 2) {
-      const float4 x = *reinterpret_cast<const float4*>(chunk(warp, r, lane % 16));
+      const float4 x = *reinterpret_cast<const float4*>(chunk(r, lane % 16));
       const int64_t at = first + static_cast<int64_t>(row + r) * q.n + column + lane % 16 * 4;
       if (row + r < q.m && there > 0) put(q.c, q.epilogue.out_type, packs, at, there, {x.x, x.y, x.z, x.w});
     }
