@@ -50,9 +50,11 @@ def without(monkeypatch, fn, *args):
 @pytest.mark.parametrize("dtype", NARROW)
 @pytest.mark.parametrize("name", NORMS)
 @pytest.mark.parametrize("clip", [None, ew.relu, ew.relu6])
-def test_norm_and_gradient_are_narrow(name, dtype, clip, monkeypatch):
-    x, w = narrow_tensor(dtype, 6, 5, 7, 37), narrow_tensor(dtype, 6, 5, 7, 37)
-    gamma, beta = tensor(37), tensor(37)
+@pytest.mark.parametrize("channels", [37, 64])
+def test_norm_and_gradient_are_narrow(name, dtype, clip, channels, monkeypatch):
+    dims = (6, 5, 7, channels)
+    x, w = narrow_tensor(dtype, *dims), narrow_tensor(dtype, *dims)
+    gamma, beta = tensor(channels), tensor(channels)
 
     def loss(x, gamma, beta):
         y = NORMS[name](ew.cast(ew.mul(x, 3.0), "float32"), gamma, beta)
@@ -64,15 +66,16 @@ def test_norm_and_gradient_are_narrow(name, dtype, clip, monkeypatch):
         grads = transforms.grad(lambda *a: loss(*a)[0], (0, 1, 2))(x, gamma, beta)
         return [*(g for g in grads if g is not None), loss(x, gamma, beta)[1]]
 
-    text = last_stage(fn, x, gamma, beta)
+    text, spelled = last_stage(fn, x, gamma, beta), ", ".join(map(str, dims))
     for op in (name, f"{name}_grad"):
         (line,) = lines_of(text, op)
-        assert f"{dtype}[6, 5, 7, 37]" in line and "float32[6, 5, 7, 37]" not in line
+        assert f"{dtype}[{spelled}]" in line and f"float32[{spelled}]" not in line
     before, expected = without(monkeypatch, fn, x, gamma, beta)
-    assert all("float32[6, 5, 7, 37]" in line for line in lines_of(before, name))
+    assert all(f"float32[{spelled}]" in line for line in lines_of(before, name))
     for got, want in zip(transforms.jit(fn)(x, gamma, beta), expected, strict=True):
-        # Rows are summed in the same order, columns not: blocks of rows have a size in bytes.
-        slack = 1e-5 if name == "batch_norm_train" else 0
+        # Rows are summed in the same order, columns not: blocks of rows have a size in bytes. Of
+        # elements that fill no vector the compiler may make a product and a sum, or one operation.
+        slack = 1e-5 if name == "batch_norm_train" or channels == 37 else 0
         unit = EPS[dtype] if got.dtype == dtype and slack else 0
         got, want = got.numpy().astype("float32"), want.astype("float32")
         np.testing.assert_allclose(got, want, rtol=slack + unit, atol=slack)

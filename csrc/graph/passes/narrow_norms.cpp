@@ -1,6 +1,6 @@
 // Normalisation of a narrow float computes in float32: x is cast before and y behind, and so are the cotangent and
 // the gradient. The kernel does the same in registers, from narrow memory to narrow memory; statistics, gamma and beta
-// stay float32. Exact.
+// stay float32. Exact but for elements that fill no vector, of which compilers join products and sums as they like.
 #include <string>
 
 #include "graph/passes.h"
