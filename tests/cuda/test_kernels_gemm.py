@@ -39,10 +39,12 @@ def test_split_k(dtype, ta):
     assert [r for r in _cuda.counts("gemm_join") if r["executed"]]
 
 
-def test_packed():
-    """Many rows: B transposed is turned once, into rows of whole chunks, and not in every block."""
+@pytest.mark.parametrize("k", [3, 4])
+def test_packed(k):
+    """Many rows: B transposed is turned once, into rows of whole chunks, and not in every block.
+    Where rows of A are whole chunks as well, those are copied to their ends."""
     _cuda.clear_counts()
-    emulated.check(matmul_case(2048, 3, 1530, tb=True))
+    emulated.check(matmul_case(2048, k, 1530, tb=True))
     assert [r for r in _cuda.counts("gemm_exact_wide_nn") if r["executed"]]
     assert [r for r in _cuda.counts("transposed_copy_4") if r["executed"]]
 

@@ -1,5 +1,7 @@
 """Functions called again for a derivative find everything as it was at their first call."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -277,3 +279,56 @@ def test_compiled_functions_under_a_tape():
     with GradientTape() as tape:
         y = square(x)
     np.testing.assert_allclose(tape.gradient(y, x).numpy(), 2 * X)
+
+
+@each_way
+def test_what_is_handed_on_from_elsewhere_keeps_its_derivative(wrap):
+    """A result, or the value of a variable, that was computed before the function was called."""
+    held = Slot(tensor(np.zeros(3)))
+
+    def loss(x):
+        z = ew.sin(x)
+
+        def block(x):
+            held.write(z)
+            return ew.mul(x, 2.0), z
+
+        y, same = checkpoint(block)(x)
+        return total(ew.add(ew.add(y, same), held.read()))
+
+    np.testing.assert_allclose(gradient(loss, wrap), 2 + 2 * np.cos(X), rtol=1e-12)
+
+
+@each_way
+def test_a_derivative_asked_for_twice(wrap):
+    def both(x):
+        count = 0
+
+        def block(x):
+            nonlocal count
+            count += 1
+            return ew.mul(ew.sin(x), float(count))
+
+        with GradientTape(persistent=True) as tape:
+            y = checkpoint(functools.partial(block))(x)
+        return tape.gradient(y, x), tape.gradient(y, x)
+
+    for found in wrap(both)(tensor(X)):
+        np.testing.assert_allclose(found.numpy(), np.cos(X), rtol=1e-12)
+
+
+@each_way
+def test_a_scan_assigns_each_variable_once(wrap):
+    count, held = Slot(tensor(0, "int32")), Slot(tensor(np.zeros(3)))
+
+    def loss(x):
+        def body(carry, row):
+            count.write(ew.add(count.read(), tensor(1, "int32")))
+            held.write(ew.add(held.read(), carry))
+            return ew.mul(carry, row), None
+
+        return total(control.scan(body, x, tensor(np.ones(9)))[0])
+
+    np.testing.assert_allclose(gradient(loss, wrap), np.ones(3))
+    assert count.read().numpy() == 9
+    np.testing.assert_allclose(held.read().numpy(), 9 * X)

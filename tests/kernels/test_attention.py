@@ -209,3 +209,23 @@ def test_a_bias_of_minus_infinity():
     want, _ = exact(q[:, rest], k, v, ct[:, rest], bias[rest], np.ones((1, 2, 19, 20), bool))
     np.testing.assert_allclose(got[0][:, rest], want[0], rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(got[1][:, rest], want[1], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("masked", [-1e30, -1e36, "least"])
+def test_a_mask_beside_a_large_bias(causal, masked):
+    """Keys that a mask hides stay hidden where those that are left have the lower bias."""
+    masked = LEAST["float32"] if masked == "least" else masked
+    q, k, v, ct = (normal(1, 20, 2, 8) for _ in range(4))
+    mask = RNG.random((20, 20)) < 0.5
+    mask[:, 0] = True
+    bias = np.zeros((20, 20), np.float32)
+    bias[3], bias[7, :12] = masked, masked
+    lower = np.tri(20, dtype=bool) if causal else np.ones((20, 20), bool)
+    want, _ = exact(q, k, v, ct, bias, np.broadcast_to(mask & lower, (1, 2, 20, 20)))
+    tensors = [from_numpy(t) for t in (q, k, v)]
+    with GradientTape() as tape:
+        out = at.attention(*tensors, from_numpy(bias), from_numpy(mask), causal=causal)
+    got = [out, *tape.gradient(out, tensors, from_numpy(ct))]
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a.numpy(), b, rtol=3e-5, atol=3e-5)

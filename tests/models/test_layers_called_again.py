@@ -133,3 +133,75 @@ def test_attention_without_scores_under_a_remat_scope():
 
     make = lambda: [Attend(), layers.Flatten()]  # noqa: E731
     check_same(trained(make, mode="full"), trained(make))
+
+
+class Adds(layers.Layer):
+    """Adds a loss and assigns a variable that a loss may be made of."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(3, activity_regularizer="l2")
+
+    def build(self, shape):
+        self.dense.build(shape)
+        self.size = self.add_weight(shape=(), trainable=False, initializer="zeros")
+        super().build(shape)
+
+    def call(self, x):
+        y = self.dense(x)
+        self.add_loss(ops.sum(ops.square(y)))
+        self.size.assign(ops.sum(ops.square(x)))
+        return y
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, keras_native.jit])
+def test_losses_and_values_of_a_stateless_call(wrap):
+    x = ops.convert_to_tensor(X[:, 0])
+
+    def gradients(mode):
+        keras.utils.set_random_seed(1)
+        with keras.RematScope(mode=mode):
+            layer = Adds()
+        layer.build(x.shape)
+        values = [v.value * 1 for v in layer.trainable_variables]
+
+        def loss(x, values):
+            y, (size,), losses = layer.stateless_call(
+                values, [ops.zeros(())], x, return_losses=True
+            )
+            return ops.sum(y) + size + sum(losses)
+
+        by_x, by_values = wrap(keras_native.grad(loss, (0, 1)))(x, values)
+        return [g.numpy() for g in (by_x, *by_values)]
+
+    check_same(gradients("full"), gradients(None), 1e-5)
+
+
+def test_a_derivative_adds_no_losses():
+    with keras.RematScope(mode="full"):
+        layer = Adds()
+    x = ops.convert_to_tensor(X[:, 0])
+    with keras_native.GradientTape() as tape:
+        y = ops.sum(layer(x)) + sum(layer.losses)
+    tape.gradient(y, layer.trainable_variables)
+    assert len(layer.losses) == 2
+
+
+def test_constants_of_a_layer_built_in_the_first_call():
+    class Outer(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.norm = layers.Normalization(mean=[1.0] * 5, variance=[4.0] * 5)
+
+        def build(self, shape):
+            pass
+
+        def call(self, x):
+            return self.norm(x)
+
+    with keras.RematScope(mode="full"):
+        layer = Outer()
+    x = ops.convert_to_tensor(X[:, 0])
+    with keras_native.GradientTape() as tape:
+        y = layer(x)
+    np.testing.assert_allclose(tape.gradient(y, x).numpy(), np.full(X[:, 0].shape, 0.5), rtol=1e-6)

@@ -70,6 +70,16 @@ Span keys_of_queries(const Extras<T>& e, int64_t query, int64_t queries) {
   return all;
 }
 
+// The scores of masked keys, of a block of queries. Beside a bias kMasked may be the larger one: then they are minus
+// infinity, but for a query that sees no key.
+template <class T, class W>
+void masked_scores(const Extras<T>& e, int64_t query, int64_t queries, W* masked) {
+  for (int64_t i = 0; i < kQueryBlock; ++i) masked[i] = kMasked;
+  if (!e.bias || !e.mask) return;
+  for (int64_t i = 0; i < queries; ++i)
+    if (!keys_of_query(e, query + i).empty()) masked[i] = -static_cast<W>(__builtin_inff());
+}
+
 // Whether a query may attend to a key.
 template <class T>
 bool sees(const Extras<T>& e, int64_t query, int64_t key) {

@@ -93,8 +93,8 @@ void attend(const AttentionForward& a, int64_t batch, int64_t head, int64_t firs
     b.peak[i] = -__builtin_inff();
     b.total[i] = 0;
   }
-  W masked[P];
-  for (int i = 0; i < P; ++i) masked[i] = kMasked;
+  W masked[kQueryBlock];
+  masked_scores(extras, first, queries, masked);
   const bool stops = s.causal && a.mask == nullptr;
 
   Span spans[kQueryBlock / P], all{s.keys, 0};
@@ -110,7 +110,7 @@ void attend(const AttentionForward& a, int64_t batch, int64_t head, int64_t firs
       const int64_t query = first + i, used = least(P, queries - i), seen = least(keys, spans[i / P].end - key);
       if (seen <= 0 || spans[i / P].begin >= key + keys) continue;
       panel_scores(b.k, b.q + i * s.size, used, seen, s.size, b.scores);
-      apply_extras(extras, query, used, key, seen, masked, b.scores, P, b.room);
+      apply_extras(extras, query, used, key, seen, masked + i, b.scores, P, b.room);
       W correction[P] __attribute__((aligned(64)));
       online_softmax<false>(b.scores, used, seen, W{1}, b.peak + i, b.total + i, correction);
       if (a.key) drop(extras, query, used, key, seen, b.words, b.scores);

@@ -147,8 +147,8 @@ static void attend(const AttentionForward& a, int64_t batch, int64_t head, int64
     b.peak[i] = -__builtin_inff();
     b.total[i] = 0;
   }
-  float masked[P];
-  for (int i = 0; i < P; ++i) masked[i] = kMasked;
+  float masked[kQueryBlock];
+  masked_scores(extras, first, queries, masked);
   // What bias and mask give is a scaled score already.
   const float factor = static_cast<float>(s.scale * kLog2e);
   const bool late = !a.bias && !a.mask && factor > 0;
@@ -171,7 +171,7 @@ static void attend(const AttentionForward& a, int64_t batch, int64_t head, int64
       panel_scores(b.k, seen, b.terms, b.q + i / kColumns * q_panel + i % kColumns, b.scores);
       if (!late)
         for (int64_t j = 0; j < seen * P; j += kLanes<float>) store(b.scores + j, load(b.scores + j) * factor);
-      apply_extras(extras, query, used, key, seen, masked, b.scores, P, b.room);
+      apply_extras(extras, query, used, key, seen, masked + i, b.scores, P, b.room);
       float correction[P] __attribute__((aligned(64)));
       if (late)
         online_softmax<true>(b.scores, P, seen, factor, b.peak + i, b.total + i, correction);

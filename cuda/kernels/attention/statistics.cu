@@ -41,7 +41,8 @@ extern "C" __global__ void __launch_bounds__(32 * kStatisticsRows)
 // is 0.
 extern "C" __global__ void __launch_bounds__(kPackLanes* kPackRows)
     attention_statistics_packs(const __grid_constant__ Params p) {
-  const int rows = p.batch * p.heads * p.statistics_pitch, lane = threadIdx.x % kPackLanes;
+  const int64_t rows = int64_t{p.batch} * p.heads * p.statistics_pitch;  // of both statistics beyond 32 bits
+  const int lane = threadIdx.x % kPackLanes;
   const int row = blockIdx.x * kPackRows + threadIdx.x / kPackLanes;
   const int head = row / p.statistics_pitch, query = row % p.statistics_pitch;
   const bool inside = row < rows && query < p.queries;

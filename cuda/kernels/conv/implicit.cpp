@@ -252,15 +252,17 @@ class Convolution : public Kernel {
 template <Direction direction>
 bool fits(const Geometry& g) {
   constexpr int64_t kMost = 1 << 30;
-  int64_t span = 0, strides = 1;
+  int64_t span = 0, strides = 1, sets = 1;
   for (int d = 2; d >= 0; --d) {
+    if (g.stride[d] >= kMost || (g.out[d] - 1) * g.stride[d] >= kMost) return false;
+    sets *= std::min<int64_t>(g.stride[d], kMostSets + 1);
     span += (g.kernel[d] - 1) * std::max<int64_t>(g.dilation[d], 1) * strides + std::abs(g.low[d]) * strides;
     strides *= std::max(g.in[d], g.out[d]);
   }
   const int64_t channels = std::max(g.cin, g.cout);
   return g.in_pixels() < kMost && g.out_pixels() < kMost && channels < kMost / 4 && g.cin > 0 &&
          (span + 1) * channels * 4 < kMost && g.taps() * channels < kMost &&
-         (direction != Direction::InputGrad || g.stride[0] * g.stride[1] * g.stride[2] <= kMostSets);
+         (direction != Direction::InputGrad || sets <= kMostSets);
 }
 
 template <Direction direction>

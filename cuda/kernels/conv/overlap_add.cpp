@@ -57,7 +57,7 @@ class OverlapAdd : public Kernel {
 bool fits(const Geometry& g) {
   constexpr int64_t kMost = 1 << 30, kMostGiven = 1 << 28;
   for (int d = 0; d < 3; ++d)
-    if (g.in[d] + g.kernel[d] * g.dilation[d] + std::abs(g.low[d]) >= kMost) return false;
+    if (g.in[d] + g.kernel[d] * g.dilation[d] + std::abs(g.low[d]) >= kMost || g.stride[d] >= kMost) return false;
   return !g.empty() && g.out_pixels() > 0 && g.in_pixels() * g.cin < kMost && g.cout < kMost / 4 &&
          g.out_pixels() * g.taps() * g.cin <= kMostGiven;
 }

@@ -9,7 +9,7 @@
 
 namespace native::cuda::gemm {
 
-// B of a single product, [n, k] in memory, as [k, n] in rows of whole chunks.
+// B of a single product, [n, k] in memory, as [k, n] in rows of whole chunks, which end in zeros.
 class Packing {
  public:
   Packing(const native::gemm::Matrices& r, const Kind& kind, bool large)
@@ -20,6 +20,7 @@ class Packing {
         copy_("shape/transposed_copy", "transposed_copy_4") {
     p_.rows = static_cast<int>(r.n);
     p_.columns = static_cast<int>(r.k);
+    p_.zeros = static_cast<int>(row_ - r.n);  // less than a chunk
     p_.row_stride = r.k;
     p_.column_stride = row_;
     p_.by_columns = divisor(ceil_div(r.k, shape::kSide));

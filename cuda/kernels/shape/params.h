@@ -37,6 +37,7 @@ struct TransposedParams {
   const void* from;
   void* to;
   int rows, columns;
+  int zeros;                          // of the target's, after those rows
   int64_t row_stride, column_stride;  // of the source's rows, of the target's
   Divisor by_columns, by_rows;        // tiles
   int dims;

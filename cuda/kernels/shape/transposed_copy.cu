@@ -27,13 +27,13 @@ __device__ inline void copy(const TransposedParams& p) {
 #pragma unroll
   for (int i = 0; i < kSide; i += kDown) {
     const int r = row + down + i, c = column + lane;
-    if (r < p.rows && c < p.columns) tile[down + i][lane] = from[r * p.row_stride + c];
+    tile[down + i][lane] = r < p.rows && c < p.columns ? from[r * p.row_stride + c] : T{};
   }
   __syncthreads();
 #pragma unroll
   for (int i = 0; i < kSide; i += kDown) {
     const int r = row + lane, c = column + down + i;
-    if (r < p.rows && c < p.columns) to[c * p.column_stride + r] = tile[lane][down + i];
+    if (r < p.rows + p.zeros && c < p.columns) to[c * p.column_stride + r] = tile[lane][down + i];
   }
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable
 from types import CellType, FunctionType, MethodType
 
@@ -30,7 +31,8 @@ def frozen(fn: Callable) -> Callable:
         with contextlib.ExitStack() as stack:
             for context in then:
                 stack.enter_context(context())
-            return again(*args, **kwargs)
+            # A copy each time: it may assign these variables, and be called once more.
+            return _Copies().of(again)(*args, **kwargs)
 
     return call
 
@@ -43,6 +45,9 @@ class _Copies:
         self._cells: dict[int, CellType] = {}
 
     def of(self, value):
+        if type(value) is functools.partial:
+            keywords = {k: self.of(v) for k, v in value.keywords.items()}
+            return functools.partial(self.of(value.func), *map(self.of, value.args), **keywords)
         if type(value) is MethodType:
             self.found.append(value.__self__)
         elif type(value) is not FunctionType:

@@ -62,7 +62,7 @@ def cond(pred: Tensor, true_fn: Callable, false_fn: Callable):
 
 
 def _cond(pred, true_fn, false_fn, snapshot):
-    again = frozen(true_fn), frozen(false_fn)
+    again = [frozen(fn) for fn in (true_fn, false_fn) if STATE.tapes]
     with paused():
         branches = [
             Region(fn, (), snapshot=snapshot, discard=snapshot is not None)
@@ -322,7 +322,7 @@ def _carrying(call, slots):
 def _traced_scan(call, carry, xs, carry_tree, length, reverse, discard=False, snapshot=None):
     own = len(carry)
     keep = bool(STATE.tapes)  # a derivative may be asked for: keep the carry before each step
-    again = frozen(call)
+    again = frozen(call) if keep else call
     with surrounding_trace(), paused():
         slices = [Tensor(dims=x.dims[1:], dtype=x.dtype, trace=STATE.trace) for x in xs]
         step = _Step(call, own, keep)

@@ -56,8 +56,6 @@ class EagerTrace(Trace):
         return self.slots.setdefault(slot, slot.current())
 
     def write(self, slot: Slot, tensor: Tensor) -> None:
-        if self.recorded and dtypes.is_differentiable(slot.dtype):
-            raise NotImplementedError("a derivative by way of an assigned variable")
         slot.store(tensor)
 
     def node(self, op, values, attrs, specs, pure=True, regions=(), host=None) -> list[Tensor]:

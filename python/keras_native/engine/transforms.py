@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from keras_native.engine import dtype as dtypes
 from keras_native.engine import tree
 from keras_native.engine.closures import Memory, frozen
 from keras_native.engine.dispatch import Dispatcher
@@ -258,18 +259,20 @@ def checkpoint(fun: Callable) -> Callable:
         if not STATE.tapes:
             return fun(*args, **kwargs)
         leaves, spec = tree.flatten((args, kwargs))
-        where = [i for i, leaf in enumerate(leaves) if _is_tensor_like(leaf)]
-        inputs = [as_tensor(leaves[i]) for i in where]
+        # Variables are read by the function itself, as those that it closes over.
+        where = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+        inputs = [leaves[i] for i in where]
         again, memory = frozen(fun), Memory()
         with paused(), Tape() as first, memory.kept():
             outs, out_spec = tree.flatten(fun(*args, **kwargs))
         outs = [as_tensor(o) if _is_tensor_like(o) else o for o in outs]
-        outside = _used(first.records, inputs)
+        of_it = _made(first.records)
+        outside = _used(first.records, of_it.keys() | {id(t) for t in inputs})
         del first
         found = [*outs, *(slot.read() for slot in memory.assigned)]
-        # What is given through is no result of it: its cotangent would be counted twice.
-        through = {id(t) for t in inputs + outside}
-        made = [i for i, t in enumerate(found) if isinstance(t, Tensor) and id(t) not in through]
+        # What it hands on from elsewhere is no result of it, and has its derivative there.
+        made = [i for i, t in enumerate(found) if id(t) in of_it]
+        del of_it
 
         def vjp(cts, results, *ins):
             # By names of their own: one tensor may be given twice.
@@ -294,11 +297,12 @@ def checkpoint(fun: Callable) -> Callable:
     return wrapped
 
 
+def _made(records) -> dict[int, Tensor]:
+    results = (r if type(r) is tuple else (r,) for *_, r in records)
+    return {id(t): t for several in results for t in several}
+
+
 def _used(records, known) -> list[Tensor]:
     """Variables and closed-over tensors: what was used and neither given nor made."""
-    made = {
-        id(o) for *_, result in records for o in (result if type(result) is tuple else (result,))
-    }
-    made |= {id(t) for t in known}
-    used = {id(t): t for _, inputs, *_ in records for t in inputs if id(t) not in made}
-    return list(used.values())
+    used = {id(t): t for _, inputs, *_ in records for t in inputs if id(t) not in known}
+    return [t for t in used.values() if dtypes.is_differentiable(t.dtype)]

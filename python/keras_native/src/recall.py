@@ -6,14 +6,16 @@ import contextlib
 import copy
 
 from keras.src.backend.common import global_state
+from keras.src.utils.tracking import TrackedDict, TrackedList
 
-from keras_native.engine import tree
 from keras_native.engine.closures import SURROUNDINGS
 from keras_native.engine.tensor import Tensor
 from keras_native.src.layer import BackendLayer
 
 # They say in which dtype a variable is read, whether layers train, and what stands for variables.
 _SCOPES = ("autocast_scope", "current_call_ctx", "stateless_scope")
+# Keras makes its own kinds of those that are attributes of layers.
+_PLAIN = {list: list, dict: dict, TrackedList: list, TrackedDict: dict}
 
 
 def _scopes(found):
@@ -46,7 +48,7 @@ def _snapshot(scope):
 
 def _copied(attributes: dict) -> dict:
     """Attributes with lists and dictionaries of their own, which do not see later changes."""
-    return {k: copy.copy(v) if type(v) in (list, dict) else v for k, v in attributes.items()}
+    return {k: _PLAIN[type(v)](v) if type(v) in _PLAIN else v for k, v in attributes.items()}
 
 
 def _attributes(found):
@@ -62,6 +64,8 @@ def _attributes(found):
         changed = []
         for own, before in then:
             names = [k for k in own.keys() | before.keys() if _differs(own.get(k), before.get(k))]
+            if own.get("built") and not before.get("built"):  # constants, and it is built once
+                names = [k for k in names if not isinstance(own.get(k), Tensor)]
             changed.append((own, names, dict(own)))
             _assign(own, names, _copied(before))
         try:
@@ -82,7 +86,9 @@ def _differs(now, before) -> bool:
 
 
 def _has_tensor(value) -> bool:
-    return any(isinstance(leaf, Tensor) for leaf in tree.flatten(value)[0])
+    if isinstance(value, (list, tuple, dict)):
+        return any(map(_has_tensor, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, Tensor)
 
 
 def _assign(own: dict, names, values: dict) -> None:

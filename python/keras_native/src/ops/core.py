@@ -8,6 +8,7 @@ import functools
 from keras.src import tree
 from keras.src.backend.common import KerasVariable
 from keras.src.backend.common.name_scope import name_scope
+from keras.src.backend.common.stateless_scope import get_stateless_scope, in_stateless_scope
 
 from keras_native.engine import device
 from keras_native.engine.errors import UnsupportedError
@@ -239,22 +240,30 @@ def _positions(argnums, count: int) -> tuple[int, ...]:
 def remat(f):
     """`f`, recomputed in the backward pass instead of keeping its intermediate values.
 
-    Losses that layers add meanwhile, where `f` is a layer's method, are results like the others.
+    Losses that layers add meanwhile, where `f` is a layer's method, are results like the others,
+    and so is what a stateless scope gets.
     """
     from keras_native.engine import transforms
 
     layer = getattr(f, "__self__", None)
-    if not isinstance(layer, BackendLayer):
-        return transforms.checkpoint(f)
 
-    def with_losses(*args, **kwargs):
-        before = {id(part): len(part._losses) for part in layer._flatten_layers()}
+    def with_others(*args, **kwargs):
+        before = {id(t): t for t in _put_aside(layer)}
         result = f(*args, **kwargs)
-        parts = layer._flatten_layers()
-        return result, [part._losses[before.get(id(part), 0) :] for part in parts]
+        return result, [t for t in _put_aside(layer) if id(t) not in before]
 
-    again = transforms.checkpoint(with_losses)
+    again = transforms.checkpoint(with_others)
     return functools.wraps(f)(lambda *args, **kwargs: again(*args, **kwargs)[0])
+
+
+def _put_aside(layer) -> list:
+    """Losses of a layer and its parts, and the losses and values that a stateless scope has."""
+    parts = layer._flatten_layers() if isinstance(layer, BackendLayer) else ()
+    found = [loss for part in parts for loss in part._losses]
+    if in_stateless_scope():
+        scope = get_stateless_scope()
+        found += [*scope.losses, *scope.state_mapping.values()]
+    return found
 
 
 def random_seed_dtype() -> str:
