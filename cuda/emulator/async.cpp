@@ -7,7 +7,7 @@
 namespace native::emulator {
 namespace {
 
-void copy(Warp& w, const Instr& i, uint32_t m) {
+void copy_later(Warp& w, const Instr& i, uint32_t m) {
   const uint64_t *to = w.lane(i.s[0]), *from = w.lane(i.s[1]);
   const uint64_t* size = i.ns > 2 ? w.lane(i.s[2]) : nullptr;
   uint64_t shared[kLanes] = {}, global[kLanes] = {};
@@ -34,7 +34,7 @@ void copy(Warp& w, const Instr& i, uint32_t m) {
   count_shared(w.count(), shared, m, i.width);
 }
 
-void commit(Warp& w, const Instr&, uint32_t m) {
+void commit_group(Warp& w, const Instr&, uint32_t m) {
   each_lane(m, [&](int l) { ++w.group[l]; });
 }
 void wait_group(Warp& w, const Instr& i, uint32_t m) { complete_copies(w, m, i.a, false); }
@@ -85,7 +85,7 @@ void add_async(Opcodes& table) {
     i.kind = Class::Shared;
     if (d.take("bulk")) return build_bulk(d, i);
     if (d.take("commit_group")) {
-      i.run = commit;
+      i.run = commit_group;
     } else if (d.take("wait_all")) {
       i.run = wait_all;
     } else if (d.take("wait_group")) {
@@ -106,7 +106,7 @@ void add_async(Opcodes& table) {
       i.offset = to;
       if (d.operands() > 3) d.source(i, 3, Type::U32);
       i.strict = i.ns;
-      i.run = copy;
+      i.run = copy_later;
     }
   };
 }

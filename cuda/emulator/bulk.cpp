@@ -81,7 +81,7 @@ void each_cell(Warp& w, uint32_t at, Check check) {
   for (uint32_t k = at / granule; k < (at + 16) / granule; ++k) check(b.cells[k]);
 }
 
-void load(Warp& w, const Instr& i, uint32_t m) {
+void load_tensor(Warp& w, const Instr& i, uint32_t m) {
   each_lane(m, [&](int l) {
     const Box box = box_of(w, i, l);
     const uint64_t object = w.lane(i.s[2 + i.c])[l] + static_cast<uint64_t>(int64_t{i.b});
@@ -102,7 +102,7 @@ void load(Warp& w, const Instr& i, uint32_t m) {
   });
 }
 
-void store(Warp& w, const Instr& i, uint32_t m) {
+void store_tensor(Warp& w, const Instr& i, uint32_t m) {
   each_lane(m, [&](int l) {
     const Box box = box_of(w, i, l);
     require_no_negative(w, box, l);
@@ -126,12 +126,12 @@ void store(Warp& w, const Instr& i, uint32_t m) {
   });
 }
 
-void commit(Warp& w, const Instr&, uint32_t m) {
+void commit_stores(Warp& w, const Instr&, uint32_t m) {
   each_lane(m, [&](int l) { ++w.store_group[l]; });
 }
 
 // i.a: groups that may still be under way.
-void wait(Warp& w, const Instr& i, uint32_t m) {
+void wait_for_stores(Warp& w, const Instr& i, uint32_t m) {
   uint32_t& known = w.clock.known[kFirstStore + w.index];
   std::erase_if(w.stores, [&](const BulkStore& s) {
     const bool over = (m >> s.lane & 1) && int64_t{s.group} < int64_t{w.store_group[s.lane]} - i.a;
@@ -161,7 +161,7 @@ void build_tensor(Decoder& d, Instr& i) {
   i.offset = of_map;
   i.strict = i.ns;
   if (hint) d.source(i, stores ? 2 : 3, Type::B64);
-  i.run = stores ? store : load;
+  i.run = stores ? store_tensor : load_tensor;
 }
 
 }  // namespace
@@ -169,11 +169,11 @@ void build_tensor(Decoder& d, Instr& i) {
 void build_bulk(Decoder& d, Instr& i) {
   d.need_target(90);
   if (d.take("commit_group")) {
-    i.run = commit;
+    i.run = commit_stores;
   } else if (d.take("wait_group")) {
     d.take("read");
     i.a = static_cast<int>(d.immediate(0));
-    i.run = wait;
+    i.run = wait_for_stores;
   } else if (d.take("tensor")) {
     build_tensor(d, i);
   } else {

@@ -7,7 +7,7 @@
 namespace native::emulator {
 namespace {
 
-enum Test { kEq, kNe, kLt, kLe, kGt, kGe, kLo, kLs, kHi, kHs, kEqu, kNeu, kLtu, kLeu, kGtu, kGeu, kNum, kNan };
+enum Test { kEq, kNe, kLt, kLe, kGt, kGe, kLo, kLs, kHi, kHs, kEqu, kNeu, kLtu, kLeu, kGtu, kGeu, kIsNumber, kIsNan };
 
 template <class T>
 bool holds(int test, T a, T b) {
@@ -35,12 +35,12 @@ bool holds(int test, T a, T b) {
     case kHs:
       return a >= b;
     default:
-      return test == kNum;
+      return test == kIsNumber;
   }
 }
 bool compare_numbers(int test, double a, double b) {
   if (!std::isnan(a) && !std::isnan(b)) return holds(test, a, b);
-  return test >= kEqu && test <= kGeu ? true : test == kNan;
+  return test >= kEqu && test <= kGeu ? true : test == kIsNan;
 }
 
 // The lanes for which the test holds. i.a the test, i.b the type.

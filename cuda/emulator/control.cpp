@@ -57,7 +57,7 @@ void branch_indexed(Warp& w, const Instr& i, uint32_t m) {
 }
 
 void trap(Warp& w, const Instr&, uint32_t m) { w.fail(Fault::BadBranch, first_lane(m), 0, "the kernel trapped"); }
-void nothing(Warp&, const Instr&, uint32_t) {}
+void go_on(Warp&, const Instr&, uint32_t) {}
 
 }  // namespace
 
@@ -87,7 +87,7 @@ void add_control(Opcodes& table) {
   table["nanosleep"] = [](Decoder& d, Instr& i) {
     if (d.need_type() != Type::U32) d.refuse("no such type");
     d.source(i, 0, Type::U32);
-    i.run = nothing;
+    i.run = go_on;
   };
 }
 

@@ -5,7 +5,7 @@
 namespace native::emulator {
 namespace {
 
-void nothing(Warp&, const Instr&, uint32_t) {}
+void already_in_order(Warp&, const Instr&, uint32_t) {}
 
 // Mbarriers that were initialised before are visible to bulk copies.
 void fence_objects(Warp& w, const Instr&, uint32_t m) {
@@ -25,7 +25,7 @@ void take_scopes(Decoder& d) {
 
 void build_fence(Decoder& d, Instr& i) {
   i.kind = Class::Sync;
-  i.run = nothing;
+  i.run = already_in_order;
   if (d.take("proxy")) {
     if (!d.take("async")) d.refuse("only .proxy.async is known");
     d.need_target(90);

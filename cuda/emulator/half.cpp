@@ -19,27 +19,38 @@ struct Bfloat {
   static constexpr double kLeast = 0x1p-126;
 };
 
-enum Op { kAdd, kSub, kMul, kFma, kMin, kMax, kMinNan, kMaxNan, kEx2, kTanh };
+enum HalfOp {
+  kHalfAdd,
+  kHalfSub,
+  kHalfMul,
+  kHalfFma,
+  kHalfMin,
+  kHalfMax,
+  kHalfMinNan,
+  kHalfMaxNan,
+  kHalfEx2,
+  kHalfTanh
+};
 
 double apply(int op, double a, double b, double c) {
   switch (op) {
-    case kAdd:
+    case kHalfAdd:
       return fused_to_odd(a, 1, b);
-    case kSub:
+    case kHalfSub:
       return fused_to_odd(a, 1, -b);
-    case kMul:
+    case kHalfMul:
       return a * b;
-    case kFma:
+    case kHalfFma:
       return fused_to_odd(a, b, c);
-    case kMin:
+    case kHalfMin:
       return smaller(a, b, false);
-    case kMax:
+    case kHalfMax:
       return larger(a, b, false);
-    case kMinNan:
+    case kHalfMinNan:
       return smaller(a, b, true);
-    case kMaxNan:
+    case kHalfMaxNan:
       return larger(a, b, true);
-    case kEx2:
+    case kHalfEx2:
       return std::exp2(a);
     default:
       return std::tanh(a);
@@ -105,8 +116,9 @@ void build_half(Decoder& d, Instr& i, Type t) {
     i.run = t == Type::F16 || t == Type::F16x2 ? sign_bits<Half> : sign_bits<Bfloat>;
     return;
   }
-  constexpr std::pair<const char*, int> kOps[] = {{"add", kAdd}, {"sub", kSub}, {"mul", kMul}, {"fma", kFma},
-                                                  {"min", kMin}, {"max", kMax}, {"ex2", kEx2}, {"tanh", kTanh}};
+  constexpr std::pair<const char*, int> kOps[] = {{"add", kHalfAdd}, {"sub", kHalfSub},  {"mul", kHalfMul},
+                                                  {"fma", kHalfFma}, {"min", kHalfMin},  {"max", kHalfMax},
+                                                  {"ex2", kHalfEx2}, {"tanh", kHalfTanh}};
   for (const auto& [text, op] : kOps)
     if (name == text) {
       i.a = nan ? op + 2 : op;

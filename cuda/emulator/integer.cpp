@@ -40,13 +40,13 @@ template <class T>
 using Wider = typename WiderOf<T>::type;
 
 // Overflow wraps: everything goes through unsigned 64-bit arithmetic.
-struct Add {
+struct IntAdd {
   template <class T>
   static T run(T a, T b) {
     return T(uint64_t(a) + uint64_t(b));
   }
 };
-struct Sub {
+struct IntSub {
   template <class T>
   static T run(T a, T b) {
     return T(uint64_t(a) - uint64_t(b));
@@ -73,19 +73,19 @@ struct MulWide {
 struct MadLow {
   template <class T>
   static T run(T a, T b, T c) {
-    return Add::run(MulLow::run(a, b), c);
+    return IntAdd::run(MulLow::run(a, b), c);
   }
 };
 struct MadHigh {
   template <class T>
   static T run(T a, T b, T c) {
-    return Add::run(MulHigh::run(a, b), c);
+    return IntAdd::run(MulHigh::run(a, b), c);
   }
 };
 struct MadWide {
   template <class T>
   static Wider<T> run(T a, T b, Wider<T> c) {
-    return Add::run(Wider<T>(MulWide::run(a, b)), c);
+    return IntAdd::run(Wider<T>(MulWide::run(a, b)), c);
   }
 };
 struct AddSaturated {
@@ -99,7 +99,7 @@ struct SubSaturated {
   }
 };
 // Division by zero is unspecified in PTX: all ones, as hardware gives.
-struct Div {
+struct IntDiv {
   template <class T>
   static T run(T a, T b) {
     if (b == 0) return T(-1);
@@ -115,25 +115,25 @@ struct Rem {
     return T(a % b);
   }
 };
-struct Min {
+struct IntMin {
   template <class T>
   static T run(T a, T b) {
     return std::min(a, b);
   }
 };
-struct Max {
+struct IntMax {
   template <class T>
   static T run(T a, T b) {
     return std::max(a, b);
   }
 };
-struct Abs {
+struct IntAbs {
   template <class T>
   static T run(T a) {
     return a < 0 ? T(-Unsigned<T>(a)) : a;
   }
 };
-struct Neg {
+struct IntNeg {
   template <class T>
   static T run(T a) {
     return T(-Unsigned<T>(a));
@@ -142,7 +142,7 @@ struct Neg {
 struct Sad {
   template <class T>
   static T run(T a, T b, T c) {
-    return Add::run(c, a < b ? Sub::run(b, a) : Sub::run(a, b));
+    return IntAdd::run(c, a < b ? IntSub::run(b, a) : IntSub::run(a, b));
   }
 };
 
@@ -285,11 +285,11 @@ void add_integer(Opcodes& table) {
   auto either = [&table](const char* name, Build whole) { table[name] = whole; };
   either("add", [](Decoder& d, Instr& i) {
     if (is_floating_form(d)) return build_floating(d, i, Type::None);
-    d.take("sat") ? saturating<AddSaturated>(d, i) : simple<Add>(d, i);
+    d.take("sat") ? saturating<AddSaturated>(d, i) : simple<IntAdd>(d, i);
   });
   either("sub", [](Decoder& d, Instr& i) {
     if (is_floating_form(d)) return build_floating(d, i, Type::None);
-    d.take("sat") ? saturating<SubSaturated>(d, i) : simple<Sub>(d, i);
+    d.take("sat") ? saturating<SubSaturated>(d, i) : simple<IntSub>(d, i);
   });
   either("mul", [](Decoder& d, Instr& i) {
     if (is_floating_form(d)) return build_floating(d, i, Type::None);
@@ -310,23 +310,23 @@ void add_integer(Opcodes& table) {
                         : nullptr;
   });
   either("div",
-         [](Decoder& d, Instr& i) { is_floating_form(d) ? build_floating(d, i, Type::None) : simple<Div>(d, i); });
+         [](Decoder& d, Instr& i) { is_floating_form(d) ? build_floating(d, i, Type::None) : simple<IntDiv>(d, i); });
   either("rem", simple<Rem>);
   either("min",
-         [](Decoder& d, Instr& i) { is_floating_form(d) ? build_floating(d, i, Type::None) : simple<Min>(d, i); });
+         [](Decoder& d, Instr& i) { is_floating_form(d) ? build_floating(d, i, Type::None) : simple<IntMin>(d, i); });
   either("max",
-         [](Decoder& d, Instr& i) { is_floating_form(d) ? build_floating(d, i, Type::None) : simple<Max>(d, i); });
+         [](Decoder& d, Instr& i) { is_floating_form(d) ? build_floating(d, i, Type::None) : simple<IntMax>(d, i); });
   either("abs", [](Decoder& d, Instr& i) {
     if (is_floating_form(d)) return build_floating(d, i, Type::None);
     const Type t = d.need_type();
     operands(d, i, t, 1, t);
-    i.run = unary_for<Abs>(t);
+    i.run = unary_for<IntAbs>(t);
   });
   either("neg", [](Decoder& d, Instr& i) {
     if (is_floating_form(d)) return build_floating(d, i, Type::None);
     const Type t = d.need_type();
     operands(d, i, t, 1, t);
-    i.run = unary_for<Neg>(t);
+    i.run = unary_for<IntNeg>(t);
   });
   either("sad", [](Decoder& d, Instr& i) {
     const Type t = d.need_type();

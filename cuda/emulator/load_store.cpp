@@ -84,7 +84,7 @@ void check_type(Decoder& d, Type t) {
   if (narrow) d.refuse("no such type");
 }
 
-void nothing(Warp&, const Instr&, uint32_t) {}
+void prefetch(Warp&, const Instr&, uint32_t) {}
 
 }  // namespace
 
@@ -166,7 +166,7 @@ void add_memory(Opcodes& table) {
       for (const char* m : {"global", "local", "L1", "L2"}) d.take(m);
     }
     d.address(i, 0);
-    i.run = nothing;
+    i.run = prefetch;
   };
 }
 

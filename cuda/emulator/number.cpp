@@ -7,13 +7,13 @@
 namespace native::emulator {
 namespace {
 
-struct Format {
+struct FloatFormat {
   int fraction, least, most;  // fraction bits, exponents of normal numbers
 };
-constexpr Format kHalf{10, -14, 15}, kBfloat{7, -126, 127}, kTf32{10, -126, 127};
+constexpr FloatFormat kHalfFormat{10, -14, 15}, kBfloatFormat{7, -126, 127}, kTf32Format{10, -126, 127};
 
 // `value` to a multiple of the last place that the format has at its size; infinity beyond the largest.
-double round_to(double value, const Format& f, Rounding rounding) {
+double round_to(double value, const FloatFormat& f, Rounding rounding) {
   if (value == 0 || !std::isfinite(value)) return value;
   const int exponent = std::max(std::ilogb(value), f.least);
   const double unit = std::ldexp(1.0, exponent - f.fraction);
@@ -59,7 +59,7 @@ double bfloat_value(uint16_t bits) { return std::bit_cast<float>(uint32_t(bits) 
 
 uint16_t to_half(double value, Rounding rounding) {
   if (std::isnan(value)) return 0x7FFF;
-  const double r = round_to(value, kHalf, rounding);
+  const double r = round_to(value, kHalfFormat, rounding);
   const uint16_t sign = std::signbit(r) ? 0x8000 : 0;
   const double a = std::fabs(r);
   if (std::isinf(a)) return sign | 0x7C00;
@@ -69,11 +69,11 @@ uint16_t to_half(double value, Rounding rounding) {
 }
 uint16_t to_bfloat(double value, Rounding rounding) {
   if (std::isnan(value)) return 0x7FFF;
-  return uint16_t(std::bit_cast<uint32_t>(static_cast<float>(round_to(value, kBfloat, rounding))) >> 16);
+  return uint16_t(std::bit_cast<uint32_t>(static_cast<float>(round_to(value, kBfloatFormat, rounding))) >> 16);
 }
 uint32_t to_tf32(float value, Rounding rounding) {
   if (std::isnan(value)) return 0x7FFFE000;  // as an H100 has it
-  return std::bit_cast<uint32_t>(static_cast<float>(round_to(value, kTf32, rounding)));
+  return std::bit_cast<uint32_t>(static_cast<float>(round_to(value, kTf32Format, rounding)));
 }
 
 double fused_to_odd(double a, double b, double c) {

@@ -20,14 +20,14 @@ void check_masks(Warp& w, const Instr& i, uint32_t m) {
   each_lane(m, [&](int l) { check_mask(w, uint32_t(mask[l]), m, l); });
 }
 
-enum Reduction { kPopc = 2, kAnd, kOr };
+enum Reduction { kPopc = 2, kAll, kAny };
 
 // Of bar.red, to a warp that still stands at it.
 void give_result(Warp& w, const Block::Barrier& at) {
   const Instr& i = w.program->code[w.pc];
   if (i.nd == 0) return;
   const int d = i.d[0];
-  const bool holds = i.a == kAnd ? at.yes == at.voters : at.yes > 0;
+  const bool holds = i.a == kAll ? at.yes == at.voters : at.yes > 0;
   each_lane(w.live, [&](int l) { w.lane(d)[l] = at.yes; });
   w.predicates[d] = (w.predicates[d] & ~w.live) | (holds ? w.live : 0);
   w.valid[d] |= w.live;

@@ -5,8 +5,8 @@
 namespace native::emulator {
 namespace {
 
-constexpr int kTypes = 13;
-constexpr int kElement[kTypes] = {1, 2, 4, 4, 8, 8, 2, 4, 8, 2, 4, 4, 4};  // bytes, by CUtensorMapDataType
+constexpr int kElementTypes = 13;
+constexpr int kElement[kElementTypes] = {1, 2, 4, 4, 8, 8, 2, 4, 8, 2, 4, 4, 4};  // bytes, by CUtensorMapDataType
 
 // The 128 bytes.
 struct Encoded {
@@ -52,7 +52,7 @@ std::string check_sizes(const TiledArguments& a) {
 }
 
 std::string check(const TiledArguments& a) {
-  if (a.type < 0 || a.type >= kTypes) return wrong("tensorDataType", a.type, "unknown");
+  if (a.type < 0 || a.type >= kElementTypes) return wrong("tensorDataType", a.type, "unknown");
   if (a.rank < 1 || a.rank > 5) return wrong("tensorRank", a.rank, "1 to 5");
   if (a.address % 16) return wrong("globalAddress", a.address, "a multiple of 16");
   if (a.interleave != 0) return wrong("interleave", a.interleave, "the emulator knows only tensors without");

@@ -78,7 +78,7 @@ void read_matrix(Warp& w, const Access& me, const Descriptor& d, int from, int t
 
 // i.a: columns; i.b: flags.
 enum Flag {
-  kBfloat = 1,
+  kOfBfloat = 1,
   kRegistersA = 2,
   kNegativeA = 4,
   kNegativeB = 8,
@@ -147,7 +147,7 @@ bool adds(Warp& w, const Instr& i) {
 }
 
 void multiply(const uint16_t (*a)[kDepth], const uint16_t* b, int columns, int flags, double (*sums)[256]) {
-  auto value = [&](uint16_t bits) { return flags & kBfloat ? bfloat_value(bits) : half_value(bits); };
+  auto value = [&](uint16_t bits) { return flags & kOfBfloat ? bfloat_value(bits) : half_value(bits); };
   const double sign = ((flags & kNegativeA) != 0) != ((flags & kNegativeB) != 0) ? -1.0 : 1.0;
   double right[kDepth][256];
   for (int n = 0; n < columns; ++n)
@@ -201,14 +201,14 @@ void fence(Warp& w, const Instr&, uint32_t m) {
   w.products.fence = w.serial;
 }
 
-void commit(Warp& w, const Instr&, uint32_t m) {
+void commit_products(Warp& w, const Instr&, uint32_t m) {
   need_warpgroup(w, m);
   ++w.products.committed;
   happened(*w.block, Warp::Poll::Products);
 }
 
 // A group is over when all four warps have come to it. i.a: groups that may be under way.
-void wait(Warp& w, const Instr& i, uint32_t m) {
+void wait_for_products(Warp& w, const Instr& i, uint32_t m) {
   need_warpgroup(w, m);
   Products& p = w.products;
   if (p.committed <= static_cast<uint32_t>(i.a)) return;
@@ -235,13 +235,13 @@ bool second_of(Decoder& d, size_t n, uint64_t first, uint64_t second) {
 }
 
 // d, a or a's descriptor, b's descriptor, scale-d, imm-scale-a, imm-scale-b, {imm-trans-a,} imm-trans-b
-void build_mma(Decoder& d, Instr& i) {
+void build_wgmma(Decoder& d, Instr& i) {
   i.a = take_columns(d);
   if (!d.take("f32")) d.refuse("only sums of f32 are known");
   const bool bfloat = d.take("bf16");
   if (bfloat ? !d.take("bf16") : !d.take("f16") || !d.take("f16"))
     d.refuse("only products of two bf16 or f16 are known");
-  i.b = bfloat ? kBfloat : 0;
+  i.b = bfloat ? kOfBfloat : 0;
   d.accumulators(i, 0, i.a / 2);
   const bool registers = d.operand(1).kind == ptx::Operand::Kind::Vector;
   if (registers) i.b |= kRegistersA;
@@ -283,8 +283,8 @@ void add_warpgroup(Opcodes& table) {
     const int which = d.take_one({"fence", "commit_group", "wait_group", "mma_async"});
     if (which < 0) d.refuse("no such form");
     if (which == 2) i.a = static_cast<int>(d.immediate(0));
-    if (which == 3) return build_mma(d, i);
-    i.run = which == 0 ? fence : which == 1 ? commit : wait;
+    if (which == 3) return build_wgmma(d, i);
+    i.run = which == 0 ? fence : which == 1 ? commit_products : wait_for_products;
   };
 }
 
