@@ -24,6 +24,8 @@ constexpr int64_t kStreamRows = 48;
 // Up to so many rows a task takes all of them and packs its own columns of B, which stay in its cache;
 // beyond, B is packed once for all tasks.
 constexpr int64_t kColumnRows = 256;
+// A range of so many terms repays its partial sums.
+constexpr int kSplitTerms = 768;
 // Columns of a task, where A is read in place and where each range of columns packs it again.
 constexpr int64_t kColumns = 512, kPackedColumns = 2048;
 // Few rows of A times contiguous rows of B^T are dot products where there are terms enough for sums across vectors to
@@ -163,7 +165,7 @@ Plan<T>::Plan(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, bool t
     task_m_ = std::max<int64_t>(1, 65536 / n);
   } else {
     const double wanted = std::clamp(work / kLargeTaskWork, std::min(most, kFewTasks), kMostTasks);
-    const int64_t most_splits = path ? k / 8 : k / (2 * kernels.kc);
+    const int64_t most_splits = path ? k / 8 : k / std::min(2 * kernels.kc, kSplitTerms);
     double tasks = whole_tasks();
     // Where ranges of terms are tasks enough, tiles stay as large as they are best: cut, they would read all of A or B
     // again each.

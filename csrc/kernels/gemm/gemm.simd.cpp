@@ -4,7 +4,10 @@
 // 12 FMAs in flight hide a latency of 4 to 5 cycles at two a cycle. With 32 registers (AVX-512) V = 4: 24
 // accumulators. An iteration of the 6x2 tile loads 8 vectors for 12 FMAs, below the two loads a cycle of
 // the first-level cache.
+#include <utility>
+
 #include "kernels/gemm/parts.h"
+#include "kernels/gemm/steps.simd.h"
 #include "simd/vec.h"
 
 #if defined(__AVX__)
@@ -38,6 +41,40 @@ inline void put(T* out, Vec<T> x, bool part, int lanes) {
     store(out, x);
 }
 
+// The product alone.
+template <class T, int R, int V, bool Partial>
+[[gnu::always_inline]] inline void write_product(const Block<T>& block, const Vec<T> (&sum)[R][V], T* c, int tail) {
+#pragma GCC unroll 8
+  for (int i = 0; i < R; ++i)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) put(c + i * block.c_row + v * kLanes<T>, sum[i][v], Partial && v == V - 1, tail);
+}
+
+template <class T, int R, int V, bool Partial>
+[[gnu::always_inline]] inline void write(const Block<T>& block, const Vec<T> (&sum)[R][V], T* c, const T* bias,
+                                         int tail) {
+  constexpr int L = kLanes<T>;
+  const int64_t c_row = block.c_row;
+  const bool clip = block.epilogue.activation == Activation::Relu, accumulate = block.accumulate;
+  const T* const added = block.epilogue.added ? block.epilogue.added + (c - block.c) : nullptr;
+#pragma GCC unroll 4
+  for (int v = 0; v < V; ++v) {
+    const bool part = Partial && v == V - 1;
+    Vec<T> offset{};
+    if (bias) offset = part ? load_part(bias + v * L, tail) : load(bias + v * L);
+#pragma GCC unroll 8
+    for (int i = 0; i < R; ++i) {
+      T* out = c + i * c_row + v * L;
+      Vec<T> result = sum[i][v];
+      if (accumulate) result += part ? load_part(out, tail) : load(out);
+      if (bias) result += offset;
+      if (added) result += part ? load_part(added + (out - c), tail) : load(added + (out - c));
+      if (clip) result = relu<T>(result);
+      put(out, result, part, tail);
+    }
+  }
+}
+
 // R rows by V vectors of C, the last vector `tail` lanes wide. Partial: tail < lanes. Near: fetches nothing ahead, and
 // C is the product alone. A tile of a small product takes as long to begin and to end as some of its steps.
 template <class T, int R, int V, bool Partial, bool Near>
@@ -67,10 +104,7 @@ inline void tile(const Block<T>& block, const T* a, const T* b, T* c, const T* b
   };
   if constexpr (Near) {
     for (int64_t left = block.k; left > 0; --left) multiply();
-#pragma GCC unroll 8
-    for (int i = 0; i < R; ++i)
-#pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) put(c + i * c_row + v * L, sum[i][v], Partial && v == V - 1, tail);
+    write_product<T, R, V, Partial>(block, sum, c, tail);
     return;
   }
   // The same row of the next panel, to the second-level cache, a whole pass before its use: packed panels
@@ -98,28 +132,73 @@ inline void tile(const Block<T>& block, const T* a, const T* b, T* c, const T* b
     for (int v = 0; row < R && v < V; v += 64 / NATIVE_VEC_BYTES) __builtin_prefetch(c + row * c_row + v * L, 1);
     step();
   }
-  const bool clip = block.epilogue.activation == Activation::Relu, accumulate = block.accumulate;
-  const T* const added = block.epilogue.added ? block.epilogue.added + (c - block.c) : nullptr;
-#pragma GCC unroll 4
-  for (int v = 0; v < V; ++v) {
-    const bool part = Partial && v == V - 1;
-    Vec<T> offset{};
-    if (bias) offset = part ? load_part(bias + v * L, tail) : load(bias + v * L);
-#pragma GCC unroll 8
-    for (int i = 0; i < R; ++i) {
-      T* out = c + i * c_row + v * L;
-      Vec<T> result = sum[i][v];
-      if (accumulate) result += part ? load_part(out, tail) : load(out);
-      if (bias) result += offset;
-      if (added) result += part ? load_part(added + (out - c), tail) : load(added + (out - c));
-      if (clip) result = relu<T>(result);
-      put(out, result, part, tail);
-    }
-  }
+  write<T, R, V, Partial>(block, sum, c, bias, tail);
 }
 
 template <class T>
 using TileFunction = void (*)(const Block<T>&, const T*, const T*, T*, const T*, int);
+
+// Steps of one loop, and tiles after which all of the next panel was asked for: 64 bytes of it are fetched in each half
+// of a loop, a quarter of them by each tile.
+constexpr int kUnrolled = 8, kQuarters = 4;
+
+// The whole tile with packed B, by eight steps at a time. `quarter`: of the next panel, what this tile fetches.
+template <class T, bool Slivers, bool Near>
+void long_tile(const Block<T>& block, const T* a, const T* b, T* c, const T* bias, int quarter) {
+  constexpr int64_t b_row = kVectors * kLanes<T>, a_step = Slivers ? kRows : 1;
+  Vec<T> sum[kRows][kVectors];
+#pragma GCC unroll 8
+  for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) sum[i][v] = Vec<T>{};
+  const int64_t a_row = block.a.row, row_bytes = a_row * static_cast<int64_t>(sizeof(T));
+  const T *low = a + 3 * a_row, *next = b + block.b.panel + quarter * b_row;
+  auto forward = [&](int64_t steps) __attribute__((always_inline)) {
+    a += steps * a_step;
+    low += steps * a_step;
+    b += steps * b_row;
+  };
+  auto loop = [&]<int... kStep>(std::integer_sequence<int, kStep...>) __attribute__((always_inline)) {
+    if constexpr (!Near) {
+      __builtin_prefetch(next, 0, 2);
+      __builtin_prefetch(next + kQuarters * b_row, 0, 2);
+      next += kUnrolled * b_row;
+    }
+    (step<Slivers, kStep>(sum, a, low, row_bytes, b), ...);
+    forward(kUnrolled);
+  };
+  constexpr std::make_integer_sequence<int, kUnrolled> steps;
+  int64_t left = block.k / kUnrolled;
+  for (; left > (Near ? 0 : kRows); --left) loop(steps);
+  if constexpr (!Near)
+    for (const T* row = c; left > 0; --left, row += block.c_row) {
+      __builtin_prefetch(row, 1);
+      loop(steps);
+    }
+  for (left = block.k % kUnrolled; left > 0; --left) {
+    step<Slivers, 0>(sum, a, low, row_bytes, b);
+    forward(1);
+  }
+  if constexpr (Near)
+    write_product<T, kRows, kVectors, false>(block, sum, c, 0);
+  else
+    write<T, kRows, kVectors, false>(block, sum, c, bias, 0);
+}
+
+// The tile for a block's whole slivers and panels, or null where none takes many steps.
+template <class T>
+TileFunction<T> choose_long_tile(const Block<T>& block, bool near) {
+  if constexpr (kHasSteps) {
+    constexpr int64_t N = kVectors * kLanes<T>;
+    const bool slivers = block.a.row == 1 && block.a.column == kRows;
+    // Fewer slivers would not fetch all of the next panel; of a single panel A is to be fetched.
+    const bool fetches = block.n > N && block.m >= kQuarters * kRows;
+    if (block.b.row != N || !(near || fetches) || !(slivers || block.a.column == 1)) return nullptr;
+    if (near) return slivers ? long_tile<T, true, true> : long_tile<T, false, true>;
+    return slivers ? long_tile<T, true, false> : long_tile<T, false, false>;
+  }
+  return nullptr;
+}
 
 template <class T, bool Near, int V, bool Partial>
 struct TileRow {
@@ -154,12 +233,14 @@ void block(const Block<T>& block) {
     const T* bias = epilogue.bias ? epilogue.bias + j : nullptr;
     const TileFunction<T>* const tiles =
         near ? choose_tiles<T, true>(vectors, tail < L) : choose_tiles<T, false>(vectors, tail < L);
-    const TileFunction<T> whole = tiles[kRows - 1];
+    const TileFunction<T> unrolled = columns == N ? choose_long_tile(block, near) : nullptr;
+    const TileFunction<T> whole = unrolled ? unrolled : tiles[kRows - 1];
+    int quarter = 0;
     const T* a = block.a.data;
     T* c = block.c + j;
     int64_t left = block.m;
     for (; left >= 2 * kRows || left == kRows; left -= kRows, a += block.sliver, c += kRows * block.c_row)
-      whole(block, a, b, c, bias, tail);
+      whole(block, a, b, c, bias, unrolled ? quarter++ % kQuarters : tail);
     if (left == 0) continue;
     // 8 rows as 4 and 4: fewer than 4 rows do not hide the latency of FMA. Slivers cannot be cut elsewhere.
     const bool even = left > kRows && block.sliver == kRows * block.a.row;
@@ -277,8 +358,9 @@ void pack_a(Block<T>& block, T* out) {
 }
 
 // kc: a panel of B takes half of a 32 KB first-level cache (16 KB), and as AVX-512 panels are four times
-// as wide they come from the second level instead, where depth costs nothing: 384.
-// mc: so many rows share the first, slow pass over a panel of B; a block of A takes 192 KB of the second level.
+// as wide they come from the second level instead, where depth costs nothing: 384. So do those of AVX2 in float32, for
+// half as many passes over C: 512, of which 144 rows of A take as much of a second level of 512 KB as it has to spare.
+// mc: so many rows share the first, slow pass over a panel of B; a block of A takes 192 to 288 KB of the second level.
 // reads_columns: wide panels pass over A a quarter as often, which does not pay for a copy.
 // direct_rows: a row of a wide panel is four lines that lie together, that of a narrow one a line by itself,
 // and so many of those fall into one cache set that only few rows can do without a copy.
@@ -288,8 +370,10 @@ constexpr gemm::Kernels<T> kernels() {
   constexpr bool wide = NATIVE_VEC_BYTES == 64;
   return {.mr = kRows,
           .nr = kVectors * kLanes<T>,
-          .kc = wide ? 384 : 256,
-          .mc = 192,
+          .kc = wide                          ? 384
+                : kHasSteps && sizeof(T) == 4 ? 512
+                                              : 256,
+          .mc = kHasSteps ? 144 : 192,
           .reads_columns = wide,
           .direct_rows = wide ? 256 : 48,
           .direct_columns = kMasked ? 1 : kVectors * kLanes<T>,
