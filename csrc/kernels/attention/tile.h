@@ -8,6 +8,7 @@
 
 #include "kernels/attention/attention.h"
 #include "simd/element.h"
+#include "simd/steps.h"
 
 #if defined(__AVX2__)
 #include <immintrin.h>
@@ -88,6 +89,18 @@ inline __attribute__((always_inline)) void tile(W* c, int64_t c_row, const W* a,
     for (int i = 0; i < M; ++i)
 #pragma GCC unroll 2
       for (int v = 0; v < V; ++v) sum[i][v] = load(c + i * c_row + v * L) * scale[i];
+  }
+  if constexpr (kHasSteps && M == 6 && V == 2) {
+    const int64_t steps = b_k == kPanel<W> ? depth / kStepsAtOnce : 0;
+    auto loops = [&]<int kStep>(Count<kStep>) __attribute__((always_inline)) {
+      for (int64_t left = steps; left > 0; --left, a += kStepsAtOnce * a_k, b += kStepsAtOnce * b_k)
+        eight_steps<kStep>(sum, a, a + 3 * a_row, a_row * static_cast<int64_t>(sizeof(W)), b);
+      depth -= steps * kStepsAtOnce;
+    };
+    if (a_k == 1)
+      loops(Count<0>{});
+    else if (a_row == 1 && a_k == kPanel<W>)
+      loops(Count<kPanel<W>>{});
   }
   for (int64_t k = 0; k < depth; ++k, a += a_k, b += b_k) {
     Vec<W> y[V];

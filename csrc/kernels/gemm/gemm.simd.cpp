@@ -4,10 +4,8 @@
 // 12 FMAs in flight hide a latency of 4 to 5 cycles at two a cycle. With 32 registers (AVX-512) V = 4: 24
 // accumulators. An iteration of the 6x2 tile loads 8 vectors for 12 FMAs, below the two loads a cycle of
 // the first-level cache.
-#include <utility>
-
 #include "kernels/gemm/parts.h"
-#include "kernels/gemm/steps.simd.h"
+#include "simd/steps.h"
 #include "simd/vec.h"
 
 #if defined(__AVX__)
@@ -138,9 +136,9 @@ inline void tile(const Block<T>& block, const T* a, const T* b, T* c, const T* b
 template <class T>
 using TileFunction = void (*)(const Block<T>&, const T*, const T*, T*, const T*, int);
 
-// Steps of one loop, and tiles after which all of the next panel was asked for: 64 bytes of it are fetched in each half
-// of a loop, a quarter of them by each tile.
-constexpr int kUnrolled = 8, kQuarters = 4;
+// Tiles after which all of the next panel was asked for: 64 bytes of it are fetched in each half of a loop, a quarter
+// of them by each tile.
+constexpr int kQuarters = 4;
 
 // The whole tile with packed B, by eight steps at a time. `quarter`: of the next panel, what this tile fetches.
 template <class T, bool Slivers, bool Near>
@@ -158,26 +156,32 @@ void long_tile(const Block<T>& block, const T* a, const T* b, T* c, const T* bia
     low += steps * a_step;
     b += steps * b_row;
   };
-  auto loop = [&]<int... kStep>(std::integer_sequence<int, kStep...>) __attribute__((always_inline)) {
+  auto loop = [&]() __attribute__((always_inline)) {
     if constexpr (!Near) {
       __builtin_prefetch(next, 0, 2);
       __builtin_prefetch(next + kQuarters * b_row, 0, 2);
-      next += kUnrolled * b_row;
+      next += kStepsAtOnce * b_row;
     }
-    (step<Slivers, kStep>(sum, a, low, row_bytes, b), ...);
-    forward(kUnrolled);
+    eight_steps<Slivers ? kRows : 0>(sum, a, low, row_bytes, b);
+    forward(kStepsAtOnce);
   };
-  constexpr std::make_integer_sequence<int, kUnrolled> steps;
-  int64_t left = block.k / kUnrolled;
-  for (; left > (Near ? 0 : kRows); --left) loop(steps);
+  int64_t left = block.k / kStepsAtOnce;
+  for (; left > (Near ? 0 : kRows); --left) loop();
   if constexpr (!Near)
     for (const T* row = c; left > 0; --left, row += block.c_row) {
       __builtin_prefetch(row, 1);
-      loop(steps);
+      loop();
     }
-  for (left = block.k % kUnrolled; left > 0; --left) {
-    step<Slivers, 0>(sum, a, low, row_bytes, b);
-    forward(1);
+  for (left = block.k % kStepsAtOnce; left > 0; --left, forward(1)) {
+    Vec<T> bv[kVectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) bv[v] = load(b + v * kLanes<T>);
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i) {
+      const Vec<T> x = splat(i < 3 ? a[i * a_row] : low[(i - 3) * a_row]);
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) sum[i][v] += x * bv[v];
+    }
   }
   if constexpr (Near)
     write_product<T, kRows, kVectors, false>(block, sum, c, 0);
