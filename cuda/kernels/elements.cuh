@@ -83,23 +83,19 @@ struct Minimum {
   }
 };
 
-// The join over the threads of so many neighbouring warps (one, or all of the block's; a power of 2), which all get it.
-// `shared` has a word for each warp of the block.
-template <class Op, class T>
-__device__ inline T join_warps(T value, int warps, T* shared) {
+// The join over `group` neighbouring threads (a warp, or the whole block), which all get it. `shared` has a
+// word for each warp of the block.
+template <class Op, int group, class T>
+__device__ inline T join_group(T value, T* shared) {
   for (int by = 16; by; by /= 2) value = Op::join(value, __shfl_xor_sync(0xFFFFFFFFu, value, by));
-  if (warps > 1) {
+  if constexpr (group > 32) {
     if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = value;
     __syncthreads();
-    value = shared[threadIdx.x % warps];
-    for (int by = warps / 2; by; by /= 2) value = Op::join(value, __shfl_xor_sync(0xFFFFFFFFu, value, by));
+    value = shared[0];
+    for (int w = 1; w < group / 32; ++w) value = Op::join(value, shared[w]);
     __syncthreads();
   }
   return value;
-}
-template <class Op, int group, class T>
-__device__ inline T join_group(T value, T* shared) {
-  return join_warps<Op>(value, group / 32, shared);
 }
 
 }  // namespace native::cuda

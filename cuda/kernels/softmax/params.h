@@ -9,8 +9,8 @@ namespace native::cuda::softmax {
 constexpr int kThreads = 256;
 
 // Threads of a row: a warp, or a whole block. A warp joins without barriers and is best as long as it can hold the row:
-// rows of 1000 took 5.4 us on an H100 where a block of 256 took 17. Blocks of two warps wait little for each other. 1024 threads can hold a row of a vocabulary; tasks
-// that hold two operands have room for half as much there.
+// rows of 1000 took 5.4 us on an H100 where a block of 256 took 17. Blocks of two warps wait little for each other.
+// 1024 threads can hold a row of a vocabulary; tasks that hold two operands have room for half as much there.
 constexpr int kWarp = 32, kWarps = 64, kBlock = 256, kWide = 1024, kWideOfTwo = 512;
 constexpr int kRows = 4;  // of a block of warps
 constexpr int threads_of_block(int group) { return group == kWarp ? kRows * kWarp : group; }

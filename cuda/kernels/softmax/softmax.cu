@@ -100,7 +100,17 @@ struct Row {
   __device__ float join(const F& f) const {
     float value = Op::template identity<float>();
     each([&](const At& at) { value = Op::join(value, f(at)); });
-    return join_warps<Op>(value, group() / 32, joints);
+    if constexpr (share.group != 0) return join_group<Op, share.group>(value, joints);
+    value = join_group<Op, kWarp>(value, joints);
+    const int warps = group() / kWarp;  // a power of 2
+    if (warps > 1) {
+      if (lane % kWarp == 0) joints[lane / kWarp] = value;
+      __syncthreads();
+      value = joints[lane % warps];
+      for (int by = warps / 2; by; by /= 2) value = Op::join(value, __shfl_xor_sync(0xFFFFFFFFu, value, by));
+      __syncthreads();
+    }
+    return value;
   }
   // Writes f of each element, which is computed once and not for each type.
   template <class F>
@@ -264,9 +274,14 @@ __device__ inline void run(const Params& p) {
 template <class Task, Share share>
 constexpr int kResident = share.packs > 0 && (Task::kHeld * share.packs > 8 || share.lanes == 1) ? 512 : 1024;
 
-#define KERNEL(Task, name, share)                                                                                    \
-  extern "C" __global__ void __launch_bounds__((kResident<Task, share>), 1) name(const __grid_constant__ Params p) { \
-    run<Task, share>(p);                                                                                             \
+// Of a block.
+template <class Task, Share share>
+constexpr int kMost = share.group ? threads_of_block(share.group) : kResident<Task, share>;
+
+#define KERNEL(Task, name, share)                                                                                   \
+  extern "C" __global__ void __launch_bounds__((kMost<Task, share>), (kResident<Task, share> / kMost<Task, share>)) \
+      name(const __grid_constant__ Params p) {                                                                      \
+    run<Task, share>(p);                                                                                            \
   }
 #define KERNELS(Task, name)              \
   KERNEL(Task, name##_few, kFew)         \
