@@ -81,7 +81,7 @@ def test_memory_of_each_kernel(kind, size, transposes):
 
 
 PLAIN_KERNELS = {
-    "float64": ("gemm_double", 64),
+    "float64": ("gemm_double_{}", 64),
     "int8": ("gemm_s8_small", 64),
     "uint8": ("gemm_u8_small", 64),
 }
@@ -101,7 +101,7 @@ def test_plain_kernels(dtype, transposes):
     for m, k, n in [(129, 337, 70), (65, 272, 80)]:
         _cuda.clear_counts()
         emulated.check(plain(dtype, transposes, m, k, n))
-        name = f"{PLAIN_KERNELS[dtype][0]}_{transposes}"
+        name = PLAIN_KERNELS[dtype][0].format(transposes)
         assert [r for r in _cuda.counts(name) if r["executed"]]
 
 
@@ -113,7 +113,7 @@ def test_large_tiles_of_bytes(dtype, transposes):
     ta, tb = (letter == "t" for letter in transposes)
     more = {"attrs": {"out_dtype": "int32"}, "grad": False, "batch_a": (24,)}
     emulated.check(matmul_case(129, 40, 130, dtype, ta=ta, tb=tb, **more))
-    name = f"gemm_{'su'[dtype == 'uint8']}8_large_{transposes}"
+    name = f"gemm_{'su'[dtype == 'uint8']}8_large"
     assert [r for r in _cuda.counts(name) if r["executed"]]
 
 
@@ -125,7 +125,7 @@ def test_memory_of_plain_kernels(dtype, transposes):
     case = plain(dtype, transposes, 128, 256, 128)
     emulated.outputs(case, case.arrays())
     _cuda.synchronize()
-    name = f"{PLAIN_KERNELS[dtype][0]}_{transposes}"
+    name = PLAIN_KERNELS[dtype][0].format(transposes)
     rows = [r for r in _cuda.counts(name) if r["executed"]]
     assert [r for r in rows if r["conflicts"]] == []
     assert [r for r in rows if r["sectors"] != r["ideal_sectors"]] == []

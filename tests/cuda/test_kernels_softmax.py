@@ -6,16 +6,17 @@ from ptxkernel import _cuda
 
 from bench.cases.softmax import labelled, softmax, targeted
 
-# Longest rows but one of each, or a row that only the last takes; rows of whole packs first.
+# Threads of a row: the kernel, and a longest row but one, or a row that only the last takes; of whole
+# packs first.
 SHAPES = {
-    "few_packs": 252,
-    "warp_packs": 1020,
-    "long_packs": 2044,
-    "block_packs": 8188,
-    "wide_packs": 16380,
-    "any": 32772,
-    "warp": 511,
-    "block": 4095,
+    "few in a warp": ("few", 252),
+    "packs in a warp": ("packs", 1020),
+    "packs in two warps": ("packs", 2044),
+    "packs in a block": ("packs", 8188),
+    "packs in a wide block": ("packs", 16380),
+    "any": ("any", 32772),
+    "singles in a warp": ("singles", 511),
+    "singles in a block": ("singles", 4095),
 }
 TASKS = {
     "softmax": lambda dims: softmax(dims),
@@ -36,10 +37,11 @@ def executed(kernel):
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("task", TASKS)
 def test_each_kernel(task, shape):
-    rows = 2 if SHAPES[shape] > 2048 else 5
+    kernel, length = SHAPES[shape]
+    rows = 2 if length > 2048 else 5
     _cuda.clear_counts()
-    emulated.check(TASKS[task]((rows, SHAPES[shape])))
-    assert executed(f"{task}_{shape}")
+    emulated.check(TASKS[task]((rows, length)))
+    assert executed(f"{task}_{kernel}")
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -55,7 +57,7 @@ def test_memory_of_packs():
     _cuda.clear_counts()
     emulated.outputs(case, case.arrays())
     _cuda.synchronize()
-    rows = [r for r in _cuda.counts("softmax_warp_packs") if r["sectors"]]
+    rows = [r for r in _cuda.counts("softmax_packs") if r["sectors"]]
     assert [r for r in rows if r["sectors"] != r["ideal_sectors"]] == []
     for opcode in ("ld.global", "st.global"):
         assert sum(r["sectors"] for r in rows if r["opcode"].startswith(opcode)) == 4 * 1024 / 8

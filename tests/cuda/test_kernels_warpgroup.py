@@ -61,7 +61,7 @@ def test_memory_of_each_kernel(kind, size, transposes):
     for plain, activation in ((False, 0), (True, 0), (True, GELU)):
         _cuda.clear_counts()
         launch(built(), size, transposes, a[None], b[None], None, activation, plain=plain)
-        name = f"gemm_warpgroup_{kind}_{size}_{transposes}"
+        name = f"gemm_warpgroup_{kind}_{size}"
         rows = [r for r in _cuda.counts(name) if r["executed"]]
         assert [r for r in rows if r["opcode"].startswith("wgmma.mma_async")]
         assert [r for r in rows if r["conflicts"]] == []

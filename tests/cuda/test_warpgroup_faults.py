@@ -12,15 +12,13 @@ pytestmark = [pytest.mark.emulator, pytest.mark.usefixtures("h100")]
 
 FILES = [*MATRIX_FILES, "warpgroup.cuh", "gemm/product.cuh", "gemm/warpgroup.cuh"]
 ENTRY = """extern __shared__ __align__(1024) char shared[];
-WarpgroupLoop<kWarpgroupSmall, DataType::BF16, {a}, {b}>(p, shared).run();"""
+WarpgroupLoop<kWarpgroupSmall, DataType::BF16>(p, shared).run();"""
 SOUND = sorted({fault.kernel for fault in FAULTS})
 
 
 def one(name, kernel, fault=None):
     """A kernel's unit."""
-    turned = [str(t == "t").lower() for t in kernel]
-    entry = ENTRY.format(a=turned[0], b=turned[1])
-    return unit(name, "gemm", FILES, entry, fault, "WarpgroupParams", 384)
+    return unit(name, "gemm", FILES, ENTRY, fault, "WarpgroupParams", 384)
 
 
 text, module = fixtures(one, SOUND, FAULTS, architecture="90a")

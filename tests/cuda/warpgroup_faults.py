@@ -12,7 +12,7 @@ class Planted(planted_kernels.Planted):
 
 
 LOOP, WARPGROUP = "gemm/warpgroup.cuh", "warpgroup.cuh"
-WAIT = "        full(turn.stage).wait(turn.parity);"
+WAIT = "      full(turn.stage).wait(turn.parity);"
 
 FAULTS = [
     # Barriers.
@@ -34,14 +34,14 @@ FAULTS = [
     Planted(
         "stage given back early",
         LOOP,
-        "          if (lane == 0) empty(before).arrive();",
-        "          if (lane == 0) empty(turn.stage).arrive();",
+        "        if (lane == 0) empty(before).arrive();",
+        "        if (lane == 0) empty(turn.stage).arrive();",
         reported=True,
     ),
     Planted(
         "stage given back under way",
         LOOP,
-        "          warpgroup_wait<1>();\n",
+        "        warpgroup_wait<1>();\n",
         "",
         reported=True,
     ),
@@ -51,13 +51,13 @@ FAULTS = [
     Planted("barriers not opened", LOOP, "      open_barriers();\n", "", reported=True),
     Planted("no barrier of the block", LOOP, "    __syncthreads();\n", "", reported=True),
     # Products.
-    Planted("no fence of registers", LOOP, "        warpgroup_fence();\n", "", reported=True),
-    Planted("group not committed", LOOP, "        warpgroup_commit();\n", "", reported=True),
+    Planted("no fence of registers", LOOP, "      warpgroup_fence();\n", "", reported=True),
+    Planted("group not committed", LOOP, "      warpgroup_commit();\n", "", reported=True),
     Planted(
         "sums read under way",
         LOOP,
-        "      warpgroup_wait<0>(sums);",
-        "      warpgroup_wait<1>(sums);",
+        "    warpgroup_wait<0>(sums);",
+        "    warpgroup_wait<1>(sums);",
         reported=True,
     ),
     Planted("sums not cleared", LOOP, "k + step > 0)", "true)"),

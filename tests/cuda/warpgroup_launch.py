@@ -10,7 +10,13 @@ from gemm_launch import PARAMS, TYPES
 from ptxkernel import Buffer, _cuda
 
 WARPGROUP = np.dtype(
-    [("maps", "u8", (3, 16)), ("tiles", "i4"), ("copied", "i4"), ("product", PARAMS), ("end", "u8")]
+    [
+        ("maps", "u8", (3, 16)),
+        ("tiles", "i4"),
+        ("copied", "i4"),
+        ("turned", "i4", 2),
+        ("product", PARAMS),
+    ]
 )
 # Rows, columns and stages.
 TILES = {"large": (128, 256, 4), "small": (128, 128, 6), "narrow": (128, 64, 8)}
@@ -61,6 +67,7 @@ def launch(
     p["maps"][0] = encoded(kind, on_a, SWIZZLED if transposes[0] == "t" else rows)
     p["maps"][1] = encoded(kind, on_b, columns if transposes[1] == "t" else SWIZZLED)
     p["copied"] = out == a.dtype and n % 8 == 0 and not plain
+    p["turned"] = [t == "t" for t in transposes]
     if p["copied"]:
         p["maps"][2] = encoded(kind, c, 16)
     p["tiles"] = -(-m // rows) * -(-n // columns) * products
@@ -73,7 +80,7 @@ def launch(
     out_type = 0 if out == np.float32 else TYPES[kind][1]
     address = on_bias.memory.address if on_bias else 0
     q["epilogue"] = address, 0, TYPES[kind][1], out_type, activation
-    kernel = module.kernel(name or f"gemm_warpgroup_{kind}_{size}_{transposes}")
+    kernel = module.kernel(name or f"gemm_warpgroup_{kind}_{size}")
     shared = stages * ((rows + columns) * SWIZZLED * 2 + 16) + rows // 16 * 4096
     kernel.launch([min(int(p["tiles"]), blocks)], [384], [p.tobytes()], shared=shared)
     _cuda.synchronize()

@@ -180,6 +180,18 @@ __device__ inline void apply(uint4* registers, const Step& step, const F& f) {
   cell(registers, step.dst) = {f(a.x, b.x, c.x), f(a.y, b.y, c.y), f(a.z, b.z, c.z), f(a.w, b.w, c.w)};
 }
 
+// The same by code that stands here once for the four, which take turns.
+template <int operands, class F>
+__device__ inline void apply_in_turn(uint4* registers, const Step& step, const F& f) {
+  uint4 a = cell(registers, step.a), b = operands > 1 ? cell(registers, step.b) : a;
+#pragma unroll 1
+  for (int i = 0; i < kLanes; ++i) {
+    a = {a.y, a.z, a.w, f(a.x, b.x, a.x)};
+    b = {b.y, b.z, b.w, b.x};
+  }
+  cell(registers, step.dst) = a;
+}
+
 __device__ inline void run(uint4* registers, const Step& step) {
   [[maybe_unused]] const float s = __uint_as_float(step.immediate);
   using U = uint32_t;
@@ -188,29 +200,32 @@ __device__ inline void run(uint4* registers, const Step& step) {
   [[maybe_unused]] const U x = a, y = b, z = c;       \
   [[maybe_unused]] const int32_t i = a, j = b, k = c; \
   [[maybe_unused]] const float f = __uint_as_float(a)
-#define OP(name, n, bind, result)                              \
+#define OP(name, n, how, bind, result)                         \
   case Op::name:                                               \
-    return apply<n>(registers, step, [=](U a, U b, U c) -> U { \
+    return how<n>(registers, step, [=](U a, U b, U c) -> U {   \
       bind;                                                    \
       return result;                                           \
     });
   switch (step.op) {
-#define X(name, n, result) OP(float_##name, n, FLOATS, __float_as_uint(result))
-    NATIVE_CUDA_FLOAT_OPS(X)
+#define X(name, n, result) OP(float_##name, n, apply, FLOATS, __float_as_uint(result))
+    NATIVE_CUDA_SHORT_FLOAT_OPS(X)
 #undef X
-#define X(name, n, result) OP(test_##name, n, FLOATS, (result) ? 1u : 0u)
+#define X(name, n, result) OP(float_##name, n, apply_in_turn, FLOATS, __float_as_uint(result))
+    NATIVE_CUDA_LONG_FLOAT_OPS(X)
+#undef X
+#define X(name, n, result) OP(test_##name, n, apply, FLOATS, (result) ? 1u : 0u)
     NATIVE_CUDA_FLOAT_TESTS(X)
 #undef X
-#define X(name, n, result) OP(integer_##name, n, WORDS, result)
+#define X(name, n, result) OP(integer_##name, n, apply, WORDS, result)
     NATIVE_CUDA_INTEGER_OPS(X)
 #undef X
-#define X(name, n, result) OP(signed_##name, n, WORDS, result)
+#define X(name, n, result) OP(signed_##name, n, apply, WORDS, result)
     NATIVE_CUDA_SIGNED_OPS(X)
 #undef X
-#define X(name, n, result) OP(unsigned_##name, n, WORDS, result)
+#define X(name, n, result) OP(unsigned_##name, n, apply, WORDS, result)
     NATIVE_CUDA_UNSIGNED_OPS(X)
 #undef X
-#define X(name, n, result) OP(name, n, WORDS, result)
+#define X(name, n, result) OP(name, n, apply, WORDS, result)
     NATIVE_CUDA_CONVERSIONS(X)
 #undef X
     default:

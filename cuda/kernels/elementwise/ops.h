@@ -6,7 +6,7 @@
 #pragma once
 
 // float32; narrower floats are computed so and rounded after each operation.
-#define NATIVE_CUDA_FLOAT_OPS(X)                               \
+#define NATIVE_CUDA_SHORT_FLOAT_OPS(X)                         \
   X(copy, 1, x)                                                \
   X(neg, 1, -x)                                                \
   X(abs, 1, fabsf(x))                                          \
@@ -17,42 +17,22 @@
   X(rsqrt, 1, 1 / sqrtf(x))                                    \
   X(exp, 1, expf(x))                                           \
   X(exp2, 1, exp2f(x))                                         \
-  X(expm1, 1, expm1f(x))                                       \
   X(log, 1, logf(x))                                           \
   X(log1p, 1, log1pf(x))                                       \
   X(log2, 1, log2f(x))                                         \
   X(log10, 1, log10f(x))                                       \
   X(tanh, 1, tanhf(x))                                         \
   X(erf, 1, erff(x))                                           \
-  X(erfc, 1, erfcf(x))                                         \
-  X(erfinv, 1, erfinvf(x))                                     \
-  X(cbrt, 1, cbrtf(x))                                         \
-  X(sin, 1, sinf(x))                                           \
-  X(cos, 1, cosf(x))                                           \
-  X(tan, 1, tanf(x))                                           \
-  X(asin, 1, asinf(x))                                         \
-  X(acos, 1, acosf(x))                                         \
-  X(atan, 1, atanf(x))                                         \
-  X(sinh, 1, sinhf(x))                                         \
-  X(cosh, 1, coshf(x))                                         \
-  X(asinh, 1, asinhf(x))                                       \
-  X(acosh, 1, acoshf(x))                                       \
-  X(atanh, 1, atanhf(x))                                       \
-  X(lgamma, 1, lgammaf(x))                                     \
   X(sigmoid, 1, sigmoid(x))                                    \
-  X(log_sigmoid, 1, -softplus(-x))                             \
   X(softplus, 1, softplus(x))                                  \
   X(relu, 1, relu(x))                                          \
   X(relu6, 1, relu6(x))                                        \
   X(silu, 1, silu(x))                                          \
-  X(selu, 1, selu(x))                                          \
   X(softsign, 1, x / (1 + fabsf(x)))                           \
   X(hard_sigmoid, 1, relu6(x + 3) / 6)                         \
   X(hard_silu, 1, x*(relu6(x + 3) / 6))                        \
   X(gelu, 1, gelu(x))                                          \
-  X(gelu_slope, 1, gelu_slope(x))                              \
   X(gelu_tanh, 1, gelu_tanh(x))                                \
-  X(elu, 1, x > 0 ? x : s * expm1f(x))                         \
   X(leaky_relu, 1, x >= 0 ? x : x * s)                         \
   X(floor, 1, floorf(x))                                       \
   X(ceil, 1, ceilf(x))                                         \
@@ -64,17 +44,40 @@
   X(div, 2, x / y)                                             \
   X(maximum, 2, x > y || x != x ? x : y)                       \
   X(minimum, 2, x < y || x != x ? x : y)                       \
-  X(pow, 2, powf(x, y))                                        \
-  X(fmod, 2, fmodf(x, y))                                      \
-  X(mod, 2, modulo(x, y))                                      \
-  X(floor_divide, 2, floor_divide(x, y))                       \
-  X(atan2, 2, atan2f(x, y))                                    \
-  X(logaddexp, 2, logaddexp(x, y))                             \
-  X(nextafter, 2, nextafterf(x, y))                            \
-  X(hypot, 2, hypotf(x, y))                                    \
   X(copysign, 2, copysignf(x, y))                              \
   X(fma, 3, fmaf(x, y, z))                                     \
   X(clip, 3, clip(x, y, z))
+// Many instructions, or seldom used.
+#define NATIVE_CUDA_LONG_FLOAT_OPS(X)    \
+  X(expm1, 1, expm1f(x))                 \
+  X(erfc, 1, erfcf(x))                   \
+  X(erfinv, 1, erfinvf(x))               \
+  X(cbrt, 1, cbrtf(x))                   \
+  X(sin, 1, sinf(x))                     \
+  X(cos, 1, cosf(x))                     \
+  X(tan, 1, tanf(x))                     \
+  X(asin, 1, asinf(x))                   \
+  X(acos, 1, acosf(x))                   \
+  X(atan, 1, atanf(x))                   \
+  X(sinh, 1, sinhf(x))                   \
+  X(cosh, 1, coshf(x))                   \
+  X(asinh, 1, asinhf(x))                 \
+  X(acosh, 1, acoshf(x))                 \
+  X(atanh, 1, atanhf(x))                 \
+  X(lgamma, 1, lgammaf(x))               \
+  X(log_sigmoid, 1, -softplus(-x))       \
+  X(selu, 1, selu(x))                    \
+  X(gelu_slope, 1, gelu_slope(x))        \
+  X(elu, 1, x > 0 ? x : s * expm1f(x))   \
+  X(pow, 2, powf(x, y))                  \
+  X(fmod, 2, fmodf(x, y))                \
+  X(mod, 2, modulo(x, y))                \
+  X(floor_divide, 2, floor_divide(x, y)) \
+  X(atan2, 2, atan2f(x, y))              \
+  X(logaddexp, 2, logaddexp(x, y))       \
+  X(nextafter, 2, nextafterf(x, y))      \
+  X(hypot, 2, hypotf(x, y))
+#define NATIVE_CUDA_FLOAT_OPS(X) NATIVE_CUDA_SHORT_FLOAT_OPS(X) NATIVE_CUDA_LONG_FLOAT_OPS(X)
 
 // float32 to bool.
 #define NATIVE_CUDA_FLOAT_TESTS(X) \

@@ -48,7 +48,7 @@ template <Tile tile, bool a_turned, bool b_turned>
 struct DoubleLoop {
   static constexpr Tile kTile = tile;
   static constexpr int kBytes = 8;
-  static constexpr bool kTurnedA = a_turned, kTurnedB = b_turned;
+  static constexpr bool turned_a = a_turned, turned_b = b_turned;
   static constexpr int kM = tile.m / 16, kN = tile.n / 16;
   static_assert(tile.threads == 256);
   using A = DoubleTile<tile.m, tile.depth, !a_turned, tile.threads>;
@@ -88,10 +88,10 @@ struct DoubleLoop {
 
 }  // namespace
 
-#define KERNEL(suffix, a_turned, b_turned)                                                               \
-  extern "C" __global__ void __launch_bounds__(kDouble.threads, kDouble.blocks)                          \
-      gemm_double_##suffix(const __grid_constant__ Params p) {                                           \
-    product<DoubleLoop<kDouble, a_turned, b_turned>>(p, [&](int64_t c) { return DoubleResults(p, c); }); \
+#define KERNEL(suffix, a_turned, b_turned)                                                                 \
+  extern "C" __global__ void __launch_bounds__(kDouble.threads, kDouble.blocks)                            \
+      gemm_double_##suffix(const __grid_constant__ Params p) {                                             \
+    product(p, DoubleLoop<kDouble, a_turned, b_turned>{}, [&](int64_t c) { return DoubleResults(p, c); }); \
   }
 
 KERNEL(nn, false, false)

@@ -53,7 +53,7 @@ struct ExactLoop {
   static_assert(tile.m / thread_m * (tile.n / thread_n) == tile.threads);
   static constexpr int kBytes = 4;
   static constexpr Tile kTile = tile;
-  static constexpr bool kTurnedA = a_turned, kTurnedB = b_turned;
+  static constexpr bool turned_a = a_turned, turned_b = b_turned;
   using Direct = OperandTile<tile.m, tile.depth, 4, false, Swizzle::Padded, tile.threads>;
   static_assert(tile.m == tile.n);
   using Turned = TurnedTile<tile.m, tile.depth, tile.threads>;

@@ -21,17 +21,23 @@ __device__ inline void multiply_bytes(int32_t (&d)[4], const uint32_t (&a)[4], u
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+// An operand as it lies in memory, which is known when a kernel is launched: main loops are the same.
+struct Bytes : Dense<1> {
+  bool by_terms;  // k are contiguous
+  __device__ Bytes(const Dense<1>& matrix, bool by_terms) : Dense<1>(matrix), by_terms(by_terms) {}
+};
+
 // [outer][depth] bytes, k contiguous whichever way the operand lies: fragments of 8-bit elements want four
 // neighbouring k in a word, and ldmatrix cannot turn bytes. To it a pair of them is one element.
-template <int outer, int depth, bool k_contiguous, int threads>
+template <int outer, int depth, int threads>
 struct ByteTile {
   using Layout = OperandTile<outer, depth / 2, 2, true, Swizzle::Rows, threads>;
   static constexpr int kBytes = Layout::kBytes, kDepth = depth;
 
-  __device__ static void fetch(char* tile, const Dense<1>& x, int o0, int k0) {
+  __device__ static void fetch(char* tile, const Bytes& x, int o0, int k0) {
     const uint8_t* data = reinterpret_cast<const uint8_t*>(x.data);
     const int row_bytes = static_cast<int>(x.row_bytes);
-    if constexpr (k_contiguous)
+    if (x.by_terms)
       rows(tile, data + o0 * x.row_bytes + k0, row_bytes, x.aligned, x.rows - o0, x.columns - k0);
     else
       turned(tile, data + k0 * x.row_bytes + o0, row_bytes, x.aligned, x.columns - o0, x.rows - k0);
@@ -118,18 +124,19 @@ struct IntegerResults {
   }
 };
 
-template <Tile tile, ByteType type, int warp_m, int warp_n, bool a_turned, bool b_turned>
+template <Tile tile, ByteType type, int warp_m, int warp_n>
 struct IntegerLoop {
   static constexpr Tile kTile = tile;
   static constexpr int kBytes = 1;
-  static constexpr bool kTurnedA = a_turned, kTurnedB = b_turned;
+  const bool turned_a, turned_b;
   static constexpr int kWarpsAcross = tile.n / warp_n, kMmaM = warp_m / 16, kMmaN = warp_n / 8;
   static_assert(tile.m / warp_m * kWarpsAcross * 32 == tile.threads);
-  using A = ByteTile<tile.m, tile.depth, !a_turned, tile.threads>;
-  using B = ByteTile<tile.n, tile.depth, b_turned, tile.threads>;
+  using A = ByteTile<tile.m, tile.depth, tile.threads>;
+  using B = ByteTile<tile.n, tile.depth, tile.threads>;
 
-  __device__ static void run(const Dense<1>& of_a, const Dense<1>& of_b, const Place& w, char* shared,
-                             const IntegerResults& sink) {
+  __device__ void run(const Dense<1>& a_lies, const Dense<1>& b_lies, const Place& w, char* shared,
+                      const IntegerResults& sink) const {
+    const Bytes of_a(a_lies, !turned_a), of_b(b_lies, turned_b);
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const int row = warp / kWarpsAcross * warp_m, column = warp % kWarpsAcross * warp_n;
 
@@ -150,18 +157,25 @@ struct IntegerLoop {
         for (int j = 0; j < kMmaN; ++j)
           multiply_bytes<type>(sums[i][j], a[buffer][i], b[buffer][j / 2][j % 2 * 2], b[buffer][j / 2][j % 2 * 2 + 1]);
     };
-    pipeline<tile, tile.depth / 32>(Anew<A, Dense<1>>{of_a, w.row, w.k_begin},
-                                    Anew<B, Dense<1>>{of_b, w.column, w.k_begin}, w, shared, load, compute);
+    pipeline<tile, tile.depth / 32>(Anew<A, Bytes>{of_a, w.row, w.k_begin}, Anew<B, Bytes>{of_b, w.column, w.k_begin},
+                                    w, shared, load, compute);
 
-    // Four lanes have eight results side by side: a sector of int32.
+    // Four lanes have eight results side by side: a sector of int32. By code that stands here once for all rows.
+#pragma unroll 1
+    for (int part = 0; part < kMmaM; ++part) {
+      int32_t of_part[kMmaN][4];
 #pragma unroll
-    for (int i = 0; i < kMmaM; ++i)
+      for (int i = 0; i < kMmaM; ++i)
+        if (i == part)
+#pragma unroll
+          for (int j = 0; j < kMmaN * 4; ++j) of_part[j / 4][j % 4] = sums[i][j / 4][j % 4];
 #pragma unroll
       for (int j = 0; j < kMmaN; ++j)
 #pragma unroll
         for (int h = 0; h < 2; ++h)
-          sink.put(w.row + row + i * 16 + h * 8 + lane / 4, w.column + column + j * 8 + lane % 4 * 2,
-                   &sums[i][j][2 * h]);
+          sink.put(w.row + row + part * 16 + h * 8 + lane / 4, w.column + column + j * 8 + lane % 4 * 2,
+                   &of_part[j][2 * h]);
+    }
   }
 };
 

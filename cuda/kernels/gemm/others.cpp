@@ -29,9 +29,7 @@ struct Choice {
 class WholeProduct : public Kernel {
  public:
   WholeProduct(const Matrices& r, const Batch& batch, const Choice& choice, size_t out_bytes)
-      : choice_(choice),
-        blocks_(blocks_of(r, choice.tile)),
-        function_(choice.image, choice.name + (r.transpose_a ? "t" : "n") + (r.transpose_b ? "t" : "n")) {
+      : choice_(choice), blocks_(blocks_of(r, choice.tile)), function_(choice.image, choice.name) {
     Params& p = q_.product;
     p.a.row = r.transpose_a ? r.m : r.k;
     p.b.row = r.transpose_b ? r.k : r.n;
@@ -42,6 +40,8 @@ class WholeProduct : public Kernel {
     p.products = static_cast<int>(r.batch);
     p.batch = batch;
     q_.out_bytes = static_cast<int>(out_bytes);
+    q_.turned_a = r.transpose_a;
+    q_.turned_b = r.transpose_b;
   }
 
   void run(const void* const* in, void* const* out, void*) const override {
@@ -71,10 +71,12 @@ class WholeProduct : public Kernel {
 };
 
 Choice choose(DType type, const Matrices& r) {
-  if (type == DType::F64) return {"gemm/doubles", "gemm_double_", kDouble, 2, double_shared(kDouble)};
+  if (type == DType::F64)
+    return {"gemm/doubles", std::string("gemm_double_") + (r.transpose_a ? "t" : "n") + (r.transpose_b ? "t" : "n"),
+            kDouble, 2, double_shared(kDouble)};
   const bool large = blocks_of(r, kByteLarge) >= kEnoughBlocks;
   const Tile tile = large ? kByteLarge : kByteSmall;
-  const std::string name = std::string(type == DType::I8 ? "gemm_s8" : "gemm_u8") + (large ? "_large_" : "_small_");
+  const std::string name = std::string(type == DType::I8 ? "gemm_s8" : "gemm_u8") + (large ? "_large" : "_small");
   return {"gemm/integers", name, tile, 16, tile.stages * (tile.m + tile.n) * tile.depth};
 }
 

@@ -46,6 +46,7 @@ struct WarpgroupParams {
   TensorMap a, b, c;  // c if results are `copied`
   int tiles;          // of all products
   int copied;         // results are of the operands' type, in rows that bulk copies can write
+  int turned_a, turned_b;
   Params product;
 };
 
@@ -53,6 +54,7 @@ struct WarpgroupParams {
 struct IntegerParams {
   Params product;
   int out_bytes;
+  int turned_a, turned_b;
 };
 
 // The second launch of a split product: C = epilogue(sum over the splits, in order).

@@ -36,20 +36,20 @@ __device__ inline Begin begin_of(const Batch& batch, int product) {
 
 // sink_of(c): where results go that begin at element c.
 template <class Loop, class SinkOf>
-__device__ inline void product(const Params& p, const SinkOf& sink_of) {
+__device__ inline void product(const Params& p, const Loop& loop, const SinkOf& sink_of) {
   extern __shared__ __align__(128) char shared[];
   const Place w = place<Loop::kTile>(p.m, p.n, p.k, p.depth);
   const Begin begin = begin_of(p.batch, w.product);
   const int64_t c = (static_cast<int64_t>(blockIdx.y) * p.products + w.product) * p.m * p.n;
   using Matrix = Dense<Loop::kBytes>;
-  const Matrix of_a(p.a, begin.a, Loop::kTurnedA ? w.k_end : p.m, Loop::kTurnedA ? p.m : w.k_end);
-  const Matrix of_b(p.b, begin.b, Loop::kTurnedB ? p.n : w.k_end, Loop::kTurnedB ? w.k_end : p.n);
-  Loop::run(of_a, of_b, w, shared, sink_of(c));
+  const Matrix of_a(p.a, begin.a, loop.turned_a ? w.k_end : p.m, loop.turned_a ? p.m : w.k_end);
+  const Matrix of_b(p.b, begin.b, loop.turned_b ? p.n : w.k_end, loop.turned_b ? w.k_end : p.n);
+  loop.run(of_a, of_b, w, shared, sink_of(c));
 }
 
 template <class Loop>
 __device__ inline void product(const Params& p) {
-  product<Loop>(p, [&](int64_t c) { return Results(p, c); });
+  product(p, Loop{}, [&](int64_t c) { return Results(p, c); });
 }
 
 }  // namespace native::cuda::gemm

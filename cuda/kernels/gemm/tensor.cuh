@@ -50,7 +50,7 @@ struct TensorLoop {
   static constexpr int kMmaM = warp_m / 16, kMmaN = warp_n / 8;
   static_assert(kWarpsAcross * kWarpsDown * 32 == tile.threads);
   static constexpr Tile kTile = tile;
-  static constexpr bool kTurnedA = a_turned, kTurnedB = b_turned;
+  static constexpr bool turned_a = a_turned, turned_b = b_turned;
   static constexpr Swizzle kA = kWide && a_turned ? Swizzle::Columns : Swizzle::Rows;
   static constexpr Swizzle kB = kWide && !b_turned ? Swizzle::Columns : Swizzle::Rows;
   using A = OperandTile<tile.m, tile.depth, kBytes, !a_turned, kA, tile.threads>;

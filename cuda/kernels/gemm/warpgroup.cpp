@@ -25,9 +25,8 @@ constexpr int64_t kChunk = 8;
 
 bool aligned(const void* data, uintptr_t bytes) { return reinterpret_cast<uintptr_t>(data) % bytes == 0; }
 
-std::string name_of(DataType type, const WarpgroupTile& choice, const Matrices& r) {
-  return std::string("gemm_warpgroup_") + (type == DataType::BF16 ? "bf16_" : "f16_") + choice.name + "_" +
-         (r.transpose_a ? "t" : "n") + (r.transpose_b ? "t" : "n");
+std::string name_of(DataType type, const WarpgroupTile& choice) {
+  return std::string("gemm_warpgroup_") + (type == DataType::BF16 ? "bf16_" : "f16_") + choice.name;
 }
 
 class WarpgroupProduct : public Kernel {
@@ -40,7 +39,7 @@ class WarpgroupProduct : public Kernel {
         matrices_a_(problem.in[0].count() / (r.m * r.k)),
         matrices_b_(problem.in[1].count() / (r.n * r.k)),
         bias_(problem.in.size() == 3),
-        function_("gemm/warpgroup", name_of(type, choice, r)),
+        function_("gemm/warpgroup", name_of(type, choice)),
         otherwise_(std::move(otherwise)) {
     Params& q = p_.product;
     q.m = static_cast<int>(r.m);
@@ -54,6 +53,8 @@ class WarpgroupProduct : public Kernel {
     }
     q.epilogue = {nullptr, nullptr, type, *data_type(problem.out[0].dtype), activation};
     p_.tiles = static_cast<int>(blocks_of(tile_, r.m, r.n, r.batch));
+    p_.turned_a = r.transpose_a;
+    p_.turned_b = r.transpose_b;
     p_.copied = q.epilogue.out_type == type && r.n % kChunk == 0;
   }
 

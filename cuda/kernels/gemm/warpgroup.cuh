@@ -31,12 +31,13 @@ __device__ inline void store_word(uint32_t to, uint32_t word) {
 
 // An operand's part of a stage, `outer` rows or columns of the results. by_terms: k are contiguous in memory, and a
 // row of the tile is one outer index; else rows are k, 64 outer indices long, and 64 columns of rows follow each other.
-template <int outer, bool by_terms>
+template <int outer>
 struct Stage {
   static constexpr int kBytes = outer * kSwizzledRow * 2, kColumn = kSwizzledRow * kSwizzledRow * 2;
 
-  __device__ static void load(uint32_t to, const TensorMap& map, Barrier barrier, int first, int k, int matrix) {
-    if constexpr (by_terms) {
+  __device__ static void load(bool by_terms, uint32_t to, const TensorMap& map, Barrier barrier, int first, int k,
+                              int matrix) {
+    if (by_terms) {
       load_tensor(to, map, barrier, k, first, matrix);
     } else {
 #pragma unroll
@@ -45,16 +46,18 @@ struct Stage {
     }
   }
   // From outer index `first` (a multiple of 64) on, 16 terms.
+  template <bool by_terms>
   __device__ static uint64_t descriptor(uint32_t at, int first, int step) {
     const uint32_t begin = at + first * kSwizzledRow * 2;
     return by_terms ? rows_of_terms(begin + step * 32) : rows_of_outer(begin + step * 2048, kColumn);
   }
 };
 
-template <Tile tile, DataType type, bool a_turned, bool b_turned>
+// How operands lie is known when the kernel is launched: but for the loop over terms all of it is the same code.
+template <Tile tile, DataType type>
 struct WarpgroupLoop {
-  using A = Stage<tile.m, !a_turned>;
-  using B = Stage<tile.n, b_turned>;
+  using A = Stage<tile.m>;
+  using B = Stage<tile.n>;
   static constexpr int kStage = A::kBytes + B::kBytes, kSteps = tile.depth / 16;
   static constexpr int kWarps = tile.threads / 32 - 4;       // that multiply
   static constexpr int kPart = 64, kParts = tile.n / kPart;  // columns that go through a slab at once
@@ -111,8 +114,8 @@ struct WarpgroupLoop {
         const Barrier barrier = full(turn.stage);
         empty(turn.stage).wait(turn.parity ^ 1);
         barrier.arrive_and_expect(kStage);
-        A::load(to, p.a, barrier, w.row, k, static_cast<int>(matrix.a));
-        B::load(to + A::kBytes, p.b, barrier, w.column, k, static_cast<int>(matrix.b));
+        A::load(!p.turned_a, to, p.a, barrier, w.row, k, static_cast<int>(matrix.a));
+        B::load(p.turned_b, to + A::kBytes, p.b, barrier, w.column, k, static_cast<int>(matrix.b));
         turn.next();
       }
     });
@@ -125,28 +128,37 @@ struct WarpgroupLoop {
     each_tile([&](const Place& w) {
       Bias bias;
       load_bias(bias, w.column + lane * 2);
-      int before = 0;  // the stage that is multiplied
-      for (int k = 0; k < p.product.k; k += tile.depth) {
-        const uint32_t at = stages + turn.stage * kStage;
-        full(turn.stage).wait(turn.parity);
-        warpgroup_fence();
-#pragma unroll
-        for (int step = 0; step < kSteps; ++step)
-          multiply_async<type, tile.n, a_turned, !b_turned>(sums, A::descriptor(at, row, step),
-                                                            B::descriptor(at + A::kBytes, 0, step), k + step > 0);
-        warpgroup_commit();
-        if (k > 0) {
-          warpgroup_wait<1>();
-          if (lane == 0) empty(before).arrive();
-        }
-        before = turn.stage;
-        turn.next();
-      }
-      warpgroup_wait<0>(sums);
-      if (lane == 0) empty(before).arrive();
+      if (p.turned_a)
+        p.turned_b ? multiply<true, true>(sums, turn, row, lane) : multiply<true, false>(sums, turn, row, lane);
+      else
+        p.turned_b ? multiply<false, true>(sums, turn, row, lane) : multiply<false, false>(sums, turn, row, lane);
       finish(w, warp, lane, sums, bias);
     });
     if (lane == 0) wait_for_stores_to_read<0>();
+  }
+
+  template <bool a_turned, bool b_turned>
+  __device__ void multiply(Sums& sums, Turn<tile.stages>& turn, int row, int lane) const {
+    int before = 0;  // the stage that is multiplied
+    for (int k = 0; k < p.product.k; k += tile.depth) {
+      const uint32_t at = stages + turn.stage * kStage;
+      full(turn.stage).wait(turn.parity);
+      warpgroup_fence();
+#pragma unroll
+      for (int step = 0; step < kSteps; ++step)
+        multiply_async<type, tile.n, a_turned, !b_turned>(sums, A::template descriptor<!a_turned>(at, row, step),
+                                                          B::template descriptor<b_turned>(at + A::kBytes, 0, step),
+                                                          k + step > 0);
+      warpgroup_commit();
+      if (k > 0) {
+        warpgroup_wait<1>();
+        if (lane == 0) empty(before).arrive();
+      }
+      before = turn.stage;
+      turn.next();
+    }
+    warpgroup_wait<0>(sums);
+    if (lane == 0) empty(before).arrive();
   }
 
   // Before the products, behind which it comes unnoticed.

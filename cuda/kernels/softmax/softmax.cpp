@@ -16,7 +16,8 @@ int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 struct Variant {
   const char* name;
-  RowShape shape;
+  Share share;
+  int group;
 };
 
 // Kernels are named after their primitives; those of packs are for rows of whole packs at aligned addresses.
@@ -26,13 +27,13 @@ class Rows : public Kernel {
       : p_(params),
         operands_(static_cast<int>(problem.in.size())),
         pack_bytes_(4 * size_of(problem.in[0].dtype)),
-        single_(choose({{"_warp", kWarp}, {"_block", kBlock}, {"_any", kAny}})),
-        packed_(choose({{"_few_packs", kFewPacks},
-                        {"_warp_packs", kWarpPacks},
-                        {"_long_packs", kLongPacks},
-                        {"_block_packs", kBlockPacks},
-                        {"_wide_packs", held == 1 ? kWidePacks : kWidePacksOfTwo},
-                        {"_any", kAny}})),
+        single_(choose({{"_singles", kSingles, kWarp}, {"_singles", kSingles, kBlock}, {"_any", kAny, kWide}})),
+        packed_(choose({{"_few", kFew, kWarp},
+                        {"_packs", kPacks, kWarp},
+                        {"_packs", kPacks, kWarps},
+                        {"_packs", kPacks, kBlock},
+                        {"_packs", kPacks, held == 1 ? kWide : kWideOfTwo},
+                        {"_any", kAny, kWide}})),
         of_singles_("softmax/softmax", problem.op + single_.name),
         of_packs_("softmax/softmax", problem.op + packed_.name) {}
 
@@ -45,16 +46,18 @@ class Rows : public Kernel {
       whole = whole && aligned(in[i]);
     }
     p.out = out[0];
-    const RowShape& shape = whole ? packed_.shape : single_.shape;
+    p.group = (whole ? packed_ : single_).group;
+    const int threads = threads_of_block(p.group);
     (whole ? of_packs_ : of_singles_)
-        .launch({static_cast<unsigned>(ceil_div(p.rows, shape.threads() / shape.group))}, shape.threads(), 0, p);
+        .launch({static_cast<unsigned>(ceil_div(p.rows, threads / p.group))}, threads, 0, p);
   }
 
  private:
   // Asked of operands that are no rows as well: labels begin as allocations do.
   bool aligned(const void* x) const { return reinterpret_cast<uintptr_t>(x) % pack_bytes_ == 0; }
   Variant choose(std::initializer_list<Variant> variants) const {
-    return *std::find_if(variants.begin(), variants.end(), [&](const Variant& v) { return p_.n <= v.shape.longest(); });
+    return *std::find_if(variants.begin(), variants.end(),
+                         [&](const Variant& v) { return p_.n <= longest(v.group, v.share); });
   }
 
   const Params p_;
@@ -75,7 +78,7 @@ std::unique_ptr<Kernel> prepare_axis(const Problem& problem) {
   const Shape& shape = problem.in[0].shape;
   const auto type = data_type(problem.in[0].dtype);
   const auto axis = static_cast<size_t>(problem.attrs.integer("axis"));
-  if (!type || problem.in[0].count() == 0 || shape[axis] > kAny.longest()) return nullptr;
+  if (!type || problem.in[0].count() == 0 || shape[axis] > longest(kWide, kAny)) return nullptr;
   Params p{};
   p.type = *type;
   p.n = static_cast<int>(shape[axis]);
@@ -91,7 +94,7 @@ template <bool grad, int held>
 std::unique_ptr<Kernel> prepare_loss(const Problem& problem) {
   const Spec &logits = problem.in[grad], &labels = problem.in[grad + 1];
   const auto type = data_type(logits.dtype);
-  if (!type || logits.count() == 0 || logits.shape.back() > kAny.longest()) return nullptr;
+  if (!type || logits.count() == 0 || logits.shape.back() > longest(kWide, kAny)) return nullptr;
   Params p{};
   p.type = *type;
   p.n = static_cast<int>(logits.shape.back());

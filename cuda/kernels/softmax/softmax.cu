@@ -7,11 +7,12 @@ namespace native::cuda::softmax {
 namespace {
 
 // The thread's share of a row.
-template <RowShape shape>
+template <Share share>
 struct Row {
-  static constexpr int kThreads = shape.threads(), kGroup = shape.group, kLanes = shape.lanes, kPacks = shape.packs;
+  static constexpr int kLanes = share.lanes, kPacks = share.packs;
   static constexpr bool kHolds = kPacks > 0;
   const Params& p;
+  const int lane;  // of the threads of the row
   int64_t index, base;
   bool inside;
   float* joints;
@@ -21,18 +22,21 @@ struct Row {
     int pack, lane, i;
   };
 
-  __device__ Row(const Params& params, float* shared) : p(params), joints(shared) {
-    index = blockIdx.x * int64_t{kThreads / kGroup} + threadIdx.x / kGroup;
+  __device__ Row(const Params& params, float* shared)
+      : p(params), lane(group() == kWarp ? threadIdx.x % kWarp : threadIdx.x), joints(shared) {
+    index = group() == kWarp ? blockIdx.x * int64_t{kRows} + threadIdx.x / kWarp : blockIdx.x;
     inside = index < p.rows;
     if (!inside) index = 0;  // goes on with another's row and writes nothing: all lanes shuffle
-    base = index / p.inner * p.n * p.inner + index % p.inner;
+    // Packs are of rows that are contiguous.
+    base = kLanes > 1 ? index * p.n : index / p.inner * p.n * p.inner + index % p.inner;
   }
 
+  __device__ int group() const { return share.group ? share.group : p.group; }
   __device__ float load(const void* data, int i) const { return load_element(data, base + i * p.inner, p.type); }
   __device__ void store_result(float value) const {
-    if (inside && threadIdx.x % kGroup == 0) store_element(p.out, index, p.type, value);
+    if (inside && lane == 0) store_element(p.out, index, p.type, value);
   }
-  __device__ static int first(int pack) { return (pack * kGroup + static_cast<int>(threadIdx.x) % kGroup) * kLanes; }
+  __device__ int first(int pack) const { return (pack * group() + lane) * kLanes; }
 
   // An operand of the row: held, or read where it is used.
   struct Values {
@@ -60,11 +64,11 @@ struct Row {
     __device__ void read() {
 #pragma unroll
       for (int k = 0; k < kPacks; ++k)
-        if (first(k) < row.p.n) {
+        if (const int i = row.first(k); i < row.p.n) {
           if constexpr (kLanes == 1)
-            held[k].v[0] = load_element(data, row.base + first(k) * row.p.inner, type);
+            held[k].v[0] = load_element(data, row.base + i * row.p.inner, type);
           else
-            held[k] = load_four(data, (row.base + first(k)) / 4, type);
+            held[k] = load_four(data, (row.base + i) / 4, type);
         }
     }
     __device__ float operator[](const At& at) const {
@@ -89,43 +93,52 @@ struct Row {
 #pragma unroll
         for (int l = 0; l < kLanes; ++l) f(At{k, l, first(k) + l});
     } else {
-      for (int i = threadIdx.x; i < p.n; i += kGroup) f(At{0, 0, i});
+      for (int i = lane; i < p.n; i += group()) f(At{0, 0, i});
     }
   }
   template <class Op, class F>
   __device__ float join(const F& f) const {
     float value = Op::template identity<float>();
     each([&](const At& at) { value = Op::join(value, f(at)); });
-    return join_group<Op, kGroup>(value, joints);
+    if constexpr (share.group != 0) return join_group<Op, share.group>(value, joints);
+    value = join_group<Op, kWarp>(value, joints);
+    const int warps = group() / kWarp;  // a power of 2
+    if (warps > 1) {
+      if (lane % kWarp == 0) joints[lane / kWarp] = value;
+      __syncthreads();
+      value = joints[lane % warps];
+      for (int by = warps / 2; by; by /= 2) value = Op::join(value, __shfl_xor_sync(0xFFFFFFFFu, value, by));
+      __syncthreads();
+    }
+    return value;
   }
-  // Writes f of each element.
+  // Writes f of each element, which is computed once and not for each type.
   template <class F>
   __device__ void store(const F& f) const {
     if (!inside) return;
     if constexpr (kHolds) {
+      Pack<kLanes> y[kPacks];
+      each([&](const At& at) { y[at.pack].v[at.lane] = f(at); });
       if (p.type == DataType::F32)
-        write<DataType::F32>(f);
+        write<DataType::F32>(y);
       else if (p.type == DataType::F16)
-        write<DataType::F16>(f);
+        write<DataType::F16>(y);
       else
-        write<DataType::BF16>(f);
+        write<DataType::BF16>(y);
     } else {
       each([&](const At& at) { store_element(p.out, base + at.i * p.inner, p.type, f(at)); });
     }
   }
-  template <DataType type, class F>
-  __device__ void write(const F& f) const {
+  template <DataType type>
+  __device__ void write(const Pack<kLanes>* y) const {
 #pragma unroll
-    for (int k = 0; k < kPacks; ++k) {
-      if (first(k) >= p.n) break;
-      Pack<kLanes> y;
-#pragma unroll
-      for (int l = 0; l < kLanes; ++l) y.v[l] = f(At{k, l, first(k) + l});
-      if constexpr (kLanes == 1)
-        store_element(p.out, base + first(k) * p.inner, type, y.v[0]);
-      else
-        store_four(p.out, (base + first(k)) / 4, type, y);
-    }
+    for (int k = 0; k < kPacks; ++k)
+      if (const int i = first(k); i < p.n) {
+        if constexpr (kLanes == 1)
+          store_element(p.out, base + i * p.inner, type, y[k].v[0]);
+        else
+          store_four(p.out, (base + i) / 4, type, y[k]);
+      }
   }
 
   // The largest x; sum of exp(x - largest).
@@ -249,38 +262,31 @@ struct TargetLossGrad {
   }
 };
 
-template <class Task, RowShape shape>
+template <class Task, Share share>
 __device__ inline void run(const Params& p) {
   __shared__ float joints[32];
-  Task::run(Row<shape>(p, joints), p);
+  Task::run(Row<share>(p, joints), p);
 }
-template <class Task>
-constexpr RowShape kWide = Task::kHeld == 1 ? kWidePacks : kWidePacksOfTwo;
 
 }  // namespace
 
 // So many threads a multiprocessor has room for: more would spill what is held.
-template <class Task, RowShape shape>
-constexpr int kHolds = Task::kHeld * shape.packs;
-template <class Task, RowShape shape>
-constexpr int kResident = shape.group == 1024                           ? 1024
-                          : kHolds<Task, shape> > 16                    ? 256
-                          : kHolds<Task, shape> > 8 || shape.lanes == 1 ? 512
-                                                                        : 1024;
+template <class Task, Share share>
+constexpr int kResident = share.packs > 0 && (Task::kHeld * share.packs > 8 || share.lanes == 1) ? 512 : 1024;
 
-#define KERNEL(Task, name, shape)                                                                               \
-  extern "C" __global__ void __launch_bounds__((shape).threads(), (kResident<Task, shape> / (shape).threads())) \
-      name(const __grid_constant__ Params p) {                                                                  \
-    run<Task, shape>(p);                                                                                        \
+// Of a block.
+template <class Task, Share share>
+constexpr int kMost = share.group ? threads_of_block(share.group) : kResident<Task, share>;
+
+#define KERNEL(Task, name, share)                                                                                   \
+  extern "C" __global__ void __launch_bounds__((kMost<Task, share>), (kResident<Task, share> / kMost<Task, share>)) \
+      name(const __grid_constant__ Params p) {                                                                      \
+    run<Task, share>(p);                                                                                            \
   }
-#define KERNELS(Task, name)                     \
-  KERNEL(Task, name##_few_packs, kFewPacks)     \
-  KERNEL(Task, name##_long_packs, kLongPacks)   \
-  KERNEL(Task, name##_warp_packs, kWarpPacks)   \
-  KERNEL(Task, name##_warp, kWarp)              \
-  KERNEL(Task, name##_block_packs, kBlockPacks) \
-  KERNEL(Task, name##_block, kBlock)            \
-  KERNEL(Task, name##_wide_packs, kWide<Task>)  \
+#define KERNELS(Task, name)              \
+  KERNEL(Task, name##_few, kFew)         \
+  KERNEL(Task, name##_packs, kPacks)     \
+  KERNEL(Task, name##_singles, kSingles) \
   KERNEL(Task, name##_any, kAny)
 
 KERNELS(Softmax, softmax)
