@@ -143,14 +143,17 @@ constexpr int kQuarters = 4;
 // The whole tile with packed B, by eight steps at a time. `quarter`: of the next panel, what this tile fetches.
 template <class T, bool Slivers, bool Near>
 void long_tile(const Block<T>& block, const T* a, const T* b, T* c, const T* bias, int quarter) {
-  constexpr int64_t b_row = kVectors * kLanes<T>, a_step = Slivers ? kRows : 1;
+  constexpr int64_t b_row = kVectors * kLanes<T>, a_step = Slivers ? kRows : 1, line = 64 / sizeof(T);
   Vec<T> sum[kRows][kVectors];
 #pragma GCC unroll 8
   for (int i = 0; i < kRows; ++i)
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) sum[i][v] = Vec<T>{};
   const int64_t a_row = block.a.row, row_bytes = a_row * static_cast<int64_t>(sizeof(T));
-  const T *low = a + 3 * a_row, *next = b + block.b.panel + quarter * b_row;
+  // As in tile(). The next rows are asked for as a stream, which they are where they lie together.
+  const bool single = block.n <= b_row, once = single && !Slivers;
+  const T *low = a + 3 * a_row, *ahead = a + block.sliver;
+  const T* next = b + (single ? block.k * b_row : block.b.panel) + quarter * b_row;
   auto forward = [&](int64_t steps) __attribute__((always_inline)) {
     a += steps * a_step;
     low += steps * a_step;
@@ -161,6 +164,8 @@ void long_tile(const Block<T>& block, const T* a, const T* b, T* c, const T* bia
       __builtin_prefetch(next, 0, 2);
       __builtin_prefetch(next + kQuarters * b_row, 0, 2);
       next += kStepsAtOnce * b_row;
+      for (int n = 0; once && n < kRows * kStepsAtOnce; n += line) __builtin_prefetch(ahead + n);
+      ahead += kRows * kStepsAtOnce;
     }
     eight_steps<Slivers ? kRows : 0>(sum, a, low, row_bytes, b);
     forward(kStepsAtOnce);
@@ -193,11 +198,10 @@ void long_tile(const Block<T>& block, const T* a, const T* b, T* c, const T* bia
 template <class T>
 TileFunction<T> choose_long_tile(const Block<T>& block, bool near) {
   if constexpr (kHasSteps) {
-    constexpr int64_t N = kVectors * kLanes<T>;
     const bool slivers = block.a.row == 1 && block.a.column == kRows;
-    // Fewer slivers would not fetch all of the next panel; of a single panel A is to be fetched.
-    const bool fetches = block.n > N && block.m >= kQuarters * kRows;
-    if (block.b.row != N || !(near || fetches) || !(slivers || block.a.column == 1)) return nullptr;
+    // Fewer slivers would not fetch all of the next panel.
+    if (!near && block.m < kQuarters * kRows) return nullptr;
+    if (block.b.row != kVectors * kLanes<T> || !(slivers || block.a.column == 1)) return nullptr;
     if (near) return slivers ? long_tile<T, true, true> : long_tile<T, false, true>;
     return slivers ? long_tile<T, true, false> : long_tile<T, false, false>;
   }
