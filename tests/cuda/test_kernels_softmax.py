@@ -6,8 +6,8 @@ from ptxkernel import _cuda
 
 from bench.cases.softmax import labelled, softmax, targeted
 
-# Threads of a row: the kernel, and a longest row but one, or a row that only the last takes; of whole
-# packs first.
+# Threads of a row: the kernel, and a longest row but one, or a row that only the last takes; of
+# whole packs first.
 SHAPES = {
     "few in a warp": ("few", 252),
     "packs in a warp": ("packs", 1020),

@@ -200,11 +200,11 @@ __device__ inline void run(uint4* registers, const Step& step) {
   [[maybe_unused]] const U x = a, y = b, z = c;       \
   [[maybe_unused]] const int32_t i = a, j = b, k = c; \
   [[maybe_unused]] const float f = __uint_as_float(a)
-#define OP(name, n, how, bind, result)                         \
-  case Op::name:                                               \
-    return how<n>(registers, step, [=](U a, U b, U c) -> U {   \
-      bind;                                                    \
-      return result;                                           \
+#define OP(name, n, how, bind, result)                       \
+  case Op::name:                                             \
+    return how<n>(registers, step, [=](U a, U b, U c) -> U { \
+      bind;                                                  \
+      return result;                                         \
     });
   switch (step.op) {
 #define X(name, n, result) OP(float_##name, n, apply, FLOATS, __float_as_uint(result))
