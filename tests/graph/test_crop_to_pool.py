@@ -39,7 +39,14 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("more, sizes", CASES, ids=str)
+def name_of(value):
+    """A case's name without the addresses of functions, which differ from process to process."""
+    if isinstance(value, dict):
+        return ",".join(f"{k}={getattr(v, '__name__', v)}" for k, v in value.items())
+    return str(value)
+
+
+@pytest.mark.parametrize("more, sizes", CASES, ids=name_of)
 def test_forward(more, sizes):
     def fn(*args):
         return pooled(*args, **more)
@@ -51,7 +58,7 @@ def test_forward(more, sizes):
     )
 
 
-@pytest.mark.parametrize("more, sizes", [(m, s) for m, s in CASES if "pooling" not in m], ids=str)
+@pytest.mark.parametrize("more, sizes", [c for c in CASES if "pooling" not in c[0]], ids=name_of)
 def test_gradients(more, sizes):
     def loss(*args):
         return reduce.reduce_sum(ew.square(pooled(*args, **more)), None)
