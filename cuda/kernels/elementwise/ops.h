@@ -32,6 +32,7 @@
   X(hard_sigmoid, 1, relu6(x + 3) / 6)                         \
   X(hard_silu, 1, x*(relu6(x + 3) / 6))                        \
   X(gelu, 1, gelu(x))                                          \
+  X(gelu_slope, 1, gelu_slope(x))                              \
   X(gelu_tanh, 1, gelu_tanh(x))                                \
   X(leaky_relu, 1, x >= 0 ? x : x * s)                         \
   X(floor, 1, floorf(x))                                       \
@@ -67,7 +68,6 @@
   X(lgamma, 1, lgammaf(x))               \
   X(log_sigmoid, 1, -softplus(-x))       \
   X(selu, 1, selu(x))                    \
-  X(gelu_slope, 1, gelu_slope(x))        \
   X(elu, 1, x > 0 ? x : s * expm1f(x))   \
   X(pow, 2, powf(x, y))                  \
   X(fmod, 2, fmodf(x, y))                \

@@ -2,11 +2,16 @@
 
 using namespace native::cuda::gemm;
 
-#define KERNEL(tile, type, wm, wn, suffix)                                                \
-  extern "C" __global__ void __launch_bounds__(tile.threads, tile.blocks)                 \
-      gemm_##suffix(const __grid_constant__ IntegerParams p) {                            \
-    product(p.product, IntegerLoop<tile, type, wm, wn>{p.turned_a != 0, p.turned_b != 0}, \
-            [&](int64_t c) { return IntegerResults(p, c); });                             \
+// Operands that lie by terms, as both may, are worth a loop of their own: they are copied as they are.
+#define KERNEL(tile, type, wm, wn, suffix)                                 \
+  extern "C" __global__ void __launch_bounds__(tile.threads, tile.blocks)  \
+      gemm_##suffix(const __grid_constant__ IntegerParams p) {             \
+    using Loop = IntegerLoop<tile, type, wm, wn>;                          \
+    const auto results = [&](int64_t c) { return IntegerResults(p, c); };  \
+    if (p.turned_a || !p.turned_b)                                         \
+      product(p.product, Loop{p.turned_a != 0, p.turned_b != 0}, results); \
+    else                                                                   \
+      product(p.product, Loop{false, true}, results);                      \
   }
 #define SIZES(type, name)                        \
   KERNEL(kByteLarge, type, 64, 32, name##_large) \

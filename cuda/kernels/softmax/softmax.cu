@@ -112,13 +112,18 @@ struct Row {
     }
     return value;
   }
-  // Writes f of each element, which is computed once and not for each type.
+  // Writes f of each element, which is computed once and not for each type, and not beyond the row's end.
   template <class F>
   __device__ void store(const F& f) const {
     if (!inside) return;
     if constexpr (kHolds) {
       Pack<kLanes> y[kPacks];
-      each([&](const At& at) { y[at.pack].v[at.lane] = f(at); });
+#pragma unroll
+      for (int k = 0; k < kPacks; ++k) {
+        if (first(k) >= p.n) break;
+#pragma unroll
+        for (int l = 0; l < kLanes; ++l) y[k].v[l] = f(At{k, l, first(k) + l});
+      }
       if (p.type == DataType::F32)
         write<DataType::F32>(y);
       else if (p.type == DataType::F16)
