@@ -48,7 +48,7 @@ struct Panels {
   int64_t row, panel;
 };
 
-// One block: m and n are arbitrary, k should be at most kernels.kc (a panel of B stays in L1). Rows of A
+// One block: m and n are arbitrary, k should be at most kernels.kc (a panel of B stays in L1 or L2). Rows of A
 // come in slivers of mr rows, `sliver` elements apart: mr * a.row, or mr * k where pack_a made slivers.
 template <class T>
 struct Block {

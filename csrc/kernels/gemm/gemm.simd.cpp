@@ -226,7 +226,7 @@ const TileFunction<T>* choose_tiles(int vectors, bool partial) {
   return partial ? TileRow<T, Near, 1, true>::by_rows : TileRow<T, Near, 1, false>::by_rows;
 }
 
-// A panel of B stays in the first-level cache while all slivers of A pass.
+// A panel of B stays in the first-level cache, or comes from the second, while all slivers of A pass.
 template <class T>
 void block(const Block<T>& block) {
   constexpr int L = kLanes<T>, N = kVectors * L;
