@@ -2,7 +2,8 @@
 
 using namespace native::cuda::gemm;
 
-// Operands that lie by terms, as both may, are worth a loop of their own: they are copied as they are.
+// Two operands by terms, which are copied as they are, have a loop of their own: with the other ways of fetching in it
+// theirs took a third more instructions.
 #define KERNEL(tile, type, wm, wn, suffix)                                 \
   extern "C" __global__ void __launch_bounds__(tile.threads, tile.blocks)  \
       gemm_##suffix(const __grid_constant__ IntegerParams p) {             \

@@ -21,7 +21,7 @@ __device__ inline void multiply_bytes(int32_t (&d)[4], const uint32_t (&a)[4], u
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-// An operand as it lies in memory, which is known when a kernel is launched: main loops are the same.
+// An operand as it lies in memory, which is known when a kernel is launched.
 struct Bytes : Dense<1> {
   bool by_terms;  // k are contiguous
   __device__ Bytes(const Dense<1>& matrix, bool by_terms) : Dense<1>(matrix), by_terms(by_terms) {}
