@@ -140,7 +140,7 @@ Path Plan<T>::suitable_path() const {
   const bool long_rows = k_ >= std::max(kLeastTerms, kOfDotRow * m_);
   const bool in_place = !transpose_a_ || m_ <= kFewestRows || n_ >= kOfDotRow * m_;
   if (long_rows && in_place && takes_path(Path::Dots, m_, n_, k_, transpose_b_)) return Path::Dots;
-  return m_ <= kColumnRows ? Path::Columns : Path::Tiles;
+  return m_ <= kColumnRows && !copies_a() ? Path::Columns : Path::Tiles;
 }
 
 template <class T>
@@ -171,12 +171,19 @@ Plan<T>::Plan(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, bool t
     // again each.
     if (path || wanted < 2 * tasks || tasks * static_cast<double>(most_splits) < wanted / 2) tasks = cut(wanted);
     // Few tiles and many terms.
-    const bool deep = wanted >= 2 * tasks && most_splits >= 2;
+    const bool deep = wanted >= 2 * tasks && most_splits >= 2 && !(copies_a() && tasks >= kFewTasks);
     if (path ? path_ != Path::SplitK : !deep) return;
     path_ = Path::SplitK;
     splits_ =
         std::clamp<int64_t>(static_cast<int64_t>(wanted / tasks), path ? 2 : 1, std::min<int64_t>(most_splits, 16));
   }
+}
+
+// Whether each task copies its rows of a transposed A, which so are to be its own; and its columns of B, packed by each
+// of a split product's tasks, are as well packed once for all.
+template <class T>
+bool Plan<T>::copies_a() const {
+  return transpose_a_ && !kernels_.reads_columns;
 }
 
 template <class T>

@@ -179,6 +179,7 @@ class Plan {
 
  private:
   Path suitable_path() const;
+  bool copies_a() const;
   double tasks() const;
   double whole_tasks();
   double cut(double wanted);

@@ -318,14 +318,27 @@ void copy_rows(const T* in, int64_t in_row, int64_t rows, int64_t columns, T* ou
   }
 }
 
+// Panels at a time where rows are parts of longer ones: panels are a power of two apart, their lines in one cache set,
+// and each row is a stream of its own, which is asked for so many rows ahead. Wide panels are four lines of a row.
+constexpr int64_t kStrip = kVectors == 4 ? 0 : 8, kRowsAhead = 4;
+
 template <class T>
 void pack_b(const Operand<T>& b, int64_t k, int64_t n, T* out, int64_t panel) {
   constexpr int N = kVectors * kLanes<T>;
   const int64_t whole = n / N * N;
   if (b.column == 1) {
     // Along the rows, for the sake of the prefetchers.
-    for (int64_t p = 0; p < k; ++p)
-      for (int64_t j = 0; j < whole; j += N) copy_rows(b.data + p * b.row + j, 0, 1, N, out + j / N * panel + p * N, 0);
+    const int64_t strip = kStrip > 0 && b.row > n ? kStrip * N : whole;
+    for (int64_t first = 0; first < whole; first += strip) {
+      const int64_t end = first + strip < whole ? first + strip : whole;
+      for (int64_t p = 0; p < k; ++p) {
+        const T* in = b.data + p * b.row;
+        for (int64_t j = first; j < end; j += N) {
+          __builtin_prefetch(in + kRowsAhead * b.row + j);
+          copy_rows(in + j, 0, 1, N, out + j / N * panel + p * N, 0);
+        }
+      }
+    }
   } else {
     for (int64_t j = 0; j < whole; j += N) transpose(b.data + j * b.column, b.column, N, k, out + j / N * panel, N);
   }
