@@ -199,8 +199,9 @@ template <class T>
 TileFunction<T> choose_long_tile(const Block<T>& block, bool near) {
   if constexpr (kHasSteps) {
     const bool slivers = block.a.row == 1 && block.a.column == kRows;
-    // Fewer slivers would not fetch all of the next panel.
-    if (!near && block.m < kQuarters * kRows) return nullptr;
+    // Three slivers (a task of Winograd's method with many channels) leave a quarter of the next panel to the
+    // prefetcher, which costs less than single steps; fewer leave it most.
+    if (!near && block.m < (kQuarters - 1) * kRows) return nullptr;
     if (block.b.row != kVectors * kLanes<T> || !(slivers || block.a.column == 1)) return nullptr;
     if (near) return slivers ? long_tile<T, true, true> : long_tile<T, false, true>;
     return slivers ? long_tile<T, true, false> : long_tile<T, false, false>;
