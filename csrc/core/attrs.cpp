@@ -1,6 +1,8 @@
 #include "core/attrs.h"
 
 #include <algorithm>
+#include <bit>
+#include <cstdint>
 #include <functional>
 
 #include "core/errors.h"
@@ -14,6 +16,27 @@ void Attrs::set(const std::string& name, Attr value) {
     at->second = std::move(value);
   else
     items_.insert(at, {name, std::move(value)});
+}
+
+namespace {
+
+uint64_t bits(double value) { return std::bit_cast<uint64_t>(value); }
+
+bool same(const Attr& a, const Attr& b) {
+  const auto *x = std::get_if<double>(&a), *y = std::get_if<double>(&b);
+  if (x && y) return bits(*x) == bits(*y);
+  const auto *xs = std::get_if<Floats>(&a), *ys = std::get_if<Floats>(&b);
+  if (xs && ys)
+    return std::equal(xs->begin(), xs->end(), ys->begin(), ys->end(),
+                      [](double i, double j) { return bits(i) == bits(j); });
+  return a == b;
+}
+
+}  // namespace
+
+bool Attrs::operator==(const Attrs& other) const {
+  return std::equal(items_.begin(), items_.end(), other.items_.begin(), other.items_.end(),
+                    [](const auto& a, const auto& b) { return a.first == b.first && same(a.second, b.second); });
 }
 
 const Attr* Attrs::find(const std::string& name) const {
@@ -75,12 +98,12 @@ size_t Attrs::hash() const {
     mix(std::hash<std::string>{}(name));
     mix(value.index());
     if (auto* i = std::get_if<int64_t>(&value)) mix(std::hash<int64_t>{}(*i));
-    if (auto* d = std::get_if<double>(&value)) mix(std::hash<double>{}(*d));
+    if (auto* d = std::get_if<double>(&value)) mix(bits(*d));
     if (auto* s = std::get_if<std::string>(&value)) mix(std::hash<std::string>{}(*s));
     if (auto* v = std::get_if<Ints>(&value))
       for (int64_t i : *v) mix(std::hash<int64_t>{}(i));
     if (auto* v = std::get_if<Floats>(&value))
-      for (double d : *v) mix(std::hash<double>{}(d));
+      for (double d : *v) mix(bits(d));
   }
   return h;
 }

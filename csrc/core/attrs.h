@@ -31,7 +31,9 @@ class Attrs {
   const Ints& ints(const std::string& name) const;  // empty tuples are Ints
   Floats reals(const std::string& name) const;      // from Floats or Ints
 
-  bool operator==(const Attrs&) const = default;
+  // Numbers are equal that have the same bits: 0.0 is not -0.0, whose results differ, and NaN is found again in a
+  // cache.
+  bool operator==(const Attrs& other) const;
   size_t hash() const;
   std::vector<std::pair<std::string, Attr>>& items() { return items_; }
   const std::vector<std::pair<std::string, Attr>>& items() const { return items_; }

@@ -1,6 +1,9 @@
 """Traces: sizes that stay open, guards, errors on host reads, host calls, the second device."""
 
+import locale
 import pickle
+import struct
+import sys
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from keras_native.engine.errors import TraceError
 from keras_native.engine.primitive import STATE
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives import matmul, reduce
+from keras_native.engine.primitives.shape import full
 from keras_native.engine.slot import Slot
 from keras_native.engine.tensor import from_numpy
 
@@ -136,6 +140,60 @@ def test_equal_nodes_are_merged_and_dead_ones_dropped():
     recorded = text.split("== ")[1]
     assert recorded.count("sin(") == 1
     assert "exp(" not in recorded
+
+
+def test_zeros_of_both_signs_are_two_numbers():
+    """Which of them came first decides nothing: in a graph, in the caches of kernels and calls."""
+    both = transforms.jit(lambda: [full((2,), zero, "float32") for zero in (0.0, -0.0)])
+    for zeros in (both(), [full((2,), zero, "float32") for zero in (0.0, -0.0)]):
+        assert [np.signbit(z.numpy()).tolist() for z in zeros] == [[False] * 2, [True] * 2]
+    for slope, negative in ((0.0, True), (-0.0, False)):
+        assert np.signbit(ew.leaky_relu(tensor([-1.0]), slope=slope).numpy()) == negative
+    times = transforms.jit(lambda x, y: ew.mul(x, y))
+    for zero in (0.0, -0.0):
+        assert np.signbit(times(tensor([1.0]), zero).numpy()) == np.signbit(zero)
+
+
+def test_a_number_that_is_none_is_traced_once():
+    times = transforms.jit(lambda x, y: ew.mul(x, y))
+    for _ in range(3):
+        assert np.isnan(times(tensor([1.0]), float("nan")).numpy())
+    assert times.traces == 1
+    # Nor is it taken for the text that a number is kept as.
+    same = transforms.jit(lambda x: x)
+    assert [same(value) for value in ((0.5).hex(), 0.5)] == [(0.5).hex(), 0.5]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the file of a locale is glibc's")
+@pytest.mark.parametrize("traced_with_comma", [False, True])
+def test_numbers_in_programs_are_read_under_any_locale(tmp_path, monkeypatch, traced_with_comma):
+    """Traced under one locale, prepared for other sizes under another, where 0.5 is 0,5."""
+    # LC_NUMERIC as glibc keeps it: a magic number, how many items, where they stand, the items.
+    where = (32, 34, 36, 40, 44, 48)
+    items = b",\0" + b".\0" + b"\x03\x03\0\0" + struct.pack("<2I", *b",.") + b"UTF-8\0"
+    folder = tmp_path / "comma"
+    folder.mkdir()
+    head = struct.pack("<8I", 0x20031115 ^ 1, len(where), *where)
+    (folder / "LC_NUMERIC").write_bytes(head + items)
+    monkeypatch.setenv("LOCPATH", str(tmp_path))
+    x = rows(6)
+    f = transforms.jit(lambda x: ew.leaky_relu(ew.add(ew.mul(x, 0.3), -1e-30), slope=0.7))
+    before = locale.setlocale(locale.LC_NUMERIC)
+    try:
+        # The second size opens it, the third has a plan of its own and no trace.
+        for n, comma in (
+            (4, traced_with_comma),
+            (5, traced_with_comma),
+            (6, not traced_with_comma),
+        ):
+            locale.setlocale(locale.LC_NUMERIC, "comma" if comma else "C")
+            assert locale.localeconv()["decimal_point"] == (",."[not comma])
+            got = f(from_numpy(x[:n])).numpy()
+            want = x[:n].astype("float64") * 0.3
+            np.testing.assert_allclose(got, np.where(want > 0, want, 0.7 * want), rtol=1e-6)
+        assert f.traces == 2
+    finally:
+        locale.setlocale(locale.LC_NUMERIC, before)
 
 
 def test_slots_commit_together_or_not_at_all():

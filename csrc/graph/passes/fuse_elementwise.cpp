@@ -184,8 +184,7 @@ class Fuser {
   int number_register(const Operand& o, std::string& text, int& next,
                       std::map<std::pair<int, std::string>, int>& numbers) const {
     const DType dtype = graph_.spec(o.value).dtype;
-    char literal[64];
-    std::snprintf(literal, sizeof(literal), "%.17g", o.constant);
+    const std::string literal = decimal(o.constant);
     auto [at, fresh] = numbers.try_emplace({static_cast<int>(dtype), literal}, next);
     if (fresh) {
       text += "r" + std::to_string(next) + ":" + name_of(dtype) + "=const[" + literal + "]; ";

@@ -1,6 +1,6 @@
 #include "kernels/elementwise/ops.h"
 
-#include <cstdio>
+#include <charconv>
 #include <unordered_map>
 
 #include "kernels/elementwise/lower.h"
@@ -26,17 +26,12 @@ constexpr OpInfo kOps[] = {
 #undef X
 };
 
-// The shortest decimal that reads back as the same double.
-std::string shortest(double value) {
-  char text[40];
-  for (int digits = 6; digits <= 17; ++digits) {
-    std::snprintf(text, sizeof text, "%.*g", digits, value);
-    if (std::strtod(text, nullptr) == value) break;
-  }
-  return text;
-}
-
 }  // namespace
+
+std::string decimal(double value) {
+  char text[32];
+  return {text, std::to_chars(text, text + sizeof text, value).ptr};
+}
 
 const OpInfo* find_elementwise(const std::string& op) {
   static const auto index = [] {
@@ -65,7 +60,7 @@ bool elementwise_op_supported(const Problem& problem) {
 std::string elementwise_instruction(const Problem& problem, int dst, const std::vector<int>& sources) {
   const OpInfo* info = find_elementwise(problem.op);
   std::string text = "r" + std::to_string(dst) + ":" + name_of(problem.out.at(0).dtype) + "=" + problem.op;
-  if (*info->immediate) text += "[" + shortest(problem.attrs.real(info->immediate)) + "]";
+  if (*info->immediate) text += "[" + decimal(problem.attrs.real(info->immediate)) + "]";
   for (int source : sources) text += " r" + std::to_string(source);
   return text;
 }

@@ -27,6 +27,10 @@ const OpInfo* find_elementwise(const std::string& op);
 // The problem can be an instruction of a tile program (its dtypes and attributes; shapes are not looked at).
 bool elementwise_op_supported(const Problem& problem);
 
+// The shortest decimal that reads back as the same double. Never by printf: programs are read again under whatever
+// locale the process has by then, and some write a comma for the point.
+std::string decimal(double value);
+
 // "r5:float32=leaky_relu[0.2] r3": the problem as an instruction on the given registers.
 std::string elementwise_instruction(const Problem& problem, int dst, const std::vector<int>& sources);
 

@@ -1,4 +1,5 @@
 #include <cctype>
+#include <charconv>
 #include <cstdlib>
 
 #include "core/errors.h"
@@ -67,9 +68,8 @@ class Parser {
     if (*at_ == '[') {
       do {
         ++at_;
-        char* end;
-        s.immediates.push_back(std::strtod(at_, &end));
-        if (end == at_) fail();
+        const auto [end, error] = std::from_chars(at_, text_.data() + text_.size(), s.immediates.emplace_back());
+        if (error != std::errc()) fail();
         at_ = end;
       } while (*at_ == ',');
       expect(']');

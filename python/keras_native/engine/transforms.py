@@ -163,26 +163,27 @@ class _Static:
     """A Python value that is part of a cache key: by equality and type where hashable, by identity
     else."""
 
-    __slots__ = ("value",)
+    __slots__ = ("key", "value")
 
     def __init__(self, value):
         self.value = value
+        # By bits: -0.0 equals 0.0 and does otherwise, and NaN equals nothing.
+        self.key = value.hex() if type(value) is float else value
 
     def __hash__(self):
         try:
-            return hash((type(self.value), self.value))
+            return hash((type(self.value), self.key))
         except TypeError:
             return id(self.value)
 
     def __eq__(self, other):
-        a, b = self.value, other.value
-        if a is b:
+        if self.value is other.value:
             return True
         try:
-            hash(a)
+            hash(self.key)
         except TypeError:
             return False
-        return type(a) is type(b) and a == b
+        return type(self.value) is type(other.value) and self.key == other.key
 
 
 def jit(fun: Callable, *, device: str | None = None) -> Callable:
