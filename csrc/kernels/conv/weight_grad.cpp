@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "kernels/conv/geometry.h"
+#include "kernels/gemm/gemm.h"
 #include "kernels/grid.h"
 #include "runtime/pool.h"
 
@@ -141,20 +142,21 @@ class WeightGrad final : public Kernel {
     return c;
   }
 
+  // A chunk is a run of pixels.
   void pack_cotangent(const T* ct, const Chunk& c, int64_t group, T* packed) const {
-    const int64_t columns = tile_.columns;
-    const T* base = ct + group * g_.group_out();
-    for (int64_t panel = 0; panel < panels_; ++panel) {
-      const int64_t width = std::min(columns, g_.group_out() - panel * columns);
-      for (int64_t p = 0; p < c.planes; ++p)
-        for (int64_t l = 0; l < c.lines; ++l) {
-          const T* from =
-              base + panel * columns + (((c.plane + p) * g_.out[1] + c.line + l) * g_.out[2] + c.piece) * g_.cout;
-          for (int64_t w = 0; w < c.length; ++w, from += g_.cout, packed += columns) {
-            std::memcpy(packed, from, width * sizeof(T));
-            std::fill(packed + width, packed + columns, T(0));
-          }
-        }
+    const int64_t columns = tile_.columns, pixels = c.pixels();
+    const T* from = ct + c.first_pixel(g_) * g_.cout + group * g_.group_out();
+    const gemm::Kernels<T>& kernels = gemm::kernels_of<T>();
+    if (columns == kernels.nr) {
+      kernels.pack_b({from, g_.cout, 1}, pixels, g_.group_out(), packed, pixels * columns);
+      return;
+    }
+    for (int64_t first = 0; first < g_.group_out(); first += columns) {
+      const int64_t width = std::min(columns, g_.group_out() - first);
+      for (int64_t p = 0; p < pixels; ++p, packed += columns) {
+        std::memcpy(packed, from + p * g_.cout + first, width * sizeof(T));
+        std::fill(packed + width, packed + columns, T(0));
+      }
     }
   }
 
@@ -209,7 +211,7 @@ class WeightGrad final : public Kernel {
     int64_t* offsets = reinterpret_cast<int64_t*>(memory + x_bytes + ct_bytes);
     T* spare = reinterpret_cast<T*>(memory + x_bytes + ct_bytes + offset_bytes);
 
-    // A chunk is a run of pixels: one panel as wide as the cotangent needs no copy.
+    // One panel as wide as the cotangent needs no copy.
     const bool in_place = g_.groups == 1 && g_.cout == tile_.columns;
     const int64_t begin = chunks_ * split / splits_, end = chunks_ * (split + 1) / splits_;
     for (int64_t index = begin; index < end; ++index) {
