@@ -188,8 +188,8 @@ FAULTS = [
     Planted(
         "registers of B",
         TENSOR,
-        "b[buffer][j / 2][j % 2 * 2], b[buffer][j / 2][j % 2 * 2 + 1]",
-        "b[buffer][j / 2][j % 2 * 2 + 1], b[buffer][j / 2][j % 2 * 2]",
+        "b[buffer][j / 2][j % 2 * 2 + 1]);",
+        "b[buffer][j / 2][j % 2 * 2]);",
     ),
     Planted(
         "second step again",
