@@ -1,8 +1,6 @@
 // What kernels share: instructions that CUDA C++ has no name for, and elements as they lie in memory.
 #pragma once
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
 #include <stdint.h>
 
 #include <type_traits>
@@ -69,6 +67,25 @@ __device__ inline uint32_t to_tf32(uint32_t bits) {
   return r;
 }
 
+// Elements of 16 bits, as bits, by their instructions: to read the headers of CUDA's own types takes nvcc longer than
+// most kernels do.
+template <DataType type>
+__device__ inline float widened(uint16_t bits) {
+  if constexpr (type == DataType::BF16) return __uint_as_float(static_cast<uint32_t>(bits) << 16);
+  float x;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(bits));
+  return x;
+}
+template <DataType type>
+__device__ inline uint16_t narrowed(float x) {
+  uint16_t bits;
+  if constexpr (type == DataType::BF16)
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(x));
+  else
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(x));
+  return bits;
+}
+
 // Two floats as the elements of a word, the first in the lower half.
 template <DataType type>
 __device__ inline uint32_t pack(float low, float high) {
@@ -78,6 +95,11 @@ __device__ inline uint32_t pack(float low, float high) {
   else
     asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
   return r;
+}
+
+template <DataType type>
+__device__ inline float2 unpack(uint32_t word) {
+  return {widened<type>(static_cast<uint16_t>(word)), widened<type>(static_cast<uint16_t>(word >> 16))};
 }
 
 // The quotient; the remainder takes the numerator's place.
@@ -90,9 +112,9 @@ __device__ inline int divide(int& n, const Divisor& d) {
 __device__ inline float load_element(const void* data, int64_t i, DataType type) {
   switch (type) {
     case DataType::F16:
-      return __half2float(static_cast<const __half*>(data)[i]);
+      return widened<DataType::F16>(static_cast<const uint16_t*>(data)[i]);
     case DataType::BF16:
-      return __uint_as_float(static_cast<uint32_t>(static_cast<const uint16_t*>(data)[i]) << 16);
+      return widened<DataType::BF16>(static_cast<const uint16_t*>(data)[i]);
     default:
       return static_cast<const float*>(data)[i];
   }
@@ -100,10 +122,10 @@ __device__ inline float load_element(const void* data, int64_t i, DataType type)
 __device__ inline void store_element(void* data, int64_t i, DataType type, float value) {
   switch (type) {
     case DataType::F16:
-      static_cast<__half*>(data)[i] = __float2half_rn(value);
+      static_cast<uint16_t*>(data)[i] = narrowed<DataType::F16>(value);
       break;
     case DataType::BF16:
-      static_cast<__nv_bfloat16*>(data)[i] = __float2bfloat16_rn(value);
+      static_cast<uint16_t*>(data)[i] = narrowed<DataType::BF16>(value);
       break;
     default:
       static_cast<float*>(data)[i] = value;

@@ -18,25 +18,20 @@ __device__ inline Pack<4> load_four(const void* data, int64_t pack, DataType typ
     return {x.x, x.y, x.z, x.w};
   }
   const uint2 x = static_cast<const uint2*>(data)[pack];
-  if (type == DataType::BF16)  // the upper half of a float32
-    return {__uint_as_float(x.x << 16), __uint_as_float(x.x & 0xFFFF0000u), __uint_as_float(x.y << 16),
-            __uint_as_float(x.y & 0xFFFF0000u)};
-  const __half* h = reinterpret_cast<const __half*>(&x);
-  return {__half2float(h[0]), __half2float(h[1]), __half2float(h[2]), __half2float(h[3])};
+  const auto floats = [&](auto two) -> Pack<4> {
+    const float2 low = two(x.x), high = two(x.y);
+    return {low.x, low.y, high.x, high.y};
+  };
+  return type == DataType::BF16 ? floats(unpack<DataType::BF16>) : floats(unpack<DataType::F16>);
 }
 
-__device__ inline void store_four(void* data, int64_t pack, DataType type, const Pack<4>& x) {
+__device__ inline void store_four(void* data, int64_t at, DataType type, const Pack<4>& x) {
   if (type == DataType::F32) {
-    static_cast<float4*>(data)[pack] = {x.v[0], x.v[1], x.v[2], x.v[3]};
+    static_cast<float4*>(data)[at] = {x.v[0], x.v[1], x.v[2], x.v[3]};
     return;
   }
-  uint16_t bits[4];
-#pragma unroll
-  for (int i = 0; i < 4; ++i)
-    bits[i] = type == DataType::BF16 ? __bfloat16_as_ushort(__float2bfloat16_rn(x.v[i]))
-                                     : __half_as_ushort(__float2half_rn(x.v[i]));
-  static_cast<uint2*>(data)[pack] = {bits[0] | static_cast<uint32_t>(bits[1]) << 16,
-                                     bits[2] | static_cast<uint32_t>(bits[3]) << 16};
+  const auto halves = [&](auto two) -> uint2 { return {two(x.v[0], x.v[1]), two(x.v[2], x.v[3])}; };
+  static_cast<uint2*>(data)[at] = type == DataType::BF16 ? halves(pack<DataType::BF16>) : halves(pack<DataType::F16>);
 }
 
 template <int lanes>

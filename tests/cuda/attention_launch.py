@@ -110,7 +110,7 @@ def run(module, name, case, tile, shared, of="forward"):
     for n, buffer in outputs.items():
         p[n] = buffer.memory.address
     if of != "forward":
-        statistics = Buffer.empty((3, batch * heads * queries), np.float32)
+        statistics = Buffer.empty((4, batch * heads * queries), np.float32)
         p["statistics"] = statistics.memory.address
         kernel = _cuda.Module(_cuda.image_ptx("attention/statistics")).kernel(
             "attention_statistics"

@@ -72,11 +72,10 @@ FAULTS = [
     # Where results go, and what is added to them.
     Planted("no stride of targets", IMPLICIT, "at.at[d] * p.target.stride[d]", "at.at[d]", BACK),
     Planted("targets of another set", IMPLICIT, " + p.target.start[d];", ";", BACK),
-    Planted("bias of the first group", IMPLICIT, "pixel * p.row + column, column,",
-            "pixel * p.row + column, column - first_column,", FORWARD),
+    Planted("bias of the first group", IMPLICIT, "to * p.row + column, column,",
+            "to * p.row + column, column - first_column,", FORWARD),
     Planted("weights of the first group", IMPLICIT,
-            "part + static_cast<int64_t>(row) * p.row + column",
-            "part + static_cast<int64_t>(row) * p.row + column - first_column", WEIGHTS),
+            "part + to * p.row + column", "part + to * p.row + column - first_column", WEIGHTS),
     Planted("residual of the row", EPILOGUE, "load_element(e.residual, at + i,",
             "load_element(e.residual, column + i,", FORWARD),
     # The join of parts.

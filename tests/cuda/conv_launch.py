@@ -26,7 +26,7 @@ TARGET = np.dtype([(name, "i4", 3) for name in ("size", "stride", "start")])
 PARAMS = np.dtype(
     [("windows", WINDOWS), ("b", OPERAND), ("filter", FILTER), ("target", TARGET)]
     + [("c", "u8"), ("elements", "i8")]
-    + [(name, "i4") for name in ("row", "m", "n", "k", "depth")]
+    + [(name, "i4") for name in ("row", "m", "n", "k", "depth", "direction")]
     + [("epilogue", EPILOGUE)],
     align=True,
 )
@@ -175,6 +175,11 @@ def _residue(c, y, tap, start):
     return p if p["m"] else None
 
 
+def kernel_name(kind, size, direction):
+    """Those of 16 bits learn the direction when they are launched."""
+    return f"conv_{kind}_{size}" + ("" if kind in ("bf16", "f16") else f"_{direction}")
+
+
 def launch(module, kind, size, direction, c, activation=0, extra=False, *, name=None):
     """What the kernel of that name in a module computes, and what it should; in float32.
 
@@ -216,7 +221,8 @@ def launch(module, kind, size, direction, c, activation=0, extra=False, *, name=
             activation,
         )
         tiles = -(-int(p["m"]) // side) * -(-int(p["n"]) // side) * c.groups
-        kernel = module.kernel(name or f"conv_{kind}_{size}_{direction}")
+        p["direction"] = DIRECTIONS.index(direction)
+        kernel = module.kernel(name or kernel_name(kind, size, direction))
         kernel.launch([tiles], [threads], [p.tobytes()], shared=shared + side * 20)
     _cuda.synchronize()
     return out.get(), np.maximum(want, 0) if activation else want

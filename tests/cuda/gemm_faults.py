@@ -188,8 +188,8 @@ FAULTS = [
     Planted(
         "registers of B",
         TENSOR,
-        "b[buffer][j / 2][j % 2 * 2], b[buffer][j / 2][j % 2 * 2 + 1]",
-        "b[buffer][j / 2][j % 2 * 2 + 1], b[buffer][j / 2][j % 2 * 2]",
+        "b[buffer][j / 2][j % 2 * 2 + 1]);",
+        "b[buffer][j / 2][j % 2 * 2]);",
     ),
     Planted(
         "second step again",
@@ -215,14 +215,14 @@ FAULTS = [
     Planted(
         "sums not cleared",
         TENSOR,
-        "float sums[kMmaM][kMmaN][4] = {};",
-        "float sums[kMmaM][kMmaN][4];",
+        "float of[kMmaM][kMmaN][4] = {};",
+        "float of[kMmaM][kMmaN][4];",
     ),
     Planted(
         "rows of a thread",
         EXACT,
-        "warp / kWarpsAcross * 4 + lane / 8",
-        "warp / kWarpsAcross * 4 + lane % 4",
+        "threadIdx.x / 32 / kWarpsAcross * 4 + threadIdx.x % 32 / 8",
+        "threadIdx.x / 32 / kWarpsAcross * 4 + threadIdx.x % 4",
         "exact_tn",
     ),
     Planted(
@@ -241,7 +241,7 @@ FAULTS = [
         "row_bytes(x.row * bytes)",
         "row_bytes(x.row * bytes + bytes)",
     ),
-    Planted("rows of a warp", TENSOR, "warp / kWarpsAcross * warp_m", "warp % kWarpsDown * warp_m"),
+    Planted("rows of a warp", TENSOR, "32 / kWarpsAcross * warp_m", "32 % kWarpsDown * warp_m"),
     Planted("rows of the slab", TENSOR, "warp_m + part * 16 + r % 16", "warp_m + r % 16"),
     Planted("tiles in a group", PIPELINE, "w.column = t / rows", "w.column = t / kGroup"),
     # The epilogue.

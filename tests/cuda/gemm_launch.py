@@ -19,7 +19,7 @@ EPILOGUE = np.dtype(
 )
 PARAMS = np.dtype(
     [("a", OPERAND), ("b", OPERAND), ("c", "u8")]
-    + [(name, "i4") for name in ("m", "n", "k", "depth", "products")]
+    + [(name, "i4") for name in ("m", "n", "k", "depth", "products", "turned_a", "turned_b")]
     + [("batch", BATCH), ("epilogue", EPILOGUE)],
     align=True,
 )
@@ -53,6 +53,11 @@ KERNELS = [
 ]
 
 
+def kernel_name(kind, size, transposes):
+    """Those of 16 bits learn how operands lie when they are launched."""
+    return f"gemm_{kind}_{size}" + ("" if kind in ("bf16", "f16") else f"_{transposes}")
+
+
 def operands(m, k, n, kind, transposes, seed=0):
     """A and B of small integers, which every kind multiplies without an error, as they lie."""
     rng = np.random.default_rng(seed)
@@ -81,8 +86,9 @@ def launch(module, kind, size, transposes, a, b, bias=None, activation=0, *, nam
         p[field] = there.memory.address, x.shape[1], aligned
     p["c"], p["m"], p["n"], p["k"], p["products"] = out.memory.address, m, n, k, 1
     p["depth"] = -(-k // 32) * 32
+    p["turned_a"], p["turned_b"] = (letter == "t" for letter in transposes)
     p["epilogue"] = on_bias.memory.address if on_bias else 0, 0, TYPES[kind][1], 0, activation
-    kernel = module.kernel(name or f"gemm_{kind}_{size}_{transposes}")
+    kernel = module.kernel(name or kernel_name(kind, size, transposes))
     tiles = -(-m // side) * -(-n // side)
     kernel.launch([tiles], [threads], [p.tobytes()], shared=shared)
     _cuda.synchronize()

@@ -11,7 +11,7 @@ from nvcc import compile_ptx
 from ptxkernel import _cuda
 
 KERNELS = Path(__file__).resolve().parents[2] / "cuda" / "kernels"
-HEADERS = ("cuda_bf16.h", "cuda_fp16.h", "stdint.h", "type_traits")
+HEADERS = ("stdint.h", "type_traits")
 # In an order in which each needs those before it alone.
 MATRIX_FILES = [
     "types.h",
@@ -55,12 +55,13 @@ def texts(files, fault=None) -> str:
     return whole
 
 
-def unit(name, family, files, entry, fault=None, params="Params", threads=None) -> str:
+def unit(name, family, files, entry, fault=None, params="Params", threads=None, before="") -> str:
     """One kernel of a family, with the body `entry`, in a namespace of its own; `threads`: of its
-    only block on a multiprocessor."""
+    only block on a multiprocessor; `before`: what the body needs."""
     bounds = f"__launch_bounds__({threads}, 1)" if threads else ""
     return f"""{texts(files, fault).replace("namespace native", f"namespace {name}_space")}
 namespace {name}_space::cuda::{family} {{
+{before}
 extern "C" __global__ void {bounds} {name}(const __grid_constant__ {params} p) {{ {entry} }}
 }}
 """

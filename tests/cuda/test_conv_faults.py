@@ -14,13 +14,13 @@ FILES = [
     *("conv/window_at.cuh", "conv/overlap_add.cuh"),
 ]
 LOOPS = {
-    "exact": "gemm::ExactLoop<gemm::kExactSmall, 8, 4, {turned}>",
-    "bf16": "gemm::TensorLoop<gemm::kTensorSmall, DataType::BF16, 32, 32, {turned}>",
+    "exact": "gemm::ExactLoop<gemm::kExactSmall, 8, 4, a, b>",
+    "bf16": "gemm::TensorLoop<gemm::kTensorSmall, DataType::BF16, 32, 32, a, b>",
 }
 DIRECTIONS = {
-    "forward": ("forward", "false, false"),
-    "inputgrad": ("input_grad", "false, true"),
-    "weightgrad": ("weight_grad", "true, false"),
+    "forward": ("forward", "Forward"),
+    "inputgrad": ("input_grad", "InputGrad"),
+    "weightgrad": ("weight_grad", "WeightGrad"),
 }
 CONVOLUTIONS = {
     # More than a tile of pixels, with remainders; elements one by one; every attribute.
@@ -46,8 +46,9 @@ def one(name, kernel, fault=None):
         entry, params, _ = OTHERS[kernel]
         return unit(name, "conv", FILES, entry, fault, params)
     kind, direction, _ = kernel.split("_")
-    function, turned = DIRECTIONS[direction]
-    return unit(name, "conv", FILES, f"{function}<{LOOPS[kind].format(turned=turned)}>(p);", fault)
+    entry = f"convolve<Loop, Direction::{DIRECTIONS[direction][1]}>(p);"
+    loop = f"template <bool a, bool b> using Loop = {LOOPS[kind]};"
+    return unit(name, "conv", FILES, entry, fault, before=loop)
 
 
 text, module = fixtures(one, SOUND, FAULTS)

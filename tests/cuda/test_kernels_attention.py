@@ -76,6 +76,34 @@ def test_what_scores_are_given(dtype, options):
     emulated.check(attention(2, 17, 2, 16, grad=True, scores=True, **case))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("options", [{}, {"causal": True}, {"mask": (40, 40)}], ids=str)
+@pytest.mark.parametrize("hidden", [-1e5, -1e9, -1e30, -3.38e38])
+def test_queries_all_of_whose_keys_a_bias_hides(dtype, options, hidden):
+    """What all scores of a query are given is nothing to softmax: results are those without it, as
+    far as a float has place for the scores beside it."""
+    options = {"bias": (2, 1, 40, 40), "dtype": dtype, **options}
+    forward = attention(2, 40, 2, 16, **options)
+    q, k, v, bias, *mask = forward.arrays()
+    given, without = bias.copy(), bias.copy()
+    queries = [0, 3, 17, 39]
+    given[:, :, queries], without[:, :, queries] = hidden, 0
+    same = [q, k, v, without, *mask]
+    found = [x.numpy() for x in emulated.outputs(forward, [q, k, v, given, *mask])]
+    wanted = harness.expected(forward, same)
+    harness.compare(found[0], wanted[0], forward, terms=forward.terms(same)[0])
+    for scores in (False, True):
+        case = attention(2, 40, 2, 16, grad=True, scores=scores, **options)
+        ct = case.arrays()[-1]
+        results = emulated.outputs(case, [q, k, v, given, *mask, *found, ct])
+        same_given = [*same, wanted[0].astype(q.dtype), wanted[1].astype(np.float32), ct]
+        for result, want, terms in zip(
+            results, harness.expected(case, same_given), case.terms(same_given), strict=True
+        ):
+            harness.compare(result.numpy(), want, case, terms=terms)
+    assert _cuda.reports() == []
+
+
 @pytest.mark.parametrize("causal", [False, True])
 def test_large_scores(causal):
     """Values of one, whatever the scores: the output is one."""

@@ -6,7 +6,14 @@ import math
 import emulated
 import numpy as np
 import pytest
-from conv_launch import DIRECTIONS, Convolution, launch, launch_join, launch_overlap_add
+from conv_launch import (
+    DIRECTIONS,
+    Convolution,
+    kernel_name,
+    launch,
+    launch_join,
+    launch_overlap_add,
+)
 from gemm_launch import TYPES
 from ptxkernel import _cuda
 
@@ -245,7 +252,7 @@ def test_memory_of_each_kernel(kind, size, direction):
     _cuda.clear_counts()
     got, want = launch(module(kind), kind, size, direction, convolution)
     assert (got == want).all()
-    rows = [r for r in _cuda.counts(f"conv_{kind}_{size}_{direction}") if r["executed"]]
+    rows = [r for r in _cuda.counts(kernel_name(kind, size, direction)) if r["executed"]]
     copies = [r for r in rows if r["opcode"].startswith("cp.async") and r["sectors"]]
     assert copies and sum(r["phases"] for r in rows) > 0
     assert [r for r in rows if r["conflicts"]] == []

@@ -5,7 +5,7 @@ import functools
 import emulated
 import numpy as np
 import pytest
-from gemm_launch import KERNELS, TRANSPOSES, launch, operands, product
+from gemm_launch import KERNELS, TRANSPOSES, kernel_name, launch, operands, product
 from ptxkernel import _cuda
 
 from bench import harness
@@ -71,7 +71,7 @@ def test_memory_of_each_kernel(kind, size, transposes):
     _cuda.clear_counts()
     a, b = operands(128, 96, 128, kind, transposes)
     launch(module(kind), kind, size, transposes, a, b)
-    rows = [r for r in _cuda.counts(f"gemm_{kind}_{size}_{transposes}") if r["executed"]]
+    rows = [r for r in _cuda.counts(kernel_name(kind, size, transposes)) if r["executed"]]
     copies = [r for r in rows if r["opcode"].startswith("cp.async") and r["sectors"]]
     assert copies and sum(r["phases"] for r in rows) > 0
     assert [r for r in rows if r["conflicts"]] == []

@@ -44,8 +44,13 @@ MAIN_LOOPS = {
     "attention/exact": {r"attention_f32_": EXACT},
     "attention/exact_grad": {r"attention_grad_": EXACT},
 }
-# Kernels that learn how operands lie when they are launched have a main loop for each way.
-LAYOUTS = {("gemm/warpgroup", r"gemm_warpgroup_"): 4}
+# Kernels that learn how operands lie, or the direction, when they are launched have a main loop for
+# each.
+LAYOUTS = {
+    ("gemm/warpgroup", r"gemm_warpgroup_"): 4,
+    ("gemm/tensor", r"gemm_(bf16|f16)_"): 4,
+    ("conv/tensor", r"conv_(bf16|f16)_"): 3,
+}
 
 
 @pytest.fixture(scope="module")

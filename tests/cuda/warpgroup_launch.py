@@ -14,7 +14,6 @@ WARPGROUP = np.dtype(
         ("maps", "u8", (3, 16)),
         ("tiles", "i4"),
         ("copied", "i4"),
-        ("turned", "i4", 2),
         ("product", PARAMS),
     ]
 )
@@ -67,12 +66,12 @@ def launch(
     p["maps"][0] = encoded(kind, on_a, SWIZZLED if transposes[0] == "t" else rows)
     p["maps"][1] = encoded(kind, on_b, columns if transposes[1] == "t" else SWIZZLED)
     p["copied"] = out == a.dtype and n % 8 == 0 and not plain
-    p["turned"] = [t == "t" for t in transposes]
     if p["copied"]:
         p["maps"][2] = encoded(kind, c, 16)
     p["tiles"] = -(-m // rows) * -(-n // columns) * products
     q = p["product"]
     q["c"], q["m"], q["n"], q["k"], q["products"] = c.memory.address, m, n, k, products
+    q["turned_a"], q["turned_b"] = (t == "t" for t in transposes)
     q["batch"]["dims"] = len(batch)
     for d, (count, of_a, of_b) in enumerate(batch):
         for field, value in (("size", count), ("a", of_a), ("b", of_b)):

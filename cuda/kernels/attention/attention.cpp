@@ -222,7 +222,7 @@ class Backward : public Kernel {
         queries_(image(), "attention_grad_queries_" + choice_.name),
         keys_(image(), "attention_grad_keys_" + choice_.name) {}
 
-  size_t scratch_bytes() const override { return 3 * sizeof(float) * static_cast<size_t>(layout_.query_rows()); }
+  size_t scratch_bytes() const override { return 4 * sizeof(float) * static_cast<size_t>(layout_.query_rows()); }
 
   void run(const void* const* in, void* const* out, void* scratch) const override {
     Params p = layout_.p;

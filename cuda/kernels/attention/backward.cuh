@@ -8,7 +8,8 @@
 
 namespace native::cuda::attention {
 
-// The statistics of a thread's queries, which are its rows or its columns. They lie in three parts.
+// The statistics of a thread's queries, which are its rows or its columns. They lie in three parts; shifts, which few
+// queries have, in a fourth.
 template <class Math, bool turned>
 struct Statistics {
   static constexpr int kCount = turned ? Math::Scores::kColumns : Math::kRows;
@@ -107,8 +108,13 @@ __device__ inline void backward(const Params& p) {
     Math::multiply_rows(s, own, stage, p.size);
     Math::multiply_rows(dp, own_2, stage + Other::kBytes, p.value_size);
     // The scores of a query without keys are all 0.
-    finish_scores<Math, turned>(s, p, query_head, at,
-                                [&](int i, int j) { return stats.alive[stats.of(i, j)] ? -INFINITY : 0.0f; });
+    finish_scores<Math, turned>(
+        s, p, query_head, at,
+        [&](int i, int j) {
+          return stats.alive[stats.of(i, j)] == kShifted ? p.statistics[3 * part + query_head.rows + at.query(i, j)]
+                                                         : 0;
+        },
+        [&](int i, int j) { return stats.alive[stats.of(i, j)] ? -INFINITY : 0.0f; });
     const uint64_t kept = p.key ? kept_bits<Math, turned>(p, query_head, at) : 0;
     at.each([&](int i, int j) {
       const int n = stats.of(i, j);

@@ -56,18 +56,42 @@ struct Softmax {
   }
 
   // After the last tile: writes lse of the queries from `first` on; by what sums are to be multiplied.
-  __device__ void finish(const Params& p, const Head& head, int first, float (&factor)[Math::kRows]) {
+  __device__ void finish(const Params& p, const Head& head, int first, float (&factor)[Math::kRows],
+                         bool shifted = false) {
 #pragma unroll
     for (int i = 0; i < Math::kRows; ++i) {
 #pragma unroll
       for (int by = Math::kSharing / 2; by; by /= 2) total[i] += __shfl_xor_sync(0xFFFFFFFFu, total[i], by);
       factor[i] = 1 / total[i];
       const int query = first + Math::row(i);
-      if (threadIdx.x % Math::kSharing == 0 && query < p.queries)
-        p.lse[head.rows + query] = (peak[i] == kMasked ? 0 : peak[i] * kLn2) + logf(total[i]);
+      if (threadIdx.x % Math::kSharing != 0 || query >= p.queries) continue;
+      float& lse = p.lse[head.rows + query];
+      lse = (peak[i] == kMasked ? 0 : peak[i] * kLn2) + logf(total[i]) + (shifted ? lse : 0);
     }
   }
+
+  // Whether scores are too large for what they are to say, or all masked, those of the least biases among them.
+  __device__ bool large() const {
+    bool found = false;
+#pragma unroll
+    for (int i = 0; i < Math::kRows; ++i) found = found || !(fabsf(peak[i]) < kLarge);
+    return found;
+  }
 };
+
+// Finds shifts of the block's queries, which stand where lse will, and whether there are any.
+template <class Math>
+__device__ inline bool find_shifts(const Params& p, const Head& head, int first) {
+  bool any = false;
+#pragma unroll 1
+  for (int query = first + threadIdx.x / 32; query < min(first + Math::tile.rows, p.queries);
+       query += Math::tile.threads / 32) {
+    const float shift = shift_of(p, head, query, Math::kType);
+    if (threadIdx.x % 32 == 0) p.lse[head.rows + query] = shift;
+    any = any || shift != 0;
+  }
+  return __syncthreads_or(any);
+}
 
 // plain: neither bias, mask nor dropout.
 template <class Math, bool plain>
@@ -87,37 +111,47 @@ __device__ inline void forward(const Params& p) {
 
   typename Math::Sums sums;
   Softmax<Math> softmax;
-  fetch<Math, Own>(q, p.q, head.batch, p.queries, head.index, p.size, first);
-  fetch<Math, Other>(k, p.k, head.batch, p.keys, key_head, p.size, 0);
-  copy_async_commit();
-  for (int key = 0; key < keys; key += kKeys) {
-    copy_async_wait<0>();
-    __syncthreads();  // keys have come, and everybody is done with the values before
-    fetch<Math, Other>(v, p.v, head.batch, p.keys, key_head, p.value_size, key);
+  bool shifted = false;
+  do {
+    sums = {};
+    softmax = {};
+    fetch<Math, Own>(q, p.q, head.batch, p.queries, head.index, p.size, first);
+    fetch<Math, Other>(k, p.k, head.batch, p.keys, key_head, p.size, 0);
     copy_async_commit();
-    typename Math::Scores s;
-    Math::multiply_rows(s, q, k, p.size);
-    const Place<Math, false> at{first, key};
-    if constexpr (plain) {
-      limit_scores<Math>(s, p, at);
-      softmax.take(s, sums, p.scale_2);
-    } else {
-      finish_scores<Math, false>(s, p, head, at, [](int, int) { return kMasked; });
-      softmax.take(s, sums, 1);
-      if (p.key) {
-        const uint64_t kept = kept_bits<Math, false>(p, head, at);
-        at.each([&](int i, int j) { s.at(i, j) = dropped<Math>(p, kept, i, j, s.at(i, j)); });
+    for (int key = 0; key < keys; key += kKeys) {
+      copy_async_wait<0>();
+      __syncthreads();  // keys have come, and everybody is done with the values before
+      fetch<Math, Other>(v, p.v, head.batch, p.keys, key_head, p.value_size, key);
+      copy_async_commit();
+      typename Math::Scores s;
+      Math::multiply_rows(s, q, k, p.size);
+      const Place<Math, false> at{first, key};
+      if constexpr (plain) {
+        limit_scores<Math>(s, p, at);
+        softmax.take(s, sums, p.scale_2);
+      } else {
+        finish_scores<Math, false>(
+            s, p, head, at, [&](int i, int j) { return shifted ? p.lse[head.rows + at.query(i, j)] : 0; },
+            [](int, int) { return kMasked; });
+        softmax.take(s, sums, 1);
+        if (p.key) {
+          const uint64_t kept = kept_bits<Math, false>(p, head, at);
+          at.each([&](int i, int j) { s.at(i, j) = dropped<Math>(p, kept, i, j, s.at(i, j)); });
+        }
       }
+      copy_async_wait<0>();
+      __syncthreads();  // values have come, and everybody is done with the keys
+      if (key + kKeys < keys) fetch<Math, Other>(k, p.k, head.batch, p.keys, key_head, p.size, key + kKeys);
+      copy_async_commit();
+      Math::add(sums, s, v, exchange);
     }
-    copy_async_wait<0>();
-    __syncthreads();  // values have come, and everybody is done with the keys
-    if (key + kKeys < keys) fetch<Math, Other>(k, p.k, head.batch, p.keys, key_head, p.size, key + kKeys);
-    copy_async_commit();
-    Math::add(sums, s, v, exchange);
-  }
+
+    // Seldom: all of it once more.
+  } while (!plain && p.bias && !shifted && __syncthreads_or(softmax.large()) &&
+           (shifted = find_shifts<Math>(p, head, first)));
 
   float factor[Math::kRows];
-  softmax.finish(p, head, first, factor);
+  softmax.finish(p, head, first, factor, shifted);
   write_rows<Math>(q, sums, factor, p.out, head.batch, p.queries, p.heads, head.index, p.value_size, first);
 }
 

@@ -9,6 +9,9 @@ namespace native::cuda::attention {
 // Score of a masked key: nothing beside any other, but finite, so that a query without keys attends to all.
 constexpr float kMasked = -1e30f;
 
+// What a query has whose biases are shifted: see scores.cuh.
+constexpr float kShifted = 2;
+
 // Elements between neighbours along [batch, head, query, key]; 0 where broadcast.
 struct Strides {
   int64_t batch, head;
@@ -30,8 +33,8 @@ struct Params {
   // Gradients only: what the forward pass gave, and what statistics() makes of it for each query.
   const void* given_out;
   const float *given_lse, *ct_lse;  // ct_lse may be null
-  // One after the other for all queries: lse in base 2; sum(ct out) - ct_lse; 0 where no key is allowed, else 1. Heads
-  // begin `statistics_pitch` apart.
+  // One after the other for all queries: lse in base 2; sum(ct out) - ct_lse; 0 where no key is allowed, else 1, or
+  // kShifted; what is taken from its biases. Heads begin `statistics_pitch` apart.
   float* statistics;
   int statistics_pitch;
 

@@ -119,6 +119,31 @@ __device__ inline float dropped(const Params& p, uint64_t kept, int i, int j, fl
   return bit_of<Math>(kept, i, j) ? value * p.kept : 0;
 }
 
+// Softmax does not see a number that all scores of a query have, but beside a large one, as where a bias of -1e9 masks
+// all its keys, a float has no place for the scores and for the logarithm of their sum. From biases of queries whose
+// largest score in base 2, or log-sum-exp, is not below this, so that a float's unit is more than 2^-14, the largest
+// that they see is taken.
+constexpr float kLarge = 1024;
+
+// f(key, bias) for the keys that a query sees, by the threads of a warp.
+template <class F>
+__device__ inline void each_bias(const Params& p, const Head& head, int query, DataType type, const F& f) {
+  const int keys = p.causal ? min(p.keys, query + 1) : p.keys;
+#pragma unroll 1
+  for (int key = threadIdx.x % 32; key < keys; key += 32) {
+    if (p.mask && !p.mask[head.mask + query * p.mask_strides.query + key * p.mask_strides.key]) continue;
+    const int from = query * p.bias_strides.query + key * p.bias_strides.key;
+    f(key, load_element(p.bias, head.bias + from, type));
+  }
+}
+// What is taken from a query's biases; a warp computes it.
+__device__ inline float shift_of(const Params& p, const Head& head, int query, DataType type) {
+  float top = -INFINITY;
+  each_bias(p, head, query, type, [&](int, float bias) { top = fmaxf(top, bias); });
+  for (int by = 16; by; by /= 2) top = fmaxf(top, __shfl_xor_sync(0xFFFFFFFFu, top, by));
+  return isinf(top) ? 0 : top;
+}
+
 // Products without bias and mask: minus infinity beyond the ends and, if causal, beyond the diagonal.
 template <class Math>
 __device__ inline void limit_scores(typename Math::Scores& s, const Params& p, const Place<Math, false>& at) {
@@ -130,17 +155,18 @@ __device__ inline void limit_scores(typename Math::Scores& s, const Params& p, c
   });
 }
 
-// Products to scores in base 2: minus infinity beyond the ends, masked(i, j) where a mask says so.
-template <class Math, bool turned, class Masked>
+// Products to scores in base 2: minus infinity beyond the ends, masked(i, j) where a mask says so; shift(i, j) is taken
+// from biases.
+template <class Math, bool turned, class Shift, class Masked>
 __device__ inline void finish_scores(typename Math::Scores& s, const Params& p, const Head& head,
-                                     const Place<Math, turned>& at, const Masked& masked) {
+                                     const Place<Math, turned>& at, const Shift& shift, const Masked& masked) {
   const bool whole = at.whole(p);
   at.each([&](int i, int j) { s.at(i, j) *= p.scale_2; });
   if (p.bias)
     at.each_by_rows([&](int i, int j) {
       if (whole || at.inside(p, i, j)) {
         const int from = at.query(i, j) * p.bias_strides.query + at.key(i, j) * p.bias_strides.key;
-        s.at(i, j) += kLog2e * load_element(p.bias, head.bias + from, Math::kType);
+        s.at(i, j) += kLog2e * (load_element(p.bias, head.bias + from, Math::kType) - shift(i, j));
       }
     });
   if (p.mask) {

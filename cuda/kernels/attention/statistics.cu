@@ -16,6 +16,31 @@ __device__ inline bool has_key(const Params& p, int batch, int head, int query) 
   return __any_sync(0xFFFFFFFFu, found);
 }
 
+// The log-sum-exp in base 2 of a query's scores whose biases are shifted.
+__device__ inline float sum_shifted(const Params& p, const Head& head, int query, float shift) {
+  const int64_t q = (int64_t{head.batch} * p.queries + query) * p.q.row + head.index * p.size;
+  const int64_t first_k = int64_t{head.batch} * p.keys * p.k.row + head.index / (p.heads / p.key_heads) * p.size;
+  float peak = -INFINITY, total = 0;
+  each_bias(p, head, query, p.type, [&](int key, float bias) {
+    float product = 0;
+#pragma unroll 1
+    for (int i = 0; i < p.size; ++i)
+      product = fmaf(load_element(p.q.data, q + i, p.type), load_element(p.k.data, first_k + key * p.k.row + i, p.type),
+                     product);
+    const float score = product * p.scale_2 + kLog2e * (bias - shift), top = fmaxf(peak, score);
+    if (isinf(bias)) return;
+    total = total * power_of_2(peak - top) + power_of_2(score - top);
+    peak = top;
+  });
+  for (int by = 16; by; by /= 2) {
+    const float other = __shfl_xor_sync(0xFFFFFFFFu, peak, by), top = fmaxf(fmaxf(peak, other), kMasked);
+    total = total * power_of_2(peak - top);
+    total += __shfl_xor_sync(0xFFFFFFFFu, total, by);
+    peak = top;
+  }
+  return peak + log2f(total);
+}
+
 }  // namespace
 
 extern "C" __global__ void __launch_bounds__(32 * kStatisticsRows)
@@ -31,10 +56,17 @@ extern "C" __global__ void __launch_bounds__(32 * kStatisticsRows)
     sum = fmaf(load_element(p.ct.data, base + i, p.type), load_element(p.given_out, base + i, p.type), sum);
   for (int by = 16; by; by /= 2) sum += __shfl_xor_sync(0xFFFFFFFFu, sum, by);
   const bool alive = !p.mask || has_key(p, batch, head, query);
+  float lse = p.given_lse[row] * kLog2e, shift = 0;
+  if (p.bias && !(fabsf(lse) < kLarge)) {
+    const Head of(p, batch, head);
+    shift = shift_of(p, of, query, p.type);
+    if (shift != 0) lse = sum_shifted(p, of, query, shift);
+  }
   if (threadIdx.x % 32) return;
-  p.statistics[row] = p.given_lse[row] * kLog2e;
+  p.statistics[row] = lse;
   p.statistics[rows + row] = p.ct_lse ? sum - p.ct_lse[row] : sum;
-  p.statistics[2 * rows + row] = alive;
+  p.statistics[2 * rows + row] = shift != 0 ? kShifted : alive;
+  p.statistics[3 * rows + row] = shift;
 }
 
 // The first two alone, of rows of whole packs, without a mask. What lies between a head's last query and the next head

@@ -4,11 +4,11 @@
 
 #include <algorithm>
 
+#include "kernels/conv/params.h"
 #include "kernels/gemm/choice.h"
 
 namespace native::cuda::conv {
 
-enum class Direction { Forward, InputGrad, WeightGrad };
 // Main loops differ by what feeds them: windows, in one of the directions, or matrices in memory.
 constexpr int kMatrices = 3;
 

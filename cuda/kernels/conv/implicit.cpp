@@ -17,7 +17,7 @@ using gemm::ceil_div;
 using native::conv::Geometry;
 using native::conv::Triple;
 
-constexpr const char* kNames[] = {"forward", "input_grad", "weight_grad"};
+constexpr const char* kNames[] = {"_forward", "_input_grad", "_weight_grad"};
 
 // Taps that reach a position of the input at `from` modulo the stride, along one dimension: `first`, and
 // every `step`-th after it. Position j of those meets the output at j + start, and a tap further `back` less.
@@ -114,6 +114,7 @@ class Convolution : public Kernel {
     const int number = sets_++;
     Set& set = joined_.sets[number];
     Params p = given;
+    p.direction = direction_;
     for (int d = 0; d < 3; ++d) set.positions[d] = static_cast<int>(p.windows.positions[d].value);
     if (p.m == 0) set.splits = kWritten;
     if (p.k == 0 || p.m == 0 || p.n == 0) return;
@@ -128,9 +129,10 @@ class Convolution : public Kernel {
       p.target = in_order(p.windows);
     }
     const gemm::Tile& tile = share.large ? kind_.large : kind_.small;
-    const std::string name = "conv_" + kind_.name + (share.large ? "_large_" : "_small_");
-    launches_.push_back({p, number, tile, gemm::blocks_of(tile, p.m, p.n, g_.groups),
-                         Function("conv/" + kind_.image, name + kNames[static_cast<int>(direction_)])});
+    const std::string name = "conv_" + kind_.name + (share.large ? "_large" : "_small");
+    launches_.push_back(
+        {p, number, tile, gemm::blocks_of(tile, p.m, p.n, g_.groups),
+         Function("conv/" + kind_.image, kind_.layouts ? name + kNames[static_cast<int>(direction_)] : name)});
   }
   // Results of one position after those of another.
   static Target in_order(const Windows& w) {

@@ -18,7 +18,7 @@ using native::conv::Geometry;
 class OverlapAdd : public Kernel {
  public:
   OverlapAdd(const Geometry& g, Direction, const gemm::Kind& kind, DataType memory, Activation, size_t)
-      : product_(kind, {g.out_pixels(), g.taps() * g.group_in(), g.group_out(), g.cout, g.cout, "nt", g.groups,
+      : product_(kind, {g.out_pixels(), g.taps() * g.group_in(), g.group_out(), g.cout, g.cout, false, true, g.groups,
                         g.group_out()}) {
     for (int d = 0; d < 3; ++d) {
       p_.source_size[d] = static_cast<int>(g.out[d]);

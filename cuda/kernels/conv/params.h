@@ -6,6 +6,8 @@
 
 namespace native::cuda::conv {
 
+enum class Direction : int { Forward, InputGrad, WeightGrad };
+
 // Bytes of shared memory beside the stages, for each row of a tile over windows: where its window begins, and
 // where its result goes.
 constexpr int kBytesOfRow = 20;
@@ -44,6 +46,7 @@ struct Params {
   int row;           // elements of C from one of its rows, or pixels, to the next
   int m, n, k;
   int depth;  // terms of a part
+  Direction direction;
   gemm::Epilogue epilogue;
 };
 

@@ -48,11 +48,11 @@ class Pointwise : public Kernel {
     const int64_t pixels = g.in_pixels();
     switch (direction) {
       case Direction::Forward:
-        return {pixels, g.cout, g.cin, g.cin, g.cout, "nn"};
+        return {pixels, g.cout, g.cin, g.cin, g.cout, false, false};
       case Direction::InputGrad:
-        return {pixels, g.cin, g.cout, g.cout, g.cout, "nt"};
+        return {pixels, g.cin, g.cout, g.cout, g.cout, false, true};
       default:
-        return {g.cin, g.cout, pixels, g.cin, g.cout, "tn"};
+        return {g.cin, g.cout, pixels, g.cin, g.cout, true, false};
     }
   }
 

@@ -12,7 +12,7 @@ class Product {
  public:
   struct Sizes {
     int64_t m, n, k, row_a, row_b;
-    const char* transposes;
+    bool turned_a, turned_b;
     int64_t groups = 1, apart = 0;  // elements of both operands from one group to the next
   };
   Product(const gemm::Kind& kind, const Sizes& sizes)
@@ -20,8 +20,7 @@ class Product {
         sizes_(sizes),
         share_(share_of(kind, kMatrices, sizes.m, sizes.n, sizes.k, sizes.groups)),
         tile_(share_.large ? kind.large : kind.small),
-        function_("gemm/" + kind.image,
-                  "gemm_" + kind.name + (share_.large ? "_large_" : "_small_") + sizes.transposes) {}
+        function_(gemm::product_kernel(kind, share_.large ? "large" : "small", sizes.turned_a, sizes.turned_b)) {}
 
   const Sizes& sizes() const { return sizes_; }
   int splits() const { return share_.splits; }
@@ -37,6 +36,8 @@ class Product {
     p.k = static_cast<int>(sizes_.k);
     p.depth = share_.depth;
     p.products = static_cast<int>(sizes_.groups);
+    p.turned_a = sizes_.turned_a;
+    p.turned_b = sizes_.turned_b;
     p.batch.dims = sizes_.groups > 1;
     p.batch.size[0] = p.products;
     p.batch.a[0] = p.batch.b[0] = sizes_.apart;

@@ -48,7 +48,7 @@ __device__ inline float logaddexp(float x, float y) {
 __device__ inline uint32_t load(Memory memory, const void* data, uint32_t at) {
   switch (memory) {
     case Memory::F16:
-      return __float_as_uint(__half2float(static_cast<const __half*>(data)[at]));
+      return __float_as_uint(widened<DataType::F16>(static_cast<const uint16_t*>(data)[at]));
     case Memory::BF16:
       return static_cast<uint32_t>(static_cast<const uint16_t*>(data)[at]) << 16;
     case Memory::I8:
@@ -70,10 +70,10 @@ __device__ inline uint32_t load(Memory memory, const void* data, uint32_t at) {
 __device__ inline void store(Memory memory, void* data, uint32_t at, uint32_t bits) {
   switch (memory) {
     case Memory::F16:
-      static_cast<__half*>(data)[at] = __float2half_rn(__uint_as_float(bits));
+      static_cast<uint16_t*>(data)[at] = narrowed<DataType::F16>(__uint_as_float(bits));
       break;
     case Memory::BF16:
-      static_cast<__nv_bfloat16*>(data)[at] = __float2bfloat16_rn(__uint_as_float(bits));
+      static_cast<uint16_t*>(data)[at] = narrowed<DataType::BF16>(__uint_as_float(bits));
       break;
     case Memory::I8:
     case Memory::U8:
@@ -105,7 +105,7 @@ __device__ inline void copy_pack(Memory memory, const void* data, uint32_t at, u
 __device__ inline void widen(Memory memory, uint4& cell) {
   // No more than has come: of bytes there is one word.
   const uint32_t a = cell.x, b = memory == Memory::I8 || memory == Memory::U8 ? 0 : cell.y;
-  auto half = [](uint32_t bits) { return __float_as_uint(__half2float(__ushort_as_half(bits & 0xFFFFu))); };
+  auto half = [](uint32_t bits) { return __float_as_uint(widened<DataType::F16>(static_cast<uint16_t>(bits))); };
   auto low = [](uint32_t w) { return static_cast<uint32_t>(static_cast<int32_t>(w << 16) >> 16); };
   auto high = [](uint32_t w) { return static_cast<uint32_t>(static_cast<int32_t>(w) >> 16); };
   auto byte = [&](int i) { return static_cast<uint32_t>(static_cast<int32_t>(a << (24 - 8 * i)) >> 24); };
@@ -130,30 +130,25 @@ __device__ inline void widen(Memory memory, uint4& cell) {
   }
 }
 __device__ inline void store_packed(Memory memory, void* data, uint32_t at, const uint4& x) {
-  const uint32_t pack = at / kLanes;
-  auto halves = [&](uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
-    static_cast<uint2*>(data)[pack] = {(a & 0xFFFFu) | b << 16, (c & 0xFFFFu) | d << 16};
+  const uint32_t to = at / kLanes;
+  auto halves = [&](auto two) { static_cast<uint2*>(data)[to] = {two(x.x, x.y), two(x.z, x.w)}; };
+  auto narrow = [](auto two) {
+    return [=](uint32_t a, uint32_t b) { return two(__uint_as_float(a), __uint_as_float(b)); };
   };
   switch (memory) {
-    case Memory::F16: {
-      auto half = [](uint32_t bits) -> uint32_t { return __half_as_ushort(__float2half_rn(__uint_as_float(bits))); };
-      return halves(half(x.x), half(x.y), half(x.z), half(x.w));
-    }
-    case Memory::BF16: {
-      auto half = [](uint32_t bits) -> uint32_t {
-        return __bfloat16_as_ushort(__float2bfloat16_rn(__uint_as_float(bits)));
-      };
-      return halves(half(x.x), half(x.y), half(x.z), half(x.w));
-    }
+    case Memory::F16:
+      return halves(narrow(pack<DataType::F16>));
+    case Memory::BF16:
+      return halves(narrow(pack<DataType::BF16>));
     case Memory::I8:
     case Memory::U8:
-      static_cast<uint32_t*>(data)[pack] = (x.x & 0xFFu) | (x.y & 0xFFu) << 8 | (x.z & 0xFFu) << 16 | x.w << 24;
+      static_cast<uint32_t*>(data)[to] = (x.x & 0xFFu) | (x.y & 0xFFu) << 8 | (x.z & 0xFFu) << 16 | x.w << 24;
       return;
     case Memory::I16:
     case Memory::U16:
-      return halves(x.x, x.y, x.z, x.w);
+      return halves([](uint32_t a, uint32_t b) { return (a & 0xFFFFu) | b << 16; });
     default:
-      static_cast<uint4*>(data)[pack] = x;
+      static_cast<uint4*>(data)[to] = x;
   }
 }
 

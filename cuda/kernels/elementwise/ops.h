@@ -153,14 +153,14 @@
   X(clip, 3, min(max(x, y), z))
 
 // Between the classes, and to what a narrow dtype can hold; f is x as float.
-#define NATIVE_CUDA_CONVERSIONS(X)                                            \
-  X(float_to_signed, 1, static_cast<uint32_t>(__float2int_rz(f)))             \
-  X(float_to_unsigned, 1, __float2uint_rz(f))                                 \
-  X(signed_to_float, 1, __float_as_uint(static_cast<float>(i)))               \
-  X(unsigned_to_float, 1, __float_as_uint(static_cast<float>(x)))             \
-  X(round_f16, 1, __float_as_uint(__half2float(__float2half_rn(f))))          \
-  X(round_bf16, 1, __float_as_uint(__bfloat162float(__float2bfloat16_rn(f)))) \
-  X(wrap_i8, 1, static_cast<uint32_t>(static_cast<int8_t>(x)))                \
-  X(wrap_u8, 1, x & 0xFFu)                                                    \
-  X(wrap_i16, 1, static_cast<uint32_t>(static_cast<int16_t>(x)))              \
+#define NATIVE_CUDA_CONVERSIONS(X)                                                        \
+  X(float_to_signed, 1, static_cast<uint32_t>(__float2int_rz(f)))                         \
+  X(float_to_unsigned, 1, __float2uint_rz(f))                                             \
+  X(signed_to_float, 1, __float_as_uint(static_cast<float>(i)))                           \
+  X(unsigned_to_float, 1, __float_as_uint(static_cast<float>(x)))                         \
+  X(round_f16, 1, __float_as_uint(widened<DataType::F16>(narrowed<DataType::F16>(f))))    \
+  X(round_bf16, 1, __float_as_uint(widened<DataType::BF16>(narrowed<DataType::BF16>(f)))) \
+  X(wrap_i8, 1, static_cast<uint32_t>(static_cast<int8_t>(x)))                            \
+  X(wrap_u8, 1, x & 0xFFu)                                                                \
+  X(wrap_i16, 1, static_cast<uint32_t>(static_cast<int16_t>(x)))                          \
   X(wrap_u16, 1, x & 0xFFFFu)

@@ -9,6 +9,7 @@
 
 #include "kernels/gemm/tiles.h"
 #include "kernels/types.h"
+#include "runtime/images.h"
 
 namespace native::cuda::gemm {
 
@@ -28,18 +29,24 @@ struct Kind {
   Tile large, small;
   size_t bytes;  // of an element
   int padding;   // of a tile's rows, elements
+  bool layouts;  // a kernel for each, or one that is told when it is launched
 };
 inline Kind kind_of(DataType type) {
   switch (type) {
     case DataType::F16:
-      return {"tensor", "f16", kTensorLarge, kTensorSmall, 2, 0};
+      return {"tensor", "f16", kTensorLarge, kTensorSmall, 2, 0, false};
     case DataType::BF16:
-      return {"tensor", "bf16", kTensorLarge, kTensorSmall, 2, 0};
+      return {"tensor", "bf16", kTensorLarge, kTensorSmall, 2, 0, false};
     case DataType::TF32:
-      return {"tensor", "tf32", kWideLarge, kWideSmall, 4, 0};
+      return {"tensor", "tf32", kWideLarge, kWideSmall, 4, 0, true};
     default:
-      return {"exact", "exact", kExactLarge, kExactSmall, 4, 4};
+      return {"exact", "exact", kExactLarge, kExactSmall, 4, 4, true};
   }
+}
+// The kernel of a main loop ("large", "small"), for operands that lie so.
+inline Function product_kernel(const Kind& kind, const std::string& loop, bool turned_a, bool turned_b) {
+  const std::string name = "gemm_" + kind.name + "_" + loop;
+  return Function("gemm/" + kind.image, kind.layouts ? name + (turned_a ? "_t" : "_n") + (turned_b ? "t" : "n") : name);
 }
 inline size_t stage_bytes(const Kind& kind, const Tile& tile) {
   return static_cast<size_t>(tile.stages) * (tile.m + tile.n + 2 * kind.padding) * tile.depth * kind.bytes;

@@ -46,11 +46,41 @@ struct TurnedTile {
   __device__ static int outer_of_thread() { return threadIdx.x / 32 / (depth / 8) * 4 + threadIdx.x % 32 / 8; }
 };
 
-// Threads of a warp stand 4 (rows) by 8 (columns). A thread has groups of 4 rows and of 4 columns, the
-// groups of neighbours side by side, so that 8 lanes read 8 neighbouring chunks.
+// Sums of a tile's results in the registers of its threads. Threads of a warp stand 4 (rows) by 8 (columns). A thread
+// has groups of 4 rows and of 4 columns, the groups of neighbours side by side, so that 8 lanes read 8 neighbouring
+// chunks.
+template <Tile tile, int thread_m, int thread_n>
+struct ExactSums {
+  static constexpr int kAcross = tile.n / thread_n, kDown = tile.m / thread_m;  // threads of a block
+  static constexpr int kWarpsAcross = kAcross / 8;
+  static_assert(kDown * kAcross == tile.threads);
+
+  float of[thread_m][thread_n] = {};
+
+  __device__ static int across() { return threadIdx.x / 32 % kWarpsAcross * 8 + threadIdx.x % 8; }
+  __device__ static int down() { return threadIdx.x / 32 / kWarpsAcross * 4 + threadIdx.x % 32 / 8; }
+
+  template <class Sink>
+  __device__ void write(const Place& w, char* shared, const Sink& sink) const {
+    using Rows = Slab<tile, kDown * 4>;
+    float* slab = reinterpret_cast<float*>(shared);
+#pragma unroll
+    for (int g = 0; g < thread_m / 4; ++g) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+#pragma unroll
+        for (int h = 0; h < thread_n / 4; ++h)
+          store_4(slab + (down() * 4 + i) * Rows::kRow + (h * kAcross + across()) * 4, &of[g * 4 + i][h * 4]);
+      __syncthreads();
+      Rows::write(sink, w, slab, [&](int r) { return g * kDown * 4 + r; });
+      __syncthreads();
+    }
+  }
+};
+
 template <Tile tile, int thread_m, int thread_n, bool a_turned, bool b_turned>
 struct ExactLoop {
-  static_assert(tile.m / thread_m * (tile.n / thread_n) == tile.threads);
+  using Sums = ExactSums<tile, thread_m, thread_n>;
   static constexpr int kBytes = 4;
   static constexpr Tile kTile = tile;
   static constexpr bool turned_a = a_turned, turned_b = b_turned;
@@ -60,32 +90,27 @@ struct ExactLoop {
   // A as it is, [m, k], has its k contiguous; B as it is, [k, n], has not.
   using A = std::conditional_t<a_turned, Direct, Turned>;
   using B = std::conditional_t<b_turned, Turned, Direct>;
-  static constexpr int kAcross = tile.n / thread_n, kDown = tile.m / thread_m;  // threads of a block
-  static constexpr int kWarpsAcross = kAcross / 8;
 
-  template <class SourceA, class SourceB, class Sink>
-  __device__ static void run(const SourceA& source_a, const SourceB& source_b, const Place& w, char* shared,
-                             const Sink& sink) {
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    const int across = warp % kWarpsAcross * 8 + lane % 8, down = warp / kWarpsAcross * 4 + lane / 8;
-
-    float sums[thread_m][thread_n] = {};
+  template <class SourceA, class SourceB>
+  __device__ static void multiply(const SourceA& source_a, const SourceB& source_b, const Place& w, char* shared,
+                                  Sums& sums) {
+    const int across = Sums::across(), down = Sums::down();
     float a[2][thread_m], b[2][thread_n];
     const auto load = [&](int buffer, const char* at, const char* bt, int k) {
 #pragma unroll
       for (int g = 0; g < thread_m / 4; ++g)
         *reinterpret_cast<float4*>(a[buffer] + 4 * g) =
-            *reinterpret_cast<const float4*>(at + Direct::offset(k, g * kDown + down));
+            *reinterpret_cast<const float4*>(at + Direct::offset(k, g * Sums::kDown + down));
 #pragma unroll
       for (int g = 0; g < thread_n / 4; ++g)
         *reinterpret_cast<float4*>(b[buffer] + 4 * g) =
-            *reinterpret_cast<const float4*>(bt + Direct::offset(k, g * kAcross + across));
+            *reinterpret_cast<const float4*>(bt + Direct::offset(k, g * Sums::kAcross + across));
     };
     const auto compute = [&](int buffer) {
 #pragma unroll
       for (int i = 0; i < thread_m; ++i)
 #pragma unroll
-        for (int j = 0; j < thread_n; ++j) sums[i][j] = fmaf(a[buffer][i], b[buffer][j], sums[i][j]);
+        for (int j = 0; j < thread_n; ++j) sums.of[i][j] = fmaf(a[buffer][i], b[buffer][j], sums.of[i][j]);
     };
     if (source_a.aligned && source_b.aligned)
       pipeline<tile, tile.depth>(typename A::template Chunks<SourceA>(source_a, w.row, w.k_begin),
@@ -95,21 +120,14 @@ struct ExactLoop {
       pipeline<tile, tile.depth>(typename A::template Pieces<SourceA>(source_a, w.row, w.k_begin),
                                  typename B::template Pieces<SourceB>(source_b, w.column, w.k_begin), w, shared, load,
                                  compute);
+  }
 
-    using Rows = Slab<tile, kDown * 4>;
-    static_assert(Rows::kBytes <= tile.stages * (A::kBytes + B::kBytes));
-    float* slab = reinterpret_cast<float*>(shared);
-#pragma unroll
-    for (int g = 0; g < thread_m / 4; ++g) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i)
-#pragma unroll
-        for (int h = 0; h < thread_n / 4; ++h)
-          store_4(slab + (down * 4 + i) * Rows::kRow + (h * kAcross + across) * 4, &sums[g * 4 + i][h * 4]);
-      __syncthreads();
-      Rows::write(sink, w, slab, [&](int r) { return g * kDown * 4 + r; });
-      __syncthreads();
-    }
+  template <class SourceA, class SourceB, class Sink>
+  __device__ static void run(const SourceA& source_a, const SourceB& source_b, const Place& w, char* shared,
+                             const Sink& sink) {
+    Sums sums;
+    multiply(source_a, source_b, w, shared, sums);
+    sums.write(w, shared, sink);
   }
 };
 

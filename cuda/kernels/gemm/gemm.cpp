@@ -40,8 +40,7 @@ class Product : public Kernel {
         turned_b_(r.transpose_b && !packing_.wanted()),
         loop_(loop_of(kind_, large_, turned_b_)),
         blocks_(blocks_of(loop_.tile, r.m, r.n, r.batch)),
-        product_("gemm/" + kind_.image,
-                 "gemm_" + kind_.name + "_" + loop_.name + (r.transpose_a ? "_t" : "_n") + (turned_b_ ? "t" : "n")),
+        product_(product_kernel(kind_, loop_.name, r.transpose_a, turned_b_)),
         join_("gemm/exact", "gemm_join") {
     p_.a = {nullptr, r.transpose_a ? r.m : r.k, 0};
     p_.b = {nullptr, packing_.wanted() ? packing_.row() : r.transpose_b ? r.k : r.n, 0};
@@ -49,6 +48,8 @@ class Product : public Kernel {
     p_.n = static_cast<int>(r.n);
     p_.k = static_cast<int>(r.k);
     p_.products = static_cast<int>(r.batch);
+    p_.turned_a = r.transpose_a;
+    p_.turned_b = turned_b_;
     p_.batch = batch;
     const DataType memory = *data_type(problem.in[0].dtype);
     p_.epilogue = {nullptr, nullptr, memory, *data_type(problem.out[0].dtype), activation};

@@ -38,10 +38,10 @@ class WholeProduct : public Kernel {
     p.k = static_cast<int>(r.k);
     p.depth = static_cast<int>(std::max<int64_t>(1, ceil_div(r.k, choice.tile.depth)) * choice.tile.depth);
     p.products = static_cast<int>(r.batch);
+    p.turned_a = r.transpose_a;
+    p.turned_b = r.transpose_b;
     p.batch = batch;
     q_.out_bytes = static_cast<int>(out_bytes);
-    q_.turned_a = r.transpose_a;
-    q_.turned_b = r.transpose_b;
   }
 
   void run(const void* const* in, void* const* out, void*) const override {

@@ -36,6 +36,7 @@ struct Params {
   int m, n, k;
   int depth;  // terms of a split
   int products;
+  int turned_a, turned_b;  // lie as [k, m] and [n, k]
   Batch batch;
   Epilogue epilogue;
 };
@@ -46,7 +47,6 @@ struct WarpgroupParams {
   TensorMap a, b, c;  // c if results are `copied`
   int tiles;          // of all products
   int copied;         // results are of the operands' type, in rows that bulk copies can write
-  int turned_a, turned_b;
   Params product;
 };
 
@@ -54,7 +54,6 @@ struct WarpgroupParams {
 struct IntegerParams {
   Params product;
   int out_bytes;
-  int turned_a, turned_b;
 };
 
 // The second launch of a split product: C = epilogue(sum over the splits, in order).

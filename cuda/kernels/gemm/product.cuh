@@ -48,8 +48,29 @@ __device__ inline void product(const Params& p, const Loop& loop, const SinkOf& 
 }
 
 template <class Loop>
-__device__ inline void product(const Params& p) {
-  product(p, Loop{}, [&](int64_t c) { return Results(p, c); });
+__device__ inline void product(const Params& p, const Loop& loop = {}) {
+  product(p, loop, [&](int64_t c) { return Results(p, c); });
 }
+
+// How operands lie is known when the kernel is launched: Loop<turned_a, turned_b> makes the sums, and all that comes
+// after it is the same code.
+template <template <bool, bool> class Loop>
+struct AnyLayout {
+  using Sums = typename Loop<false, false>::Sums;
+  static constexpr Tile kTile = Loop<false, false>::kTile;
+  static constexpr int kBytes = Loop<false, false>::kBytes;
+  const bool turned_a, turned_b;
+
+  template <class Source, class Sink>
+  __device__ void run(const Source& a, const Source& b, const Place& w, char* shared, const Sink& sink) const {
+    Sums sums;
+    if (turned_a)
+      turned_b ? Loop<true, true>::multiply(a, b, w, shared, sums) : Loop<true, false>::multiply(a, b, w, shared, sums);
+    else
+      turned_b ? Loop<false, true>::multiply(a, b, w, shared, sums)
+               : Loop<false, false>::multiply(a, b, w, shared, sums);
+    sums.write(w, shared, sink);
+  }
+};
 
 }  // namespace native::cuda::gemm

@@ -42,13 +42,49 @@ struct Fragments {
   }
 };
 
-template <Tile tile, DataType type, int warp_m, int warp_n, bool a_turned, bool b_turned>
-struct TensorLoop {
-  static constexpr bool kWide = type == DataType::TF32;
-  static constexpr int kBytes = kWide ? 4 : 2, kSteps = tile.depth * kBytes / 32;
+// Sums of a tile's results in the registers of its warps, as mma leaves them.
+template <Tile tile, int warp_m, int warp_n>
+struct TensorSums {
   static constexpr int kWarpsAcross = tile.n / warp_n, kWarpsDown = tile.m / warp_m;
   static constexpr int kMmaM = warp_m / 16, kMmaN = warp_n / 8;
   static_assert(kWarpsAcross * kWarpsDown * 32 == tile.threads);
+
+  float of[kMmaM][kMmaN][4] = {};
+
+  // The first of a warp's.
+  __device__ static int row() { return threadIdx.x / 32 / kWarpsAcross * warp_m; }
+  __device__ static int column() { return threadIdx.x / 32 % kWarpsAcross * warp_n; }
+
+  // 16 rows of each warp at a time, by code that stands here once: epilogues are long.
+  template <class Sink>
+  __device__ void write(const Place& w, char* shared, const Sink& sink) const {
+    using Rows = Slab<tile, kWarpsDown * 16>;
+    float* slab = reinterpret_cast<float*>(shared);
+    const int lane = threadIdx.x % 32;
+#pragma unroll 1
+    for (int part = 0; part < kMmaM; ++part) {
+#pragma unroll
+      for (int i = 0; i < kMmaM; ++i)
+        if (i == part)
+#pragma unroll
+          for (int j = 0; j < kMmaN; ++j)
+#pragma unroll
+            for (int h = 0; h < 2; ++h)
+              store_2(slab + (row() / warp_m * 16 + h * 8 + lane / 4) * Rows::kRow + column() + j * 8 + lane % 4 * 2,
+                      &of[i][j][2 * h]);
+      __syncthreads();
+      Rows::write(sink, w, slab, [&](int r) { return r / 16 * warp_m + part * 16 + r % 16; });
+      __syncthreads();
+    }
+  }
+};
+
+template <Tile tile, DataType type, int warp_m, int warp_n, bool a_turned, bool b_turned>
+struct TensorLoop {
+  using Sums = TensorSums<tile, warp_m, warp_n>;
+  static constexpr bool kWide = type == DataType::TF32;
+  static constexpr int kBytes = kWide ? 4 : 2, kSteps = tile.depth * kBytes / 32;
+  static constexpr int kMmaM = Sums::kMmaM, kMmaN = Sums::kMmaN;
   static constexpr Tile kTile = tile;
   static constexpr bool turned_a = a_turned, turned_b = b_turned;
   static constexpr Swizzle kA = kWide && a_turned ? Swizzle::Columns : Swizzle::Rows;
@@ -58,13 +94,10 @@ struct TensorLoop {
   using FragmentsA = Fragments<A, !a_turned, kWide && a_turned>;
   using FragmentsB = Fragments<B, b_turned, kWide && !b_turned>;
 
-  template <class SourceA, class SourceB, class Sink>
-  __device__ static void run(const SourceA& source_a, const SourceB& source_b, const Place& w, char* shared,
-                             const Sink& sink) {
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    const int row = warp / kWarpsAcross * warp_m, column = warp % kWarpsAcross * warp_n;
-
-    float sums[kMmaM][kMmaN][4] = {};
+  template <class SourceA, class SourceB>
+  __device__ static void multiply(const SourceA& source_a, const SourceB& source_b, const Place& w, char* shared,
+                                  Sums& sums) {
+    const int row = Sums::row(), column = Sums::column();
     uint32_t a[2][kMmaM][4], b[2][kMmaN / 2][4];
     const auto load = [&](int buffer, const char* at, const char* bt, int step) {
 #pragma unroll
@@ -86,7 +119,8 @@ struct TensorLoop {
       for (int i = 0; i < kMmaM; ++i)
 #pragma unroll
         for (int j = 0; j < kMmaN; ++j)
-          multiply<type>(sums[i][j], a[buffer][i], b[buffer][j / 2][j % 2 * 2], b[buffer][j / 2][j % 2 * 2 + 1]);
+          cuda::multiply<type>(sums.of[i][j], a[buffer][i], b[buffer][j / 2][j % 2 * 2],
+                               b[buffer][j / 2][j % 2 * 2 + 1]);
     };
     if (source_a.aligned && source_b.aligned)
       pipeline<tile, kSteps>(typename A::template Chunks<SourceA>(source_a, w.row, w.k_begin),
@@ -96,26 +130,14 @@ struct TensorLoop {
       pipeline<tile, kSteps>(typename A::template Pieces<SourceA>(source_a, w.row, w.k_begin),
                              typename B::template Pieces<SourceB>(source_b, w.column, w.k_begin), w, shared, load,
                              compute);
+  }
 
-    // 16 rows of each warp at a time, by code that stands here once: epilogues are long.
-    using Rows = Slab<tile, kWarpsDown * 16>;
-    static_assert(Rows::kBytes <= tile.stages * (A::kBytes + B::kBytes));
-    float* slab = reinterpret_cast<float*>(shared);
-#pragma unroll 1
-    for (int part = 0; part < kMmaM; ++part) {
-#pragma unroll
-      for (int i = 0; i < kMmaM; ++i)
-        if (i == part)
-#pragma unroll
-          for (int j = 0; j < kMmaN; ++j)
-#pragma unroll
-            for (int h = 0; h < 2; ++h)
-              store_2(slab + (row / warp_m * 16 + h * 8 + lane / 4) * Rows::kRow + column + j * 8 + lane % 4 * 2,
-                      &sums[i][j][2 * h]);
-      __syncthreads();
-      Rows::write(sink, w, slab, [&](int r) { return r / 16 * warp_m + part * 16 + r % 16; });
-      __syncthreads();
-    }
+  template <class SourceA, class SourceB, class Sink>
+  __device__ static void run(const SourceA& source_a, const SourceB& source_b, const Place& w, char* shared,
+                             const Sink& sink) {
+    Sums sums;
+    multiply(source_a, source_b, w, shared, sums);
+    sums.write(w, shared, sink);
   }
 };
 

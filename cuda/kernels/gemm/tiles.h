@@ -29,6 +29,8 @@ constexpr Tile kExactWindows{128, 128, 16, 3, 256, 1};
 // A quarter of the results in half of the threads (8 by 4): for problems that large tiles would not spread
 // over a GPU; at 512 in 21.7 us, large ones in 58.9 (64 threads of 8 by 8: 33.8).
 constexpr Tile kExactSmall{64, 64, 16, 4, 128, 4};
+// 96 registers are enough over windows, without spills: a fifth block.
+constexpr Tile kExactSmallWindows{64, 64, 16, 4, 128, 5};
 
 // Tensor cores: 4 warps of 64x64, where 8 ldmatrix.x4 feed 32 mma; 128 sums and two buffers of 32 operands leave
 // few registers for more. Two blocks a multiprocessor, one of which computes while the other waits or writes:

@@ -46,6 +46,8 @@ class WarpgroupProduct : public Kernel {
     q.n = static_cast<int>(r.n);
     q.k = static_cast<int>(r.k);
     q.products = static_cast<int>(r.batch);
+    q.turned_a = r.transpose_a;
+    q.turned_b = r.transpose_b;
     q.batch = batch;
     for (int d = 0; d < batch.dims; ++d) {
       q.batch.a[d] /= r.m * r.k;
@@ -53,8 +55,6 @@ class WarpgroupProduct : public Kernel {
     }
     q.epilogue = {nullptr, nullptr, type, *data_type(problem.out[0].dtype), activation};
     p_.tiles = static_cast<int>(blocks_of(tile_, r.m, r.n, r.batch));
-    p_.turned_a = r.transpose_a;
-    p_.turned_b = r.transpose_b;
     p_.copied = q.epilogue.out_type == type && r.n % kChunk == 0;
   }
 

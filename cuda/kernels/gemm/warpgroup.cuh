@@ -8,23 +8,6 @@
 
 namespace native::cuda::gemm {
 
-template <DataType type>
-__device__ inline uint32_t two_as_bits(const float* x) {
-  if constexpr (type == DataType::BF16) {
-    const __nv_bfloat162 bits = __floats2bfloat162_rn(x[0], x[1]);
-    return reinterpret_cast<const uint32_t&>(bits);
-  } else {
-    const __half2 bits = __floats2half2_rn(x[0], x[1]);
-    return reinterpret_cast<const uint32_t&>(bits);
-  }
-}
-template <DataType type>
-__device__ inline float2 two_of_bits(uint32_t bits) {
-  if constexpr (type == DataType::BF16)
-    return {__uint_as_float(bits << 16), __uint_as_float(bits & 0xFFFF0000u)};
-  else
-    return __half22float2(reinterpret_cast<const __half2&>(bits));
-}
 __device__ inline void store_word(uint32_t to, uint32_t word) {
   asm volatile("st.shared.b32 [%0], %1;" ::"r"(to), "r"(word) : "memory");
 }
@@ -114,8 +97,8 @@ struct WarpgroupLoop {
         const Barrier barrier = full(turn.stage);
         empty(turn.stage).wait(turn.parity ^ 1);
         barrier.arrive_and_expect(kStage);
-        A::load(!p.turned_a, to, p.a, barrier, w.row, k, static_cast<int>(matrix.a));
-        B::load(p.turned_b, to + A::kBytes, p.b, barrier, w.column, k, static_cast<int>(matrix.b));
+        A::load(!p.product.turned_a, to, p.a, barrier, w.row, k, static_cast<int>(matrix.a));
+        B::load(p.product.turned_b, to + A::kBytes, p.b, barrier, w.column, k, static_cast<int>(matrix.b));
         turn.next();
       }
     });
@@ -128,10 +111,11 @@ struct WarpgroupLoop {
     each_tile([&](const Place& w) {
       Bias bias;
       load_bias(bias, w.column + lane * 2);
-      if (p.turned_a)
-        p.turned_b ? multiply<true, true>(sums, turn, row, lane) : multiply<true, false>(sums, turn, row, lane);
+      if (p.product.turned_a)
+        p.product.turned_b ? multiply<true, true>(sums, turn, row, lane) : multiply<true, false>(sums, turn, row, lane);
       else
-        p.turned_b ? multiply<false, true>(sums, turn, row, lane) : multiply<false, false>(sums, turn, row, lane);
+        p.product.turned_b ? multiply<false, true>(sums, turn, row, lane)
+                           : multiply<false, false>(sums, turn, row, lane);
       finish(w, warp, lane, sums, bias);
     });
     if (lane == 0) wait_for_stores_to_read<0>();
@@ -215,8 +199,7 @@ struct WarpgroupLoop {
   __device__ static void add_bias(Results& y, uint32_t two, int of_four) {
 #pragma unroll
     for (int j = 0; j < kPart / 8; ++j) {
-      const uint32_t bits = __shfl_sync(0xFFFFFFFF, two, j * 4 + of_four);
-      const float2 bias = two_of_bits<type>(bits);
+      const float2 bias = unpack<type>(__shfl_sync(0xFFFFFFFF, two, j * 4 + of_four));
       y.v[j * 4] += bias.x;
       y.v[j * 4 + 1] += bias.y;
       y.v[j * 4 + 2] += bias.x;
@@ -234,7 +217,7 @@ struct WarpgroupLoop {
 #pragma unroll
     for (int i = 0; i < kPart / 4; ++i)
       store_word(from + (i % 2 * 8 + lane / 4) * 128 + (i / 2 ^ lane / 4) * 16 + lane % 4 * 4,
-                 two_as_bits<type>(&y.v[i * 2]));
+                 pack<type>(y.v[i * 2], y.v[i * 2 + 1]));
     fence_shared_for_copies();
     __syncwarp();
     if (lane == 0) {

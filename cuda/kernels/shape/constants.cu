@@ -5,17 +5,6 @@
 namespace native::cuda::shape {
 namespace {
 
-// As NumPy does it: through float32 to narrower floats.
-template <class T>
-__device__ inline T counted(int64_t i) {
-  if constexpr (std::is_same_v<T, __half>)
-    return __float2half_rn(static_cast<float>(i));
-  else if constexpr (std::is_same_v<T, __nv_bfloat16>)
-    return __float2bfloat16_rn(static_cast<float>(i));
-  else
-    return static_cast<T>(i);
-}
-
 template <class F>
 __device__ inline void each(const ConstantParams& p, const F& f) {
   for (int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x; i < p.elements; i += gridDim.x * int64_t{kThreads})
@@ -24,18 +13,19 @@ __device__ inline void each(const ConstantParams& p, const F& f) {
 
 }  // namespace
 
-#define KERNEL(name, T)                                                                                          \
+#define KERNEL(name, T, value)                                                                                   \
   extern "C" __global__ void __launch_bounds__(kThreads) iota_##name(const __grid_constant__ ConstantParams p) { \
-    each(p, [&](int64_t i) { static_cast<T*>(p.to)[i] = counted<T>(i); });                                       \
+    each(p, [&](int64_t i) { static_cast<T*>(p.to)[i] = value; });                                               \
   }
-KERNEL(int_1, uint8_t)
-KERNEL(int_2, uint16_t)
-KERNEL(int_4, uint32_t)
-KERNEL(int_8, uint64_t)
-KERNEL(float16, __half)
-KERNEL(bfloat16, __nv_bfloat16)
-KERNEL(float32, float)
-KERNEL(float64, double)
+KERNEL(int_1, uint8_t, static_cast<uint8_t>(i))
+KERNEL(int_2, uint16_t, static_cast<uint16_t>(i))
+KERNEL(int_4, uint32_t, static_cast<uint32_t>(i))
+KERNEL(int_8, uint64_t, static_cast<uint64_t>(i))
+// As NumPy does it: through float32 to narrower floats.
+KERNEL(float16, uint16_t, narrowed<DataType::F16>(static_cast<float>(i)))
+KERNEL(bfloat16, uint16_t, narrowed<DataType::BF16>(static_cast<float>(i)))
+KERNEL(float32, float, static_cast<float>(i))
+KERNEL(float64, double, static_cast<double>(i))
 
 extern "C" __global__ void __launch_bounds__(kThreads) full_8(const __grid_constant__ ConstantParams p) {
   each(p, [&](int64_t i) { static_cast<uint64_t*>(p.to)[i] = p.value; });
