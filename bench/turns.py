@@ -4,13 +4,16 @@
     python -m bench.turns gru/predict1 gru/call ...    one example; the model without compiling
     python -m bench.turns ... --peer-python PYTHON     where the peers are installed
     python -m bench.turns ... --beside FOLDER          another build of keras_native, in that folder
-    python -m bench.turns ... --out bench/results/turns.jsonl
+    python -m bench.turns ... --out bench/results/turns.jsonl          added at its end
 
 A process for each backend, all of which sleep but one: what a shared or virtual machine gives
 changes within seconds, and so falls to all alike. The rows: for each step and each state of the
 machine (`near` where a cache line gets from one thread to another and back in less than 150 ns,
 `far` in less than 2 us: the processors share no cache, else `busy`), how many turns, the median of
 each backend's medians in seconds, and the median of its ratio to ours within a turn.
+
+Where a model both trains and predicts, the first prediction of each turn prepares the weights again.
+One that takes a tenth of a second is all of its turn: time it apart from the training.
 """
 
 from __future__ import annotations
@@ -169,7 +172,7 @@ def main() -> int:
     lines = [json.dumps(row) for row in [head, *rows]]
     print("\n".join(lines))
     if args.out:
-        with open(args.out, "w") as file:
+        with open(args.out, "a") as file:
             file.write("".join(line + "\n" for line in lines))
     return 0
 
