@@ -12,7 +12,7 @@ machine (`near` where a cache line gets from one thread to another and back in l
 `far` in less than 2 us: the processors share no cache, else `busy`), how many turns, the median of
 each backend's medians in seconds, and the median of its ratio to ours within a turn.
 
-Where a model both trains and predicts, the first prediction of each turn prepares the weights again.
+Where a model trains and predicts, the first prediction of each turn prepares the weights again.
 One that takes a tenth of a second is all of its turn: time it apart from the training.
 """
 
