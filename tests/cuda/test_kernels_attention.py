@@ -76,18 +76,11 @@ def test_what_scores_are_given(dtype, options):
     emulated.check(attention(2, 17, 2, 16, grad=True, scores=True, **case))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("options", [{}, {"causal": True}, {"mask": (40, 40)}], ids=str)
-@pytest.mark.parametrize("hidden", [-1e5, -1e9, -1e30, -3.38e38])
-def test_queries_all_of_whose_keys_a_bias_hides(dtype, options, hidden):
-    """What all scores of a query are given is nothing to softmax: results are those without it, as
-    far as a float has place for the scores beside it."""
-    options = {"bias": (2, 1, 40, 40), "dtype": dtype, **options}
+def check_as_if(options, given, without):
+    """Forward and backward with the bias `given` are what the reference makes of `without`, but for
+    the number that each query's log-sum-exp has more."""
     forward = attention(2, 40, 2, 16, **options)
-    q, k, v, bias, *mask = forward.arrays()
-    given, without = bias.copy(), bias.copy()
-    queries = [0, 3, 17, 39]
-    given[:, :, queries], without[:, :, queries] = hidden, 0
+    q, k, v, _, *mask = forward.arrays()
     same = [q, k, v, without, *mask]
     found = [x.numpy() for x in emulated.outputs(forward, [q, k, v, given, *mask])]
     wanted = harness.expected(forward, same)
@@ -102,6 +95,60 @@ def test_queries_all_of_whose_keys_a_bias_hides(dtype, options, hidden):
         ):
             harness.compare(result.numpy(), want, case, terms=terms)
     assert _cuda.reports() == []
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("options", [{}, {"causal": True}, {"mask": (40, 40)}], ids=str)
+@pytest.mark.parametrize("hidden", [-1e5, -1e9, -1e30, -3.38e38])
+def test_queries_all_of_whose_keys_a_bias_hides(dtype, options, hidden):
+    """What all scores of a query are given is nothing to softmax: results are those without it, as
+    far as a float has place for the scores beside it."""
+    options = {"bias": (2, 1, 40, 40), "dtype": dtype, **options}
+    given = attention(2, 40, 2, 16, **options).arrays()[3]
+    without = given.copy()
+    queries = [0, 3, 17, 39]
+    given[:, :, queries], without[:, :, queries] = hidden, 0
+    check_as_if(options, given, without)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "less, more", [(-1e9, -3.38e38), (1000, -3.38e38), (-800, -3.38e38), (-1e9, -1e30)]
+)
+@pytest.mark.parametrize("first", [False, True], ids=["last", "first"])
+def test_queries_some_of_whose_keys_are_hidden_more(dtype, less, more, first):
+    """As by a padding of -1e9 beside the least float for a causal mask, whose scores in base 2 are
+    minus infinity."""
+    options = {"bias": (2, 1, 40, 40), "dtype": dtype}
+    given = attention(2, 40, 2, 16, **options).arrays()[3]
+    without = given.copy()
+    keys = slice(0, 33) if first else slice(7, 40)
+    given[:, :, 3], without[:, :, 3] = less, 0
+    given[:, :, 3, keys], without[:, :, 3, keys] = more, -1e9
+    check_as_if(options, given, without)
+
+
+@pytest.mark.parametrize("options", [{}, {"mask": (127, 64)}], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_ordinary_biases_are_gone_through_once(dtype, options):
+    """Also where a tile has fewer queries, and beside a query that a mask leaves no key."""
+
+    def products(**options):
+        case = attention(1, 127, 1, 64, keys=64, dtype=dtype, **options)
+        arrays = case.arrays()
+        if "mask" in options:
+            arrays[-1][:] = True
+            arrays[-1][5] = False
+        _cuda.clear_counts()
+        emulated.outputs(case, arrays)
+        return sum(
+            row["executed"]
+            for row in rows(names(dtype, 64, False)[0])
+            if row["opcode"].startswith("fma" if dtype == "float32" else "mma")
+        )
+
+    once = products(mask=(127, 64))
+    assert 0 < once <= products(bias=(1, 1, 127, 64), **options) < 1.5 * once
 
 
 @pytest.mark.parametrize("causal", [False, True])

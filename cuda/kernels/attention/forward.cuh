@@ -70,24 +70,33 @@ struct Softmax {
     }
   }
 
-  // Whether scores are too large for what they are to say, or all masked, those of the least biases among them.
-  __device__ bool large() const {
+  // Marks the queries, from `first` on, whose scores are too large for what they are to say: those whose largest is,
+  // and those that see no key but masked ones. The mark stands where lse will. Returns whether the thread has one.
+  __device__ bool mark_large(const Params& p, const Head& head, int first) const {
     bool found = false;
 #pragma unroll
-    for (int i = 0; i < Math::kRows; ++i) found = found || !(fabsf(peak[i]) < kLarge);
+    for (int i = 0; i < Math::kRows; ++i) {
+      const int query = first + Math::row(i);
+      if (query >= p.queries) continue;
+      const bool large = !(fabsf(peak[i]) < kLarge);
+      if (threadIdx.x % Math::kSharing == 0) p.lse[head.rows + query] = large;
+      found = found || large;
+    }
     return found;
   }
 };
 
-// Finds shifts of the block's queries, which stand where lse will, and whether there are any.
+// Puts shifts of the block's marked queries where their marks are, and says whether there are any.
 template <class Math>
 __device__ inline bool find_shifts(const Params& p, const Head& head, int first) {
   bool any = false;
 #pragma unroll 1
   for (int query = first + threadIdx.x / 32; query < min(first + Math::tile.rows, p.queries);
        query += Math::tile.threads / 32) {
+    float& at = p.lse[head.rows + query];
+    if (at == 0) continue;
     const float shift = shift_of(p, head, query, Math::kType);
-    if (threadIdx.x % 32 == 0) p.lse[head.rows + query] = shift;
+    if (threadIdx.x % 32 == 0) at = shift;
     any = any || shift != 0;
   }
   return __syncthreads_or(any);
@@ -147,7 +156,7 @@ __device__ inline void forward(const Params& p) {
     }
 
     // Seldom: all of it once more.
-  } while (!plain && p.bias && !shifted && __syncthreads_or(softmax.large()) &&
+  } while (!plain && p.bias && !shifted && __syncthreads_or(softmax.mark_large(p, head, first)) &&
            (shifted = find_shifts<Math>(p, head, first)));
 
   float factor[Math::kRows];

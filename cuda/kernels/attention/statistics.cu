@@ -28,7 +28,7 @@ __device__ inline float sum_shifted(const Params& p, const Head& head, int query
       product = fmaf(load_element(p.q.data, q + i, p.type), load_element(p.k.data, first_k + key * p.k.row + i, p.type),
                      product);
     const float score = product * p.scale_2 + kLog2e * (bias - shift), top = fmaxf(peak, score);
-    if (isinf(bias)) return;
+    if (score == -INFINITY) return;  // as are biases near the least float in base 2; of two the difference is NaN
     total = total * power_of_2(peak - top) + power_of_2(score - top);
     peak = top;
   });
