@@ -24,6 +24,8 @@ constexpr int64_t kStreamRows = 48;
 // Up to so many rows a task takes all of them and packs its own columns of B, which stay in its cache;
 // beyond, B is packed once for all tasks.
 constexpr int64_t kColumnRows = 256;
+// Up to so many elements a B is copied for tasks with rows of their own: 16 MB of float32.
+constexpr int64_t kSharedElements = 1 << 22;
 // A range of so many terms repays its partial sums.
 constexpr int kSplitTerms = 768;
 // Columns of a task, where A is read in place and where each range of columns packs it again.
@@ -140,7 +142,7 @@ Path Plan<T>::suitable_path() const {
   const bool long_rows = k_ >= std::max(kLeastTerms, kOfDotRow * m_);
   const bool in_place = !transpose_a_ || m_ <= kFewestRows || n_ >= kOfDotRow * m_;
   if (long_rows && in_place && takes_path(Path::Dots, m_, n_, k_, transpose_b_)) return Path::Dots;
-  return m_ <= kColumnRows && !copies_a() ? Path::Columns : Path::Tiles;
+  return m_ <= kColumnRows && !own_rows() ? Path::Columns : Path::Tiles;
 }
 
 template <class T>
@@ -169,9 +171,11 @@ Plan<T>::Plan(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, bool t
     double tasks = whole_tasks();
     // Where ranges of terms are tasks enough, tiles stay as large as they are best: cut, they would read all of A or B
     // again each.
-    if (path || wanted < 2 * tasks || tasks * static_cast<double>(most_splits) < wanted / 2) tasks = cut(wanted);
+    const bool own_rows = this->own_rows();
+    if (path || own_rows || wanted < 2 * tasks || tasks * static_cast<double>(most_splits) < wanted / 2)
+      tasks = cut(wanted);
     // Few tiles and many terms.
-    const bool deep = wanted >= 2 * tasks && most_splits >= 2 && !(copies_a() && tasks >= kFewTasks);
+    const bool deep = (own_rows ? wanted > 2 * tasks : wanted >= 2 * tasks) && most_splits >= 2;
     if (path ? path_ != Path::SplitK : !deep) return;
     path_ = Path::SplitK;
     splits_ =
@@ -179,11 +183,11 @@ Plan<T>::Plan(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, bool t
   }
 }
 
-// Whether each task copies its rows of a transposed A, which so are to be its own; and its columns of B, packed by each
-// of a split product's tasks, are as well packed once for all.
+// Whether tasks are to have rows of their own and B is packed once for all: where each copies its part of a transposed
+// A, tasks of the same rows copy it again. Few rows leave B in place, and a copy of a large B would take its memory.
 template <class T>
-bool Plan<T>::copies_a() const {
-  return transpose_a_ && !kernels_.reads_columns;
+bool Plan<T>::own_rows() const {
+  return transpose_a_ && !kernels_.reads_columns && m_ > kStreamRows && k_ * n_ <= kSharedElements;
 }
 
 template <class T>

@@ -179,7 +179,7 @@ class Plan {
 
  private:
   Path suitable_path() const;
-  bool copies_a() const;
+  bool own_rows() const;
   double tasks() const;
   double whole_tasks();
   double cut(double wanted);

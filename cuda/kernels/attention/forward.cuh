@@ -96,6 +96,7 @@ __device__ inline bool find_shifts(const Params& p, const Head& head, int first)
     float& at = p.lse[head.rows + query];
     if (at == 0) continue;
     const float shift = shift_of(p, head, query, Math::kType);
+    __syncwarp();  // all have read the mark
     if (threadIdx.x % 32 == 0) at = shift;
     any = any || shift != 0;
   }
