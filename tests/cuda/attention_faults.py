@@ -15,8 +15,8 @@ class Planted(planted_kernels.Planted):
 
 FORWARD, BACKWARD = "attention/forward.cuh", "attention/backward.cuh"
 SCORES, TENSOR, EXACT = "attention/scores.cuh", "attention/tensor.cuh", "attention/exact.cuh"
-KEYS_BARRIER = "    copy_async_wait<0>();\n    __syncthreads();  // keys have come"
-VALUES_BARRIER = "    copy_async_wait<0>();\n    __syncthreads();  // values have come"
+KEYS_BARRIER = "      copy_async_wait<0>();\n      __syncthreads();  // keys have come"
+VALUES_BARRIER = "      copy_async_wait<0>();\n      __syncthreads();  // values have come"
 CAUSAL, MASK, DROPOUT = ("causal",), ("mask",), ("dropout",)
 GRAD_KEYS, GRAD_QUERIES = "bf16_keys", "bf16_queries"
 PLAIN = "plain_forward"
@@ -151,8 +151,8 @@ FAULTS = [
     Planted(
         "mask turned",
         SCORES,
-        "query * p.mask_strides.query",
-        "key * p.mask_strides.query",
+        "mask[query * p.mask_strides.query",
+        "mask[key * p.mask_strides.query",
         options=MASK,
     ),
     Planted("queries without keys", FORWARD, "return kMasked;", "return -INFINITY;", options=MASK),
@@ -172,7 +172,7 @@ FAULTS = [
         "valid <= 0",
         reported=True,
     ),
-    Planted("lse beyond the end", FORWARD, " && query < p.queries)", ")"),
+    Planted("lse beyond the end", FORWARD, " || query >= p.queries)", ")"),
     # Softmax.
     Planted("sums not rescaled", FORWARD, "sums.at(i, j) *= factor[i];", ";"),
     Planted("total not rescaled", FORWARD, "total[i] * correction[i] + sum", "total[i] + sum"),
