@@ -78,6 +78,44 @@ def test_the_weights_are_transformed_once_for_each_value(tail, cin, cout, sizes)
         w.write(tensor(*kernel, cin, cout))
 
 
+@pytest.mark.parametrize("tail", TAILS)
+@pytest.mark.parametrize(
+    "kernel, cin, cout, sizes, strides, dilation",
+    [
+        ((1, 7), 35, 90, (5, 16), 1, 1),
+        ((7, 1), 64, 48, (17, 6), 1, 1),
+        ((3, 1), 70, 83, (18, 6), 1, 1),
+        ((5,), 64, 64, (30,), 1, 3),
+        ((9,), 64, 64, (40,), 2, 1),
+        ((1, 31, 1), 32, 32, (2, 12, 3), 1, 1),
+    ],
+)
+def test_weights_along_one_dimension_are_transformed_once_for_each_value(
+    kernel, cin, cout, sizes, strides, dilation, tail
+):
+    def pads(k, s, stride):
+        total = max(0, (-(-s // stride) - 1) * stride + (k - 1) * dilation + 1 - s)
+        return (total // 2, total - total // 2)
+
+    step = [strides if k > 1 else 1 for k in kernel]
+    padding = tuple(map(pads, kernel, sizes, step))
+    w, b = Slot(tensor(*kernel, cin, cout)), Slot(tensor(cout))
+    x = tensor(2, *sizes, cin)
+    r = tensor(2, *(-(-s // k) for s, k in zip(sizes, step)), cout)
+
+    def fn(t):
+        y = conv.conv(t, w.read(), step, padding, [dilation if k > 1 else 1 for k in kernel])
+        return TAILS[tail](y, b.read(), r)
+
+    made, ops = compiled(fn, x)
+    assert ops == ["line_conv"]
+    for runs in (1, 2):
+        for _ in range(2):
+            close(run(made, x), fn(x).numpy())
+        assert made.compiled.once_runs == runs
+        w.write(tensor(*kernel, cin, cout))
+
+
 def test_larger_squares_where_they_are_asked_for(monkeypatch):
     monkeypatch.setenv("NATIVE_WINOGRAD", "4")
     w, b = Slot(tensor(3, 3, 32, 48)), Slot(tensor(48))
@@ -95,19 +133,22 @@ def test_larger_squares_where_they_are_asked_for(monkeypatch):
     close(run(made, x), fn(x).numpy())
 
 
-def test_batches_of_every_size():
-    w = Slot(tensor(3, 3, 64, 160))
+@pytest.mark.parametrize("kernel, pads", [((3, 3), SAME), ((7, 1), ((3, 3), (0, 0)))])
+def test_batches_of_every_size(kernel, pads):
+    w = Slot(tensor(*kernel, 64, 160))
     for batch in (0, 1, 5):
         x = tensor(batch, 9, 9, 64)
-        made, _ = compiled(lambda t: conv.conv(t, w.read(), 1, SAME), x)
-        expected = conv.conv(x, w.read(), 1, SAME).numpy()
+        made, ops = compiled(lambda t: conv.conv(t, w.read(), 1, pads), x)
+        assert ops != ["conv"]
+        expected = conv.conv(x, w.read(), 1, pads).numpy()
         np.testing.assert_allclose(run(made, x), expected, rtol=2e-5, atol=1e-4)
 
 
-def test_same_bits_at_every_number_of_threads():
-    w = Slot(tensor(3, 3, 64, 160))
+@pytest.mark.parametrize("kernel, pads", [((3, 3), SAME), ((7, 1), ((3, 3), (0, 0)))])
+def test_same_bits_at_every_number_of_threads(kernel, pads):
+    w = Slot(tensor(*kernel, 64, 160))
     x = tensor(1, 7, 7, 64)
-    made, _ = compiled(lambda t: conv.conv(t, w.read(), 1, SAME), x)
+    made, _ = compiled(lambda t: conv.conv(t, w.read(), 1, pads), x)
     before, found = _core.threads(), []
     try:
         for count in (1, 2, 7):
@@ -139,6 +180,8 @@ def test_layers_that_share_weights_share_what_is_made_of_them():
         ((3, 3, 32, 64), (1, SAME, 2), "float32"),
         ((3, 3, 32, 64), (1, SAME, 1, 2), "float32"),
         ((1, 3, 32, 64), (1, SAME), "float32"),
+        ((1, 3, 64, 64), (1, ((0, 0), (1, 1))), "float64"),
+        ((1, 3, 24, 64), (1, ((0, 0), (1, 1))), "float32"),
         ((3, 3, 32, 64), (1, SAME), "float64"),
         ((3, 3, 32, 64), (1, SAME), "float16"),
         ((1, 3, 3, 32, 64), (1, SAME3), "float32"),

@@ -2,11 +2,15 @@
 // and 3x3x3 convolutions of stride 1 transformed for Winograd's method, those of products in bfloat16 or int8 packed as
 // words. The weights' part is steady, so it is computed once and again when a variable behind it is assigned to.
 #include <algorithm>
+#include <functional>
+#include <numeric>
+#include <optional>
 #include <string>
 
 #include "core/symbols.h"
 #include "graph/passes.h"
 #include "kernels/activation_named.h"
+#include "kernels/conv/line_weights.h"
 #include "kernels/conv/winograd_weights.h"
 #include "kernels/gemm/words.h"
 
@@ -40,6 +44,18 @@ bool takes_winograd(const Graph& graph, const Node& node) {
   return std::min(cin, cout) >= (flat ? 32 : 16) && cout % conv::WinogradWeights::kLine == 0;
 }
 
+// The convolution for one image, where its sizes are known.
+std::optional<Problem> of_one_image(const Graph& graph, const Node& node) {
+  if ((node.op != "conv" && node.op != "conv_bias_act") || symbols::is_symbolic(node.attrs)) return std::nullopt;
+  Problem problem{node.op, {}, {}, node.attrs};
+  for (int v : node.in) problem.in.push_back(graph.spec(v));
+  for (int v : node.out) problem.out.push_back(graph.spec(v));
+  problem.in[0].shape[0] = problem.out[0].shape[0] = 1;
+  for (const Spec& spec : {problem.in[0], problem.in[1], problem.out[0]})
+    if (symbols::is_symbolic(spec.shape)) return std::nullopt;
+  return problem;
+}
+
 // Whether all of the product is one of rows by a matrix of narrow weights. Words have room for 64 columns at a time.
 bool takes_words(const Graph& graph, const Node& node) {
   const bool linear = node.op == "linear";
@@ -68,6 +84,7 @@ class Preparer {
     for (Node& node : graph_.nodes) {
       if (node.in.size() < 2 || !steady_[graph_.resolve(node.in[1])]) continue;
       if (takes_winograd(graph_, node)) prepare_conv(node);
+      if (const auto one = of_one_image(graph_, node); one && conv::pays_prepared(*one)) prepare_line(node, *one);
       if (takes_words(graph_, node)) prepare_product(node);
     }
     for (Node& node : extra_) graph_.nodes.push_back(std::move(node));
@@ -102,6 +119,24 @@ class Preparer {
     node.op = "winograd_conv";
     node.attrs.set("block", block);
     node.attrs.set("side", side);
+  }
+
+  void prepare_line(Node& node, const Problem& one) {
+    const Shape &x = one.in[0].shape, &w = one.in[1].shape, &y = one.out[0].shape;
+    const int64_t block = conv::LineWeights::best_block();
+    Attrs attrs;
+    for (const char* name : {"strides", "padding", "dilation"}) attrs.set(name, node.attrs.ints(name));
+    attrs.set("groups", int64_t{1});
+    attrs.set("block", block);
+    attrs.set("in_dims", Ints(x.begin() + 1, x.end() - 1));
+    attrs.set("out_dims", Ints(y.begin() + 1, y.end() - 1));
+    const auto line = conv::line_of_weights({"line_weights", {one.in[1]}, {}, attrs});
+    Shape dims(w.begin(), w.end() - 2);
+    const int64_t taps = std::accumulate(dims.begin(), dims.end(), int64_t{1}, std::multiplies<>());
+    dims.push_back(ceil_div(conv::LineWeights(*line, block).size(), taps));
+    node.in[1] = prepared("line_weights", node.in[1], attrs, {DType::F32, dims});
+    node.op = "line_conv";
+    node.attrs.set("block", block);
   }
 
   void prepare_product(Node& node) {

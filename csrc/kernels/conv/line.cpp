@@ -11,22 +11,25 @@ namespace {
 // before the product or once behind it; and those of a weight, in short rows.
 constexpr double kTransform = 6, kWeight = 12;
 
-double cost(const Line& line, const LinePass& pass) {
+// Whether weights are transformed in each run, or once.
+enum class Weights { Changing, Prepared };
+
+double cost(const Line& line, const LinePass& pass, Weights kind) {
   const double depth = static_cast<double>(line.depth), columns = static_cast<double>(line.columns);
   const double products = static_cast<double>(pass.fir.products());
-  const double weights = products * depth * columns * kWeight;
+  const double weights = kind == Weights::Prepared ? 0 : products * depth * columns * kWeight;
   const double strip =
       products * depth * (columns + kTransform) + static_cast<double>(pass.fir.positions()) * columns * kTransform;
   return weights + strip * static_cast<double>(line.strips(pass));
 }
 
 // A pass whose residues have `count` results each.
-void add_pass(Line& line, LinePass pass, int64_t count, const std::vector<FirTap>& taps) {
+void add_pass(Line& line, LinePass pass, int64_t count, const std::vector<FirTap>& taps, Weights weights) {
   LinePass best;
   for (int results : {2, 4}) {
     pass.fir = fast_fir(taps, pass.multiplier, results);
     pass.strips = ceil_div(count, results);
-    if (results == 2 || cost(line, pass) < cost(line, best)) best = pass;
+    if (results == 2 || cost(line, pass, weights) < cost(line, best, weights)) best = pass;
   }
   line.passes.push_back(best);
 }
@@ -42,7 +45,7 @@ int axis_of(const Geometry& g) {
   return axis;
 }
 
-std::optional<Line> line_of(const Geometry& g, bool input_grad) {
+std::optional<Line> line_of(const Geometry& g, bool input_grad, Weights weights) {
   const int axis = axis_of(g);
   if (axis < 0 || g.groups != 1 || g.empty() || g.out_pixels() == 0) return std::nullopt;
   const int64_t taps = g.kernel[axis], stride = g.stride[axis], dilation = g.dilation[axis], low = g.low[axis];
@@ -61,7 +64,7 @@ std::optional<Line> line_of(const Geometry& g, bool input_grad) {
     std::vector<FirTap> all;
     for (int k = 0; k < taps; ++k) all.push_back({k, input_grad ? low - k * dilation : k * dilation - low});
     const int64_t count = ceil_div(line.result, dilation);
-    add_pass(line, {0, dilation, stride * dilation, dilation, 0, {}}, count, all);
+    add_pass(line, {0, dilation, stride * dilation, dilation, 0, {}}, count, all, weights);
     return line;
   }
   for (int64_t residue = 0; residue < std::min(stride, line.result); ++residue) {
@@ -69,29 +72,51 @@ std::optional<Line> line_of(const Geometry& g, bool input_grad) {
     for (int k = 0; k < taps; ++k)
       if ((residue + low - k) % stride == 0) reaching.push_back({k, (residue + low - k) / stride});
     if (reaching.empty()) return std::nullopt;
-    add_pass(line, {residue, stride, 1, 1, 0, {}}, ceil_div(line.result - residue, stride), reaching);
+    add_pass(line, {residue, stride, 1, 1, 0, {}}, ceil_div(line.result - residue, stride), reaching, weights);
   }
   return line;
 }
 
-bool pays(const Line& line, int64_t multiply_adds) {
+bool pays(const Line& line, int64_t multiply_adds, Weights weights) {
   constexpr int64_t kChannels = 32;
   constexpr double kGain = 0.9;  // what a product of short sums loses beside the direct loop
   double total = 0;
-  for (const LinePass& pass : line.passes) total += cost(line, pass);
+  for (const LinePass& pass : line.passes) total += cost(line, pass, weights);
   return line.depth >= kChannels && line.columns >= kChannels && total < kGain * static_cast<double>(multiply_adds);
 }
 
-}  // namespace
-
-std::optional<Line> line_of(const Problem& problem, bool best) {
+std::optional<Line> line_of(const Problem& problem, bool best, Weights weights) {
   for (const Spec& spec : problem.in)
     if (spec.dtype != DType::F32) return std::nullopt;
   const auto g = geometry_of(problem);
   if (!g) return std::nullopt;
-  auto line = line_of(*g, problem.op == "conv_input_grad");
-  if (line && best && !pays(*line, g->multiply_adds())) return std::nullopt;
+  auto line = line_of(*g, problem.op == "conv_input_grad", weights);
+  if (line && best && !pays(*line, g->multiply_adds(), weights)) return std::nullopt;
   return line;
+}
+
+}  // namespace
+
+std::optional<Line> line_of(const Problem& problem, bool best) { return line_of(problem, best, Weights::Changing); }
+
+bool pays_prepared(const Problem& problem) { return line_of(problem, true, Weights::Prepared).has_value(); }
+
+std::optional<Line> line_of_prepared(const Problem& problem) {
+  Problem plain = problem;
+  Shape& weights = plain.in[1].shape;
+  weights.back() = problem.in[0].shape.back();
+  weights.push_back(problem.out[0].shape.back());
+  return line_of(plain, false, Weights::Prepared);
+}
+
+std::optional<Line> line_of_weights(const Problem& problem) {
+  const Spec& weights = problem.in[0];
+  Spec x{DType::F32, {1}}, y = x;
+  for (int64_t size : problem.attrs.ints("in_dims")) x.shape.push_back(size);
+  for (int64_t size : problem.attrs.ints("out_dims")) y.shape.push_back(size);
+  x.shape.push_back(weights.shape.end()[-2]);
+  y.shape.push_back(weights.shape.back());
+  return line_of({"conv", {x, weights}, {y}, problem.attrs}, false, Weights::Prepared);
 }
 
 void Line::list_strips(const LinePass& pass, int64_t index, int64_t count, Strip* out) const {

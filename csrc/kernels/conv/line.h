@@ -69,4 +69,12 @@ void take_chunk(const FirTransforms& transform, const FirChunk& chunk, const flo
 // saved.
 std::optional<Line> line_of(const Problem& problem, bool best);
 
+// Where weights are transformed once for many runs. What is best then does not depend on the batch.
+// Whether a convolution is worth it, as with `best`.
+bool pays_prepared(const Problem& problem);
+// Of `line_conv`, whose weights have the sizes of the kernel in front of what `line_weights` made.
+std::optional<Line> line_of_prepared(const Problem& problem);
+// Of `line_weights`, with the attributes of such a convolution, and in_dims and out_dims, its spatial sizes.
+std::optional<Line> line_of_weights(const Problem& problem);
+
 }  // namespace native::conv

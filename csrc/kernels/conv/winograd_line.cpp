@@ -8,7 +8,7 @@
 #include <cstring>
 
 #include "kernels/conv/activate.h"
-#include "kernels/conv/line.h"
+#include "kernels/conv/line_weights.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/grid.h"
 #include "runtime/pool.h"
@@ -16,40 +16,45 @@
 namespace native::conv {
 namespace {
 
-constexpr int64_t kLine = 16;  // floats of a cache line
+constexpr int64_t kLine = LineWeights::kLine;
 constexpr int64_t kTasks = 8;  // enough to keep 4 threads even
 
 class WinogradLine final : public Kernel {
  public:
-  WinogradLine(const Line& line, bool input_grad, Activation activation, size_t operands)
+  // Forward, forward with weights that `line_weights` has made, or the gradient by the input.
+  enum class Kind { Forward, Prepared, InputGrad };
+
+  WinogradLine(const Line& line, Kind kind, Activation activation, size_t operands, int64_t block)
       : line_(line),
-        input_grad_(input_grad),
+        kind_(kind),
         operands_(operands),
         activation_(activation),
         product_(gemm_table().f32),
-        block_(std::max<int64_t>(kLine, gemm_table().f32.nr)) {
-    for (const LinePass& pass : line_.passes) add_layout(pass);
+        weights_(line_, block) {
     for (size_t p = 0; p < line_.passes.size(); ++p) add_tasks(p);
   }
 
-  size_t scratch_bytes() const override { return whole_lines(weight_elements_ * sizeof(float)) + turned_bytes(); }
+  size_t scratch_bytes() const override { return weight_bytes() + turned_bytes() + zero_bytes(); }
 
   void run(const void* const* in, void* const* out, void* scratch) const override {
-    float* const weights = static_cast<float*>(scratch);
-    float* const turned = weights + round_up(weight_elements_, kLine);
-    const float* taps = static_cast<const float*>(in[1]);
-    if (input_grad_) {
-      turn(taps, turned);
-      taps = turned;
+    char* const memory = static_cast<char*>(scratch);
+    float* const turned = reinterpret_cast<float*>(memory + weight_bytes());
+    float* const zeros = reinterpret_cast<float*>(memory + weight_bytes() + turned_bytes());
+    const float* weights = static_cast<const float*>(in[1]);
+    if (kind_ == Kind::InputGrad) {
+      turn(weights, turned);
+      weights = turned;
     }
-    float* const zero = turned + (turned_bytes() / sizeof(float) - zeros());
-    std::fill_n(zero, zeros(), 0.0f);
-    for (size_t p = 0; p < layouts_.size(); ++p) transform_weights(p, taps, weights + layouts_[p].weights_at);
+    if (kind_ != Kind::Prepared) {
+      weights_.transform(weights, reinterpret_cast<float*>(memory));
+      weights = reinterpret_cast<float*>(memory);
+    }
+    std::memset(zeros, 0, zero_bytes());
     const Operands operands{.weights = weights,
                             .source = static_cast<const float*>(in[0]),
                             .bias = operands_ > 2 ? static_cast<const float*>(in[2]) : nullptr,
                             .residual = operands_ > 3 ? static_cast<const float*>(in[3]) : nullptr,
-                            .zeros = zero,
+                            .zeros = zeros,
                             .result = static_cast<float*>(out[0])};
     pool::parallel_for(static_cast<int64_t>(tasks_.size()), [&](int64_t i) { run_task(tasks_[i], operands); });
   }
@@ -59,43 +64,23 @@ class WinogradLine final : public Kernel {
     const float *weights, *source, *bias, *residual, *zeros;
     float* result;
   };
-  // Where what belongs to a pass lies.
-  struct Layout {
-    int64_t weights_at;
-    int64_t before[kMostPositions];  // products of the positions in front of each
-  };
   struct Task {
     size_t pass;
     int64_t first, strips;  // strips of the pass
     int64_t begin, end;     // blocks of output channels
   };
 
-  int64_t blocks() const { return ceil_div(line_.columns, block_); }
-  int64_t columns(int64_t block) const { return std::min(block_, line_.columns - block * block_); }
-  // Elements of a row of weights or of products: whole cache lines, filled with zeros.
-  int64_t width(int64_t block) const { return round_up(columns(block), kLine); }
   // Elements between the values of neighbouring strips at a position. One line more than the channels, so that strips
   // do not fall on the same cache sets.
   int64_t pitch(const FastFir& fir, int position) const { return fir.parts[position] * line_.depth + kLine; }
   // Of a strip at all positions.
   int64_t values_of(const FastFir& fir) const { return fir.products() * line_.depth + fir.positions() * kLine; }
-  // A source in the padding, or a position without products.
-  int64_t zeros() const { return round_up(std::max(line_.depth, block_), kLine); }
+  size_t weight_bytes() const { return kind_ == Kind::Prepared ? 0 : whole_lines(weights_.size() * sizeof(float)); }
   size_t turned_bytes() const {
-    const size_t turned = input_grad_ ? whole_lines(line_.taps * line_.depth * line_.columns * sizeof(float)) : 0;
-    return turned + zeros() * sizeof(float);
+    return kind_ == Kind::InputGrad ? whole_lines(line_.taps * line_.depth * line_.columns * sizeof(float)) : 0;
   }
-
-  void add_layout(const LinePass& pass) {
-    Layout layout{weight_elements_, {}};
-    int64_t before = 0;
-    for (int p = 0; p < pass.fir.positions(); ++p) {
-      layout.before[p] = before;
-      before += pass.fir.parts[p];
-    }
-    weight_elements_ += before * line_.depth * round_up(line_.columns, kLine);
-    layouts_.push_back(layout);
-  }
+  // A source in the padding, or a position without products.
+  size_t zero_bytes() const { return whole_lines(std::max(line_.depth, weights_.width(0)) * sizeof(float)); }
 
   void add_tasks(size_t p) {
     constexpr int64_t kValueBytes = 320 << 10;
@@ -104,11 +89,11 @@ class WinogradLine final : public Kernel {
     const int64_t most = std::clamp<int64_t>(kValueBytes / sizeof(float) / values_of(pass.fir), 3 * unit, 16 * unit);
     const int64_t each = std::max(unit, even_share(strips, most, unit));
     // Few strips are transformed again for each range of output channels, so that all threads have work.
-    const int64_t ranges = std::clamp<int64_t>(kTasks / ceil_div(strips, each), 1, blocks());
+    const int64_t ranges = std::clamp<int64_t>(kTasks / ceil_div(strips, each), 1, weights_.blocks());
     for (int64_t first = 0; first < strips; first += each)
       for (int64_t range = 0; range < ranges; ++range)
-        tasks_.push_back(
-            {p, first, std::min(each, strips - first), blocks() * range / ranges, blocks() * (range + 1) / ranges});
+        tasks_.push_back({p, first, std::min(each, strips - first), weights_.blocks() * range / ranges,
+                          weights_.blocks() * (range + 1) / ranges});
   }
 
   // The taps [cin][cout] as [cout][cin], of which the gradient's columns are the last.
@@ -119,34 +104,11 @@ class WinogradLine final : public Kernel {
     });
   }
 
-  // Of each block of columns [position][product][depth][width].
-  void transform_weights(size_t p, const float* taps, float* out) const {
-    const FastFir& fir = line_.passes[p].fir;
-    const int64_t products = fir.products(), depth = line_.depth, chunks = static_cast<int64_t>(fir.chunks.size());
-    pool::parallel_for(blocks() * chunks, [&](int64_t task) {
-      const int64_t block = task / chunks, row = width(block), count = columns(block);
-      const FirChunk& chunk = fir.chunks[task % chunks];
-      const float* rows[kMostLineTaps];
-      for (int point = 0; point < kPoints; ++point) {
-        if (chunk.part[point] < 0) continue;
-        const Terms& terms = chunk.weights[point];
-        const int64_t before = layouts_[p].before[chunk.position + point] + chunk.part[point];
-        float* to = out + (products * block * block_ + before * row) * depth;
-        for (int64_t k = 0; k < depth; ++k, to += row) {
-          for (const Term& term : terms)
-            rows[term.row] = taps + (term.row * depth + k) * line_.columns + block * block_;
-          transform_.combine(terms.data(), static_cast<int64_t>(terms.size()), rows, count, to);
-          std::fill(to + count, to + row, 0.0f);
-        }
-      }
-    });
-  }
-
   void run_task(const Task& task, const Operands& operands) const {
     const LinePass& pass = line_.passes[task.pass];
     const FastFir& fir = pass.fir;
     const size_t value_bytes = whole_lines(task.strips * values_of(fir) * sizeof(float));
-    const size_t product_bytes = task.strips * fir.positions() * width(0) * sizeof(float);
+    const size_t product_bytes = task.strips * fir.positions() * weights_.width(0) * sizeof(float);
     char* const memory =
         static_cast<char*>(pool::thread_scratch(value_bytes + product_bytes + task.strips * sizeof(Line::Strip)));
     float* const values = reinterpret_cast<float*>(memory);
@@ -155,7 +117,7 @@ class WinogradLine final : public Kernel {
     line_.list_strips(pass, task.first, task.strips, strips);
     take_strips(fir, strips, task.strips, operands, values);
     for (int64_t block = task.begin; block < task.end; ++block) {
-      multiply(task, block, operands.weights + layouts_[task.pass].weights_at, values, products);
+      multiply(task, block, operands.weights + weights_.offset(task.pass, block), values, products);
       write_strips(pass, strips, task.strips, block, operands, products);
     }
   }
@@ -182,11 +144,10 @@ class WinogradLine final : public Kernel {
   // The products are [position][strip][width].
   void multiply(const Task& task, int64_t block, const float* weights, const float* values, float* products) const {
     const FastFir& fir = line_.passes[task.pass].fir;
-    const int64_t row = width(block);
-    weights += fir.products() * line_.depth * block * block_;
+    const int64_t row = weights_.width(block);
     gemm::Block<float> product{};
     product.m = task.strips;
-    product.n = columns(block);
+    product.n = weights_.columns(block);
     product.c_row = row;
     for (int p = 0; p < fir.positions(); ++p, products += task.strips * row) {
       const int64_t terms = fir.parts[p] * line_.depth, value = pitch(fir, p);
@@ -207,7 +168,7 @@ class WinogradLine final : public Kernel {
   void write_strips(const LinePass& pass, const Line::Strip* strips, int64_t count, int64_t block,
                     const Operands& operands, const float* products) const {
     const FastFir& fir = pass.fir;
-    const int64_t first = block * block_, channels = columns(block), row = width(block);
+    const int64_t first = weights_.column(block), channels = weights_.columns(block), row = weights_.width(block);
     const float* const bias = operands.bias ? operands.bias + first : nullptr;
     const auto transform = transform_.results[fir.results == 4];
     for (int64_t s = 0; s < count; ++s) {
@@ -228,14 +189,12 @@ class WinogradLine final : public Kernel {
   }
 
   const Line line_;
-  const bool input_grad_;
+  const Kind kind_;
   const size_t operands_;
   const Activation activation_;
   const gemm::Kernels<float>& product_;
   const FirTransforms& transform_ = fir_transforms();
-  const int64_t block_;  // output channels of a product
-  int64_t weight_elements_ = 0;
-  std::vector<Layout> layouts_;
+  const LineWeights weights_;
   std::vector<Task> tasks_;
 };
 
@@ -243,10 +202,21 @@ template <bool best>
 std::unique_ptr<Kernel> prepare(const Problem& problem) {
   const auto line = line_of(problem, best);
   if (!line) return nullptr;
-  const bool input_grad = problem.op == "conv_input_grad";
-  return std::make_unique<WinogradLine>(*line, input_grad, activation_of(problem), problem.in.size());
+  const auto kind = problem.op == "conv_input_grad" ? WinogradLine::Kind::InputGrad : WinogradLine::Kind::Forward;
+  return std::make_unique<WinogradLine>(*line, kind, activation_of(problem), problem.in.size(),
+                                        LineWeights::best_block());
 }
 
+// `line_conv` is conv_bias_act (or conv, of two operands) with what `line_weights` made of its weights.
+std::unique_ptr<Kernel> prepare_prepared(const Problem& problem) {
+  if (problem.out[0].count() == 0) return std::make_unique<Nothing>();
+  const auto line = line_of_prepared(problem);
+  if (!line) return nullptr;
+  return std::make_unique<WinogradLine>(*line, WinogradLine::Kind::Prepared, activation_of(problem), problem.in.size(),
+                                        problem.attrs.integer("block"));
+}
+
+const Register prepared{"line_conv", "winograd-line", 30, prepare_prepared};
 constexpr std::initializer_list<const char*> kServed = {"conv", "conv_bias_act", "conv_input_grad"};
 const Register kernels[] = {
     {kServed, "winograd-line", 31, prepare<true>,

@@ -22,6 +22,7 @@ COUNTS = {
     "conv_pool": lambda x, w, out: 2 ** (len(x) - 1) * math.prod(out) * math.prod(w[:-1]),
     # Of the direct way.
     "winograd_conv": lambda x, u, out: 2 * math.prod(out) * 3 ** (len(x) - 2) * x[-1],
+    "line_conv": lambda x, u, out: 2 * math.prod(out) * math.prod(u[:-1]) * x[-1],
     "conv_input_grad": lambda ct, w, out: 2 * math.prod(ct) * math.prod(w[:-1]),
     "conv_weight_grad": lambda x, ct, out: 2 * math.prod(ct) * math.prod(out[:-1]),
     "attention": lambda q, k, out: 4 * math.prod(q) * k[1],
