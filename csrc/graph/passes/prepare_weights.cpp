@@ -75,6 +75,34 @@ bool takes_words(const Graph& graph, const Node& node) {
   return x.dtype == DType::BF16 && (out == DType::BF16 || out == DType::F32);
 }
 
+bool is_pointwise(const Node& node, const Shape& w) {
+  if (node.op != "conv" && node.op != "conv_bias_act") return false;
+  if (!std::all_of(w.begin(), w.end() - 2, is(1)) || node.attrs.integer("groups") != 1) return false;
+  const Ints &strides = node.attrs.ints("strides"), &padding = node.attrs.ints("padding");
+  return std::all_of(strides.begin(), strides.end(), is(1)) && std::all_of(padding.begin(), padding.end(), is(0));
+}
+
+// Whether all of the product, or the convolution of one tap, is one of rows by a matrix in float32, and copying the
+// matrix in each run shows. Wide panels are read where they lie by most products.
+bool takes_panels(const Graph& graph, const Node& node) {
+  constexpr int kFewRows = 64;
+  constexpr int64_t kFewColumns = 32;
+  constexpr size_t kFewBytes = 4096;
+  constexpr size_t kMostBytes = 16 << 20;  // more are not kept twice
+  const gemm::Kernels<float>& kernels = gemm_table().f32;
+  if (kernels.direct_rows > kFewRows || node.in.size() > 4 || symbols::is_symbolic(node.attrs)) return false;
+  for (const auto* values : {&node.in, &node.out})
+    for (int v : *values)
+      if (graph.spec(v).dtype != DType::F32) return false;
+  const Spec& w = graph.spec(node.in[1]);
+  if (w.shape.size() < 2 || symbols::is_symbolic(w.shape) || graph.spec(node.in[0]).shape.size() < 2) return false;
+  const bool product = (node.op == "linear" || (node.op == "matmul" && node.attrs.integer("transpose_a", 0) == 0)) &&
+                       w.shape.size() == 2;
+  if (!product && !is_pointwise(node, w.shape)) return false;
+  if (!activation_named(node.attrs.text("activation", "none"))) return false;
+  return graph.spec(node.out[0]).shape.back() >= kFewColumns && w.bytes() >= kFewBytes && w.bytes() <= kMostBytes;
+}
+
 class Preparer {
  public:
   explicit Preparer(Graph& graph)
@@ -83,9 +111,11 @@ class Preparer {
   void run() {
     for (Node& node : graph_.nodes) {
       if (node.in.size() < 2 || !steady_[graph_.resolve(node.in[1])]) continue;
+      if (steady_[node.out[0]]) continue;  // made once, not in each run
       if (takes_winograd(graph_, node)) prepare_conv(node);
       if (const auto one = of_one_image(graph_, node); one && conv::pays_prepared(*one)) prepare_line(node, *one);
-      if (takes_words(graph_, node)) prepare_product(node);
+      if (takes_words(graph_, node)) prepare_words(node);
+      if (takes_panels(graph_, node)) prepare_panels(node);
     }
     for (Node& node : extra_) graph_.nodes.push_back(std::move(node));
   }
@@ -139,15 +169,30 @@ class Preparer {
     node.attrs.set("block", block);
   }
 
-  void prepare_product(Node& node) {
+  void prepare_words(Node& node) {
     const Spec w = graph_.spec(node.in[1]);
-    const bool transposed = node.attrs.integer(node.op == "linear" ? "transpose_w" : "transpose_b", 0) != 0;
+    const bool transposed = is_transposed(node);
     const gemm::PackedWords words(w.dtype == DType::I8 ? words_table().i8 : words_table().bf16, w.shape[transposed],
                                   w.shape[!transposed]);
-    Attrs attrs;
-    attrs.set("transpose_w", int64_t{transposed});
     node.in[0] = before_rounding(node.in[0]);
-    node.in[1] = prepared("pack_words", node.in[1], attrs, {DType::U32, {words.size()}});
+    prepare_product(node, "pack_words", {DType::U32, {words.size()}});
+  }
+
+  void prepare_panels(Node& node) {
+    const Shape& w = graph_.spec(node.in[1]).shape;
+    const size_t transposed = is_transposed(node);
+    const int64_t k = w[w.size() - 2 + transposed], n = w[w.size() - 1 - transposed];
+    prepare_product(node, "pack_panels", {DType::F32, {gemm::packed_b_size(gemm_table().f32, k, n)}});
+  }
+
+  static bool is_transposed(const Node& node) {
+    return node.attrs.integer(node.op == "linear" ? "transpose_w" : "transpose_b", 0) != 0;
+  }
+
+  void prepare_product(Node& node, const char* pack, const Spec& packed) {
+    Attrs attrs;
+    attrs.set("transpose_w", int64_t{is_transposed(node)});
+    node.in[1] = prepared(pack, node.in[1], attrs, packed);
     const std::string activation = node.attrs.text("activation", "none");
     node.op = "packed_linear";
     node.attrs = {};

@@ -136,19 +136,34 @@ bool takes_path(Path path, int64_t m, int64_t n, int64_t k, bool transpose_b) {
 }
 
 template <class T>
+void pack_panels(const Kernels<T>& kernels, const Operand<T>& b, int64_t k, int64_t n, T* out) {
+  // In pieces of 64 K elements, wide ones of few rows so that a row is read along its pages.
+  const int64_t nr = kernels.nr, panel = k * nr;
+  const int64_t width = round_up(std::min<int64_t>(n, 512), nr);
+  const int64_t rows = std::min(k, std::max<int64_t>(8, 65536 / width)), pieces = ceil_div(n, width);
+  pool::parallel_for(pieces * ceil_div(k, rows), [&](int64_t task) {
+    const int64_t j = task % pieces * width, p = task / pieces * rows;
+    kernels.pack_b({b.data + p * b.row + j * b.column, b.row, b.column}, std::min(rows, k - p), std::min(width, n - j),
+                   out + j / nr * panel + p * nr, panel);
+  });
+}
+
+template <class T>
 Path Plan<T>::suitable_path() const {
+  const Path whole = m_ <= kColumnRows && !own_rows() ? Path::Columns : Path::Tiles;
+  if (b_ == Form::Panels) return m_ == 1 ? Path::Vector : whole;
   if (m_ == 1 || n_ == 1) return Path::Vector;
   if (k_ == 1 && n_ >= kStreamColumns) return Path::Outer;
   const bool long_rows = k_ >= std::max(kLeastTerms, kOfDotRow * m_);
   const bool in_place = !transpose_a_ || m_ <= kFewestRows || n_ >= kOfDotRow * m_;
-  if (long_rows && in_place && takes_path(Path::Dots, m_, n_, k_, transpose_b_)) return Path::Dots;
-  return m_ <= kColumnRows && !own_rows() ? Path::Columns : Path::Tiles;
+  if (long_rows && in_place && takes_path(Path::Dots, m_, n_, k_, b_ == Form::Columns)) return Path::Dots;
+  return whole;
 }
 
 template <class T>
-Plan<T>::Plan(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, bool transpose_a, bool transpose_b,
+Plan<T>::Plan(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, bool transpose_a, Form b,
               std::optional<Path> path)
-    : kernels_(kernels), m_(m), n_(n), k_(k), transpose_a_(transpose_a), transpose_b_(transpose_b) {
+    : kernels_(kernels), m_(m), n_(n), k_(k), transpose_a_(transpose_a), b_(b) {
   const double work = static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
   task_m_ = m;
   task_n_ = n;
@@ -158,8 +173,9 @@ Plan<T>::Plan(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, bool t
   if (path_ == Path::Vector) {
     // Memory-bound: a task is a matter of bytes, 128 K elements or more.
     const int64_t length = std::max(m, n), tasks = std::clamp<int64_t>(static_cast<int64_t>(work / 131072), 1, 32);
-    const bool dots = m == 1 ? transpose_b : !transpose_a;
-    task_n_ = std::min(length, std::max(round_up(ceil_div(length, tasks), 32), dots ? 1 : kStreamColumns));
+    const bool along = m == 1 ? b != Form::Rows : !transpose_a;
+    const int64_t unit = b == Form::Panels ? std::max(kernels.nr, 32) : 32;
+    task_n_ = std::min(length, std::max(round_up(ceil_div(length, tasks), unit), along ? 1 : kStreamColumns));
   } else if (path_ == Path::Dots) {
     task_n_ = std::min(n, round_up(ceil_div(n, static_cast<int64_t>(most)), 12));
   } else if (path_ == Path::Outer) {
@@ -187,7 +203,8 @@ Plan<T>::Plan(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, bool t
 // A, tasks of the same rows copy it again. Few rows leave B in place, and a copy of a large B would take its memory.
 template <class T>
 bool Plan<T>::own_rows() const {
-  return transpose_a_ && !kernels_.reads_columns && m_ > kStreamRows && k_ * n_ <= kSharedElements;
+  return transpose_a_ && !kernels_.reads_columns && m_ > kStreamRows &&
+         (b_ == Form::Panels || k_ * n_ <= kSharedElements);
 }
 
 template <class T>
@@ -212,7 +229,7 @@ double Plan<T>::whole_tasks() {
 template <class T>
 double Plan<T>::cut(double wanted) {
   const bool packs = packs_a(kernels_, at_a(nullptr, 0, 0));
-  const bool streams = path_ == Path::Columns && !transpose_b_ && m_ <= kStreamRows;
+  const bool streams = path_ == Path::Columns && b_ == Form::Rows && m_ <= kStreamRows;
   const int64_t narrow = streams ? kStreamColumns / 2 : (packs ? 8 : 4) * kernels_.nr;
   const int64_t low = path_ == Path::Columns ? m_ : (packs ? 16 : 4) * kernels_.mr;
   while (tasks() < 0.75 * wanted && (task_n_ > narrow || task_m_ > low)) {
@@ -231,7 +248,7 @@ double Plan<T>::cut(double wanted) {
 template <class T>
 int64_t Plan<T>::scratch_size() const {
   if (m_ == 0 || n_ == 0 || k_ == 0) return 0;
-  if (path_ == Path::Tiles) return packed_b_size(kernels_, k_, n_);
+  if (path_ == Path::Tiles) return b_ == Form::Panels ? 0 : packed_b_size(kernels_, k_, n_);
   if (path_ == Path::Dots) return transpose_a_ ? m_ * k_ : 0;
   return path_ == Path::SplitK ? splits_ * m_ * n_ : 0;
 }
@@ -262,10 +279,12 @@ void Plan<T>::run_vector(const T* a, const T* b, T* c, const Epilogue<T>& epilog
   const bool row = m_ == 1;
   const T *x = row ? a : b, *matrix = row ? b : a;
   const int64_t length = row ? n_ : m_;
-  const bool contiguous_k = row ? transpose_b_ : !transpose_a_;
+  const bool contiguous_k = row ? b_ == Form::Columns : !transpose_a_;
   pool::parallel_for(ceil_div(length, task_n_), [&](int64_t task) {
     const int64_t j = task * task_n_, count = std::min(task_n_, length - j);
-    if (contiguous_k)
+    if (b_ == Form::Panels)
+      kernels_.panel_gemv(count, k_, x, at_panels(matrix, 0, j), c + j);
+    else if (contiguous_k)
       kernels_.dots(1, count, k_, x, k_, matrix + j * k_, k_, c + j, count);
     else
       kernels_.gemv(count, k_, x, 1, matrix + j, length, c + j);
@@ -292,7 +311,11 @@ Operand<T> Plan<T>::at_a(const T* a, int64_t i, int64_t p) const {
 }
 template <class T>
 Operand<T> Plan<T>::at_b(const T* b, int64_t p, int64_t j) const {
-  return transpose_b_ ? Operand<T>{b + j * k_ + p, 1, k_} : Operand<T>{b + p * n_ + j, n_, 1};
+  return b_ == Form::Columns ? Operand<T>{b + j * k_ + p, 1, k_} : Operand<T>{b + p * n_ + j, n_, 1};
+}
+template <class T>
+Panels<T> Plan<T>::at_panels(const T* b, int64_t p, int64_t j) const {
+  return {b + j * k_ + p * kernels_.nr, kernels_.nr, k_ * kernels_.nr};
 }
 
 template <class T>
@@ -313,43 +336,47 @@ static T* task_scratch(int64_t elements) {
 }
 
 template <class T>
+void Plan<T>::run_part(const Part& part, const T* a, const T* b, T* c, const Epilogue<T>& epilogue) const {
+  const Operand<T> rows = at_a(a, part.i, part.p);
+  if (b_ == Form::Panels)
+    return block_packed(kernels_, part.rows, part.columns, part.terms, rows, at_panels(b, part.p, part.j), c, n_, false,
+                        epilogue, task_scratch<T>(block_packed_scratch_size(kernels_)));
+  block(kernels_, part.rows, part.columns, part.terms, rows, at_b(b, part.p, part.j), c, n_, false, epilogue,
+        task_scratch<T>(block_scratch_size(kernels_, part.terms, part.columns)));
+}
+
+template <class T>
 void Plan<T>::run_columns(const T* a, const T* b, T* c, const Epilogue<T>& epilogue) const {
   pool::parallel_for(ceil_div(n_, task_n_), [&](int64_t task) {
-    const int64_t j = task * task_n_, columns = std::min(task_n_, n_ - j);
-    block(kernels_, m_, columns, k_, at_a(a, 0, 0), at_b(b, 0, j), c + j, n_, false, epilogue.from(0, j, n_),
-          task_scratch<T>(block_scratch_size(kernels_, k_, columns)));
+    const int64_t j = task * task_n_;
+    run_part({0, m_, j, std::min(task_n_, n_ - j), 0, k_}, a, b, c + j, epilogue.from(0, j, n_));
   });
 }
 
 template <class T>
 bool Plan<T>::by_rows() const {
   // B is read where it lies, but for the last columns: else each range of rows would pack it.
-  return path_ == Path::Columns && !transpose_a_ && !transpose_b_ && k_ > 0 && m_ <= kernels_.direct_rows;
+  const bool in_place = b_ == Form::Panels || (b_ == Form::Rows && m_ <= kernels_.direct_rows);
+  return path_ == Path::Columns && !transpose_a_ && k_ > 0 && in_place;
 }
 
 template <class T>
 void Plan<T>::run_rows(const T* a, const T* b, T* c, const Epilogue<T>& epilogue, int64_t first, int64_t count) const {
-  block(kernels_, count, n_, k_, at_a(a, first, 0), at_b(b, 0, 0), c + first * n_, n_, false,
-        epilogue.from(first, 0, n_), task_scratch<T>(block_scratch_size(kernels_, k_, n_)));
+  run_part({first, count, 0, n_, 0, k_}, a, b, c + first * n_, epilogue.from(first, 0, n_));
 }
 
 template <class T>
 void Plan<T>::run_tiles(const T* a, const T* b, T* c, const Epilogue<T>& epilogue, T* scratch) const {
-  // B is packed in pieces of 64 K elements, wide ones of few rows so that a row is read along its pages.
-  const int64_t nr = kernels_.nr, panel = k_ * nr;
-  const int64_t width = round_up(std::min<int64_t>(n_, 512), nr);
-  const int64_t rows = std::min(k_, std::max<int64_t>(8, 65536 / width)), pieces = ceil_div(n_, width);
-  pool::parallel_for(pieces * ceil_div(k_, rows), [&](int64_t task) {
-    const int64_t j = task % pieces * width, p = task / pieces * rows;
-    kernels_.pack_b(at_b(b, p, j), std::min(rows, k_ - p), std::min(width, n_ - j), scratch + j / nr * panel + p * nr,
-                    panel);
-  });
+  if (b_ != Form::Panels) {
+    pack_panels(kernels_, at_b(b, 0, 0), k_, n_, scratch);
+    b = scratch;
+  }
   const int64_t across = ceil_div(n_, task_n_), down = ceil_div(m_, task_m_);
   pool::parallel_for(down * across, [&](int64_t task) {
     const int64_t i = share_begin(m_, down, kernels_.mr, task / across), j = task % across * task_n_;
     const int64_t rows = share_begin(m_, down, kernels_.mr, task / across + 1) - i;
-    block_packed(kernels_, rows, std::min(task_n_, n_ - j), k_, at_a(a, i, 0), {scratch + j / nr * panel, nr, panel},
-                 c + i * n_ + j, n_, false, epilogue.from(i, j, n_), task_scratch<T>(packed_a_size(kernels_)));
+    block_packed(kernels_, rows, std::min(task_n_, n_ - j), k_, at_a(a, i, 0), at_panels(b, 0, j), c + i * n_ + j, n_,
+                 false, epilogue.from(i, j, n_), task_scratch<T>(block_packed_scratch_size(kernels_)));
   });
 }
 
@@ -360,10 +387,9 @@ void Plan<T>::run_split(const T* a, const T* b, T* c, const Epilogue<T>& epilogu
   const int64_t depth = round_up(ceil_div(k_, splits_), 8), splits = ceil_div(k_, depth);
   pool::parallel_for(tiles * splits, [&](int64_t task) {
     const int64_t split = task / tiles, tile = task % tiles, p = split * depth;
-    const int64_t i = tile / across * task_m_, j = tile % across * task_n_, columns = std::min(task_n_, n_ - j);
-    block(kernels_, std::min(task_m_, m_ - i), columns, std::min(depth, k_ - p), at_a(a, i, p), at_b(b, p, j),
-          scratch + split * m_ * n_ + i * n_ + j, n_, false, {},
-          task_scratch<T>(block_scratch_size(kernels_, depth, columns)));
+    const int64_t i = tile / across * task_m_, j = tile % across * task_n_;
+    run_part({i, std::min(task_m_, m_ - i), j, std::min(task_n_, n_ - j), p, std::min(depth, k_ - p)}, a, b,
+             scratch + split * m_ * n_ + i * n_ + j, {});
   });
   const int64_t rows = std::max<int64_t>(1, 32768 / (n_ * splits));
   pool::parallel_for(ceil_div(m_, rows), [&](int64_t task) {
@@ -385,6 +411,7 @@ void Plan<T>::run_split(const T* a, const T* b, T* c, const Epilogue<T>& epilogu
                              int64_t, bool, const Epilogue<T>&, T*);                                                   \
   template void block(const Kernels<T>&, int64_t, int64_t, int64_t, const Operand<T>&, const Operand<T>&, T*, int64_t, \
                       bool, const Epilogue<T>&, T*);                                                                   \
+  template void pack_panels(const Kernels<T>&, const Operand<T>&, int64_t, int64_t, T*);                               \
   template class Plan<T>;
 NATIVE_GEMM(float)
 NATIVE_GEMM(double)

@@ -86,6 +86,8 @@ struct Kernels {
   void (*pack_a)(Block<T>& block, T* out);
   // y[n] (+)= x[k] * B[k, n], row-major B (column stride 1); x has a stride.
   void (*gemv)(int64_t n, int64_t k, const T* x, int64_t x_step, const T* b, int64_t b_row, T* y);
+  // y[n] = x[k] * B[k, n], B in packed panels.
+  void (*panel_gemv)(int64_t n, int64_t k, const T* x, const Panels<T>& b, T* y);
   // C[m, n] = A[m, k] * B[n, k]^T as dot products: both with contiguous k. For few rows.
   void (*dots)(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, const T* b, int64_t b_row, T* c,
                int64_t c_row);
@@ -128,6 +130,10 @@ int64_t packed_b_size(const Kernels<T>& kernels, int64_t k, int64_t n) {
   return (n + kernels.nr - 1) / kernels.nr * kernels.nr * k;
 }
 
+// All of B in panels of all terms, {out, nr, k * nr}, on the pool; `out` has packed_b_size() elements.
+template <class T>
+void pack_panels(const Kernels<T>& kernels, const Operand<T>& b, int64_t k, int64_t n, T* out);
+
 // Elements that one block of packed A takes.
 template <class T>
 int64_t packed_a_size(const Kernels<T>& kernels) {
@@ -163,12 +169,19 @@ enum class Path {
 };
 bool takes_path(Path path, int64_t m, int64_t n, int64_t k, bool transpose_b);
 
+// How B is given.
+enum class Form {
+  Rows,     // [k][n]
+  Columns,  // [n][k]: its transpose
+  Panels,   // as pack_panels() makes them
+};
+
 // A product over the thread pool, of row-major operands without gaps. Immutable.
 template <class T>
 class Plan {
  public:
-  // By the path given, or by the one that suits the shape.
-  Plan(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, bool transpose_a, bool transpose_b,
+  // By the path given, or by the one that suits the shape. Not all paths take panels: by default those do.
+  Plan(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, bool transpose_a, Form b,
        std::optional<Path> path = {});
   // Elements of scratch that run() needs; 64-byte aligned.
   int64_t scratch_size() const;
@@ -178,6 +191,10 @@ class Plan {
   void run_rows(const T* a, const T* b, T* c, const Epilogue<T>& epilogue, int64_t first, int64_t count) const;
 
  private:
+  // Rows [i, i + rows), columns [j, j + columns) and terms [p, p + terms).
+  struct Part {
+    int64_t i, rows, j, columns, p, terms;
+  };
   Path suitable_path() const;
   bool own_rows() const;
   double tasks() const;
@@ -187,6 +204,9 @@ class Plan {
   // A from row i and term p, B from term p and column j.
   Operand<T> at_a(const T* a, int64_t i, int64_t p) const;
   Operand<T> at_b(const T* b, int64_t p, int64_t j) const;
+  Panels<T> at_panels(const T* b, int64_t p, int64_t j) const;
+  // On the calling thread; c is the part's.
+  void run_part(const Part& part, const T* a, const T* b, T* c, const Epilogue<T>& epilogue) const;
   void run_vector(const T* a, const T* b, T* c, const Epilogue<T>& epilogue) const;
   void run_dots(const T* a, const T* b, T* c, const Epilogue<T>& epilogue, T* scratch) const;
   void run_outer(const T* a, const T* b, T* c, const Epilogue<T>& epilogue) const;
@@ -196,7 +216,8 @@ class Plan {
 
   const Kernels<T>& kernels_;
   int64_t m_, n_, k_;
-  bool transpose_a_, transpose_b_;
+  bool transpose_a_;
+  Form b_;
   Path path_ = Path::Tiles;
   int64_t task_m_, task_n_, splits_ = 1;
 };

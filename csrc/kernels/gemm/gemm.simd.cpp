@@ -23,7 +23,6 @@ using gemm::Operand;
 constexpr int kRows = 6;
 // Lanes beyond B's last column are not read: it need not be packed for their sake.
 constexpr bool kMasked = NATIVE_MASKS;
-constexpr int kVectors = NATIVE_VEC_BYTES == 64 ? 4 : 2;
 // Steps before its end at which a tile begins to fetch its C: some 750 cycles, as memory is far.
 constexpr int64_t kSteps = 32;
 
@@ -405,6 +404,7 @@ constexpr gemm::Kernels<T> kernels() {
           .transpose = transpose<T>,
           .pack_a = pack_a<T>,
           .gemv = gemv,
+          .panel_gemv = panel_gemv,
           .dots = dots,
           .finish = finish};
 }

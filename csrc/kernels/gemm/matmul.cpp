@@ -23,7 +23,8 @@ class Matmul : public Kernel {
   Matmul(const Matrices& matrices, Activation activation, bool bias, std::optional<gemm::Path> path = {})
       : p_(matrices),
         kernels_(gemm::kernels_of<T>()),
-        plan_(kernels_, p_.m, p_.n, p_.k, p_.transpose_a, p_.transpose_b, path),
+        plan_(kernels_, p_.m, p_.n, p_.k, p_.transpose_a, p_.transpose_b ? gemm::Form::Columns : gemm::Form::Rows,
+              path),
         activation_(activation),
         bias_(bias) {
     work_ = static_cast<double>(p_.m) * static_cast<double>(p_.n) * static_cast<double>(p_.k);

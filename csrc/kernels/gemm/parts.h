@@ -7,9 +7,14 @@
 namespace native {
 namespace NATIVE_ISA {
 
+// Vectors of a row of a panel of B: see gemm.simd.cpp.
+constexpr int kVectors = NATIVE_VEC_BYTES == 64 ? 4 : 2;
+
 // See gemm::Kernels for their meaning.
 void gemv(int64_t n, int64_t k, const float* x, int64_t x_step, const float* b, int64_t b_row, float* y);
 void gemv(int64_t n, int64_t k, const double* x, int64_t x_step, const double* b, int64_t b_row, double* y);
+void panel_gemv(int64_t n, int64_t k, const float* x, const gemm::Panels<float>& b, float* y);
+void panel_gemv(int64_t n, int64_t k, const double* x, const gemm::Panels<double>& b, double* y);
 void dots(int64_t m, int64_t n, int64_t k, const float* a, int64_t a_row, const float* b, int64_t b_row, float* c,
           int64_t c_row);
 void dots(int64_t m, int64_t n, int64_t k, const double* a, int64_t a_row, const double* b, int64_t b_row, double* c,

@@ -45,6 +45,34 @@ void gemv_of(int64_t n, int64_t k, const T* x, int64_t x_step, const T* b, int64
     for (int64_t j = 0; j < n; ++j) y[j] = T{};
 }
 
+template <class T>
+void panel_gemv_of(int64_t n, int64_t k, const T* x, const gemm::Panels<T>& b, T* y) {
+  constexpr int L = kLanes<T>, N = kVectors * L;
+  constexpr int kSteps = 8 / kVectors;  // at a time, as eight chains of FMA hide its latency
+  for (int64_t j = 0; j < n; j += N) {
+    const T* panel = b.data + j / N * b.panel;
+    Vec<T> sum[kSteps][kVectors]{};
+    const auto multiply = [&](int64_t p, int s) __attribute__((always_inline)) {
+      const Vec<T> factor = splat(x[p]);
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) sum[s][v] += factor * load(panel + p * N + v * L);
+    };
+    int64_t p = 0;
+    for (; p + kSteps <= k; p += kSteps) {
+#pragma GCC unroll 4
+      for (int s = 0; s < kSteps; ++s) multiply(p + s, s);
+    }
+    for (; p < k; ++p) multiply(p, 0);
+    T* out = y + j;
+    int64_t left = n - j;
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors && left > 0; ++v, out += L, left -= L) {
+      for (int s = 1; s < kSteps; ++s) sum[0][v] += sum[s][v];
+      left >= L ? store(out, sum[0][v]) : store_part(out, sum[0][v], static_cast<int>(left));
+    }
+  }
+}
+
 // Rows from two pointers and a stride times 0, 1 or 2: more address registers would be spilled.
 template <class T>
 struct Rows {
@@ -185,6 +213,12 @@ void gemv(int64_t n, int64_t k, const float* x, int64_t x_step, const float* b, 
 }
 void gemv(int64_t n, int64_t k, const double* x, int64_t x_step, const double* b, int64_t b_row, double* y) {
   gemv_of(n, k, x, x_step, b, b_row, y);
+}
+void panel_gemv(int64_t n, int64_t k, const float* x, const gemm::Panels<float>& b, float* y) {
+  panel_gemv_of(n, k, x, b, y);
+}
+void panel_gemv(int64_t n, int64_t k, const double* x, const gemm::Panels<double>& b, double* y) {
+  panel_gemv_of(n, k, x, b, y);
 }
 void dots(int64_t m, int64_t n, int64_t k, const float* a, int64_t a_row, const float* b, int64_t b_row, float* c,
           int64_t c_row) {

@@ -96,7 +96,7 @@ std::unique_ptr<Kernel> prepare_int8(const Problem& problem) {
 
 std::unique_ptr<Kernel> prepare_packed(const Problem& problem) {
   const auto activation = gemm::activation_of(problem);
-  if (!activation) return nullptr;
+  if (!activation || problem.in[1].dtype != DType::U32) return nullptr;
   if (problem.out[0].count() == 0) return std::make_unique<Nothing>();
   return make(kernels_of(problem.in[0].dtype), problem, gemm::linear_matrices(problem), *activation, true);
 }

@@ -64,6 +64,11 @@ def profile_step(step, data, repeats: int = 10) -> list[Node]:
     ]
 
 
+def shortened(problem: str, length: int = 240) -> str:
+    """The problem, or its beginning: one update of all variables has thousands of operands."""
+    return problem if len(problem) <= length else problem[: length - 4] + " ..."
+
+
 def table(nodes: list[Node], top: int = 25, peak: float | None = None) -> str:
     """The sum by primitive and the slowest nodes, as text.
 
@@ -83,7 +88,7 @@ def table(nodes: list[Node], top: int = 25, peak: float | None = None) -> str:
         share = f"{100 * node.flops / seconds / peak:4.0f}% of peak" if peak and node.flops else ""
         lines.append(
             f"{node.seconds * 1e3:10.3f} ms {100 * node.seconds / total:5.1f}% {share:13} "
-            f"{node.bytes / seconds / 1e9:6.1f} GB/s  [{node.kernel}] {node.problem}"
+            f"{node.bytes / seconds / 1e9:6.1f} GB/s  [{node.kernel}] {shortened(node.problem)}"
         )
     return "\n".join(lines)
 
