@@ -5,11 +5,13 @@
 // the stride (a pass), each with the taps that reach it.
 //
 // A pass is cut into blocks of pixels and those into tiles; weights are packed once a call into panels as
-// wide as the tile. For a block, panel after panel is held in the caches while the tiles go over it.
+// wide as the tile. For a block, panel after panel is held in the caches while the tiles go over it. Of few channels
+// with padding around them a task first copies what its block reads (frame.h).
 #include "kernels/conv/direct.h"
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <optional>
 #include <vector>
 
@@ -33,6 +35,8 @@ constexpr int64_t kCachedWeights = 128 << 10;  // bytes that stay in the second-
 struct Panel {
   int64_t group, first;  // first channel within the group
   int width;
+  int tile;    // which of two
+  int64_t at;  // columns packed before it
 };
 
 struct Task {
@@ -88,7 +92,7 @@ class Direct final : public Kernel {
       add_forward_pass();
     }
     if (group_columns_ == 0) return;  // nothing to compute
-    choose_variant();
+    choose_tiles();
     make_panels();
     if (!input_grad) choose_unit(passes_.front());
     for (size_t p = 0; p < passes_.size(); ++p) make_tasks(static_cast<int>(p));
@@ -177,28 +181,42 @@ class Direct final : public Kernel {
         }
   }
 
-  void choose_variant() {
+  // Panels of one tile, the last one or two of another where that leaves fewer columns empty.
+  void choose_tiles() {
     const DirectTable& table = direct_table();
-    double best = 0;
-    for (int i = 0; i < table.variants; ++i) {
-      const DirectVariant<T>& v = variants<T>(table)[i];
-      if (grid_.pooled && !v.run_largest[grid_.pooled - 2][has_places_]) continue;
-      const double computed = static_cast<double>(ceil_div(group_columns_, v.columns) * v.columns);
-      const double useful = v.speed * static_cast<double>(group_columns_) / computed;
-      if (useful > best) best = useful, tile_ = v;
-    }
-    grid_.lanes = tile_.rows;
+    double least = std::numeric_limits<double>::infinity();
+    const auto fits = [&](const DirectVariant<T>& v) {
+      return !grid_.pooled || v.run_largest[grid_.pooled - 2][has_places_];
+    };
+    for (int narrow = 0; narrow < 3; ++narrow)
+      for (int i = 0; i < table.variants; ++i)
+        for (int j = 0; j < table.variants; ++j) {
+          const DirectVariant<T>&v = variants<T>(table)[i], &last = variants<T>(table)[j];
+          const int64_t rest = group_columns_ - narrow * last.columns;
+          // Tasks have panels of one group after those of another, and lists of the first tile before the second's.
+          if (rest <= 0 || (narrow > 0 && g_.groups > 1) || !fits(v) || !fits(last)) continue;
+          const double cost = static_cast<double>(round_up(rest, v.columns)) / static_cast<double>(v.speed) +
+                              static_cast<double>(narrow * last.columns) / static_cast<double>(last.speed);
+          if (cost < least) least = cost, tiles_[0] = v, tiles_[1] = last, last_panels_ = narrow;
+        }
+    grid_.lanes = tiles_[0].rows;
   }
 
   void make_panels() {
+    const int64_t wide = group_columns_ - last_panels_ * tiles_[1].columns;
     for (int64_t group = 0; group < g_.groups; ++group)
-      for (int64_t first = 0; first < group_columns_; first += tile_.columns)
-        panels_.push_back({group, first, static_cast<int>(std::min<int64_t>(tile_.columns, group_columns_ - first))});
+      for (int64_t first = 0; first < group_columns_;) {
+        const int tile = first < wide ? 0 : 1;
+        const int64_t end = std::min<int64_t>(first + tiles_[tile].columns, tile ? group_columns_ : wide);
+        panels_.push_back({group, first, static_cast<int>(end - first), tile, columns_});
+        columns_ += tiles_[tile].columns;
+        first = end;
+      }
     int64_t at = 0;
     for (Pass& pass : passes_) {
       pass.pixels = g_.batch * pass.count[0] * pass.count[1] * pass.count[2];
       pass.weights_at = at;
-      at += panel_elements(pass) * static_cast<int64_t>(panels_.size());
+      at += terms(pass) * columns_;
     }
     weight_elements_ = at;
   }
@@ -263,7 +281,7 @@ class Direct final : public Kernel {
     if (pass.pixels == 0) return;
     const auto [stretch, grain, most, dim] = cut_of(pass);
     const int64_t taps = std::max<int64_t>(1, static_cast<int64_t>(pass.taps.size())), window = grid_.window();
-    const int64_t pixel_work = taps * run_ * tile_.columns * panels * window;
+    const int64_t pixel_work = taps * run_ * columns_ * window;
     const int64_t pixel_bytes =
         grid_.source_channels * static_cast<int64_t>(sizeof(T)) * grid_.multiplier[1] * grid_.multiplier[2] * window;
     int64_t block = std::min(kSourceBytes / std::max<int64_t>(1, pixel_bytes),
@@ -289,17 +307,16 @@ class Direct final : public Kernel {
     grid_.result = pass.count;
   }
 
-  int64_t panel_elements(const Pass& pass) const {
-    return static_cast<int64_t>(pass.taps.size()) * run_ * tile_.columns;
-  }
+  int64_t terms(const Pass& pass) const { return static_cast<int64_t>(pass.taps.size()) * run_; }
   size_t weight_bytes() const { return whole_lines(weight_elements_ * sizeof(T)); }
-  size_t bias_bytes() const { return has_bias_ ? whole_lines(panels_.size() * tile_.columns * sizeof(T)) : 0; }
+  size_t bias_bytes() const { return has_bias_ ? whole_lines(columns_ * sizeof(T)) : 0; }
   // A source in the padding: zeros for every channel, or for a whole merged run.
   size_t zero_bytes() const { return whole_lines(std::max(grid_.source_channels, run_) * sizeof(T)); }
+
   void pack_bias(const T* bias, T* packed) const {
     for (const Panel& panel : panels_) {
       const T* from = bias + column(panel);
-      for (int c = 0; c < tile_.columns; ++c) *packed++ = c < panel.width ? from[c] : T(0);
+      for (int c = 0; c < tiles_[panel.tile].columns; ++c) *packed++ = c < panel.width ? from[c] : T(0);
     }
   }
 
@@ -309,12 +326,12 @@ class Direct final : public Kernel {
     pool::parallel_for(ceil_div(panels, chunk), [&](int64_t task) {
       for (int64_t p = task * chunk; p < std::min(panels, (task + 1) * chunk); ++p)
         for (const Pass& pass : passes_)
-          pack_panel(pass, panels_[p], weights, packed + pass.weights_at + p * panel_elements(pass));
+          pack_panel(pass, panels_[p], weights, packed + pass.weights_at + terms(pass) * panels_[p].at);
     });
   }
 
   void pack_panel(const Pass& pass, const Panel& panel, const T* weights, T* packed) const {
-    const int columns = tile_.columns, width = panel.width;
+    const int columns = tiles_[panel.tile].columns, width = panel.width;
     weights += panel.group * weight_.group + panel.first * weight_.column;
     for (const Tap& tap : pass.taps) {
       const T* from = weights + tap.weight * weight_.tap;
@@ -343,75 +360,94 @@ class Direct final : public Kernel {
 
   // Results are met once and may lie far away: some 400 cycles of terms before.
   int64_t fetch_ahead(const Pass& pass) const {
-    const int64_t terms = static_cast<int64_t>(pass.taps.size()) * run_;
-    return (1 + 64 / std::max<int64_t>(1, terms)) * grid_.tile_results() * pass.step[2] * grid_.result_channels;
+    return (1 + 64 / std::max<int64_t>(1, terms(pass))) * grid_.tile_results() * pass.step[2] * grid_.result_channels;
+  }
+
+  int64_t count_tiles(int64_t pixels, int tile) const { return ceil_div(pixels, tiles_[tile].rows / grid_.window()); }
+  int64_t count_sources(const Pass& pass, int64_t pixels, int tile) const {
+    return count_tiles(pixels, tile) * tiles_[tile].rows * static_cast<int64_t>(pass.taps.size());
+  }
+  size_t bytes_of_list(const Pass& pass, int64_t pixels, int tile) const {
+    const int64_t results = count_tiles(pixels, tile) * tiles_[tile].rows / grid_.window();
+    return whole_lines((count_sources(pass, pixels, tile) + 3 * results) * sizeof(T*));
+  }
+
+  // Tiles of some pixels, of which `memory` has the lists. `all`: the first result of the problem.
+  DirectTile<T> list(const Pass& pass, int64_t first, int64_t pixels, int tile, const Operands& operands, const T* all,
+                     char* memory) const {
+    PixelGrid grid = grid_;
+    grid.lanes = tiles_[tile].rows;
+    const int64_t tiles = count_tiles(pixels, tile), count = tiles * grid.tile_results();
+    const T** const sources = reinterpret_cast<const T**>(memory);
+    T** const results = const_cast<T**>(sources + count_sources(pass, pixels, tile));
+    const T** const residuals = const_cast<const T**>(results + count);
+    uint8_t** const places = reinterpret_cast<uint8_t**>(results + 2 * count);
+    grid.list(pass, first, pixels, operands.source, operands.zeros, operands.result, sources, results);
+    for (int64_t p = 0; p < count; ++p) {
+      const int64_t at = results[p] - all;
+      if (operands.residual) residuals[p] = operands.residual + at;
+      if (operands.places) places[p] = operands.places + at;
+    }
+    DirectTile<T> listed{};
+    listed.tiles = tiles;
+    listed.sources = sources;
+    listed.results = results;
+    listed.residuals = operands.residual ? residuals : nullptr;
+    listed.places = operands.places ? places : nullptr;
+    listed.taps = static_cast<int64_t>(pass.taps.size());
+    listed.run = run_;
+    listed.activation = inner_activation(activation_);
+    listed.ahead = fetch_ahead(pass);
+    return listed;
   }
 
   void run_task(const Task& task, const Operands& operands) const {
-    const auto [whole_source, weights, bias, zeros, residual, whole_result, all_places] = operands;
+    const auto [source, weights, bias, zeros, residual, result, places] = operands;
     const Pass& pass = passes_[task.pass];
-    const int64_t rows = grid_.tile_results(), channels = grid_.result_channels;
-    const int64_t sources_of_tile = tile_.rows * static_cast<int64_t>(pass.taps.size());
+    const int64_t channels = grid_.result_channels;
     const int64_t listed = pass.unit ? pass.unit : task.pixels;
-    const int64_t tiles = ceil_div(listed, rows);
-    const size_t source_bytes = whole_lines(tiles * sources_of_tile * sizeof(T*));
-    const size_t result_bytes = whole_lines(3 * tiles * rows * sizeof(T*));
+    const int first_tile = panels_[task.first_panel].tile;
+    const int last_tile = panels_[task.first_panel + task.panels - 1].tile;
+    const size_t list_bytes = std::max(bytes_of_list(pass, listed, first_tile), bytes_of_list(pass, listed, last_tile));
     const int64_t frame = frame_ ? ceil_div(task.pixels, elements(pass.count)) * frame_->elements() : 0;
-    char* memory = static_cast<char*>(pool::thread_scratch(source_bytes + result_bytes + frame * sizeof(T)));
-    const T** sources = reinterpret_cast<const T**>(memory);
-    T** results = reinterpret_cast<T**>(memory + source_bytes);
-    const T** residuals = const_cast<const T**>(results + tiles * rows);
-    uint8_t** const places = reinterpret_cast<uint8_t**>(results + 2 * tiles * rows);
+    char* memory = static_cast<char*>(pool::thread_scratch(2 * list_bytes + frame * sizeof(T)));
     // In frames pixels are counted from the task's first one on.
-    const T* source = whole_source;
-    T* result = whole_result;
     int64_t first = task.first_pixel;
+    Operands near = operands;
     if (frame_) {
-      T* const copy = reinterpret_cast<T*>(memory + source_bytes + result_bytes);
+      T* const copy = reinterpret_cast<T*>(memory + 2 * list_bytes);
       copy_frames(source, first, task.pixels, copy);
-      source = copy;
-      result += first * channels;
+      near.source = copy;
+      near.result += first * channels;
       first = 0;
     }
-    grid_.list(pass, first, listed, source, zeros, result, sources, results);
-    for (int64_t p = 0; p < tiles * rows; ++p) {
-      const int64_t at = results[p] - whole_result;
-      if (residual) residuals[p] = residual + at;
-      if (all_places) places[p] = all_places + at;
-    }
+    DirectTile<T> tiles[2]{};
+    for (int i = first_tile; i <= last_tile; ++i)
+      tiles[i] = list(pass, first, listed, i, near, result, memory + i * list_bytes);
 
-    const auto run = grid_.pooled ? tile_.run_largest[grid_.pooled - 2][has_places_] : tile_.run;
-    DirectTile<T> tile{};
-    tile.tiles = tiles;
-    tile.sources = sources;
-    tile.results = results;
-    tile.residuals = residual ? residuals : nullptr;
-    tile.places = all_places ? places : nullptr;
-    tile.taps = static_cast<int64_t>(pass.taps.size());
-    tile.ahead = fetch_ahead(pass);
-    tile.run = run_;
-    tile.activation = inner_activation(activation_);
     // Weights that stay in the cache meet what is listed panel by panel, so that results are written once; others meet
     // all pixels.
-    const bool stays = task.panels * panel_elements(pass) * static_cast<int64_t>(sizeof(T)) <= kCachedWeights;
+    const bool stays = terms(pass) * columns_ * static_cast<int64_t>(sizeof(T)) <= kCachedWeights;
     const int64_t turn = stays ? listed : task.pixels;
     for (int64_t begin = 0; begin < task.pixels; begin += turn)
       for (int p = task.first_panel; p < task.first_panel + task.panels; ++p) {
         const Panel& panel = panels_[p];
-        tile.weights = weights + pass.weights_at + p * panel_elements(pass);
-        tile.bias = bias ? bias + p * tile_.columns : nullptr;
+        const DirectVariant<T>& variant = tiles_[panel.tile];
+        DirectTile<T>& tile = tiles[panel.tile];
+        tile.weights = weights + pass.weights_at + terms(pass) * panel.at;
+        tile.bias = bias ? bias + panel.at : nullptr;
         tile.width = panel.width;
         for (int64_t done = begin; done < begin + turn; done += listed) {
           tile.offset = panel.group * run_ + grid_.first_source(pass, first + done) - grid_.first_source(pass, first);
           tile.result_offset = column(panel) + done * channels;
-          run(tile);
+          (grid_.pooled ? variant.run_largest[grid_.pooled - 2][has_places_] : variant.run)(tile);
         }
       }
     // Only the forward pass has an activation; its pixels lie one after another.
     const int64_t left = column(panels_[task.first_panel]);
     const Panel& last = panels_[task.first_panel + task.panels - 1];
-    finish(activation_, task.pixels, column(last) + last.width - left,
-           whole_result + task.first_pixel * channels + left, channels);
+    finish(activation_, task.pixels, column(last) + last.width - left, result + task.first_pixel * channels + left,
+           channels);
   }
 
   // The first result channel of a panel.
@@ -427,7 +463,9 @@ class Direct final : public Kernel {
   bool framed_ = false;  // tasks copy what they read
   Triple results_{};     // along each dimension, of which a frame has a part
   std::optional<Frame> frame_;
-  DirectVariant<T> tile_{};
+  DirectVariant<T> tiles_[2]{};
+  int last_panels_ = 0;  // of a group, of the second tile
+  int64_t columns_ = 0;  // of all panels
   std::vector<Pass> passes_;
   std::vector<Panel> panels_;
   std::vector<Task> tasks_;
