@@ -375,7 +375,7 @@ class Direct final : public Kernel {
   // Tiles of some pixels, of which `memory` has the lists. `all`: the first result of the problem.
   DirectTile<T> list(const Pass& pass, int64_t first, int64_t pixels, int tile, const Operands& operands, const T* all,
                      char* memory) const {
-    PixelGrid grid = grid_;
+    PixelLists grid = grid_;
     grid.lanes = tiles_[tile].rows;
     const int64_t tiles = count_tiles(pixels, tile), count = tiles * grid.tile_results();
     const T** const sources = reinterpret_cast<const T**>(memory);
@@ -456,7 +456,7 @@ class Direct final : public Kernel {
   const Geometry g_;
   const Activation activation_;
   const bool has_bias_, has_residual_, has_places_;
-  PixelGrid grid_;
+  PixelLists grid_;
   int64_t run_;            // consecutive source elements for each tap
   int64_t group_columns_;  // result channels of a group
   WeightStrides weight_;

@@ -24,7 +24,7 @@ struct Pass {
 };
 
 // Of whole images, or of parts that are convolutions of their own.
-struct PixelGrid {
+struct PixelLists {
   Triple source, result, multiplier;  // sizes, and the step of the source from result to result
   int64_t source_channels, result_channels;
   int pooled;  // a result is the largest of a window of 2 along so many dimensions, the last ones; or 0
@@ -69,8 +69,8 @@ struct Lanes {
 };
 
 template <class T>
-void PixelGrid::list(const Pass& pass, int64_t first, int64_t pixels, const T* from, const T* zeros, T* to,
-                     const T** sources, T** results) const {
+void PixelLists::list(const Pass& pass, int64_t first, int64_t pixels, const T* from, const T* zeros, T* to,
+                      const T** sources, T** results) const {
   const int64_t rows = tile_results(), taps = static_cast<int64_t>(pass.taps.size());
   Triple j;
   int64_t rest = first;
