@@ -96,6 +96,11 @@ class Direct final : public Kernel {
     make_panels();
     if (!input_grad) choose_unit(passes_.front());
     for (size_t p = 0; p < passes_.size(); ++p) make_tasks(static_cast<int>(p));
+    // Passes read the same sources and write between each other's results: those of some pixels one after another,
+    // unless weights are more to read.
+    if (weight_elements_ < g_.batch * elements(grid_.source) * grid_.source_channels)
+      std::stable_sort(tasks_.begin(), tasks_.end(),
+                       [](const Task& a, const Task& b) { return a.first_pixel < b.first_pixel; });
   }
 
   size_t scratch_bytes() const override { return weight_bytes() + bias_bytes() + zero_bytes(); }
