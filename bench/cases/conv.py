@@ -134,6 +134,13 @@ CASES: list[Case] = [
     *cases(3, (5, 8, 18), 2, 16, 3),
     *cases(6, (17, 9), 3, 16, 3, strides=2),
     fused(4, (10, 10), 2, 16, 3, "relu", residual=True),
+    # With padding, and copied: whole images, some rows or planes, pieces of a row.
+    *cases(3, (19, 21), 3, 40, 3, strides=2, pad=1),
+    *cases(1, (75, 90), 3, 17, 5, strides=2, pad=(2, 1, -1, 3)),
+    *cases(2, (9, 30, 31), 2, 8, 3, pad=1, ops="f"),
+    *cases(1, (4500,), 15, 5, 3, pad=(1, 2), ops="f"),
+    *cases(2, (61, 60), 3, 24, (3, 1), strides=(2, 1), pad=(4, 0, -2, 0), dtype="float64", ops="f"),
+    fused(1, (75, 90), 3, 56, (3, 5), "silu", strides=2, pad=1, residual=True),
     # Few channels of the result: of x for its gradient, of y forward; also in several pieces.
     *cases(2, (9, 8), 16, 3, 3, pad=1),
     *cases(2, (11, 13), 2, 9, 2, strides=3),

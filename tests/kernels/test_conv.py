@@ -82,6 +82,13 @@ def test_patches_by_the_weights_are_products_where_these_gain(problem, taken):
     assert found == ("pointwise" if taken else "direct")
 
 
+@pytest.mark.parametrize("kind", "fd")
+@pytest.mark.parametrize("cout, taken", [(150, True), (140, False)])
+def test_patches_are_products_where_weights_are_most_of_the_bytes(kind, cout, taken):
+    (case,) = table.cases(2, (10, 10), 20, cout, 2, strides=2, ops=kind)
+    assert harness.kernel_of(case) == ("pointwise" if taken else "direct")
+
+
 @pytest.mark.skipif("avx512" not in harness.isas(), reason="needs AVX-512")
 @pytest.mark.parametrize(
     "batch, size, channels, kernel, taken",

@@ -5,14 +5,19 @@
 // the stride (a pass), each with the taps that reach it.
 //
 // A pass is cut into blocks of pixels and those into tiles; weights are packed once a call into panels as
-// wide as the tile. For a block, panel after panel is held in the caches while the tiles go over it.
+// wide as the tile. For a block, panel after panel is held in the caches while the tiles go over it. Of few channels
+// with padding around them a task first copies what its block reads (frame.h).
 #include "kernels/conv/direct.h"
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
+#include <optional>
 #include <vector>
 
 #include "kernels/conv/activate.h"
+#include "kernels/conv/direct_pixels.h"
+#include "kernels/conv/frame.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/grid.h"
 #include "runtime/pool.h"
@@ -20,25 +25,18 @@
 namespace native::conv {
 namespace {
 
+constexpr int64_t elements(const Triple& sizes) { return sizes[0] * sizes[1] * sizes[2]; }
+
 constexpr int64_t kPointers = 8192;  // of a table of sources, which stays in the second-level cache beside them
-
-struct Tap {
-  Triple offset;   // in the source
-  int64_t weight;  // index among the kernel's taps
-};
-
-struct Pass {
-  Triple count;  // results along each dimension, at start + step * j
-  Triple start, step;
-  std::vector<Tap> taps;
-  int64_t weights_at;  // first packed weight, in elements
-  int64_t pixels;
-  int64_t unit;  // so many pixels read as the ones before them do, some rows further on; 0: no such number
-};
+// Elements of a frame, which stays in the first-level cache or near it, and of one that is a single row at most.
+constexpr int64_t kFrame = 12 << 10, kLongFrame = 64 << 10;
+constexpr int64_t kCachedWeights = 128 << 10;  // bytes that stay in the second-level cache
 
 struct Panel {
   int64_t group, first;  // first channel within the group
   int width;
+  int tile;    // which of two
+  int64_t at;  // columns packed before it
 };
 
 struct Task {
@@ -71,51 +69,52 @@ class Direct final : public Kernel {
         has_bias_(operands > 2),
         has_residual_(operands > 3),
         has_places_(results > 1),
-        pooled_(pooled),
-        batch_(g.batch) {
+        grid_{.source = input_grad ? g.out : g.in,
+              .result = g.in,
+              .multiplier = {1, 1, 1},
+              .source_channels = input_grad ? g.cout : g.cin,
+              .result_channels = input_grad ? g.cin : g.cout,
+              .pooled = pooled,
+              .lanes = 0} {
     if (input_grad) {
-      source_ = g.out, result_ = g.in;
-      source_channels_ = g.cout, result_channels_ = g.cin;
       run_ = g.group_out();
       group_columns_ = g.group_in();
       weight_ = {g.group_in() * g.cout, 1, g.cout, g.group_out()};
-      multiplier_ = {1, 1, 1};
       add_residue_passes();
     } else {
-      source_ = g.in;
-      for (int i = 0; i < 3; ++i) result_[i] = g.out[i] / span(i);
-      source_channels_ = g.cin, result_channels_ = g.cout;
+      for (int i = 0; i < 3; ++i) grid_.result[i] = g.out[i] / grid_.span(i);
+      results_ = grid_.result;
       run_ = g.group_in();
       group_columns_ = g.group_out();
       weight_ = {g.group_in() * g.cout, g.cout, 1, g.group_out()};
-      multiplier_ = g.stride;
+      grid_.multiplier = g.stride;
+      framed_ = frames_pay();
       add_forward_pass();
     }
     if (group_columns_ == 0) return;  // nothing to compute
-    choose_variant();
+    choose_tiles();
     make_panels();
     if (!input_grad) choose_unit(passes_.front());
-    make_tasks();
+    for (size_t p = 0; p < passes_.size(); ++p) make_tasks(static_cast<int>(p));
+    // Passes read the same sources and write between each other's results: those of some pixels one after another,
+    // unless weights are more to read.
+    if (weight_elements_ < g_.batch * elements(grid_.source) * grid_.source_channels)
+      std::stable_sort(tasks_.begin(), tasks_.end(),
+                       [](const Task& a, const Task& b) { return a.first_pixel < b.first_pixel; });
   }
 
-  size_t scratch_bytes() const override { return weight_bytes() + bias_bytes() + zero_bytes() + padded_bytes(); }
+  size_t scratch_bytes() const override { return weight_bytes() + bias_bytes() + zero_bytes(); }
 
   void run(const void* const* in, void* const* out, void* scratch) const override {
     char* memory = static_cast<char*>(scratch);
     T* weights = reinterpret_cast<T*>(memory);
     T* bias = has_bias_ ? reinterpret_cast<T*>(memory + weight_bytes()) : nullptr;
     T* zeros = reinterpret_cast<T*>(memory + weight_bytes() + bias_bytes());
-    T* padded = reinterpret_cast<T*>(memory + weight_bytes() + bias_bytes() + zero_bytes());
 
     std::memset(zeros, 0, zero_bytes());
     if (has_bias_) pack_bias(static_cast<const T*>(in[2]), bias);
     pack_weights(static_cast<const T*>(in[1]), weights);
-    const T* source = static_cast<const T*>(in[0]);
-    if (pad_width_) {
-      pad_rows(source, padded);
-      source = padded;
-    }
-    const Operands operands{.source = source,
+    const Operands operands{.source = static_cast<const T*>(in[0]),
                             .weights = weights,
                             .bias = bias,
                             .zeros = zeros,
@@ -132,35 +131,34 @@ class Direct final : public Kernel {
     uint8_t* places;  // of the largest in their windows, or null
   };
 
-  // Of a result: the sides and the size of its window, and as many lanes of a tile.
-  int64_t span(int dim) const { return dim + pooled_ > 2 ? 2 : 1; }
-  int64_t window() const { return int64_t{1} << pooled_; }
-  int64_t tile_results() const { return tile_.rows / window(); }
+  bool has_padding(int dim) const {
+    const int64_t reach = (g_.out[dim] - 1) * g_.stride[dim] + (g_.kernel[dim] - 1) * g_.dilation[dim] - g_.low[dim];
+    return g_.low[dim] > 0 || reach >= g_.in[dim];
+  }
+
+  // With few channels a list of sources, some of them zeros, costs as much as the products; a copy in which they lie
+  // evenly apart does not. With dilation it would hold much that no tap reads.
+  bool frames_pay() const {
+    return g_.groups == 1 && g_.cin < 16 && g_.dilation == Triple{1, 1, 1} &&
+           (has_padding(0) || has_padding(1) || has_padding(2));
+  }
 
   void add_forward_pass() {
-    Pass pass{result_, {0, 0, 0}, {1, 1, 1}, {}, 0, 0, 0};
-    // Taps along the width that lie side by side in memory are one longer run. With few channels that is
-    // worth a padded copy of the input; else only where there is no padding to mind.
-    const int64_t reach = (g_.out[2] - 1) * g_.stride[2] + g_.kernel[2] - g_.low[2];
-    const bool padding = g_.low[2] > 0 || reach > g_.in[2];
-    const bool merge = g_.kernel[2] > 1 && g_.dilation[2] == 1 && g_.groups == 1 && (!padding || g_.cin < 16);
-    int64_t low = g_.low[2], kernel = g_.kernel[2];
-    if (merge) {
+    Pass pass{grid_.result, {0, 0, 0}, {1, 1, 1}, {}, 0, 0, 0};
+    // Taps along the width that lie side by side in memory are one longer run.
+    const Triple low = framed_ ? Triple{0, 0, 0} : g_.low;
+    int64_t kernel = g_.kernel[2];
+    if (kernel > 1 && g_.dilation[2] == 1 && g_.groups == 1 && (framed_ || !has_padding(2))) {
       run_ *= kernel;
       weight_.tap *= kernel;
       kernel = 1;
-      if (padding) {
-        pad_width_ = true;
-        source_[2] = (g_.out[2] - 1) * g_.stride[2] + g_.kernel[2];
-        low = 0;
-      }
     }
     int64_t index = 0;
     for (int64_t d = 0; d < g_.kernel[0]; ++d)
       for (int64_t h = 0; h < g_.kernel[1]; ++h)
         for (int64_t w = 0; w < kernel; ++w)
           pass.taps.push_back(
-              {{d * g_.dilation[0] - g_.low[0], h * g_.dilation[1] - g_.low[1], w * g_.dilation[2] - low}, index++});
+              {{d * g_.dilation[0] - low[0], h * g_.dilation[1] - low[1], w * g_.dilation[2] - low[2]}, index++});
     passes_.push_back(std::move(pass));
   }
 
@@ -188,98 +186,142 @@ class Direct final : public Kernel {
         }
   }
 
-  void choose_variant() {
+  // Panels of one tile, the last one or two of another where that leaves fewer columns empty.
+  void choose_tiles() {
     const DirectTable& table = direct_table();
-    double best = 0;
-    for (int i = 0; i < table.variants; ++i) {
-      const DirectVariant<T>& v = variants<T>(table)[i];
-      if (pooled_ && !v.run_largest[pooled_ - 2][has_places_]) continue;
-      const double computed = static_cast<double>(ceil_div(group_columns_, v.columns) * v.columns);
-      const double useful = v.speed * static_cast<double>(group_columns_) / computed;
-      if (useful > best) best = useful, tile_ = v;
-    }
+    double least = std::numeric_limits<double>::infinity();
+    const auto fits = [&](const DirectVariant<T>& v) {
+      return !grid_.pooled || v.run_largest[grid_.pooled - 2][has_places_];
+    };
+    for (int narrow = 0; narrow < 3; ++narrow)
+      for (int i = 0; i < table.variants; ++i)
+        for (int j = 0; j < table.variants; ++j) {
+          const DirectVariant<T>&v = variants<T>(table)[i], &last = variants<T>(table)[j];
+          const int64_t rest = group_columns_ - narrow * last.columns;
+          // Tasks have panels of one group after those of another, and lists of the first tile before the second's.
+          if (rest <= 0 || (narrow > 0 && g_.groups > 1) || !fits(v) || !fits(last)) continue;
+          const double cost = static_cast<double>(round_up(rest, v.columns)) / static_cast<double>(v.speed) +
+                              static_cast<double>(narrow * last.columns) / static_cast<double>(last.speed);
+          if (cost < least) least = cost, tiles_[0] = v, tiles_[1] = last, last_panels_ = narrow;
+        }
+    grid_.lanes = tiles_[0].rows;
   }
 
   void make_panels() {
+    const int64_t wide = group_columns_ - last_panels_ * tiles_[1].columns;
     for (int64_t group = 0; group < g_.groups; ++group)
-      for (int64_t first = 0; first < group_columns_; first += tile_.columns)
-        panels_.push_back({group, first, static_cast<int>(std::min<int64_t>(tile_.columns, group_columns_ - first))});
+      for (int64_t first = 0; first < group_columns_;) {
+        const int tile = first < wide ? 0 : 1;
+        const int64_t end = std::min<int64_t>(first + tiles_[tile].columns, tile ? group_columns_ : wide);
+        panels_.push_back({group, first, static_cast<int>(end - first), tile, columns_});
+        columns_ += tiles_[tile].columns;
+        first = end;
+      }
     int64_t at = 0;
     for (Pass& pass : passes_) {
-      pass.pixels = batch_ * pass.count[0] * pass.count[1] * pass.count[2];
+      pass.pixels = g_.batch * pass.count[0] * pass.count[1] * pass.count[2];
       pass.weights_at = at;
-      at += panel_elements(pass) * static_cast<int64_t>(panels_.size());
+      at += terms(pass) * columns_;
     }
     weight_elements_ = at;
   }
 
-  // Where no tap reads padding, sources are listed once for whole tiles of some rows or images: with few channels the
-  // list costs as much as the products.
+  // Where no tap reads padding, sources are listed once for some rows or images: with few channels the list costs as
+  // much as the products.
   void choose_unit(Pass& pass) const {
-    for (const Tap& tap : pass.taps)
-      for (int i = 0; i < 3; ++i)
-        if (tap.offset[i] < 0 || (g_.out[i] - 1) * multiplier_[i] + tap.offset[i] >= source_[i]) return;
-    const int64_t row = pass.count[2], rows = pass.count[1], image = row * rows;
-    if (image == 0) return;
+    if (!framed_ && (has_padding(0) || has_padding(1) || has_padding(2))) return;
+    const int64_t row = pass.count[2], rows = pass.count[1], image = row * rows, lanes = grid_.tile_results();
+    if (image == 0 || (framed_ && frame_of({1, 1, row}).elements() > kLongFrame)) return;
+    const bool parts = framed_ && frame_of(pass.count).elements() > kFrame;
+    double least = 1.1;
     for (int64_t unit : {row, 2 * row, 4 * row, image, 2 * image, 4 * image, 8 * image}) {
       // Some rows of an image or whole images: 4 rows of an image of 3 are neither.
       const bool whole =
-          unit < image ? image % unit == 0 : unit % image == 0 && batch_ * pass.count[0] * image % unit == 0;
+          unit < image ? image % unit == 0 : unit % image == 0 && g_.batch * pass.count[0] * image % unit == 0;
       // Images are a plane apart.
-      const bool even = unit <= image || (pass.count[0] == 1 && source_[0] == 1);
-      const bool fits = unit * window() * static_cast<int64_t>(pass.taps.size()) <= kPointers;
-      if (whole && even && fits && unit % tile_results() == 0) {
-        pass.unit = unit;
-        return;
-      }
+      const bool even = unit <= image || (pass.count[0] == 1 && g_.in[0] == 1);
+      const bool fits = unit * grid_.window() * static_cast<int64_t>(pass.taps.size()) <= kPointers;
+      // What the last tile computes twice; 2% more are worth a longer list.
+      const double computed = static_cast<double>(round_up(unit, lanes)) / static_cast<double>(unit);
+      const bool inside = !parts || unit < image;
+      if (whole && even && fits && inside && computed + 0.02 < least) least = computed, pass.unit = unit;
     }
   }
 
-  void make_tasks() {
+  Frame frame_of(Triple results) const {
+    for (int i = 0; i < 3; ++i) results[i] *= grid_.span(i);
+    return {g_, results};
+  }
+
+  // A block of pixels lies within a stretch of so many, is a multiple of `grain` (but for the last), and at most
+  // `most`. Images are cut along `dim`.
+  struct Cut {
+    int64_t stretch, grain, most;
+    int dim;
+  };
+
+  // A frame holds images where these are small, else some rows of one, or a piece of a long row.
+  Cut cut_of(const Pass& pass) const {
+    const auto [planes, rows, row] = pass.count;
+    if (!framed_) return {pass.pixels, pass.unit ? pass.unit : grid_.tile_results(), pass.pixels, 0};
+    if (frame_of(pass.count).elements() <= kFrame)
+      return {pass.pixels, std::max(planes * rows * row, pass.unit), pass.pixels, 0};
+    // So many results along a dimension fit.
+    const auto fitting = [&](int dim, Triple one) {
+      const int64_t first = frame_of(one).elements();
+      ++one[dim];
+      return 1 + std::max<int64_t>(0, kFrame - first) / (frame_of(one).elements() - first);
+    };
+    if (frame_of({1, 1, row}).elements() <= kLongFrame)
+      return {rows * row, std::max(row, pass.unit), row * fitting(1, {1, 1, row}), 1};
+    return {row, grid_.tile_results(), fitting(2, {1, 1, 1}), 2};
+  }
+
+  void make_tasks(int p) {
     constexpr int64_t kSourceBytes = 128 << 10;  // a block's source stays in half of a small second-level cache
     constexpr int64_t kLeastWork = 256 << 10;    // multiply-adds, about 5 microseconds: a pool's wake-up
     constexpr int64_t kTasks = 16;               // enough to keep 8 threads even
     const int64_t panels = static_cast<int64_t>(panels_.size());
-    for (int p = 0; p < static_cast<int>(passes_.size()); ++p) {
-      const Pass& pass = passes_[p];
-      if (pass.pixels == 0) continue;
-      const int64_t taps = std::max<int64_t>(1, static_cast<int64_t>(pass.taps.size()));
-      const int64_t pixel_work = taps * run_ * tile_.columns * panels * window();
-      const int64_t pixel_bytes =
-          source_channels_ * static_cast<int64_t>(sizeof(T)) * multiplier_[1] * multiplier_[2] * window();
-      int64_t block = std::min(kSourceBytes / std::max<int64_t>(1, pixel_bytes),
-                               pass.unit ? ceil_div(pass.pixels, kTasks) : kPointers / taps / window());
-      block = std::max<int64_t>(block, 8 * tile_results());
-      block = std::max(block, kLeastWork / std::max<int64_t>(1, pixel_work));
-      // Equal blocks, of whole tiles.
-      const int64_t blocks = ceil_div(pass.pixels, block);
-      block = round_up(ceil_div(pass.pixels, blocks), pass.unit ? pass.unit : tile_results());
-      const int64_t most = std::max<int64_t>(1, pass.pixels * pixel_work / kLeastWork);
-      const int64_t cuts = std::clamp<int64_t>(std::min(kTasks, most) / blocks, 1, panels);
-      const int64_t each = ceil_div(panels, cuts);
-      for (int64_t first = 0; first < pass.pixels; first += block)
+    Pass& pass = passes_[p];
+    if (pass.pixels == 0) return;
+    const auto [stretch, grain, most, dim] = cut_of(pass);
+    const int64_t taps = std::max<int64_t>(1, static_cast<int64_t>(pass.taps.size())), window = grid_.window();
+    const int64_t pixel_work = taps * run_ * columns_ * window;
+    const int64_t pixel_bytes =
+        grid_.source_channels * static_cast<int64_t>(sizeof(T)) * grid_.multiplier[1] * grid_.multiplier[2] * window;
+    int64_t block = std::min(kSourceBytes / std::max<int64_t>(1, pixel_bytes),
+                             pass.unit ? ceil_div(pass.pixels, kTasks) : kPointers / taps / window);
+    block = std::max<int64_t>(block, 8 * grid_.tile_results());
+    block = std::max(block, kLeastWork / std::max<int64_t>(1, pixel_work));
+    // Equal blocks, of whole tiles.
+    block = round_up(ceil_div(stretch, ceil_div(stretch, std::min(block, most))), grain);
+    const int64_t blocks = pass.pixels / stretch * ceil_div(stretch, block);
+    const int64_t work = std::max<int64_t>(1, pass.pixels * pixel_work / kLeastWork);
+    const int64_t cuts = std::clamp<int64_t>(std::min(kTasks, work) / blocks, 1, panels);
+    const int64_t each = ceil_div(panels, cuts);
+    for (int64_t start = 0; start < pass.pixels; start += stretch)
+      for (int64_t first = 0; first < stretch; first += block)
         for (int64_t panel = 0; panel < panels; panel += each)
-          tasks_.push_back({p, first, std::min(block, pass.pixels - first), static_cast<int>(panel),
+          tasks_.push_back({p, start + first, std::min(block, stretch - first), static_cast<int>(panel),
                             static_cast<int>(std::min(each, panels - panel))});
-    }
+    if (!framed_) return;
+    if (dim == 1) pass.count = {1, block / pass.count[2], pass.count[2]};
+    if (dim == 2) pass.count = {1, 1, block};
+    frame_.emplace(frame_of(pass.count));
+    grid_.source = frame_->sizes();
+    grid_.result = pass.count;
   }
 
-  int64_t panel_elements(const Pass& pass) const {
-    return static_cast<int64_t>(pass.taps.size()) * run_ * tile_.columns;
-  }
+  int64_t terms(const Pass& pass) const { return static_cast<int64_t>(pass.taps.size()) * run_; }
   size_t weight_bytes() const { return whole_lines(weight_elements_ * sizeof(T)); }
-  size_t bias_bytes() const { return has_bias_ ? whole_lines(panels_.size() * tile_.columns * sizeof(T)) : 0; }
+  size_t bias_bytes() const { return has_bias_ ? whole_lines(columns_ * sizeof(T)) : 0; }
   // A source in the padding: zeros for every channel, or for a whole merged run.
-  size_t zero_bytes() const { return whole_lines(std::max(source_channels_, run_) * sizeof(T)); }
-  size_t padded_bytes() const {
-    if (!pad_width_) return 0;
-    return whole_lines(batch_ * source_[0] * source_[1] * source_[2] * source_channels_ * sizeof(T));
-  }
+  size_t zero_bytes() const { return whole_lines(std::max(grid_.source_channels, run_) * sizeof(T)); }
 
   void pack_bias(const T* bias, T* packed) const {
     for (const Panel& panel : panels_) {
       const T* from = bias + column(panel);
-      for (int c = 0; c < tile_.columns; ++c) *packed++ = c < panel.width ? from[c] : T(0);
+      for (int c = 0; c < tiles_[panel.tile].columns; ++c) *packed++ = c < panel.width ? from[c] : T(0);
     }
   }
 
@@ -289,12 +331,12 @@ class Direct final : public Kernel {
     pool::parallel_for(ceil_div(panels, chunk), [&](int64_t task) {
       for (int64_t p = task * chunk; p < std::min(panels, (task + 1) * chunk); ++p)
         for (const Pass& pass : passes_)
-          pack_panel(pass, panels_[p], weights, packed + pass.weights_at + p * panel_elements(pass));
+          pack_panel(pass, panels_[p], weights, packed + pass.weights_at + terms(pass) * panels_[p].at);
     });
   }
 
   void pack_panel(const Pass& pass, const Panel& panel, const T* weights, T* packed) const {
-    const int columns = tile_.columns, width = panel.width;
+    const int columns = tiles_[panel.tile].columns, width = panel.width;
     weights += panel.group * weight_.group + panel.first * weight_.column;
     for (const Tap& tap : pass.taps) {
       const T* from = weights + tap.weight * weight_.tap;
@@ -310,147 +352,107 @@ class Direct final : public Kernel {
     }
   }
 
-  // Copies the input with zeros beside every row, so that no tap leaves its row.
-  void pad_rows(const T* source, T* padded) const {
-    const int64_t rows = batch_ * source_[0] * source_[1];
-    const int64_t from_row = g_.in[2] * g_.cin, to_row = source_[2] * g_.cin;
-    // Padding below zero crops, and a row may be all padding.
-    const int64_t crop = std::max<int64_t>(0, -g_.low[2]) * g_.cin;
-    const int64_t lead = std::min(std::max<int64_t>(0, g_.low[2]) * g_.cin, to_row);
-    const int64_t copied = std::max<int64_t>(0, std::min(from_row - crop, to_row - lead));
-    const int64_t chunk = std::max<int64_t>(1, (64 << 10) / std::max<int64_t>(1, to_row));
-    pool::parallel_for(ceil_div(rows, chunk), [&](int64_t task) {
-      for (int64_t r = task * chunk; r < std::min(rows, (task + 1) * chunk); ++r) {
-        T* to = padded + r * to_row;
-        std::fill(to, to + lead, T(0));
-        std::memcpy(to + lead, source + r * from_row + crop, copied * sizeof(T));
-        std::fill(to + lead + copied, to + to_row, T(0));
-      }
-    });
-  }
-
-  // Where the next source of a tap goes: every (1 << shift)th lane of a tile, then of the next tile, `tile` further on.
-  struct Lanes {
-    const T** at;
-    int64_t lane, rows, tile, shift;
-
-    // `count` sources, `step` elements apart.
-    void put(int64_t count, const T* source, int64_t step) {
-      while (count > 0) {
-        const int64_t here = std::min(count, ((rows - lane - 1) >> shift) + 1);
-        for (int64_t i = 0; i < here; ++i, source += step) at[lane + (i << shift)] = source;
-        count -= here;
-        lane += here << shift;
-        if (lane >= rows) lane -= rows, at += tile;
-      }
-    }
-  };
-
-  // The sources [tile][tap][row] and results [tile][row, or window of rows] of a block of pixels. The rows that a last
-  // tile lacks read zeros and write to `spare`.
-  void list_pixels(const Pass& pass, int64_t first, int64_t pixels, const T* source, const T* zeros, T* result,
-                   T* spare, const T** sources, T** results) const {
-    const int64_t lanes_of_tile = tile_.rows, rows = tile_results(), taps = static_cast<int64_t>(pass.taps.size());
-    Triple j;
-    int64_t rest = first;
-    for (int i = 2; i >= 0; --i) j[i] = rest % pass.count[i], rest /= pass.count[i];
-    int64_t n = rest, p = 0;
-    // Row by row, in stretches that are in the padding or not: with few channels a pixel's sources cost as much as its
-    // products.
-    while (p < pixels) {
-      const int64_t length = std::min(pass.count[2] - j[2], pixels - p), step = multiplier_[2] * span(2);
-      for (int64_t t = 0; t < taps; ++t)
-        for (int64_t place = 0; place < window(); ++place) {
-          const Triple& offset = pass.taps[t].offset;
-          const int64_t d = (j[0] * span(0) + place / 4) * multiplier_[0] + offset[0];
-          const int64_t h = (j[1] * span(1) + place / 2 % 2) * multiplier_[1] + offset[1];
-          const bool inside = d >= 0 && d < source_[0] && h >= 0 && h < source_[1];
-          const int64_t w = (j[2] * span(2) + place % 2) * multiplier_[2] + offset[2];
-          // The pixels i with 0 <= w + i * step < source_[2].
-          const int64_t end = std::clamp<int64_t>(ceil_div(source_[2] - w, step), 0, length) * inside;
-          const int64_t begin = std::clamp<int64_t>(ceil_div(-w, step), 0, end);
-          const T* const row =
-              inside ? source + ((n * source_[0] + d) * source_[1] + h) * source_[2] * source_channels_ : source;
-          Lanes lanes{sources + (p / rows * taps + t) * lanes_of_tile, p % rows * window() + place, lanes_of_tile,
-                      taps * lanes_of_tile, pooled_};
-          lanes.put(begin, zeros, 0);
-          lanes.put(end - begin, row + (w + begin * step) * source_channels_, step * source_channels_);
-          lanes.put(length - end, zeros, 0);
-        }
-      const int64_t row =
-          (n * result_[0] + pass.start[0] + j[0] * pass.step[0]) * result_[1] + pass.start[1] + j[1] * pass.step[1];
-      T* to = result + (row * result_[2] + pass.start[2] + j[2] * pass.step[2]) * result_channels_;
-      for (int64_t i = 0; i < length; ++i) results[p + i] = to + i * pass.step[2] * result_channels_;
-      p += length;
-      j[2] = 0;
-      if (++j[1] == pass.count[1]) j[1] = 0, ++j[0];
-      if (j[0] == pass.count[0]) j[0] = 0, ++n;
-    }
-    for (; p % rows != 0; ++p) {
-      for (int64_t t = 0; t < taps; ++t)
-        std::fill_n(sources + (p / rows * taps + t) * lanes_of_tile + p % rows * window(), window(), zeros);
-      results[p] = spare;
+  // Copies what a block of pixels reads, padded.
+  void copy_frames(const T* source, int64_t first, int64_t pixels, T* to) const {
+    const Triple& part = passes_.front().count;
+    for (int64_t p = first; p < first + pixels; p += elements(part), to += frame_->elements()) {
+      Triple at;
+      int64_t rest = p;
+      for (int i = 2; i >= 0; --i) at[i] = rest % results_[i] * grid_.span(i), rest /= results_[i];
+      frame_->copy(source, rest, at, to);
     }
   }
 
-  // Where in the source the row of results begins to read to which a pixel belongs, but for the taps' offsets.
-  int64_t first_source(const Pass& pass, int64_t pixel) const {
-    const int64_t row = pixel / pass.count[2], plane = row / pass.count[1];
-    const int64_t h = row % pass.count[1] * multiplier_[1] * span(1),
-                  d = plane % pass.count[0] * multiplier_[0] * span(0);
-    return ((plane / pass.count[0] * source_[0] + d) * source_[1] + h) * source_[2] * source_channels_;
+  // Results are met once and may lie far away: some 400 cycles of terms before.
+  int64_t fetch_ahead(const Pass& pass) const {
+    return (1 + 64 / std::max<int64_t>(1, terms(pass))) * grid_.tile_results() * pass.step[2] * grid_.result_channels;
+  }
+
+  int64_t count_tiles(int64_t pixels, int tile) const { return ceil_div(pixels, tiles_[tile].rows / grid_.window()); }
+  int64_t count_sources(const Pass& pass, int64_t pixels, int tile) const {
+    return count_tiles(pixels, tile) * tiles_[tile].rows * static_cast<int64_t>(pass.taps.size());
+  }
+  size_t bytes_of_list(const Pass& pass, int64_t pixels, int tile) const {
+    const int64_t results = count_tiles(pixels, tile) * tiles_[tile].rows / grid_.window();
+    return whole_lines((count_sources(pass, pixels, tile) + 3 * results) * sizeof(T*));
+  }
+
+  // Tiles of some pixels, of which `memory` has the lists. `all`: the first result of the problem.
+  DirectTile<T> list(const Pass& pass, int64_t first, int64_t pixels, int tile, const Operands& operands, const T* all,
+                     char* memory) const {
+    PixelLists grid = grid_;
+    grid.lanes = tiles_[tile].rows;
+    const int64_t tiles = count_tiles(pixels, tile), count = tiles * grid.tile_results();
+    const T** const sources = reinterpret_cast<const T**>(memory);
+    T** const results = const_cast<T**>(sources + count_sources(pass, pixels, tile));
+    const T** const residuals = const_cast<const T**>(results + count);
+    uint8_t** const places = reinterpret_cast<uint8_t**>(results + 2 * count);
+    grid.list(pass, first, pixels, operands.source, operands.zeros, operands.result, sources, results);
+    for (int64_t p = 0; p < count; ++p) {
+      const int64_t at = results[p] - all;
+      if (operands.residual) residuals[p] = operands.residual + at;
+      if (operands.places) places[p] = operands.places + at;
+    }
+    DirectTile<T> listed{};
+    listed.tiles = tiles;
+    listed.sources = sources;
+    listed.results = results;
+    listed.residuals = operands.residual ? residuals : nullptr;
+    listed.places = operands.places ? places : nullptr;
+    listed.taps = static_cast<int64_t>(pass.taps.size());
+    listed.run = run_;
+    listed.activation = inner_activation(activation_);
+    listed.ahead = fetch_ahead(pass);
+    return listed;
   }
 
   void run_task(const Task& task, const Operands& operands) const {
-    const auto [source, weights, bias, zeros, residual, result, all_places] = operands;
+    const auto [source, weights, bias, zeros, residual, result, places] = operands;
     const Pass& pass = passes_[task.pass];
-    const int64_t rows = tile_results(), sources_of_tile = tile_.rows * static_cast<int64_t>(pass.taps.size());
+    const int64_t channels = grid_.result_channels;
     const int64_t listed = pass.unit ? pass.unit : task.pixels;
-    const int64_t tiles = ceil_div(listed, rows);
-    const size_t source_bytes = whole_lines(tiles * sources_of_tile * sizeof(T*));
-    const size_t result_bytes = whole_lines(3 * tiles * rows * sizeof(T*));
-    char* memory = static_cast<char*>(
-        pool::thread_scratch(source_bytes + result_bytes + whole_lines(result_channels_ * sizeof(T))));
-    const T** sources = reinterpret_cast<const T**>(memory);
-    T** results = reinterpret_cast<T**>(memory + source_bytes);
-    const T** residuals = const_cast<const T**>(results + tiles * rows);
-    T* spare = reinterpret_cast<T*>(memory + source_bytes + result_bytes);
-    list_pixels(pass, task.first_pixel, listed, source, zeros, result, spare, sources, results);
-    uint8_t** const places = reinterpret_cast<uint8_t**>(results + 2 * tiles * rows);
-    for (int64_t p = 0; p < tiles * rows; ++p) {
-      const int64_t at = p < listed ? results[p] - result : -1;
-      if (residual) residuals[p] = at < 0 ? spare : residual + at;
-      if (all_places) places[p] = at < 0 ? reinterpret_cast<uint8_t*>(spare) : all_places + at;
+    const int first_tile = panels_[task.first_panel].tile;
+    const int last_tile = panels_[task.first_panel + task.panels - 1].tile;
+    const size_t list_bytes = std::max(bytes_of_list(pass, listed, first_tile), bytes_of_list(pass, listed, last_tile));
+    const int64_t frame = frame_ ? ceil_div(task.pixels, elements(pass.count)) * frame_->elements() : 0;
+    char* memory = static_cast<char*>(pool::thread_scratch(2 * list_bytes + frame * sizeof(T)));
+    // In frames pixels are counted from the task's first one on.
+    int64_t first = task.first_pixel;
+    Operands near = operands;
+    if (frame_) {
+      T* const copy = reinterpret_cast<T*>(memory + 2 * list_bytes);
+      copy_frames(source, first, task.pixels, copy);
+      near.source = copy;
+      near.result += first * channels;
+      first = 0;
     }
+    DirectTile<T> tiles[2]{};
+    for (int i = first_tile; i <= last_tile; ++i)
+      tiles[i] = list(pass, first, listed, i, near, result, memory + i * list_bytes);
 
-    const auto run = pooled_ ? tile_.run_largest[pooled_ - 2][has_places_] : tile_.run;
-    DirectTile<T> tile{};
-    tile.taps = static_cast<int64_t>(pass.taps.size());
-    tile.run = run_;
-    tile.activation = inner_activation(activation_);
-    for (int p = task.first_panel; p < task.first_panel + task.panels; ++p) {
-      const Panel& panel = panels_[p];
-      tile.weights = weights + pass.weights_at + p * panel_elements(pass);
-      tile.bias = bias ? bias + p * tile_.columns : nullptr;
-      tile.width = panel.width;
-      for (int64_t done = 0; done < task.pixels; done += listed) {
-        tile.offset =
-            panel.group * run_ + first_source(pass, task.first_pixel + done) - first_source(pass, task.first_pixel);
-        tile.result_offset = column(panel) + done * result_channels_;
-        for (int64_t i = 0; i < tiles; ++i) {
-          tile.sources = sources + i * sources_of_tile;
-          tile.results = results + i * rows;
-          tile.residuals = residual ? residuals + i * rows : nullptr;
-          tile.places = all_places ? places + i * rows : nullptr;
-          run(tile);
+    // Weights that stay in the cache meet what is listed panel by panel, so that results are written once; others meet
+    // all pixels.
+    const bool stays = terms(pass) * columns_ * static_cast<int64_t>(sizeof(T)) <= kCachedWeights;
+    const int64_t turn = stays ? listed : task.pixels;
+    for (int64_t begin = 0; begin < task.pixels; begin += turn)
+      for (int p = task.first_panel; p < task.first_panel + task.panels; ++p) {
+        const Panel& panel = panels_[p];
+        const DirectVariant<T>& variant = tiles_[panel.tile];
+        DirectTile<T>& tile = tiles[panel.tile];
+        tile.weights = weights + pass.weights_at + terms(pass) * panel.at;
+        tile.bias = bias ? bias + panel.at : nullptr;
+        tile.width = panel.width;
+        for (int64_t done = begin; done < begin + turn; done += listed) {
+          tile.offset = panel.group * run_ + grid_.first_source(pass, first + done) - grid_.first_source(pass, first);
+          tile.result_offset = column(panel) + done * channels;
+          (grid_.pooled ? variant.run_largest[grid_.pooled - 2][has_places_] : variant.run)(tile);
         }
       }
-    }
     // Only the forward pass has an activation; its pixels lie one after another.
-    const int64_t begin = column(panels_[task.first_panel]);
+    const int64_t left = column(panels_[task.first_panel]);
     const Panel& last = panels_[task.first_panel + task.panels - 1];
-    finish(activation_, task.pixels, column(last) + last.width - begin,
-           result + task.first_pixel * result_channels_ + begin, result_channels_);
+    finish(activation_, task.pixels, column(last) + last.width - left, result + task.first_pixel * channels + left,
+           channels);
   }
 
   // The first result channel of a panel.
@@ -459,15 +461,16 @@ class Direct final : public Kernel {
   const Geometry g_;
   const Activation activation_;
   const bool has_bias_, has_residual_, has_places_;
-  const int pooled_;
-  const int64_t batch_;
-  Triple source_, result_, multiplier_;
-  int64_t source_channels_, result_channels_;
+  PixelLists grid_;
   int64_t run_;            // consecutive source elements for each tap
   int64_t group_columns_;  // result channels of a group
   WeightStrides weight_;
-  bool pad_width_ = false;
-  DirectVariant<T> tile_{};
+  bool framed_ = false;  // tasks copy what they read
+  Triple results_{};     // along each dimension, of which a frame has a part
+  std::optional<Frame> frame_;
+  DirectVariant<T> tiles_[2]{};
+  int last_panels_ = 0;  // of a group, of the second tile
+  int64_t columns_ = 0;  // of all panels
   std::vector<Pass> passes_;
   std::vector<Panel> panels_;
   std::vector<Task> tasks_;

@@ -13,18 +13,20 @@ namespace native::conv {
 
 template <class T>
 struct DirectTile {
-  const T* const* sources;  // [taps][rows]
+  int64_t tiles;            // one after another
+  const T* const* sources;  // [tiles][taps][rows]
   int64_t taps;
   int64_t run;        // consecutive elements that each tap reads from a source
   int64_t offset;     // added to every source: the first channel of the group
   const T* weights;   // [taps * run][columns]
   const T* bias;      // [columns], or null
-  T* const* results;  // [rows], or of the windows of which the largest are taken, plus `result_offset`
-  // [rows], plus `result_offset`: what is added before the activation; or null. Not where the largest are taken.
+  T* const* results;  // [tiles][rows], or of the windows of which the largest are taken, plus `result_offset`
+  // Likewise: what is added before the activation; or null. Not where the largest are taken.
   const T* const* residuals;
   // Of windows: which pixel of each is the largest, the first of several. Like results.
   uint8_t* const* places;
   int64_t result_offset;
+  int64_t ahead;   // results so far on are fetched; 0: none
   int width;       // columns to store, at most `columns`
   int activation;  // 0 none, 1 relu, 2 relu6
 };

@@ -6,13 +6,17 @@ namespace native::conv {
 namespace NATIVE_ISA {
 namespace {
 
+// Of a tap at a time: a row of taps of three channels is a multiple, and its end is foreseen as it is only some turns
+// off.
+constexpr int kTerms = 3;
+
 template <class T, int kRows, int kVecs>
-inline void add_residuals(const DirectTile<T>& t, Vec<T> (&acc)[kRows][kVecs]) {
+inline void add_residuals(const DirectTile<T>& t, int64_t first, Vec<T> (&acc)[kRows][kVecs]) {
   constexpr int kColumns = kVecs * kLanes<T>;
 #pragma GCC unroll 8
   for (int i = 0; i < kRows; ++i) {
     T row[kColumns];
-    const T* residual = t.residuals[i] + t.result_offset;
+    const T* residual = t.residuals[first + i] + t.result_offset;
     if (t.width < kColumns) {
       for (int c = 0; c < kColumns; ++c) row[c] = c < t.width ? residual[c] : T(0);
       residual = row;
@@ -51,7 +55,7 @@ inline void take_largest(V (&acc)[kRows][kVecs]) {
 
 // The same of windows of all rows, and which row of its window each is.
 template <int kWindow, class T, int kRows, int kVecs>
-inline void take_places(const DirectTile<T>& t, Vec<T> (&acc)[kRows][kVecs]) {
+inline void take_places(const DirectTile<T>& t, int64_t first, Vec<T> (&acc)[kRows][kVecs]) {
   constexpr int kL = kLanes<T>;
   using Best = Largest<Vec<T>>;
 #pragma GCC unroll 2
@@ -71,67 +75,84 @@ inline void take_places(const DirectTile<T>& t, Vec<T> (&acc)[kRows][kVecs]) {
       acc[i][j] = best[0].value;
       put_numbers(numbers + j * kL, best[0].number);
     }
-    __builtin_memcpy(t.places[i] + t.result_offset, numbers, t.width);
+    __builtin_memcpy(t.places[first + i] + t.result_offset, numbers, t.width);
+  }
+}
+
+// Terms k to k + kCount of a tap.
+template <int kCount, class T, int kRows, int kVecs>
+inline void add_terms(const T* const (&a)[kRows], int64_t k, const T* w, Vec<T> (&acc)[kRows][kVecs]) {
+#pragma GCC unroll 4
+  for (int n = 0; n < kCount; ++n) {
+    Vec<T> b[kVecs];
+#pragma GCC unroll 4
+    for (int j = 0; j < kVecs; ++j) b[j] = load(w + (n * kVecs + j) * kLanes<T>);
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i) {
+      const Vec<T> x = splat(a[i][k + n]);
+#pragma GCC unroll 4
+      for (int j = 0; j < kVecs; ++j) acc[i][j] += x * b[j];
+    }
   }
 }
 
 // Of windows of so many rows the largest are the results; with their places, or without.
 template <class T, int kRows, int kVecs, int kWindow, bool kPlaces>
-void tile(const DirectTile<T>& t) {
+void run_tiles(const DirectTile<T>& t) {
   constexpr int kColumns = kVecs * kLanes<T>, kLine = 64 / sizeof(T), kResults = kRows / kWindow;
-  Vec<T> acc[kRows][kVecs];
-#pragma GCC unroll 8
-  for (int i = 0; i < kRows; ++i)
-#pragma GCC unroll 4
-    for (int j = 0; j < kVecs; ++j) acc[i][j] = t.bias ? load(t.bias + j * kLanes<T>) : Vec<T>{};
-
-  const T* w = t.weights;
+  // Stores could change what `t` says, for all that compilers know.
+  const int64_t taps = t.taps, run = t.run, offset = t.offset, result_offset = t.result_offset, ahead = t.ahead;
   const T* const* sources = t.sources;
-  // Results are met once, at the end, and may lie far away; a short sum is done before they come.
-  const int64_t fetch = t.taps * t.run >= 64 ? t.taps - 1 : -1;
-  for (int64_t tap = 0; tap < t.taps; ++tap, sources += kRows) {
-    const T* a[kRows];
+  T* const* results = t.results;
+  for (int64_t first = 0, last = t.tiles * kResults; first < last; first += kResults, results += kResults) {
+    Vec<T> acc[kRows][kVecs];
 #pragma GCC unroll 8
-    for (int i = 0; i < kRows; ++i) a[i] = sources[i] + t.offset;
-    if (tap == fetch)
+    for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 4
+      for (int j = 0; j < kVecs; ++j) acc[i][j] = t.bias ? load(t.bias + j * kLanes<T>) : Vec<T>{};
+    // Results are met once and may lie far away.
+    if (ahead)
+#pragma GCC unroll 8
       for (int i = 0; i < kResults; ++i)
-        for (int j = 0; j < kColumns; j += kLine) __builtin_prefetch(t.results[i] + t.result_offset + j, 1);
-    for (int64_t k = 0; k < t.run; ++k, w += kColumns) {
-      Vec<T> b[kVecs];
 #pragma GCC unroll 4
-      for (int j = 0; j < kVecs; ++j) b[j] = load(w + j * kLanes<T>);
+        for (int j = 0; j < kColumns; j += kLine) __builtin_prefetch(results[i] + result_offset + ahead + j, 1);
+
+    const T* w = t.weights;
+    for (int64_t tap = 0; tap < taps; ++tap, sources += kRows) {
+      const T* a[kRows];
 #pragma GCC unroll 8
-      for (int i = 0; i < kRows; ++i) {
-        const Vec<T> x = splat(a[i][k]);
-#pragma GCC unroll 4
-        for (int j = 0; j < kVecs; ++j) acc[i][j] += x * b[j];
-      }
+      for (int i = 0; i < kRows; ++i) a[i] = sources[i] + offset;
+      int64_t k = 0;
+      for (; k + kTerms <= run; k += kTerms, w += kTerms * kColumns) add_terms<kTerms>(a, k, w, acc);
+      for (; k < run; ++k, w += kColumns) add_terms<1>(a, k, w, acc);
     }
-  }
 
-  if (kWindow == 1 && t.residuals) add_residuals<T, kRows, kVecs>(t, acc);
-  if constexpr (kPlaces) {
-    // First activated: clipped ones may be alike.
-    activate<kRows>(t, acc);
-    take_places<kWindow>(t, acc);
-  } else {
-    take_largest<kWindow, kRows>(acc);
-    activate<kResults>(t, acc);
-  }
+    if (kWindow == 1 && t.residuals) add_residuals<T, kRows, kVecs>(t, first, acc);
+    if constexpr (kPlaces) {
+      // First activated: clipped ones may be alike.
+      activate<kRows>(t, acc);
+      take_places<kWindow>(t, first, acc);
+    } else {
+      take_largest<kWindow, kRows>(acc);
+      activate<kResults>(t, acc);
+    }
 
-  if (t.width == kColumns) {
+    T* to[kResults];
 #pragma GCC unroll 8
-    for (int i = 0; i < kResults; ++i)
-#pragma GCC unroll 4
-      for (int j = 0; j < kVecs; ++j) store(t.results[i] + t.result_offset + j * kLanes<T>, acc[i][j]);
-  } else {
+    for (int i = 0; i < kResults; ++i) to[i] = results[i] + result_offset;
+    if (t.width == kColumns) {
 #pragma GCC unroll 8
-    for (int i = 0; i < kResults; ++i) {
-      T row[kColumns];
+      for (int i = 0; i < kResults; ++i)
 #pragma GCC unroll 4
-      for (int j = 0; j < kVecs; ++j) store(row + j * kLanes<T>, acc[i][j]);
-      T* result = t.results[i] + t.result_offset;
-      for (int c = 0; c < t.width; ++c) result[c] = row[c];
+        for (int j = 0; j < kVecs; ++j) store(to[i] + j * kLanes<T>, acc[i][j]);
+    } else {
+#pragma GCC unroll 8
+      for (int i = 0; i < kResults; ++i) {
+        T row[kColumns];
+#pragma GCC unroll 4
+        for (int j = 0; j < kVecs; ++j) store(row + j * kLanes<T>, acc[i][j]);
+        for (int c = 0; c < t.width; ++c) to[i][c] = row[c];
+      }
     }
   }
 }
@@ -139,7 +160,7 @@ void tile(const DirectTile<T>& t) {
 template <class T, int kRows, int kVecs, int kWindow, bool kPlaces>
 constexpr auto largest() {
   if constexpr (kRows % kWindow == 0)
-    return &tile<T, kRows, kVecs, kWindow, kPlaces>;
+    return &run_tiles<T, kRows, kVecs, kWindow, kPlaces>;
   else
     return nullptr;
 }
@@ -148,7 +169,7 @@ constexpr DirectVariant<T> variant(float speed) {
   return {kRows,
           kVecs * kLanes<T>,
           speed,
-          &tile<T, kRows, kVecs, 1, false>,
+          &run_tiles<T, kRows, kVecs, 1, false>,
           {{largest<T, kRows, kVecs, 4, false>(), largest<T, kRows, kVecs, 4, true>()},
            {largest<T, kRows, kVecs, 8, false>(), largest<T, kRows, kVecs, 8, true>()}}};
 }

@@ -138,13 +138,14 @@ bool fits(const Geometry& g) {
 
 // Where the product of windows gains more than their copy costs: the direct loop has few channels of x as its columns,
 // and by the weights it packs windows one tap at a time, which 64 columns of few terms do not notice, nor few windows.
-// Forward it reads lines of windows where they lie.
+// Forward it reads lines of windows where they lie. It copies all weights, which with few pixels are most of the bytes.
 bool windows_pay(const Geometry& g, Kind kind) {
+  const bool few = 3 * g.out_pixels() <= g.cout;
   switch (kind) {
     case Kind::Forward:
-      return false;
+      return few;
     case Kind::InputGrad:
-      return g.cin < 16;
+      return g.cin < 16 || few;
     default:
       return g.out_pixels() >= 16 && (g.cout > 64 || (g.cout == 64 && g.cin >= 8));
   }
@@ -188,8 +189,9 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
 
 constexpr char kProblems[] =
     "1x1 or windows apart, no groups or padding; 1x1 with strides: forward from as many channels as pixels on, by the "
-    "weights where x has fewer channels than twice those of y; windows: by the input with less than 16 channels, by "
-    "the weights from 16 windows and 65 channels of y on, or 64 from 8 of x on";
+    "weights where x has fewer channels than twice those of y; windows: forward and by the input from three times as "
+    "many channels of y as windows on, by the input with less than 16 channels, by the weights from 16 windows and 65 "
+    "channels of y on, or 64 from 8 of x on";
 const Register forward{"conv", "pointwise", 15, prepare<true>, kProblems};
 const Register fused{"conv_bias_act", "pointwise", 15, prepare<true>, kProblems};
 const Register input_gradient{"conv_input_grad", "pointwise", 15, prepare<true>, kProblems};
