@@ -14,26 +14,13 @@ using ptx::Space;
          std::to_string(bytes) + " bytes in " + std::to_string(size) + " bytes of " + what);
 }
 
-void search(Warp& w, Cell* cells, uint64_t offset, int bytes, int granule, int lane, bool shared, uint64_t address,
-            Use use, bool atomic, const uint8_t* data, const void* value) {
-  const Access me = w.access(lane, atomic);
-  const uint64_t last = (offset + bytes - 1) / granule;
-  const bool same = value && std::memcmp(data, value, bytes) == 0;
-  for (uint64_t cell = offset / granule; cell <= last; ++cell) {
-    if (use == Use::Read)
-      check_read(w, cells[cell], me, shared, address);
-    else
-      check_write(w, cells[cell], me, shared, address, same);
-  }
-}
-
 Bytes in_shared(Warp& w, int lane, uint64_t at, int bytes, Use use, bool atomic, const void* value) {
   Block& b = *w.block;
   if (at + bytes > b.shared.size() || at > b.shared.size())
     outside(w, lane, at, bytes, "shared memory", b.shared.size());
   Bytes found{b.shared.data() + at, b.written.data() + at, Space::Shared};
-  if (!b.cells.empty())
-    search(w, b.cells.data(), at, bytes, w.program->granule, lane, true, at, use, atomic, found.data, value);
+  const bool same = value && std::memcmp(found.data, value, bytes) == 0;
+  check_shared(w, static_cast<uint32_t>(at), bytes, w.access(lane, atomic), use, same);
   return found;
 }
 
@@ -61,17 +48,38 @@ Bytes in_global(Warp& w, int lane, uint64_t address, int bytes, Use use, bool at
   if (use == Use::Write && a->read_only) w.fail(Fault::ReadOnly, lane, address, "constant memory");
   Bytes found{a->data.get() + offset, a->written.get() + offset, Space::Global};
   if (w.launch().options.races && !a->read_only) {
-    const int granule = w.program->granule;
-    a->divide(granule);
-    search(w, a->cells.data(), offset, bytes, granule, lane, false, address, use, atomic, found.data, value);
+    a->history.begin(a->size);
+    const bool same = value && std::memcmp(found.data, value, bytes) == 0;
+    check_access(w, a->history, offset, bytes, w.access(lane, atomic), use, false, address, same);
   }
   return found;
+}
+
+constexpr int kBanks = 32;
+
+// Of 32 words at most: as many as the fullest bank has different ones.
+int passes_for(uint64_t* words, int n) {
+  uint64_t first[kBanks];
+  uint32_t used = 0;
+  bool once = true;  // mostly no bank has two
+  for (int k = 0; k < n && once; ++k) {
+    const uint32_t bank = words[k] % kBanks;
+    once = !(used >> bank & 1) || first[bank] == words[k];
+    used |= 1u << bank;
+    first[bank] = words[k];
+  }
+  if (once) return 1;
+  std::sort(words, words + n);
+  n = static_cast<int>(std::unique(words, words + n) - words);
+  int in_bank[kBanks] = {};
+  for (int k = 0; k < n; ++k) ++in_bank[words[k] % kBanks];
+  return *std::max_element(in_bank, in_bank + kBanks);
 }
 
 }  // namespace
 
 Bytes touch(Warp& w, Space space, int lane, uint64_t address, int bytes, Use use, bool atomic, const void* value) {
-  if (address % bytes)
+  if (address & static_cast<uint64_t>(bytes - 1))  // a power of two
     w.fail(Fault::Misaligned, lane, address, std::to_string(bytes) + " bytes must lie at a multiple of their number");
   if (space == Space::Generic) {
     space = Space::Global;
@@ -101,16 +109,13 @@ void count_shared(Count& count, const uint64_t* addresses, uint32_t m, int bytes
   const int lanes = bytes <= 4 ? 32 : 128 / bytes;
   ++count.requests;
   for (int from = 0; from < kLanes; from += lanes) {
-    uint64_t words[32 * 4];
+    uint64_t words[kBanks];
     int n = 0;
     for (int l = from; l < from + lanes; ++l)
       if (m >> l & 1)
         for (int b = 0; b < std::max(bytes, 4); b += 4) words[n++] = (addresses[l] + b) / 4;
     if (n == 0) continue;
-    std::sort(words, words + n);
-    n = static_cast<int>(std::unique(words, words + n) - words);
-    int in_bank[32] = {}, passes = 0;
-    for (int k = 0; k < n; ++k) passes = std::max(passes, ++in_bank[words[k] % 32]);
+    const int passes = passes_for(words, n);
     count.phases += passes;
     count.conflicts += passes - 1;
   }
@@ -121,7 +126,7 @@ void count_global(Count& count, const uint64_t* addresses, uint32_t m, int bytes
   int n = 0;
   for (int l = 0; l < kLanes; ++l)
     if (m >> l & 1) sorted[n++] = addresses[l];
-  std::sort(sorted, sorted + n);
+  if (!std::is_sorted(sorted, sorted + n)) std::sort(sorted, sorted + n);
   for (int k = 0; k < n; ++k) {
     if (k > 0 && sorted[k] == sorted[k - 1]) continue;
     ++distinct;

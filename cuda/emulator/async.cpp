@@ -55,11 +55,8 @@ void carry_out(Warp& w, const AsyncCopy& c) {
     k += step;
   }
   // To the others the write happens now, and a barrier must still come before they read.
-  if (!b.cells.empty()) {
-    const int granule = w.program->granule;
-    const Access me = w.access(c.lane, false);
-    for (uint32_t at = c.to; at < c.to + c.bytes; at += granule) b.cells[at / granule].write = me;
-  }
+  const Access me = w.access(c.lane, false);
+  each_cell(w, c.to, c.bytes, [&](Cell& cell) { cell.write = me; });
 }
 
 }  // namespace

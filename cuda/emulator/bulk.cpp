@@ -73,14 +73,6 @@ void each_part(uint64_t address, int bytes, Part part) {
   }
 }
 
-template <class Check>
-void each_cell(Warp& w, uint32_t at, Check check) {
-  Block& b = *w.block;
-  if (b.cells.empty()) return;
-  const int granule = w.program->granule;
-  for (uint32_t k = at / granule; k < (at + 16) / granule; ++k) check(b.cells[k]);
-}
-
 void load_tensor(Warp& w, const Instr& i, uint32_t m) {
   each_lane(m, [&](int l) {
     const Box box = box_of(w, i, l);
@@ -96,7 +88,7 @@ void load_tensor(Warp& w, const Instr& i, uint32_t m) {
       // Bounds and life are checked now, where the kernel's line is known; the bytes are read later.
       each_part(global, last - first,
                 [&](int k, int step) { touch(w, Space::Global, l, global + k, step, Use::Read); });
-      each_cell(w, at, [&](Cell& cell) { check_write(w, cell, me, true, at, false); });
+      check_shared(w, at, 16, me, Use::Write);
     });
     w.block->loads.push_back({box.map, box.at, box.shared, static_cast<uint32_t>(object), o.phase, w.index, l, w.pc});
   });
@@ -113,7 +105,7 @@ void store_tensor(Warp& w, const Instr& i, uint32_t m) {
     me.stamp = w.store_stamp;
     each_piece(box.map, box.at, box.shared, [&](uint32_t at, int first, int last, uint64_t global) {
       if (first == last) return;
-      each_cell(w, at, [&](Cell& cell) { read_by_proxy(w, cell, me, at); });
+      read_by_proxy(w, at, me);
       if (!std::all_of(&b.written[at + first], &b.written[at] + last, [](uint8_t x) { return x != 0; }))
         w.report(Fault::Uninitialised, l, at, "shared memory is read that nothing was written to");
       each_part(global, last - first, [&](int k, int step) {

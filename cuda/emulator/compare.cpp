@@ -1,5 +1,6 @@
 // setp, set, selp, slct.
 #include <cmath>
+#include <type_traits>
 
 #include "emulator/lanes.h"
 #include "emulator/number.h"
@@ -9,53 +10,67 @@ namespace {
 
 enum Test { kEq, kNe, kLt, kLe, kGt, kGe, kLo, kLs, kHi, kHs, kEqu, kNeu, kLtu, kLeu, kGtu, kGeu, kIsNumber, kIsNan };
 
+// The lanes for which the test holds. Numbers of all types compare as int64_t or double.
 template <class T>
-bool holds(int test, T a, T b) {
+uint32_t compare(const T* a, const T* b, int test, uint32_t m) {
+  auto lanes = [&](auto holds) {
+    uint32_t r = 0;
+    each_lane(m, [&](int l) { r |= uint32_t(holds(a[l], b[l])) << l; });
+    return r;
+  };
   switch (test) {
     case kEq:
-    case kEqu:
-      return a == b;
+      return lanes([](T x, T y) { return x == y; });
     case kNe:
-    case kNeu:
-      return a != b;
+      return lanes([](T x, T y) { return x < y || x > y; });
     case kLt:
-    case kLtu:
     case kLo:
-      return a < b;
+      return lanes([](T x, T y) { return x < y; });
     case kLe:
-    case kLeu:
     case kLs:
-      return a <= b;
+      return lanes([](T x, T y) { return x <= y; });
     case kGt:
-    case kGtu:
     case kHi:
-      return a > b;
+      return lanes([](T x, T y) { return x > y; });
     case kGe:
-    case kGeu:
     case kHs:
-      return a >= b;
+      return lanes([](T x, T y) { return x >= y; });
+    // Those from here on hold for what is no number too, but kIsNumber.
+    case kEqu:
+      return lanes([](T x, T y) { return !(x < y || x > y); });
+    case kNeu:
+      return lanes([](T x, T y) { return x != y; });
+    case kLtu:
+      return lanes([](T x, T y) { return !(x >= y); });
+    case kLeu:
+      return lanes([](T x, T y) { return !(x > y); });
+    case kGtu:
+      return lanes([](T x, T y) { return !(x <= y); });
+    case kGeu:
+      return lanes([](T x, T y) { return !(x < y); });
+    case kIsNumber:
+      return lanes([](T x, T y) { return !std::isnan(x) && !std::isnan(y); });
     default:
-      return test == kIsNumber;
+      return lanes([](T x, T y) { return std::isnan(x) || std::isnan(y); });
   }
 }
-bool compare_numbers(int test, double a, double b) {
-  if (!std::isnan(a) && !std::isnan(b)) return holds(test, a, b);
-  return test >= kEqu && test <= kGeu ? true : test == kIsNan;
+template <class T, class Value>
+uint32_t compare_as(const uint64_t* a, const uint64_t* b, int test, uint32_t m, Value value) {
+  T x[kLanes], y[kLanes];
+  each_lane(m, [&](int l) { x[l] = value(a[l]), y[l] = value(b[l]); });
+  return compare(x, y, test, m);
 }
-
-// The lanes for which the test holds. i.a the test, i.b the type.
 template <class T>
 uint32_t test_integers(const uint64_t* a, const uint64_t* b, int test, uint32_t m) {
-  uint32_t r = 0;
-  each_lane(m, [&](int l) { r |= uint32_t(holds(test, get<T>(a[l]), get<T>(b[l]))) << l; });
-  return r;
+  // 64 bits without a sign keep their order when the top bit is turned.
+  constexpr uint64_t kTurned = std::is_same_v<T, uint64_t> ? uint64_t{1} << 63 : 0;
+  return compare_as<int64_t>(a, b, test, m, [](uint64_t v) { return int64_t(uint64_t(get<T>(v)) ^ kTurned); });
 }
 template <class F>
 uint32_t test_floats(const uint64_t* a, const uint64_t* b, int test, uint32_t m, F value) {
-  uint32_t r = 0;
-  each_lane(m, [&](int l) { r |= uint32_t(compare_numbers(test, value(a[l]), value(b[l]))) << l; });
-  return r;
+  return compare_as<double>(a, b, test, m, value);
 }
+// i.a the test, i.b the type.
 uint32_t test(const uint64_t* a, const uint64_t* b, const Instr& i, uint32_t m) {
   const bool flush = i.c & 16;
   switch (static_cast<Type>(i.b)) {
@@ -119,7 +134,8 @@ double half_of(const Instr& i, uint64_t bits, int element) {
   return (i.c & 16) && std::fabs(v) < 0x1p-14 ? 0.0 : v;
 }
 bool test_half(const Instr& i, uint64_t a, uint64_t b, int element) {
-  return compare_numbers(i.a, half_of(i, a, element), half_of(i, b, element));
+  const double x = half_of(i, a, element), y = half_of(i, b, element);
+  return compare(&x, &y, i.a, 1);
 }
 // i.offset: what stands for true in each half.
 void set_halves(Warp& w, const Instr& i, uint32_t m) {

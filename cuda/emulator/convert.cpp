@@ -18,6 +18,9 @@ Form form(const Instr& i) {
           (i.c & 2) != 0,         (i.c & 4) != 0,         (i.c & 8) != 0};
 }
 
+// Of the result's register.
+uint64_t kept_bits(const Instr& i) { return i.bits >= 64 ? ~uint64_t{0} : (uint64_t{1} << i.bits) - 1; }
+
 __int128 integer_from(Type t, uint64_t bits) {
   switch (t) {
     case Type::S8:
@@ -51,13 +54,9 @@ double float_from(Type t, uint64_t bits) {
   }
 }
 
-uint64_t to_integer(Type t, __int128 v, bool saturate) {
-  const int bits = bits_of(t);
-  if (saturate) {
-    const __int128 top = (__int128(1) << (bits - is_signed(t))) - 1, low = is_signed(t) ? -top - 1 : 0;
-    v = v < low ? low : v > top ? top : v;
-  }
-  return uint64_t(v);
+uint64_t saturated(Type t, __int128 v) {
+  const __int128 top = (__int128(1) << (bits_of(t) - is_signed(t))) - 1, low = is_signed(t) ? -top - 1 : 0;
+  return uint64_t(v < low ? low : v > top ? top : v);
 }
 
 double to_whole(double v, uint8_t rounding) {
@@ -129,22 +128,36 @@ uint64_t integer_to_float(const Form& f, __int128 v, uint8_t rounding) {
   return to_float(f, d, rounding);
 }
 
+// Between integers, without saturation: as the source's type, then as the result's.
+struct Extension {
+  int unused;
+  bool is_signed;
+
+  explicit Extension(Type t) : unused(64 - bits_of(t)), is_signed(emulator::is_signed(t)) {}
+  uint64_t operator()(uint64_t bits) const {
+    bits <<= unused;
+    return is_signed ? uint64_t(int64_t(bits) >> unused) : bits >> unused;
+  }
+};
+void resize(Warp& w, const Instr& i, uint32_t m) {
+  const Extension from(static_cast<Type>(i.b)), to(static_cast<Type>(i.a));
+  const uint64_t* s = w.lane(i.s[0]);
+  uint64_t* d = w.lane(i.d[0]);
+  const uint64_t keep = kept_bits(i);
+  each_lane(m, [&](int l) { d[l] = to(from(s[l])) & keep; });
+}
+
 void cvt(Warp& w, const Instr& i, uint32_t m) {
   const Form f = form(i);
   const uint64_t* s = w.lane(i.s[0]);
   uint64_t* d = w.lane(i.d[0]);
-  const uint64_t keep = i.bits >= 64 ? ~uint64_t{0} : (uint64_t{1} << i.bits) - 1;
+  const uint64_t keep = kept_bits(i);
   each_lane(m, [&](int l) {
     uint64_t r;
     if (!is_floating(f.from)) {
       const __int128 v = integer_from(f.from, s[l]);
-      if (is_floating(f.to)) {
-        r = integer_to_float(f, v, i.rounding);
-      } else {
-        r = to_integer(f.to, v, f.saturate);
-        // A result narrower than its register is extended by its own sign.
-        r = uint64_t(integer_from(f.to, r));
-      }
+      // A result narrower than its register is extended by its own sign.
+      r = is_floating(f.to) ? integer_to_float(f, v, i.rounding) : uint64_t(integer_from(f.to, saturated(f.to, v)));
     } else {
       double v = float_from(f.from, s[l]);
       if (f.flush && f.from == Type::F32 && std::fabs(v) < std::numeric_limits<float>::min()) v = std::copysign(0.0, v);
@@ -202,7 +215,8 @@ void add_convert(Opcodes& table) {
     d.allow_wider();
     d.destination(i, 0, to);
     d.sources(i, 1, pair ? 2 : 1, from);
-    i.run = pair ? cvt_pair : cvt;
+    const bool whole_numbers = !is_floating(to) && !is_floating(from);
+    i.run = pair ? cvt_pair : whole_numbers && !(i.c & 1) ? resize : cvt;
   };
 }
 

@@ -19,16 +19,20 @@ void count(Warp& w, const Instr& i, const uint64_t* addresses, uint32_t m, int b
   if (space == Space::Global) count_global(w.count(), addresses, m, bytes);
 }
 
-bool all_written(const Bytes& b, int bytes) {
-  for (int k = 0; k < bytes; ++k)
-    if (!b.written[k]) return false;
+// Elements of so many bytes, a number that the compiler knows: copies of them are single instructions then.
+template <int Width>
+bool all_written(const Bytes& b, int elements) {
+  constexpr uint8_t kAll[] = {1, 1, 1, 1, 1, 1, 1, 1};
+  for (int n = 0; n < elements; ++n)
+    if (std::memcmp(b.written + n * Width, kAll, Width) != 0) return false;
   return true;
 }
 
 // Uninitialised shared memory is reported where it is read; a value from other memory only once it decides
 // something, since padding may be copied about.
+template <int Width>
 void load(Warp& w, const Instr& i, uint32_t m) {
-  const int bytes = i.width * i.nd;
+  const int bytes = Width * i.nd;
   uint64_t addresses[kLanes] = {};
   const uint64_t* base = w.lane(i.s[0]);
   each_lane(m, [&](int l) { addresses[l] = base[l] + static_cast<uint64_t>(i.offset); });
@@ -37,7 +41,7 @@ void load(Warp& w, const Instr& i, uint32_t m) {
   const uint64_t keep = i.bits >= 64 ? ~uint64_t{0} : (uint64_t{1} << i.bits) - 1;
   each_lane(m, [&](int l) {
     const Bytes b = touch(w, i.space, l, addresses[l], bytes, Use::Read, i.a != 0);
-    if (b.written && !all_written(b, bytes)) {
+    if (b.written && !all_written<Width>(b, i.nd)) {
       if (b.space == Space::Shared)
         w.report(Fault::Uninitialised, l, addresses[l], "shared memory is read that nothing was written to");
       else
@@ -45,9 +49,9 @@ void load(Warp& w, const Instr& i, uint32_t m) {
     }
     for (int n = 0; n < i.nd; ++n) {
       uint64_t v = 0;
-      std::memcpy(&v, b.data + n * i.width, i.width);
+      std::memcpy(&v, b.data + n * Width, Width);
       if (i.sign_extends) {
-        const int unused = 64 - 8 * i.width;
+        constexpr int unused = 64 - 8 * Width;
         v = static_cast<uint64_t>(static_cast<int64_t>(v << unused) >> unused) & keep;
       }
       w.lane(i.d[n])[l] = v;
@@ -57,8 +61,9 @@ void load(Warp& w, const Instr& i, uint32_t m) {
 }
 
 // Sources: the address, then the values.
+template <int Width>
 void store(Warp& w, const Instr& i, uint32_t m) {
-  const int values = i.ns - 1, bytes = i.width * values;
+  const int values = i.ns - 1, bytes = Width * values;
   uint64_t addresses[kLanes] = {};
   const uint64_t* base = w.lane(i.s[0]);
   each_lane(m, [&](int l) { addresses[l] = base[l] + static_cast<uint64_t>(i.offset); });
@@ -67,16 +72,19 @@ void store(Warp& w, const Instr& i, uint32_t m) {
     uint8_t data[32] = {};
     bool valid = true;
     for (int n = 0; n < values; ++n) {
-      std::memcpy(data + n * i.width, &w.lane(i.s[n + 1])[l], i.width);
+      std::memcpy(data + n * Width, &w.lane(i.s[n + 1])[l], Width);
       valid = valid && (w.valid[i.s[n + 1]] >> l & 1);
     }
     const Bytes b = touch(w, i.space, l, addresses[l], bytes, Use::Write, i.a != 0, data);
     if (!valid && b.space != Space::Local)
       w.report(Fault::Uninitialised, l, addresses[l], "the value stored depends on what nothing was written to");
-    std::memcpy(b.data, data, bytes);
-    if (b.written) std::memset(b.written, valid || b.space != Space::Local, bytes);
+    for (int n = 0; n < values; ++n) std::memcpy(b.data + n * Width, data + n * Width, Width);
+    if (b.written)
+      for (int n = 0; n < values; ++n) std::memset(b.written + n * Width, valid || b.space != Space::Local, Width);
   });
 }
+
+constexpr Handler kLoads[] = {load<1>, load<2>, load<4>, load<8>}, kStores[] = {store<1>, store<2>, store<4>, store<8>};
 
 void check_type(Decoder& d, Type t) {
   if (t == Type::B128) d.refuse("128-bit registers are not known");
@@ -142,7 +150,7 @@ void add_memory(Opcodes& table) {
     i.sign_extends = is_signed(t);
     i.strict = 1;
     i.keeps_validity = true;
-    i.run = load;
+    i.run = kLoads[std::countr_zero(i.width)];
   };
   table["st"] = [](Decoder& d, Instr& i) {
     take_memory_modifiers(d, i);
@@ -156,7 +164,7 @@ void add_memory(Opcodes& table) {
     i.width = static_cast<uint8_t>(bits_of(t) / 8);
     i.strict = 1;
     i.keeps_validity = true;
-    i.run = store;
+    i.run = kStores[std::countr_zero(i.width)];
   };
   table["prefetch"] = table["prefetchu"] = [](Decoder& d, Instr& i) {
     if (d.take("tensormap")) {

@@ -106,7 +106,7 @@ struct Program {
   int slots = 0;
   size_t static_shared = 0, local_bytes = 0;
   size_t dynamic_offset = 0;  // where extern shared memory starts
-  int granule = 4;            // bytes that one race cell covers: the narrowest access to memory
+  int granule = 4;            // bytes that one race cell covers at least: the narrowest access to memory
   bool products = false;      // has wgmma: registers are watched
   mutable std::vector<Count> counts;
 
@@ -154,7 +154,7 @@ struct Block {
   std::array<uint32_t, 3> at{};
   std::vector<uint8_t> shared;
   std::vector<uint8_t> written;  // by byte
-  std::vector<Cell> cells;
+  History* history = nullptr;    // of shared memory; null where races are not searched for
   struct Barrier {
     uint32_t arrived = 0;  // threads
     uint32_t expected = 0;
@@ -188,7 +188,7 @@ struct Warp {
   int waits_for = 0;               // number of the barrier
   uint32_t initial = 0, live = 0;  // lanes that exist, and those that have not ended
   std::vector<Path> paths;
-  std::vector<uint64_t> registers;            // [slot][lane]
+  uint64_t* registers = nullptr;              // [slot][lane]
   std::vector<uint32_t> valid;                // by slot: lanes that were written
   std::vector<uint32_t> predicates;           // by slot
   std::vector<uint8_t> local, local_written;  // [lane][byte]
@@ -213,7 +213,11 @@ struct Warp {
   void report(Fault fault, int lane, uint64_t address, const std::string& message);
   // Reports and ends the launch.
   [[noreturn]] void fail(Fault fault, int lane, uint64_t address, const std::string& message);
-  Access access(int lane, bool atomic) const;
+  Access access(int lane, bool atomic) const {
+    return {launch().id, block->index, clock.known[index],          sync,
+            serial,      pc,           static_cast<int16_t>(index), static_cast<int8_t>(lane),
+            atomic};
+  }
   void run(int quantum);
   void exit(uint32_t lanes);
   // From here on what this warp does is later than what others have learnt of it.
@@ -244,11 +248,25 @@ void count_shared(Count& count, const uint64_t* addresses, uint32_t m, int bytes
 void count_global(Count& count, const uint64_t* addresses, uint32_t m, int bytes);
 
 // races.cpp
-bool ordered(const Warp& w, const Access& before, const Access& me);
-void check_read(Warp& w, Cell& cell, const Access& me, bool shared, uint64_t address);
-void check_write(Warp& w, Cell& cell, const Access& me, bool shared, uint64_t address, bool same_value);
-// By a bulk store or wgmma: what other instructions wrote must lie behind a proxy fence.
-void read_by_proxy(Warp& w, Cell& cell, const Access& me, uint64_t address);
+bool follows_launch(const Warp& w, uint32_t before);
+inline bool ordered(const Warp& w, const Access& before, const Access& me) {
+  if (before.launch != me.launch) return before.launch == 0 || follows_launch(w, before.launch);
+  if (before.block != me.block) return false;
+  if (before.warp == me.warp && is_warp(me.warp)) return before.lane == me.lane || before.sync < me.sync;
+  return w.clock.known[before.warp] >= before.stamp;
+}
+// What an access means for all cells of its bytes.
+void check_access(Warp& w, History& history, uint64_t offset, uint64_t bytes, const Access& me, Use use, bool shared,
+                  uint64_t address, bool same_value);
+void check_shared(Warp& w, uint32_t at, uint32_t bytes, const Access& me, Use use, bool same_value = false);
+// 16 bytes, by a bulk store or wgmma: what other instructions wrote must lie behind a proxy fence.
+inline constexpr uint32_t kProxyBytes = 16;
+void read_by_proxy(Warp& w, uint32_t at, const Access& me);
+// The cells of shared memory.
+template <class Visit>
+void each_cell(Warp& w, uint32_t at, uint32_t bytes, Visit visit) {
+  if (History* history = w.block->history) history->each(at, bytes, w.program->granule, visit);
+}
 void begin_copy(Warp& w, uint32_t to, int bytes, int lane);
 void end_copy(Warp& w, uint32_t to, int bytes);
 

@@ -43,38 +43,46 @@ void ldmatrix(Warp& w, const Instr& i, uint32_t m) {
   }
 }
 
-// Rows and columns by lane and index. A register holds `per` elements along k.
-struct Place {
-  int row, column;
-};
-Place place_a(int lane, int n, int per, int k) {
-  const int group = lane >> 2, in_group = lane & 3;
-  const int part = n / per, within = n % per;  // part: the register
-  const bool two = k == per * 4;               // only two registers: one column of them
-  const int row = group + 8 * (part & 1), right = two ? 0 : part >> 1;
-  return {row, in_group * per + within + right * per * 4};
-}
-Place place_b(int lane, int n, int per) {
-  const int group = lane >> 2, in_group = lane & 3;
-  return {in_group * per + n % per + (n / per) * per * 4, group};
-}
-Place place_c(int lane, int n) { return {(lane >> 2) + 8 * (n >> 1), (lane & 3) * 2 + (n & 1)}; }
-
 enum Element { kHalf, kBfloat, kTf32, kS8, kU8 };
 
-double element(int type, uint64_t bits, int within) {
+// Calls use(value) with what gives the value of an element within a register.
+template <class Use>
+void with_element(int type, Use use) {
   switch (type) {
     case kHalf:
-      return half_value(uint16_t(bits >> (16 * within)));
+      return use([](uint64_t bits, int within) { return half_value(uint16_t(bits >> (16 * within))); });
     case kBfloat:
-      return bfloat_value(uint16_t(bits >> (16 * within)));
-    case kTf32:
-      return get<float>(bits & 0xFFFFE000u);  // the lower bits are ignored
+      return use([](uint64_t bits, int within) { return bfloat_value(uint16_t(bits >> (16 * within))); });
+    case kTf32:  // the lower bits are ignored
+      return use([](uint64_t bits, int) { return double{get<float>(bits & 0xFFFFE000u)}; });
     case kS8:
-      return int8_t(bits >> (8 * within));
+      return use([](uint64_t bits, int within) { return double(int8_t(bits >> (8 * within))); });
     default:
-      return uint8_t(bits >> (8 * within));
+      return use([](uint64_t bits, int within) { return double(uint8_t(bits >> (8 * within))); });
   }
+}
+
+// A register holds `per` elements along k; of A, registers alternate between rows 8 apart.
+void decode_a(Warp& w, const Instr& i, int type, int registers, int per, double (*a)[32]) {
+  const int rows = 2;
+  with_element(type, [&](auto value) {
+    for (int r = 0; r < registers; ++r) {
+      const uint64_t* bits = w.lane(i.s[r]);
+      for (int l = 0; l < kLanes; ++l) {
+        double* to = a[(l >> 2) + 8 * (r % rows)] + ((l & 3) + r / rows * 4) * per;
+        for (int e = 0; e < per; ++e) to[e] = value(bits[l], e);
+      }
+    }
+  });
+}
+void decode_b(Warp& w, const Instr& i, int first, int type, int registers, int per, double (*b)[8]) {
+  with_element(type, [&](auto value) {
+    for (int r = 0; r < registers; ++r) {
+      const uint64_t* bits = w.lane(i.s[first + r]);
+      for (int l = 0; l < kLanes; ++l)
+        for (int e = 0; e < per; ++e) b[((l & 3) + r * 4) * per + e][l >> 2] = value(bits[l], e);
+    }
+  });
 }
 
 // i.a: k; i.b: element types of A and of B, 8 bits each; i.c: accumulator 0 float, 1 half, 2 int, 3 int
@@ -84,26 +92,16 @@ void mma(Warp& w, const Instr& i, uint32_t m) {
   const int k = i.a, type_a = i.b & 0xFF, type_b = i.b >> 8;
   const int per = type_a == kTf32 ? 1 : type_a == kHalf || type_a == kBfloat ? 2 : 4;
   const int registers_a = 16 * k / kLanes / per, registers_b = 8 * k / kLanes / per;
-  double a[16][32], b[32][8];
-  for (int l = 0; l < kLanes; ++l) {
-    for (int n = 0; n < registers_a * per; ++n) {
-      const Place p = place_a(l, n, per, k);
-      a[p.row][p.column] = element(type_a, w.lane(i.s[n / per])[l], n % per);
-    }
-    for (int n = 0; n < registers_b * per; ++n) {
-      const Place p = place_b(l, n, per);
-      b[p.row][p.column] = element(type_b, w.lane(i.s[registers_a + n / per])[l], n % per);
-    }
-  }
+  double a[16][32], b[32][8], products[16][8] = {};
+  decode_a(w, i, type_a, registers_a, per, a);
+  decode_b(w, i, registers_a, type_b, registers_b, per, b);
+  for (int row = 0; row < 16; ++row)
+    for (int x = 0; x < k; ++x)
+      for (int column = 0; column < 8; ++column) products[row][column] += a[row][x] * b[x][column];
   const int c = registers_a + registers_b;
   for (int l = 0; l < kLanes; ++l) {
-    double sums[4];
-    for (int n = 0; n < 4; ++n) {
-      const Place p = place_c(l, n);
-      double sum = 0;
-      for (int x = 0; x < k; ++x) sum += a[p.row][x] * b[x][p.column];
-      sums[n] = sum;
-    }
+    double sums[4];  // two neighbours of a row, and of the one 8 below it
+    for (int n = 0; n < 4; ++n) sums[n] = products[(l >> 2) + 8 * (n >> 1)][(l & 3) * 2 + (n & 1)];
     if (i.c == 1) {
       for (int r = 0; r < 2; ++r) {
         const uint64_t old = w.lane(i.s[c + r])[l];

@@ -5,15 +5,6 @@
 
 namespace native::emulator {
 
-void Allocation::divide(int bytes) {
-  if (!cells.empty() && granule == bytes) return;
-  std::vector<Cell> fresh(size / bytes + 1);
-  if (!cells.empty())
-    for (size_t k = 0; k < fresh.size(); ++k) fresh[k] = cells[k * bytes / granule];
-  cells = std::move(fresh);
-  granule = bytes;
-}
-
 uint64_t Memory::allocate(size_t bytes, std::string label) {
   if (bytes > capacity_ - in_use_) return 0;
   auto a = std::make_unique<Allocation>();
@@ -38,7 +29,7 @@ bool Memory::release(uint64_t base) {
   a.freed = true;
   a.data.reset();
   a.written.reset();
-  std::vector<Cell>().swap(a.cells);  // assigning {} would keep the memory
+  a.history = {};
   in_use_ -= a.size;
   return true;
 }

@@ -7,7 +7,8 @@
 #include <map>
 #include <memory>
 #include <string>
-#include <vector>
+
+#include "emulator/history.h"
 
 namespace native::emulator {
 
@@ -18,28 +19,6 @@ inline constexpr uint64_t kParamWindow = uint64_t{3} << 40;
 inline constexpr uint64_t kWindowBytes = uint64_t{1} << 32;
 inline constexpr uint64_t kGlobalBase = uint64_t{1} << 44;
 
-// Who touched a granule of memory, for the search for races. Two accesses are ordered if a chain of
-// barriers lies between them: `stamp` counts the barriers of the warp, `sync` its warp-wide ones.
-struct Access {
-  uint32_t launch = 0;
-  uint32_t block = 0;
-  uint32_t stamp = 0;
-  uint32_t sync = 0;
-  uint32_t serial = 0;  // of the warp's instructions
-  int32_t pc = 0;
-  int16_t warp = 0;
-  int8_t lane = 0;  // kSeveral: more than one lane since the same barrier
-  bool atomic = false;
-};
-inline constexpr int8_t kSeveral = -1;
-
-struct Cell {
-  Access write;  // the last one that is not atomic
-  // Of two different warps, or blocks: two are enough to prove that one is another.
-  Access read[2], atomic[2];
-  uint32_t copying = 0;  // cp.async under way into this granule
-};
-
 struct Allocation {
   uint64_t base = 0;
   size_t size = 0;
@@ -47,11 +26,7 @@ struct Allocation {
   std::string label;
   std::unique_ptr<uint8_t[]> data;
   std::unique_ptr<uint8_t[]> written;  // by byte
-  std::vector<Cell> cells;             // made when a kernel first comes here
-  int granule = 4;                     // bytes a cell covers
-
-  // Makes cells of that granule, which remember what those of another one did.
-  void divide(int bytes);
+  History history;                     // begun when a kernel first comes here
 };
 
 class Memory {

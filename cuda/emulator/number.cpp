@@ -7,22 +7,27 @@
 namespace native::emulator {
 namespace {
 
+constexpr double power_of_two(int exponent) { return std::bit_cast<double>(uint64_t(exponent + 1023) << 52); }
+// Of a normal number; below those of the narrow formats for others.
+int exponent_of(double value) { return int(std::bit_cast<uint64_t>(value) >> 52 & 0x7FF) - 1023; }
+
 struct FloatFormat {
   int fraction, least, most;  // fraction bits, exponents of normal numbers
+
+  constexpr double largest() const { return (2.0 - power_of_two(-fraction)) * power_of_two(most); }
 };
 constexpr FloatFormat kHalfFormat{10, -14, 15}, kBfloatFormat{7, -126, 127}, kTf32Format{10, -126, 127};
 
 // `value` to a multiple of the last place that the format has at its size; infinity beyond the largest.
 double round_to(double value, const FloatFormat& f, Rounding rounding) {
   if (value == 0 || !std::isfinite(value)) return value;
-  const int exponent = std::max(std::ilogb(value), f.least);
-  const double unit = std::ldexp(1.0, exponent - f.fraction);
-  const double scaled = value / unit;  // exact: a power of two
+  const int places = f.fraction - std::max(exponent_of(value), f.least);
+  const double scaled = value * power_of_two(places);  // exact
   const double low = std::floor(scaled), rest = scaled - low;
   bool up = false;
   switch (rounding) {
     case Rounding::Nearest:
-      up = rest > 0.5 || (rest == 0.5 && std::fmod(low, 2) != 0);
+      up = rest > 0.5 || (rest == 0.5 && (int64_t(low) & 1));
       break;
     case Rounding::NearestAway:
       up = rest > 0.5 || (rest == 0.5 && value > 0);
@@ -36,8 +41,7 @@ double round_to(double value, const FloatFormat& f, Rounding rounding) {
       up = rest > 0;
       break;
   }
-  const double result = (low + up) * unit;
-  const double largest = std::ldexp(2.0 - std::ldexp(1.0, -f.fraction), f.most);
+  const double result = (low + up) * power_of_two(-places), largest = f.largest();
   if (std::fabs(result) <= largest) return std::copysign(result, value);
   const bool to_infinity = rounding == Rounding::Nearest || rounding == Rounding::NearestAway ||
                            (rounding == Rounding::Up && value > 0) || (rounding == Rounding::Down && value < 0);
@@ -46,17 +50,6 @@ double round_to(double value, const FloatFormat& f, Rounding rounding) {
 
 }  // namespace
 
-double half_value(uint16_t bits) {
-  const int exponent = bits >> 10 & 31, fraction = bits & 1023;
-  double v;
-  if (exponent == 31)
-    v = fraction ? std::numeric_limits<double>::quiet_NaN() : std::numeric_limits<double>::infinity();
-  else
-    v = exponent ? std::ldexp(1024 + fraction, exponent - 25) : std::ldexp(fraction, -24);
-  return bits & 0x8000 ? -v : v;
-}
-double bfloat_value(uint16_t bits) { return std::bit_cast<float>(uint32_t(bits) << 16); }
-
 uint16_t to_half(double value, Rounding rounding) {
   if (std::isnan(value)) return 0x7FFF;
   const double r = round_to(value, kHalfFormat, rounding);
@@ -64,8 +57,7 @@ uint16_t to_half(double value, Rounding rounding) {
   const double a = std::fabs(r);
   if (std::isinf(a)) return sign | 0x7C00;
   if (a < 0x1p-14) return sign | uint16_t(a * 0x1p24);
-  const int exponent = std::ilogb(a);
-  return sign | uint16_t((exponent + 15) << 10) | uint16_t(std::ldexp(a, 10 - exponent) - 1024);
+  return sign | uint16_t((exponent_of(a) + 15) << 10) | uint16_t(std::bit_cast<uint64_t>(a) >> 42 & 1023);
 }
 uint16_t to_bfloat(double value, Rounding rounding) {
   if (std::isnan(value)) return 0x7FFF;

@@ -11,8 +11,16 @@
 namespace native::emulator {
 
 // The value of 16 bits; exact.
-double half_value(uint16_t bits);
-double bfloat_value(uint16_t bits);
+inline double half_value(uint16_t bits) {
+  const uint64_t exponent = bits >> 10 & 31, fraction = bits & 1023;
+  constexpr uint64_t kBias = 1023 - 15;
+  const double v = exponent == 0 ? static_cast<double>(fraction) * 0x1p-24
+                   : exponent == 31
+                       ? fraction ? std::numeric_limits<double>::quiet_NaN() : std::numeric_limits<double>::infinity()
+                       : std::bit_cast<double>((exponent + kBias) << 52 | fraction << 42);
+  return bits & 0x8000 ? -v : v;
+}
+inline double bfloat_value(uint16_t bits) { return std::bit_cast<float>(uint32_t(bits) << 16); }
 
 // Rounds once, to 16 bits (half, bfloat) or to a float's bits (tf32). NaN gives the canonical NaN.
 uint16_t to_half(double value, Rounding rounding = Rounding::Nearest);

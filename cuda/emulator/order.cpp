@@ -26,24 +26,27 @@ void Origins::forget() {
 
 void check_copy(Allocation& a, uint64_t offset, size_t bytes, bool writes, const Order& order) {
   if (bytes == 0) return;
-  a.divide(a.cells.empty() ? a.granule : std::min(a.granule, 4));
   const Origins::Origin* other = nullptr;
   auto check = [&](const Access& before) {
     if (!order.follows(before.launch)) other = order.origins->find(before.launch);
   };
   Access me;
   me.launch = order.id;
-  for (uint64_t k = offset / a.granule; k <= (offset + bytes - 1) / a.granule; ++k) {
-    Cell& cell = a.cells[k];
+  constexpr uint32_t kNarrowest = 4;
+  a.history.begin(a.size);
+  a.history.each(offset, bytes, kNarrowest, [&](Cell& cell) {
     check(cell.write);
-    for (const Access& before : cell.atomic) check(before);
+    const Others* others = a.history.find_others(cell);
+    if (others)
+      for (const Access& before : others->atomic) check(before);
     if (writes) {
-      for (const Access& before : cell.read) check(before);
+      check(cell.read);
+      if (others) check(others->read);
       cell.write = me;
     } else {
-      cell.read[order.follows(cell.read[0].launch) ? 0 : 1] = me;
+      (order.follows(cell.read.launch) ? cell.read : a.history.others(cell).read) = me;
     }
-  }
+  });
   if (other)
     Reports::all().add(order.id, 0,
                        {Fault::MissingSync,

@@ -4,12 +4,7 @@
 
 namespace native::emulator {
 
-bool ordered(const Warp& w, const Access& before, const Access& me) {
-  if (before.launch != me.launch) return !w.launch().order || w.launch().order->follows(before.launch);
-  if (before.block != me.block) return false;
-  if (before.warp == me.warp && is_warp(me.warp)) return before.lane == me.lane || before.sync < me.sync;
-  return w.clock.known[before.warp] >= before.stamp;
-}
+bool follows_launch(const Warp& w, uint32_t before) { return !w.launch().order || w.launch().order->follows(before); }
 
 namespace {
 
@@ -46,78 +41,104 @@ void race(Warp& w, const Access& before, const Access& me, const char* what, boo
 }
 
 void check_copy(Warp& w, const Cell& cell, const Access& me, uint64_t address) {
-  if (cell.copying) w.report(Fault::AsyncRace, me.lane, address, "a cp.async into this place has not been waited for");
+  if (cell.copying) [[unlikely]]
+    w.report(Fault::AsyncRace, me.lane, address, "a cp.async into this place has not been waited for");
 }
 
-void remember(Warp& w, Access (&accesses)[2], const Access& me) {
-  for (Access& r : accesses)
-    if (r.launch == me.launch && r.block == me.block && r.warp == me.warp) {
-      const bool same_time = r.stamp == me.stamp && r.sync == me.sync;
-      const int8_t lane = same_time && r.lane != me.lane ? kSeveral : me.lane;
-      const bool atomic = me.atomic && (r.atomic || !same_time);
-      r = me;
-      r.lane = lane;
-      r.atomic = atomic;
-      return;
-    }
-  // One that is ordered before this needs no memory: whoever races with it races with this one.
-  Access& free = ordered(w, accesses[0], me) ? accesses[0] : accesses[1];
-  free = me;
+// If `before` is of the same warp, and says so.
+bool renew(Access& before, const Access& me) {
+  if (before.launch != me.launch || before.block != me.block || before.warp != me.warp) return false;
+  const bool same_time = before.stamp == me.stamp && before.sync == me.sync;
+  const int8_t lane = same_time && before.lane != me.lane ? kSeveral : me.lane;
+  const bool atomic = me.atomic && (before.atomic || !same_time);
+  before = me;
+  before.lane = lane;
+  before.atomic = atomic;
+  return true;
 }
 
-}  // namespace
+// A read that is ordered before this needs no memory: whoever races with it races with this one.
+void remember_read(Warp& w, History& history, Cell& cell, const Access& me) {
+  if (renew(cell.read, me)) return;
+  if (Others* others = history.find_others(cell); others && renew(others->read, me)) return;
+  (ordered(w, cell.read, me) ? cell.read : history.others(cell).read) = me;
+}
+void remember_atomic(Warp& w, History& history, Cell& cell, const Access& me) {
+  auto& [first, second] = history.others(cell).atomic;
+  if (renew(first, me) || renew(second, me)) return;
+  (ordered(w, first, me) ? first : second) = me;
+}
 
-void check_read(Warp& w, Cell& cell, const Access& me, bool shared, uint64_t address) {
+void check_read(Warp& w, History& history, Cell& cell, const Access& me, bool shared, uint64_t address) {
   check_copy(w, cell, me, address);
   constexpr const char* kWhat = "reads what is written without a barrier between by a store";
-  if (!ordered(w, cell.write, me)) race(w, cell.write, me, kWhat, shared, address);
-  for (const Access& a : cell.atomic)
-    if (!me.atomic && !ordered(w, a, me)) race(w, a, me, kWhat, shared, address);
-  remember(w, cell.read, me);
+  if (!ordered(w, cell.write, me)) [[unlikely]]
+    race(w, cell.write, me, kWhat, shared, address);
+  if (Others* others = history.find_others(cell); others && !me.atomic)
+    for (const Access& a : others->atomic)
+      if (!ordered(w, a, me)) race(w, a, me, kWhat, shared, address);
+  remember_read(w, history, cell, me);
 }
 
-void check_write(Warp& w, Cell& cell, const Access& me, bool shared, uint64_t address, bool same_value) {
+void check_write(Warp& w, History& history, Cell& cell, const Access& me, bool shared, uint64_t address,
+                 bool same_value) {
   check_copy(w, cell, me, address);
   const Access& last = cell.write;
   const bool together = last.launch == me.launch && last.block == me.block && last.warp == me.warp &&
                         last.serial == me.serial && last.pc == me.pc;
   constexpr const char* kWhat = "writes what is written without a barrier between by a store";
   if (!ordered(w, last, me) && !(together && same_value)) race(w, last, me, kWhat, shared, address);
-  for (const Access& a : cell.atomic)
-    if (!me.atomic && !ordered(w, a, me)) race(w, a, me, kWhat, shared, address);
-  for (const Access& r : cell.read)
+  Others* others = history.find_others(cell);
+  if (others && !me.atomic)
+    for (const Access& a : others->atomic)
+      if (!ordered(w, a, me)) race(w, a, me, kWhat, shared, address);
+  auto check_reader = [&](const Access& r) {
     if (!ordered(w, r, me) && !(r.atomic && me.atomic))
       race(w, r, me, "writes what is read without a barrier between by a load", shared, address);
+  };
+  check_reader(cell.read);
+  if (others) check_reader(others->read);
   if (me.atomic)
-    remember(w, cell.atomic, me);
+    remember_atomic(w, history, cell, me);
   else
     cell.write = me;
 }
 
-void read_by_proxy(Warp& w, Cell& cell, const Access& me, uint64_t address) {
-  check_read(w, cell, me, true, address);
-  const Access& last = cell.write;
-  if (last.launch != me.launch || last.block != me.block || !is_warp(last.warp) || !ordered(w, last, me)) return;
-  if (w.clock.fenced[last.warp] < last.stamp)
-    w.report(Fault::ProxyFence, me.lane, address,
-             "reads without fence.proxy.async what was written by a store" + place(w, last));
+}  // namespace
+
+void check_access(Warp& w, History& history, uint64_t offset, uint64_t bytes, const Access& me, Use use, bool shared,
+                  uint64_t address, bool same_value) {
+  const uint32_t least = w.program->granule;
+  if (use == Use::Read)
+    history.each(offset, bytes, least, [&](Cell& cell) { check_read(w, history, cell, me, shared, address); });
+  else
+    history.each(offset, bytes, least,
+                 [&](Cell& cell) { check_write(w, history, cell, me, shared, address, same_value); });
+}
+
+void check_shared(Warp& w, uint32_t at, uint32_t bytes, const Access& me, Use use, bool same_value) {
+  if (History* history = w.block->history) check_access(w, *history, at, bytes, me, use, true, at, same_value);
+}
+
+void read_by_proxy(Warp& w, uint32_t at, const Access& me) {
+  check_shared(w, at, kProxyBytes, me, Use::Read);
+  each_cell(w, at, kProxyBytes, [&](const Cell& cell) {
+    const Access& last = cell.write;
+    if (last.launch != me.launch || last.block != me.block || !is_warp(last.warp) || !ordered(w, last, me)) return;
+    if (w.clock.fenced[last.warp] < last.stamp)
+      w.report(Fault::ProxyFence, me.lane, at,
+               "reads without fence.proxy.async what was written by a store" + place(w, last));
+  });
 }
 
 void begin_copy(Warp& w, uint32_t to, int bytes, int lane) {
-  if (!w.launch().options.races) return;
-  const int granule = w.program->granule;
   const Access me = w.access(lane, false);
-  for (uint32_t at = to; at < to + bytes; at += granule) {
-    Cell& cell = w.block->cells[at / granule];
-    check_write(w, cell, me, true, at, false);
-    ++cell.copying;
-  }
+  check_shared(w, to, bytes, me, Use::Write);
+  each_cell(w, to, bytes, [](Cell& cell) { ++cell.copying; });
 }
 
 void end_copy(Warp& w, uint32_t to, int bytes) {
-  if (!w.launch().options.races) return;
-  const int granule = w.program->granule;
-  for (uint32_t at = to; at < to + bytes; at += granule) --w.block->cells[at / granule].copying;
+  each_cell(w, to, bytes, [](Cell& cell) { --cell.copying; });
 }
 
 }  // namespace native::emulator

@@ -138,12 +138,6 @@ std::array<uint32_t, 3> Warp::thread(int lane) const {
   return {n % d.x, n / d.x % d.y, n / d.x / d.y};
 }
 
-Access Warp::access(int lane, bool atomic) const {
-  return {launch().id, block->index, clock.known[index],          sync,
-          serial,      pc,           static_cast<int16_t>(index), static_cast<int8_t>(lane),
-          atomic};
-}
-
 void Warp::report(Fault fault, int lane, uint64_t address, const std::string& message) {
   if (lane < 0) lane = live ? first_lane(live) : 0;
   const Instr& i = program->code[pc];
@@ -211,6 +205,11 @@ void Warp::run(int quantum) {
 }
 
 bool run(Launch& launch) {
+  // Much memory, which is not asked for at each launch. What is left in it by others is never read but with a report.
+  static thread_local struct {
+    std::vector<uint64_t> registers;
+    History history;
+  } kept;
   const Program& p = *launch.program;
   Block block;
   block.launch = &launch;
@@ -219,9 +218,12 @@ bool run(Launch& launch) {
   block.written.assign(block.shared.size(), 0);
   std::vector<Warp> warps((block.threads + kLanes - 1) / kLanes);
   block.warps = &warps;
-  for (Warp& w : warps) {
+  const size_t registers = static_cast<size_t>(p.slots) * kLanes;
+  kept.registers.resize(std::max(kept.registers.size(), registers * warps.size()));
+  for (size_t n = 0; n < warps.size(); ++n) {
+    Warp& w = warps[n];
     w.program = &p;
-    w.registers.assign(static_cast<size_t>(p.slots) * kLanes, 0);
+    w.registers = &kept.registers[n * registers];
     w.valid.assign(p.slots, 0);
     w.predicates.assign(p.slots, 0);
     w.local.assign(p.local_bytes * kLanes, 0xFF);
@@ -231,7 +233,10 @@ bool run(Launch& launch) {
       w.valid[c.slot] = kFull;
     }
   }
-  if (launch.options.races) block.cells.resize(block.shared.size() / p.granule + 1);
+  if (launch.options.races) {
+    kept.history.begin(block.shared.size());
+    block.history = &kept.history;
+  }
   std::mt19937 random(launch.options.seed);
   // Blocks in another order than their numbers: nothing may depend on it.
   const uint64_t blocks = launch.grid.count();
@@ -250,8 +255,7 @@ bool run(Launch& launch) {
       block.loads.clear();
       block.issued = {};
       block.in_vain = 0;
-      if (launch.options.races)
-        for (Cell& cell : block.cells) cell = {};
+      kept.history.forget();
       run_block(launch, block, warps, random);
     }
   } catch (const KernelFault&) {

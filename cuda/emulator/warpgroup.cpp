@@ -56,10 +56,7 @@ void read_piece(Warp& w, const Access& me, uint32_t at, uint16_t* elements) {
   Block& b = *w.block;
   if (at + 16 > b.shared.size())
     w.fail(Fault::OutOfBounds, 0, at, "16 bytes in " + std::to_string(b.shared.size()) + " bytes of shared memory");
-  if (!b.cells.empty()) {
-    const int granule = w.program->granule;
-    for (uint32_t k = at / granule; k < (at + 16) / granule; ++k) read_by_proxy(w, b.cells[k], me, at);
-  }
+  read_by_proxy(w, at, me);
   if (!std::all_of(&b.written[at], &b.written[at] + 16, [](uint8_t x) { return x != 0; }))
     w.report(Fault::Uninitialised, 0, at, "shared memory is read that nothing was written to");
   std::memcpy(elements, &b.shared[at], 16);

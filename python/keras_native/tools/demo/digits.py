@@ -13,7 +13,7 @@ BATCH = 64
 
 
 class Size(NamedTuple):
-    """How much is trained: the whole, and what the emulated GPU does in half a minute."""
+    """How much is trained: the whole, and what the emulated GPU does in three minutes."""
 
     epochs: int
     images: int
