@@ -10,6 +10,12 @@
 
 namespace native::cuda {
 
+// Computed where this stands: neither anew where it is used, as in a loop, nor before.
+__device__ inline int opaque(int x) {
+  asm volatile("" : "+r"(x));
+  return x;
+}
+
 __device__ inline uint32_t shared_address(const void* p) { return static_cast<uint32_t>(__cvta_generic_to_shared(p)); }
 
 // Copies behind the thread's back: `valid` bytes (0 to the whole) from memory, zeros for the rest.

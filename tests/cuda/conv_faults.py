@@ -5,7 +5,7 @@ from planted_kernels import Planted
 
 SOURCES, IMPLICIT, JOIN = "conv/sources.cuh", "conv/implicit.cuh", "conv/join.cuh"
 OVERLAP, WINDOW = "conv/overlap_add.cuh", "conv/window_at.cuh"
-PIPELINE, TENSOR, EPILOGUE = "gemm/pipeline.cuh", "gemm/tensor.cuh", "gemm/epilogue.cuh"
+PIPELINE, OPERAND, EPILOGUE = "gemm/pipeline.cuh", "gemm/operand.cuh", "gemm/epilogue.cuh"
 LOOP_WAIT, LOOP_BARRIER = (
     "        copy_async_wait<tile.stages - 2>();",
     "        __syncthreads();  // the next",
@@ -67,8 +67,7 @@ FAULTS = [
             "bf16_inputgrad_chunks", True),
     Planted("loop barrier, weights", PIPELINE, LOOP_BARRIER, "    //",
             "exact_weightgrad_odd", True),
-    Planted("chunks at any address", TENSOR, "if (source_a.aligned && source_b.aligned)",
-            "if (true)", FORWARD, True),
+    Planted("chunks at any address", OPERAND, "if (walk.of.aligned)", "if (true)", FORWARD, True),
     # Where results go, and what is added to them.
     Planted("no stride of targets", IMPLICIT, "at.at[d] * p.target.stride[d]", "at.at[d]", BACK),
     Planted("targets of another set", IMPLICIT, " + p.target.start[d];", ";", BACK),

@@ -177,7 +177,7 @@ def _residue(c, y, tap, start):
 
 def kernel_name(kind, size, direction):
     """Those of 16 bits learn the direction when they are launched."""
-    return f"conv_{kind}_{size}" + ("" if kind in ("bf16", "f16") else f"_{direction}")
+    return f"conv_{kind}_{size}" + (f"_{direction}" if kind == "exact" else "")
 
 
 def launch(module, kind, size, direction, c, activation=0, extra=False, *, name=None):

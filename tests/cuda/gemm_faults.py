@@ -111,8 +111,8 @@ FAULTS = [
     Planted(
         "tile of B at A's row",
         TENSOR,
-        "Pieces<SourceB>(source_b, w.column",
-        "Pieces<SourceB>(source_b, w.row",
+        "Copies<SourceB>(source_b, w.column",
+        "Copies<SourceB>(source_b, w.row",
     ),
     Planted("A's place for B's", PIPELINE, "b.next(shared + to + A::kTile)", "b.next(shared + to)"),
     # Guards.
@@ -125,8 +125,8 @@ FAULTS = [
     Planted(
         "pieces of another row",
         OPERAND,
-        "source.row(r + i * kApart),",
-        "source.row(r + i * kApart + 1),",
+        "walk.of.row(r + i * kApart),",
+        "walk.of.row(r + i * kApart + 1),",
     ),
     Planted(
         "chunk of another row",
@@ -165,16 +165,16 @@ FAULTS = [
     Planted("no guard of rows", PIPELINE, "row < sink.rows && column", "column", reported=True),
     Planted("no guard of columns", PIPELINE, " && column < sink.columns)", ")", chunks=True),
     # Fragments.
-    Planted("rows of A", TENSOR, "row + lane % 16, step", "row + lane % 8 * 2, step"),
-    Planted("chunks of A", TENSOR, "step * 2 + lane / 16)", "step * 2 + lane / 8 % 2)"),
+    Planted("rows of A", TENSOR, "row + lane % 16, lane", "row + lane % 8 * 2, lane"),
+    Planted("chunks of A", TENSOR, "row + lane % 16, lane / 16)", "row + lane % 16, lane / 8 % 2)"),
     Planted(
         "columns of B", TENSOR, "column + lane % 8 + lane / 16 * 8", "column + lane % 16", "bf16_nt"
     ),
     Planted(
         "terms of A turned",
         TENSOR,
-        "step * 16 + lane % 8 + lane / 16 * 8",
-        "step * 16 + lane % 16",
+        "Tile::offset(lane % 8 + lane / 16 * 8",
+        "Tile::offset(lane % 16",
         "bf16_tn",
     ),
     Planted("terms of B turned", TENSOR, "column / 8 + lane / 16)", "column / 8 + lane / 8 % 2)"),
@@ -194,22 +194,22 @@ FAULTS = [
     Planted(
         "second step again",
         TENSOR,
-        "FragmentsB::of_b(b[buffer][j], bt, column + j * 16, step)",
-        "FragmentsB::of_b(b[buffer][j], bt, column + j * 16, 0)",
+        "FragmentsB::of_b(b[buffer][j], bt, first_b, j, step)",
+        "FragmentsB::of_b(b[buffer][j], bt, first_b, j, 0)",
     ),
     Planted(
         "words of A",
         TENSOR,
-        "step * 8 + i / 2 * 4 + lane % 4, row + i % 2 * 8",
-        "step * 8 + i % 2 * 4 + lane % 4, row + i / 2 * 8",
+        "step * 8 + i / 2 * 4, n * 16 + i % 2 * 8",
+        "step * 8 + i % 2 * 4, n * 16 + i / 2 * 8",
         "tf32_tn",
     ),
-    Planted("place of a word", TENSOR, "outer % 4 * 4", "outer % 2 * 4", "tf32_tn"),
+    Planted("place of a word", TENSOR, "lane / 4 % 4 * 4", "lane / 4 % 2 * 4", "tf32_tn"),
     Planted(
         "words of B",
         TENSOR,
-        "column + i / 2 * 8 + lane / 4",
-        "column + i / 2 * 8 + lane % 8",
+        "i % 2 * 4, n * 16 + i / 2 * 8",
+        "i % 2 * 4, n * 16 + i / 2 * 4",
         "tf32_nn",
     ),
     Planted(

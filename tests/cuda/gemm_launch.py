@@ -55,7 +55,7 @@ KERNELS = [
 
 def kernel_name(kind, size, transposes):
     """Those of 16 bits learn how operands lie when they are launched."""
-    return f"gemm_{kind}_{size}" + ("" if kind in ("bf16", "f16") else f"_{transposes}")
+    return f"gemm_{kind}_{size}" + (f"_{transposes}" if kind == "exact" else "")
 
 
 def operands(m, k, n, kind, transposes, seed=0):

@@ -49,7 +49,9 @@ MAIN_LOOPS = {
 LAYOUTS = {
     ("gemm/warpgroup", r"gemm_warpgroup_"): 4,
     ("gemm/tensor", r"gemm_(bf16|f16)_"): 4,
+    ("gemm/tensor", r"gemm_tf32_"): 4,
     ("conv/tensor", r"conv_(bf16|f16)_"): 3,
+    ("conv/tensor", r"conv_tf32_"): 3,
 }
 
 

@@ -39,15 +39,16 @@ struct TensorMath {
   __device__ static void multiply_rows(Scores& s, const char* own, const char* other, int) {
     using A = gemm::Fragments<Own, true, false>;
     using B = gemm::Fragments<Other, true, false>;
+    const int first_a = A::first_of_a(first_row()), first_b = B::first_of_b(0);
 #pragma unroll
     for (int step = 0; step < width / 16; ++step) {
       uint32_t a[kMma][4];
 #pragma unroll
-      for (int i = 0; i < kMma; ++i) A::of_a(a[i], own, first_row() + i * 16, step);
+      for (int i = 0; i < kMma; ++i) A::of_a(a[i], own, first_a, i, step);
 #pragma unroll
       for (int j = 0; j < tile.columns / 16; ++j) {
         uint32_t b[4];
-        B::of_b(b, other, j * 16, step);
+        B::of_b(b, other, first_b, j, step);
 #pragma unroll
         for (int i = 0; i < kMma; ++i) {
           multiply<type>(s.v[i][2 * j], a[i], b[0], b[1]);
@@ -60,6 +61,7 @@ struct TensorMath {
   // sums += weights other: the results of one mma lie as the next one's operand.
   __device__ static void add(Sums& sums, Scores& weights, const char* other, char*) {
     using B = gemm::Fragments<Other, false, false>;
+    const int first_b = B::first_of_b(0);
 #pragma unroll
     for (int step = 0; step < tile.columns / 16; ++step) {
       uint32_t a[kMma][4];
@@ -73,7 +75,7 @@ struct TensorMath {
 #pragma unroll
       for (int j = 0; j < width / 16; ++j) {
         uint32_t b[4];
-        B::of_b(b, other, j * 16, step);
+        B::of_b(b, other, first_b, j, step);
 #pragma unroll
         for (int i = 0; i < kMma; ++i) {
           multiply<type>(sums.v[i][2 * j], a[i], b[0], b[1]);

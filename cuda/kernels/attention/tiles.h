@@ -16,7 +16,7 @@ struct Tile {
 // memory would take as long as the mma. Sums and scores are 2 x (width / 8 + columns / 8) x 4 registers: with
 // columns of 64 that is 96 and 128, and at 128, where 64 would spill, 160 with 32. Shared memory 16, 32 and 48 KiB:
 // two blocks or more everywhere.
-constexpr Tile kTensor32{128, 64, 1, 128, 2};
+constexpr Tile kTensor32{128, 64, 1, 128, 3};
 constexpr Tile kTensor64{128, 64, 1, 128, 2};
 constexpr Tile kTensor128{128, 32, 1, 128, 2};
 // Without bias, mask and dropout there are registers for more columns, and fewer barriers for as many keys. On an

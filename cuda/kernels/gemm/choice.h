@@ -38,7 +38,7 @@ inline Kind kind_of(DataType type) {
     case DataType::BF16:
       return {"tensor", "bf16", kTensorLarge, kTensorSmall, 2, 0, false};
     case DataType::TF32:
-      return {"tensor", "tf32", kWideLarge, kWideSmall, 4, 0, true};
+      return {"tensor", "tf32", kWideLarge, kWideSmall, 4, 0, false};
     default:
       return {"exact", "exact", kExactLarge, kExactSmall, 4, 4, true};
   }

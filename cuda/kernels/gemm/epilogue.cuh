@@ -71,12 +71,19 @@ __device__ inline bool in_packs(const Epilogue& e, const void* c, int columns) {
       reinterpret_cast<uintptr_t>(c) | reinterpret_cast<uintptr_t>(e.bias) | reinterpret_cast<uintptr_t>(e.residual);
   return columns % 4 == 0 && all % 16 == 0;
 }
+// f(i, y_i) in place of each, by code that stands here once: they take turns at the front.
+template <class F>
+__device__ inline void each_in_turn(Pack<4>& y, const F& f) {
+#pragma unroll 1
+  for (int i = 0; i < 4; ++i) y = {y.v[1], y.v[2], y.v[3], f(i, y.v[0])};
+}
 // Four neighbours from element `at` on, of which `there` are in the row.
-__device__ inline void put(void* c, DataType type, bool in_packs, int64_t at, int there, const Pack<4>& y) {
+__device__ inline void put(void* c, DataType type, bool in_packs, int64_t at, int there, Pack<4> y) {
   if (in_packs) return store_pack<4>(c, at / 4, type, y);
-#pragma unroll
-  for (int i = 0; i < 4; ++i)
-    if (i < there) store_element(c, at + i, type, y.v[i]);
+  each_in_turn(y, [&](int i, float x) {
+    if (i < there) store_element(c, at + i, type, x);
+    return x;
+  });
 }
 // The same from the column on, finished.
 __device__ inline void finish(const Epilogue& e, void* c, bool in_packs, int64_t at, int column, int there, Pack<4> y) {
@@ -84,11 +91,11 @@ __device__ inline void finish(const Epilogue& e, void* c, bool in_packs, int64_t
     if (e.bias) add(y, e.bias, column / 4, e.bias_type);
     if (e.residual) add(y, e.residual, at / 4, e.out_type);
   } else {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      if (e.bias && i < there) y.v[i] += load_element(e.bias, column + i, e.bias_type);
-      if (e.residual && i < there) y.v[i] += load_element(e.residual, at + i, e.out_type);
-    }
+    each_in_turn(y, [&](int i, float x) {
+      if (e.bias && i < there) x += load_element(e.bias, column + i, e.bias_type);
+      if (e.residual && i < there) x += load_element(e.residual, at + i, e.out_type);
+      return x;
+    });
   }
   activate(y, e.activation);
   put(c, e.out_type, in_packs, at, there, y);

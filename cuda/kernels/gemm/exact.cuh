@@ -17,14 +17,14 @@ struct TurnedTile {
 
   // Copies tiles of a source from k on, one after another; a thread copies one term of some rows.
   template <class Source>
-  struct Words {
+  struct Copies {
     static constexpr int kTile = kBytes;
     typename Source::Walk walk;
     int to;
 
-    __device__ Words(const Source& source, int o0, int k0)
-        : walk(source, o0 + outer_of_thread(), k0 + term_of_thread(), kApart),
-          to(Layout::offset(term_of_thread(), outer_of_thread() / 4) + outer_of_thread() % 4 * 4) {}
+    __device__ Copies(const Source& source, int o0, int k0)
+        : walk(source, kept(o0 + outer_of_thread()), k0 + term_of_thread(), kApart),
+          to(kept(Layout::offset(term_of_thread(), outer_of_thread() / 4) + outer_of_thread() % 4 * 4)) {}
     // Begins to.
     __device__ void next(char* tile) {
       const auto& line = walk.line();
@@ -36,12 +36,10 @@ struct TurnedTile {
       walk.right(depth);
     }
   };
-  template <class Source>
-  using Chunks = Words<Source>;
-  template <class Source>
-  using Pieces = Words<Source>;
 
  private:
+  // In registers while tiles pass. Two blocks of 256 threads have none for it: found anew for each.
+  __device__ static int kept(int x) { return threads > 128 ? x : opaque(x); }
   __device__ static int term_of_thread() { return threadIdx.x / 32 % (depth / 8) * 8 + threadIdx.x % 8; }
   __device__ static int outer_of_thread() { return threadIdx.x / 32 / (depth / 8) * 4 + threadIdx.x % 32 / 8; }
 };
@@ -60,19 +58,25 @@ struct ExactSums {
   __device__ static int across() { return threadIdx.x / 32 % kWarpsAcross * 8 + threadIdx.x % 8; }
   __device__ static int down() { return threadIdx.x / 32 / kWarpsAcross * 4 + threadIdx.x % 32 / 8; }
 
+  // A group of each thread's rows at a time, by code that stands here once: epilogues are long. Groups move up to the
+  // front, so that those written want no registers.
   template <class Sink>
-  __device__ void write(const Place& w, char* shared, const Sink& sink) const {
+  __device__ void write(const Place& w, char* shared, const Sink& sink) {
     using Rows = Slab<tile, kDown * 4>;
     float* slab = reinterpret_cast<float*>(shared);
-#pragma unroll
-    for (int g = 0; g < thread_m / 4; ++g) {
+#pragma unroll 1
+    for (int part = 0; part < thread_m / 4; ++part) {
 #pragma unroll
       for (int i = 0; i < 4; ++i)
 #pragma unroll
         for (int h = 0; h < thread_n / 4; ++h)
-          store_4(slab + (down() * 4 + i) * Rows::kRow + (h * kAcross + across()) * 4, &of[g * 4 + i][h * 4]);
+          store_4(slab + (down() * 4 + i) * Rows::kRow + (h * kAcross + across()) * 4, &of[i][h * 4]);
+#pragma unroll
+      for (int i = 0; i < thread_m; ++i)
+#pragma unroll
+        for (int j = 0; j < thread_n; ++j) of[i][j] = i + 4 < thread_m ? of[i + 4][j] : 0;
       __syncthreads();
-      Rows::write(sink, w, slab, [&](int r) { return g * kDown * 4 + r; });
+      Rows::write(sink, w, slab, [&](int r) { return part * kDown * 4 + r; });
       __syncthreads();
     }
   }
@@ -94,7 +98,7 @@ struct ExactLoop {
   template <class SourceA, class SourceB>
   __device__ static void multiply(const SourceA& source_a, const SourceB& source_b, const Place& w, char* shared,
                                   Sums& sums) {
-    const int across = Sums::across(), down = Sums::down();
+    const int across = opaque(Sums::across()), down = opaque(Sums::down());
     float a[2][thread_m], b[2][thread_n];
     const auto load = [&](int buffer, const char* at, const char* bt, int k) {
 #pragma unroll
@@ -112,22 +116,9 @@ struct ExactLoop {
 #pragma unroll
         for (int j = 0; j < thread_n; ++j) sums.of[i][j] = fmaf(a[buffer][i], b[buffer][j], sums.of[i][j]);
     };
-    if (source_a.aligned && source_b.aligned)
-      pipeline<tile, tile.depth>(typename A::template Chunks<SourceA>(source_a, w.row, w.k_begin),
-                                 typename B::template Chunks<SourceB>(source_b, w.column, w.k_begin), w, shared, load,
-                                 compute);
-    else
-      pipeline<tile, tile.depth>(typename A::template Pieces<SourceA>(source_a, w.row, w.k_begin),
-                                 typename B::template Pieces<SourceB>(source_b, w.column, w.k_begin), w, shared, load,
-                                 compute);
-  }
-
-  template <class SourceA, class SourceB, class Sink>
-  __device__ static void run(const SourceA& source_a, const SourceB& source_b, const Place& w, char* shared,
-                             const Sink& sink) {
-    Sums sums;
-    multiply(source_a, source_b, w, shared, sums);
-    sums.write(w, shared, sink);
+    pipeline<tile, tile.depth>(typename A::template Copies<SourceA>(source_a, w.row, w.k_begin),
+                               typename B::template Copies<SourceB>(source_b, w.column, w.k_begin), w, shared, load,
+                               compute);
   }
 };
 

@@ -140,15 +140,16 @@ struct IntegerLoop {
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const int row = warp / kWarpsAcross * warp_m, column = warp % kWarpsAcross * warp_n;
 
+    using FragmentsA = Fragments<typename A::Layout, true, false>;
+    using FragmentsB = Fragments<typename B::Layout, true, false>;
+    const int first_a = opaque(FragmentsA::first_of_a(row)), first_b = opaque(FragmentsB::first_of_b(column));
     int32_t sums[kMmaM][kMmaN][4] = {};
     uint32_t a[2][kMmaM][4], b[2][kMmaN / 2][4];
     const auto load = [&](int buffer, const char* at, const char* bt, int step) {
 #pragma unroll
-      for (int i = 0; i < kMmaM; ++i)
-        Fragments<typename A::Layout, true, false>::of_a(a[buffer][i], at, row + i * 16, step);
+      for (int i = 0; i < kMmaM; ++i) FragmentsA::of_a(a[buffer][i], at, first_a, i, step);
 #pragma unroll
-      for (int j = 0; j < kMmaN / 2; ++j)
-        Fragments<typename B::Layout, true, false>::of_b(b[buffer][j], bt, column + j * 16, step);
+      for (int j = 0; j < kMmaN / 2; ++j) FragmentsB::of_b(b[buffer][j], bt, first_b, j, step);
     };
     const auto compute = [&](int buffer) {
 #pragma unroll

@@ -108,7 +108,8 @@ struct OperandTile {
   static constexpr int kRowChunks = kChunks + (swizzle == Swizzle::Padded);
   static constexpr int kBytes = kRows * kRowChunks * 16;
   static constexpr int kCopies = kRows * kChunks / threads;
-  static constexpr int kApart = threads / kChunks;  // rows of a thread's copies
+  static constexpr int kApart = threads / kChunks;           // rows of a thread's copies
+  static constexpr int kBetween = kApart * kRowChunks * 16;  // bytes
   static_assert(kRows * kChunks % threads == 0 && (kChunks == 4 || kChunks >= 8) && threads % kChunks == 0);
 
   // Byte offset of a chunk. Eight chunks fill the banks; a row of four shares them with its neighbour.
@@ -124,43 +125,43 @@ struct OperandTile {
     return (row * kRowChunks + chunk) * 16;
   }
 
-  // Both copy tiles of a source from k on, one after another; a thread copies one chunk of some rows. Chunks: of a
-  // source that is aligned; Pieces: of one whose elements may lie at any address.
+  // Copies tiles of a source from k on, one after another; a thread copies one chunk of some rows.
   template <class Source>
-  struct Chunks {
+  struct Copies {
     static constexpr int kTile = kBytes;
+    static_assert(swizzle == Swizzle::Padded || kApart % 8 == 0);  // a thread's chunks are swizzled alike
     typename Source::Walk walk;
+    int to;  // of its first chunk
 
-    __device__ Chunks(const Source& source, int o, int k) : walk(source, first_row(o, k), first_column(o, k), kApart) {}
-    // Begins to.
+    __device__ Copies(const Source& source, int o, int k)
+        : walk(source, opaque(first_row(o, k)), opaque(first_column(o, k)), kApart),
+          to(opaque(offset(threadIdx.x / kChunks, threadIdx.x % kChunks))) {}
+    // Begins to. Whether the source is aligned is asked here, so that main loops stand there once.
     __device__ void next(char* tile) {
-      const auto& line = walk.line();
-#pragma unroll(Source::Walk::kAtOnce)
-      for (int i = 0; i < kCopies; ++i) {
-        const Element e = line[i];
-        copy_async_16(shared_address(tile + place(i)), e.from, e.inside ? 16 : 0);
-      }
+      if (walk.of.aligned)
+        chunks(tile);
+      else
+        pieces(tile);
       if constexpr (k_contiguous)
         walk.right(depth);
       else
         walk.down(depth);
     }
-  };
-  template <class Source>
-  struct Pieces {
-    static constexpr int kTile = kBytes;
-    const Source& source;
-    int row, column;
 
-    __device__ Pieces(const Source& source, int o, int k)
-        : source(source), row(first_row(o, k)), column(first_column(o, k)) {}
-    __device__ void next(char* tile) {
-      const int thread = found_now(threadIdx.x), r = found_now(row), c = found_now(column);
+   private:
+    __device__ void chunks(char* tile) const {
+      const auto& line = walk.line();
+#pragma unroll(Source::Walk::kAtOnce)
+      for (int i = 0; i < kCopies; ++i) {
+        const Element e = line[i];
+        copy_async_16(shared_address(tile + to + i * kBetween), e.from, e.inside ? 16 : 0);
+      }
+    }
+    // Of elements that may lie at any address.
+    __device__ void pieces(char* tile) const {
+      const int r = found_now(walk.row), c = found_now(walk.column);
 #pragma unroll 1
-      for (int i = 0; i < kCopies; ++i)
-        piecewise(tile + offset(thread / kChunks + i * kApart, thread % kChunks), source, source.row(r + i * kApart),
-                  c);
-      (k_contiguous ? column : row) += depth;
+      for (int i = 0; i < kCopies; ++i) piecewise(tile + to + i * kBetween, walk.of, walk.of.row(r + i * kApart), c);
     }
   };
 
@@ -169,15 +170,9 @@ struct OperandTile {
   __device__ static int first_column(int o, int k) {
     return (k_contiguous ? k : o) + threadIdx.x % kChunks * kPerChunk;
   }
-  // Of a thread's i-th chunk.
-  __device__ static int place(int i) { return offset(threadIdx.x / kChunks + i * kApart, threadIdx.x % kChunks); }
-
   // What follows from it is computed here, and not once before the main loop: beside fragments of 16 bits there are
   // no registers for that. (In the exact products it is the other way round: found anew, it makes them spill.)
-  __device__ static int found_now(int x) {
-    if constexpr (bytes == 2) asm volatile("" : "+r"(x));
-    return x;
-  }
+  __device__ static int found_now(int x) { return bytes == 2 ? opaque(x) : x; }
 
   // A chunk whose elements may lie at any address.
   template <class Source, class Row>

@@ -48,8 +48,23 @@ __device__ inline void product(const Params& p, const Loop& loop, const SinkOf& 
 }
 
 template <class Loop>
-__device__ inline void product(const Params& p, const Loop& loop = {}) {
+__device__ inline void product(const Params& p, const Loop& loop) {
   product(p, loop, [&](int64_t c) { return Results(p, c); });
+}
+
+// Of operands that always lie so.
+template <class Loop>
+struct OneLayout : Loop {
+  template <class Source, class Sink>
+  __device__ void run(const Source& a, const Source& b, const Place& w, char* shared, const Sink& sink) const {
+    typename Loop::Sums sums;
+    Loop::multiply(a, b, w, shared, sums);
+    sums.write(w, shared, sink);
+  }
+};
+template <class Loop>
+__device__ inline void product(const Params& p) {
+  product(p, OneLayout<Loop>{});
 }
 
 // How operands lie is known when the kernel is launched: Loop<turned_a, turned_b> makes the sums, and all that comes

@@ -9,36 +9,62 @@ namespace native::cuda::gemm {
 // the tile lies or transposed; word by word for float32 whose k are not contiguous, which ldmatrix cannot turn.
 template <class Tile, bool k_contiguous, bool words>
 struct Fragments {
-  // 16 rows from `row`: A of one mma.
-  __device__ static void of_a(uint32_t (&r)[4], const char* tile, int row, int step) {
-    const int lane = threadIdx.x % 32;
+  // The n-th 16 rows: A of one mma. `first`: where the lane's part of the first ones is.
+  __device__ static void of_a(uint32_t (&r)[4], const char* tile, int first, int n, int step) {
     if constexpr (words) {
 #pragma unroll
-      for (int i = 0; i < 4; ++i) r[i] = word(tile, step * 8 + i / 2 * 4 + lane % 4, row + i % 2 * 8 + lane / 4);
-    } else if constexpr (k_contiguous) {
-      load_matrices(r, shared_address(tile + Tile::offset(row + lane % 16, step * 2 + lane / 16)));
+      for (int i = 0; i < 4; ++i) r[i] = word(tile, first, step * 8 + i / 2 * 4, n * 16 + i % 2 * 8);
     } else {
-      const int k = step * 16 + lane % 8 + lane / 16 * 8;
-      load_matrices_transposed(r, shared_address(tile + Tile::offset(k, row / 8 + lane / 8 % 2)));
+      matrices(r, tile, first, n, step);
     }
   }
-  // 16 columns from `column`: B of two mma, r[0], r[1] and r[2], r[3].
-  __device__ static void of_b(uint32_t (&r)[4], const char* tile, int column, int step) {
-    const int lane = threadIdx.x % 32;
+  // The n-th 16 columns: B of two mma, r[0], r[1] and r[2], r[3].
+  __device__ static void of_b(uint32_t (&r)[4], const char* tile, int first, int n, int step) {
     if constexpr (words) {
 #pragma unroll
-      for (int i = 0; i < 4; ++i) r[i] = word(tile, step * 8 + i % 2 * 4 + lane % 4, column + i / 2 * 8 + lane / 4);
-    } else if constexpr (k_contiguous) {
-      const int c = column + lane % 8 + lane / 16 * 8;
-      load_matrices(r, shared_address(tile + Tile::offset(c, step * 2 + lane / 8 % 2)));
+      for (int i = 0; i < 4; ++i) r[i] = word(tile, first, step * 8 + i % 2 * 4, n * 16 + i / 2 * 8);
     } else {
-      load_matrices_transposed(r, shared_address(tile + Tile::offset(step * 16 + lane % 16, column / 8 + lane / 16)));
+      matrices(r, tile, first, n, step);
     }
   }
 
+  // Byte offset of the lane's part of those that begin at a row or column.
+  __device__ static int first_of_a(int row) {
+    const int lane = threadIdx.x % 32;
+    if constexpr (words)
+      return first_word(row);
+    else if constexpr (k_contiguous)
+      return Tile::offset(row + lane % 16, lane / 16);
+    else
+      return Tile::offset(lane % 8 + lane / 16 * 8, row / 8 + lane / 8 % 2);
+  }
+  __device__ static int first_of_b(int column) {
+    const int lane = threadIdx.x % 32;
+    if constexpr (words)
+      return first_word(column);
+    else if constexpr (k_contiguous)
+      return Tile::offset(column + lane % 8 + lane / 16 * 8, lane / 8 % 2);
+    else
+      return Tile::offset(lane % 16, column / 8 + lane / 16);
+  }
+
  private:
-  __device__ static uint32_t word(const char* tile, int k, int outer) {
-    return *reinterpret_cast<const uint32_t*>(tile + Tile::offset(k, outer / 4) + outer % 4 * 4);
+  static constexpr int kRow = Tile::kRowChunks * 16;  // bytes
+
+  // Rows that are a multiple of eight apart are swizzled alike, and in a row what is added to a chunk's number has bits
+  // that are 0 in the first's: an exclusive or, which swizzling is too.
+  __device__ static void matrices(uint32_t (&r)[4], const char* tile, int first, int n, int step) {
+    if constexpr (k_contiguous)
+      load_matrices(r, shared_address(tile + (first ^ step * 32) + n * 16 * kRow));
+    else
+      load_matrices_transposed(r, shared_address(tile + (first ^ n * 32) + step * 16 * kRow));
+  }
+  __device__ static int first_word(int outer) {
+    const int lane = threadIdx.x % 32;
+    return Tile::offset(lane % 4, (outer + lane / 4) / 4) + lane / 4 % 4 * 4;
+  }
+  __device__ static uint32_t word(const char* tile, int first, int k, int outer) {
+    return *reinterpret_cast<const uint32_t*>(tile + (first ^ outer * 4) + k * kRow);
   }
 };
 
@@ -97,13 +123,14 @@ struct TensorLoop {
   template <class SourceA, class SourceB>
   __device__ static void multiply(const SourceA& source_a, const SourceB& source_b, const Place& w, char* shared,
                                   Sums& sums) {
-    const int row = Sums::row(), column = Sums::column();
+    const int first_a = opaque(FragmentsA::first_of_a(Sums::row()));
+    const int first_b = opaque(FragmentsB::first_of_b(Sums::column()));
     uint32_t a[2][kMmaM][4], b[2][kMmaN / 2][4];
     const auto load = [&](int buffer, const char* at, const char* bt, int step) {
 #pragma unroll
-      for (int i = 0; i < kMmaM; ++i) FragmentsA::of_a(a[buffer][i], at, row + i * 16, step);
+      for (int i = 0; i < kMmaM; ++i) FragmentsA::of_a(a[buffer][i], at, first_a, i, step);
 #pragma unroll
-      for (int j = 0; j < kMmaN / 2; ++j) FragmentsB::of_b(b[buffer][j], bt, column + j * 16, step);
+      for (int j = 0; j < kMmaN / 2; ++j) FragmentsB::of_b(b[buffer][j], bt, first_b, j, step);
     };
     const auto compute = [&](int buffer) {
       if constexpr (kWide) {
@@ -122,22 +149,9 @@ struct TensorLoop {
           cuda::multiply<type>(sums.of[i][j], a[buffer][i], b[buffer][j / 2][j % 2 * 2],
                                b[buffer][j / 2][j % 2 * 2 + 1]);
     };
-    if (source_a.aligned && source_b.aligned)
-      pipeline<tile, kSteps>(typename A::template Chunks<SourceA>(source_a, w.row, w.k_begin),
-                             typename B::template Chunks<SourceB>(source_b, w.column, w.k_begin), w, shared, load,
-                             compute);
-    else
-      pipeline<tile, kSteps>(typename A::template Pieces<SourceA>(source_a, w.row, w.k_begin),
-                             typename B::template Pieces<SourceB>(source_b, w.column, w.k_begin), w, shared, load,
-                             compute);
-  }
-
-  template <class SourceA, class SourceB, class Sink>
-  __device__ static void run(const SourceA& source_a, const SourceB& source_b, const Place& w, char* shared,
-                             const Sink& sink) {
-    Sums sums;
-    multiply(source_a, source_b, w, shared, sums);
-    sums.write(w, shared, sink);
+    pipeline<tile, kSteps>(typename A::template Copies<SourceA>(source_a, w.row, w.k_begin),
+                           typename B::template Copies<SourceB>(source_b, w.column, w.k_begin), w, shared, load,
+                           compute);
   }
 };
 
