@@ -6,6 +6,7 @@ import pytest
 import scipy.special
 
 from keras_native import _core
+from keras_native.engine.errors import UnsupportedError
 from keras_native.engine.primitives import conv, matmul, reduce, shape
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.slot import Slot
@@ -355,6 +356,39 @@ def test_other_products_stay(fn, x, w):
     w = Slot(tensor(*w))
     _, ops = compiled(lambda t: fn(t, w.read()), tensor(*x))
     assert "packed_linear" not in ops
+
+
+@needs_panels
+def test_panels_of_another_instruction_set_are_refused():
+    w, x = Slot(tensor(64, 72)), tensor(7, 64)
+    made, ops = compiled(lambda t: matmul.matmul(t, w.read()), x)
+    assert ops == ["packed_linear"]
+    before = _core.isa()
+    others = [i for i in ("generic", "avx2", "wide") if i in _core.isas() and i != before]
+    try:
+        for isa in others:
+            _core.set_isa(isa)
+            with pytest.raises(UnsupportedError, match="pack_panels"):
+                run(made, x)
+    finally:
+        _core.set_isa(before)
+    close(run(made, x), x.numpy() @ w.read().numpy())
+
+
+def test_lines_of_images_of_two_sizes_share_their_weights():
+    w = Slot(tensor(7, 1, 64, 64))
+    x = tensor(1, 33, 6, 64)
+    pads = ((3, 3), (0, 0))
+
+    def fn(t):
+        y = conv.conv(t, w.read(), 1, pads)
+        return conv.conv(shape.reshape(y, (3, 11, 6, 64)), w.read(), 1, pads)
+
+    stages = {}
+    made = CompiledFunction(lambda t: [fn(t)], [(x.dims, x.dtype)], observer=stages.__setitem__)
+    assert stages["steady, once"].count("line_weights(") == 1
+    assert stages["steady, each run"].count("line_conv(") == 2
+    close(run(made, x), fn(x).numpy())
 
 
 @needs_panels

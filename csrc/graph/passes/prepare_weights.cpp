@@ -1,6 +1,7 @@
 // Weights that are the same in every run are brought once into the form in which a kernel takes them: those of 3x3
-// and 3x3x3 convolutions of stride 1 transformed for Winograd's method, those of products in bfloat16 or int8 packed as
-// words. The weights' part is steady, so it is computed once and again when a variable behind it is assigned to.
+// and 3x3x3 convolutions of stride 1 transformed for Winograd's method, those of convolutions along one dimension for
+// fast algorithms, those of products packed, as words in bfloat16 and int8 and as panels in float32. The weights' part
+// is steady, so it is computed once and again when a variable behind it is assigned to.
 #include <algorithm>
 #include <functional>
 #include <numeric>
@@ -16,6 +17,10 @@
 
 namespace native {
 namespace {
+
+// Products of fewer columns, or by fewer bytes of weights, are left as they are.
+constexpr int64_t kFewColumns = 32;
+constexpr size_t kFewBytes = 4096;
 
 auto is(int64_t wanted) {
   return [wanted](int64_t item) { return item == wanted; };
@@ -60,8 +65,6 @@ std::optional<Problem> of_one_image(const Graph& graph, const Node& node) {
 bool takes_words(const Graph& graph, const Node& node) {
   const bool linear = node.op == "linear";
   if (!words_table().bf16.block || (!linear && node.op != "matmul")) return false;
-  constexpr int64_t kFewColumns = 32;
-  constexpr size_t kFewBytes = 4096;  // fewer are not kept
   const Spec &x = graph.spec(node.in[0]), &w = graph.spec(node.in[1]);
   const DType out = graph.spec(node.out[0]).dtype;
   if (x.shape.size() < 2 || w.shape.size() != 2 || symbols::is_symbolic(w.shape) || symbols::is_symbolic(node.attrs))
@@ -86,8 +89,6 @@ bool is_pointwise(const Node& node, const Shape& w) {
 // matrix in each run shows. Wide panels are read where they lie by most products.
 bool takes_panels(const Graph& graph, const Node& node) {
   constexpr int kFewRows = 64;
-  constexpr int64_t kFewColumns = 32;
-  constexpr size_t kFewBytes = 4096;
   constexpr size_t kMostBytes = 16 << 20;  // more are not kept twice
   const gemm::Kernels<float>& kernels = gemm_table().f32;
   if (kernels.direct_rows > kFewRows || node.in.size() > 4 || symbols::is_symbolic(node.attrs)) return false;
@@ -113,7 +114,8 @@ class Preparer {
       if (node.in.size() < 2 || !steady_[graph_.resolve(node.in[1])]) continue;
       if (steady_[node.out[0]]) continue;  // made once, not in each run
       if (takes_winograd(graph_, node)) prepare_conv(node);
-      if (const auto one = of_one_image(graph_, node); one && conv::pays_prepared(*one)) prepare_line(node, *one);
+      if (const auto one = of_one_image(graph_, node))
+        if (const int results = conv::best_prepared(*one)) prepare_line(node, one->in[1].shape, results);
       if (takes_words(graph_, node)) prepare_words(node);
       if (takes_panels(graph_, node)) prepare_panels(node);
     }
@@ -151,22 +153,21 @@ class Preparer {
     node.attrs.set("side", side);
   }
 
-  void prepare_line(Node& node, const Problem& one) {
-    const Shape &x = one.in[0].shape, &w = one.in[1].shape, &y = one.out[0].shape;
+  void prepare_line(Node& node, const Shape& w, int64_t results) {
     const int64_t block = conv::LineWeights::best_block();
     Attrs attrs;
     for (const char* name : {"strides", "padding", "dilation"}) attrs.set(name, node.attrs.ints(name));
     attrs.set("groups", int64_t{1});
-    attrs.set("block", block);
-    attrs.set("in_dims", Ints(x.begin() + 1, x.end() - 1));
-    attrs.set("out_dims", Ints(y.begin() + 1, y.end() - 1));
-    const auto line = conv::line_of_weights({"line_weights", {one.in[1]}, {}, attrs});
+    for (Attrs* both : {&attrs, &node.attrs}) {
+      both->set("block", block);
+      both->set("results", results);
+    }
+    const auto line = conv::line_of_weights({"line_weights", {{DType::F32, w}}, {}, attrs});
     Shape dims(w.begin(), w.end() - 2);
     const int64_t taps = std::accumulate(dims.begin(), dims.end(), int64_t{1}, std::multiplies<>());
     dims.push_back(ceil_div(conv::LineWeights(*line, block).size(), taps));
     node.in[1] = prepared("line_weights", node.in[1], attrs, {DType::F32, dims});
     node.op = "line_conv";
-    node.attrs.set("block", block);
   }
 
   void prepare_words(Node& node) {
@@ -175,28 +176,31 @@ class Preparer {
     const gemm::PackedWords words(w.dtype == DType::I8 ? words_table().i8 : words_table().bf16, w.shape[transposed],
                                   w.shape[!transposed]);
     node.in[0] = before_rounding(node.in[0]);
-    prepare_product(node, "pack_words", {DType::U32, {words.size()}});
+    prepare_product(node, "pack_words", {DType::U32, {words.size()}}, {});
   }
 
   void prepare_panels(Node& node) {
     const Shape& w = graph_.spec(node.in[1]).shape;
     const size_t transposed = is_transposed(node);
     const int64_t k = w[w.size() - 2 + transposed], n = w[w.size() - 1 - transposed];
-    prepare_product(node, "pack_panels", {DType::F32, {gemm::packed_b_size(gemm_table().f32, k, n)}});
+    const gemm::Kernels<float>& kernels = gemm_table().f32;
+    Attrs attrs;
+    attrs.set("panel", int64_t{kernels.nr});
+    prepare_product(node, "pack_panels", {DType::F32, {gemm::packed_b_size(kernels, k, n)}}, attrs);
   }
 
   static bool is_transposed(const Node& node) {
     return node.attrs.integer(node.op == "linear" ? "transpose_w" : "transpose_b", 0) != 0;
   }
 
-  void prepare_product(Node& node, const char* pack, const Spec& packed) {
-    Attrs attrs;
-    attrs.set("transpose_w", int64_t{is_transposed(node)});
-    node.in[1] = prepared(pack, node.in[1], attrs, packed);
-    const std::string activation = node.attrs.text("activation", "none");
+  // `layout`: attributes of both the packing and the product.
+  void prepare_product(Node& node, const char* pack, const Spec& packed, const Attrs& layout) {
+    Attrs packing = layout, product = layout;
+    packing.set("transpose_w", int64_t{is_transposed(node)});
+    product.set("activation", node.attrs.text("activation", "none"));
+    node.in[1] = prepared(pack, node.in[1], packing, packed);
     node.op = "packed_linear";
-    node.attrs = {};
-    node.attrs.set("activation", activation);
+    node.attrs = product;
   }
 
   // What is cast to bfloat16 for this product alone is rounded by it.

@@ -30,6 +30,7 @@ constexpr int64_t elements(const Triple& sizes) { return sizes[0] * sizes[1] * s
 constexpr int64_t kPointers = 8192;  // of a table of sources, which stays in the second-level cache beside them
 // Elements of a frame, which stays in the first-level cache or near it, and of one that is a single row at most.
 constexpr int64_t kFrame = 12 << 10, kLongFrame = 64 << 10;
+constexpr int64_t kLeastWork = 256 << 10;      // multiply-adds of a task, about 5 microseconds: a pool's wake-up
 constexpr int64_t kCachedWeights = 128 << 10;  // bytes that stay in the second-level cache
 
 struct Panel {
@@ -137,9 +138,9 @@ class Direct final : public Kernel {
   }
 
   // With few channels a list of sources, some of them zeros, costs as much as the products; a copy in which they lie
-  // evenly apart does not. With dilation it would hold much that no tap reads.
+  // evenly apart does not. With more dilation it would hold much that no tap reads.
   bool frames_pay() const {
-    return g_.groups == 1 && g_.cin < 16 && g_.dilation == Triple{1, 1, 1} &&
+    return g_.groups == 1 && g_.cin < 16 && g_.dilation[2] == 1 && std::max(g_.dilation[0], g_.dilation[1]) <= 2 &&
            (has_padding(0) || has_padding(1) || has_padding(2));
   }
 
@@ -231,8 +232,8 @@ class Direct final : public Kernel {
   void choose_unit(Pass& pass) const {
     if (!framed_ && (has_padding(0) || has_padding(1) || has_padding(2))) return;
     const int64_t row = pass.count[2], rows = pass.count[1], image = row * rows, lanes = grid_.tile_results();
-    if (image == 0 || (framed_ && frame_of({1, 1, row}).elements() > kLongFrame)) return;
-    const bool parts = framed_ && frame_of(pass.count).elements() > kFrame;
+    if (image == 0 || (framed_ && cuts_rows(pass))) return;
+    const bool parts = framed_ && !frames_images(pass);
     double least = 1.1;
     for (int64_t unit : {row, 2 * row, 4 * row, image, 2 * image, 4 * image, 8 * image}) {
       // Some rows of an image or whole images: 4 rows of an image of 3 are neither.
@@ -253,6 +254,21 @@ class Direct final : public Kernel {
     return {g_, results};
   }
 
+  int64_t work(const Pass& pass) const {
+    return std::max<int64_t>(1, static_cast<int64_t>(pass.taps.size())) * run_ * columns_ * grid_.window();
+  }
+  // Whether a frame holds whole images: small ones that are tasks enough, or too little work for several.
+  bool frames_images(const Pass& pass) const {
+    constexpr int64_t kEnough = 4;
+    return frame_of(pass.count).elements() <= kFrame &&
+           (g_.batch >= kEnough || pass.pixels * work(pass) < kEnough * kLeastWork);
+  }
+  // Whether it holds no whole row: of a long one, or of all that an image has.
+  bool cuts_rows(const Pass& pass) const {
+    const auto [planes, rows, row] = pass.count;
+    return frame_of({1, 1, row}).elements() > kLongFrame || (planes * rows == 1 && !frames_images(pass));
+  }
+
   // A block of pixels lies within a stretch of so many, is a multiple of `grain` (but for the last), and at most
   // `most`. Images are cut along `dim`.
   struct Cut {
@@ -264,29 +280,26 @@ class Direct final : public Kernel {
   Cut cut_of(const Pass& pass) const {
     const auto [planes, rows, row] = pass.count;
     if (!framed_) return {pass.pixels, pass.unit ? pass.unit : grid_.tile_results(), pass.pixels, 0};
-    if (frame_of(pass.count).elements() <= kFrame)
-      return {pass.pixels, std::max(planes * rows * row, pass.unit), pass.pixels, 0};
+    if (frames_images(pass)) return {pass.pixels, std::max(planes * rows * row, pass.unit), pass.pixels, 0};
     // So many results along a dimension fit.
     const auto fitting = [&](int dim, Triple one) {
       const int64_t first = frame_of(one).elements();
       ++one[dim];
       return 1 + std::max<int64_t>(0, kFrame - first) / (frame_of(one).elements() - first);
     };
-    if (frame_of({1, 1, row}).elements() <= kLongFrame)
-      return {rows * row, std::max(row, pass.unit), row * fitting(1, {1, 1, row}), 1};
-    return {row, grid_.tile_results(), fitting(2, {1, 1, 1}), 2};
+    if (cuts_rows(pass)) return {row, grid_.tile_results(), fitting(2, {1, 1, 1}), 2};
+    return {rows * row, std::max(row, pass.unit), row * fitting(1, {1, 1, row}), 1};
   }
 
   void make_tasks(int p) {
     constexpr int64_t kSourceBytes = 128 << 10;  // a block's source stays in half of a small second-level cache
-    constexpr int64_t kLeastWork = 256 << 10;    // multiply-adds, about 5 microseconds: a pool's wake-up
     constexpr int64_t kTasks = 16;               // enough to keep 8 threads even
     const int64_t panels = static_cast<int64_t>(panels_.size());
     Pass& pass = passes_[p];
     if (pass.pixels == 0) return;
     const auto [stretch, grain, most, dim] = cut_of(pass);
     const int64_t taps = std::max<int64_t>(1, static_cast<int64_t>(pass.taps.size())), window = grid_.window();
-    const int64_t pixel_work = taps * run_ * columns_ * window;
+    const int64_t pixel_work = work(pass);
     const int64_t pixel_bytes =
         grid_.source_channels * static_cast<int64_t>(sizeof(T)) * grid_.multiplier[1] * grid_.multiplier[2] * window;
     int64_t block = std::min(kSourceBytes / std::max<int64_t>(1, pixel_bytes),
@@ -296,8 +309,8 @@ class Direct final : public Kernel {
     // Equal blocks, of whole tiles.
     block = round_up(ceil_div(stretch, ceil_div(stretch, std::min(block, most))), grain);
     const int64_t blocks = pass.pixels / stretch * ceil_div(stretch, block);
-    const int64_t work = std::max<int64_t>(1, pass.pixels * pixel_work / kLeastWork);
-    const int64_t cuts = std::clamp<int64_t>(std::min(kTasks, work) / blocks, 1, panels);
+    const int64_t worth = std::max<int64_t>(1, pass.pixels * pixel_work / kLeastWork);
+    const int64_t cuts = std::clamp<int64_t>(std::min(kTasks, worth) / blocks, 1, panels);
     const int64_t each = ceil_div(panels, cuts);
     for (int64_t start = 0; start < pass.pixels; start += stretch)
       for (int64_t first = 0; first < stretch; first += block)

@@ -11,27 +11,31 @@ namespace {
 // before the product or once behind it; and those of a weight, in short rows.
 constexpr double kTransform = 6, kWeight = 12;
 
-// Whether weights are transformed in each run, or once.
-enum class Weights { Changing, Prepared };
+// Whether weights are transformed once, not in each run, and results of a strip if these are chosen already.
+struct Given {
+  bool weights = false;
+  int results = 0;
+};
 
-double cost(const Line& line, const LinePass& pass, Weights kind) {
+double cost(const Line& line, const LinePass& pass, const Given& given) {
   const double depth = static_cast<double>(line.depth), columns = static_cast<double>(line.columns);
   const double products = static_cast<double>(pass.fir.products());
-  const double weights = kind == Weights::Prepared ? 0 : products * depth * columns * kWeight;
+  const double weights = given.weights ? 0 : products * depth * columns * kWeight;
   const double strip =
       products * depth * (columns + kTransform) + static_cast<double>(pass.fir.positions()) * columns * kTransform;
   return weights + strip * static_cast<double>(line.strips(pass));
 }
 
 // A pass whose residues have `count` results each.
-void add_pass(Line& line, LinePass pass, int64_t count, const std::vector<FirTap>& taps, Weights weights) {
-  LinePass best;
+void add_pass(Line& line, LinePass pass, int64_t count, const std::vector<FirTap>& taps, const Given& given) {
+  std::optional<LinePass> best;
   for (int results : {2, 4}) {
+    if (given.results && given.results != results) continue;
     pass.fir = fast_fir(taps, pass.multiplier, results);
     pass.strips = ceil_div(count, results);
-    if (results == 2 || cost(line, pass, weights) < cost(line, best, weights)) best = pass;
+    if (!best || cost(line, pass, given) < cost(line, *best, given)) best = pass;
   }
-  line.passes.push_back(best);
+  line.passes.push_back(*best);
 }
 
 // The dimension along which the taps lie; -1 if there is none such.
@@ -45,7 +49,7 @@ int axis_of(const Geometry& g) {
   return axis;
 }
 
-std::optional<Line> line_of(const Geometry& g, bool input_grad, Weights weights) {
+std::optional<Line> line_of(const Geometry& g, bool input_grad, const Given& given) {
   const int axis = axis_of(g);
   if (axis < 0 || g.groups != 1 || g.empty() || g.out_pixels() == 0) return std::nullopt;
   const int64_t taps = g.kernel[axis], stride = g.stride[axis], dilation = g.dilation[axis], low = g.low[axis];
@@ -64,7 +68,7 @@ std::optional<Line> line_of(const Geometry& g, bool input_grad, Weights weights)
     std::vector<FirTap> all;
     for (int k = 0; k < taps; ++k) all.push_back({k, input_grad ? low - k * dilation : k * dilation - low});
     const int64_t count = ceil_div(line.result, dilation);
-    add_pass(line, {0, dilation, stride * dilation, dilation, 0, {}}, count, all, weights);
+    add_pass(line, {0, dilation, stride * dilation, dilation, 0, {}}, count, all, given);
     return line;
   }
   for (int64_t residue = 0; residue < std::min(stride, line.result); ++residue) {
@@ -72,51 +76,60 @@ std::optional<Line> line_of(const Geometry& g, bool input_grad, Weights weights)
     for (int k = 0; k < taps; ++k)
       if ((residue + low - k) % stride == 0) reaching.push_back({k, (residue + low - k) / stride});
     if (reaching.empty()) return std::nullopt;
-    add_pass(line, {residue, stride, 1, 1, 0, {}}, ceil_div(line.result - residue, stride), reaching, weights);
+    add_pass(line, {residue, stride, 1, 1, 0, {}}, ceil_div(line.result - residue, stride), reaching, given);
   }
   return line;
 }
 
-bool pays(const Line& line, int64_t multiply_adds, Weights weights) {
+bool pays(const Line& line, int64_t multiply_adds, const Given& given) {
   constexpr int64_t kChannels = 32;
   constexpr double kGain = 0.9;  // what a product of short sums loses beside the direct loop
   double total = 0;
-  for (const LinePass& pass : line.passes) total += cost(line, pass, weights);
+  for (const LinePass& pass : line.passes) total += cost(line, pass, given);
   return line.depth >= kChannels && line.columns >= kChannels && total < kGain * static_cast<double>(multiply_adds);
 }
 
-std::optional<Line> line_of(const Problem& problem, bool best, Weights weights) {
+std::optional<Line> line_of(const Problem& problem, bool best, const Given& given) {
   for (const Spec& spec : problem.in)
     if (spec.dtype != DType::F32) return std::nullopt;
   const auto g = geometry_of(problem);
   if (!g) return std::nullopt;
-  auto line = line_of(*g, problem.op == "conv_input_grad", weights);
-  if (line && best && !pays(*line, g->multiply_adds(), weights)) return std::nullopt;
+  auto line = line_of(*g, problem.op == "conv_input_grad", given);
+  if (line && best && !pays(*line, g->multiply_adds(), given)) return std::nullopt;
   return line;
 }
 
 }  // namespace
 
-std::optional<Line> line_of(const Problem& problem, bool best) { return line_of(problem, best, Weights::Changing); }
+std::optional<Line> line_of(const Problem& problem, bool best) { return line_of(problem, best, Given{}); }
 
-bool pays_prepared(const Problem& problem) { return line_of(problem, true, Weights::Prepared).has_value(); }
+int best_prepared(const Problem& problem) {
+  const auto line = line_of(problem, true, {.weights = true});
+  return line ? line->passes.front().fir.results : 0;
+}
+
+static std::optional<Line> line_of_given(const Problem& problem) {
+  const int64_t results = problem.attrs.integer("results");
+  if (results != 2 && results != 4) return std::nullopt;
+  return line_of(problem, false, {.weights = true, .results = static_cast<int>(results)});
+}
 
 std::optional<Line> line_of_prepared(const Problem& problem) {
   Problem plain = problem;
   Shape& weights = plain.in[1].shape;
   weights.back() = problem.in[0].shape.back();
   weights.push_back(problem.out[0].shape.back());
-  return line_of(plain, false, Weights::Prepared);
+  return line_of_given(plain);
 }
 
 std::optional<Line> line_of_weights(const Problem& problem) {
-  const Spec& weights = problem.in[0];
-  Spec x{DType::F32, {1}}, y = x;
-  for (int64_t size : problem.attrs.ints("in_dims")) x.shape.push_back(size);
-  for (int64_t size : problem.attrs.ints("out_dims")) y.shape.push_back(size);
-  x.shape.push_back(weights.shape.end()[-2]);
-  y.shape.push_back(weights.shape.back());
-  return line_of({"conv", {x, weights}, {y}, problem.attrs}, false, Weights::Prepared);
+  // Of a single result, which reads as many pixels as there are taps.
+  Spec x = problem.in[0], y = x;
+  x.shape.insert(x.shape.begin(), 1);
+  x.shape.pop_back();
+  y.shape = Shape(x.shape.size(), 1);
+  y.shape.back() = problem.in[0].shape.back();
+  return line_of_given({"conv", {x, problem.in[0]}, {y}, problem.attrs});
 }
 
 void Line::list_strips(const LinePass& pass, int64_t index, int64_t count, Strip* out) const {

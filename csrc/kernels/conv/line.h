@@ -70,11 +70,12 @@ void take_chunk(const FirTransforms& transform, const FirChunk& chunk, const flo
 std::optional<Line> line_of(const Problem& problem, bool best);
 
 // Where weights are transformed once for many runs. What is best then does not depend on the batch.
-// Whether a convolution is worth it, as with `best`.
-bool pays_prepared(const Problem& problem);
-// Of `line_conv`, whose weights have the sizes of the kernel in front of what `line_weights` made.
+// How many results a strip of a convolution has at best; 0 where it is not worth it, as with `best`.
+int best_prepared(const Problem& problem);
+// Of `line_conv`, whose weights have the sizes of the kernel in front of what `line_weights` made, with that many as
+// the attribute `results`.
 std::optional<Line> line_of_prepared(const Problem& problem);
-// Of `line_weights`, with the attributes of such a convolution, and in_dims and out_dims, its spatial sizes.
+// Of `line_weights`, with the attributes of such a convolution; for the weights alone.
 std::optional<Line> line_of_weights(const Problem& problem);
 
 }  // namespace native::conv

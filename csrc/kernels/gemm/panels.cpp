@@ -14,14 +14,18 @@ using gemm::Form;
 class PackPanels final : public Kernel {
  public:
   PackPanels(const Shape& weights, bool transposed)
-      : k_(weights.end()[transposed ? -1 : -2]), n_(weights.end()[transposed ? -2 : -1]), transposed_(transposed) {}
+      : kernels_(gemm_table().f32),
+        k_(weights.end()[transposed ? -1 : -2]),
+        n_(weights.end()[transposed ? -2 : -1]),
+        transposed_(transposed) {}
   void run(const void* const* in, void* const* out, void*) const override {
     const float* const b = static_cast<const float*>(in[0]);
     const gemm::Operand<float> rows{b, n_, 1}, columns{b, 1, k_};
-    gemm::pack_panels(gemm_table().f32, transposed_ ? columns : rows, k_, n_, static_cast<float*>(out[0]));
+    gemm::pack_panels(kernels_, transposed_ ? columns : rows, k_, n_, static_cast<float*>(out[0]));
   }
 
  private:
+  const gemm::Kernels<float>& kernels_;
   const int64_t k_, n_;
   const bool transposed_;
 };
@@ -62,14 +66,17 @@ bool are_floats(const Problem& problem) {
   return true;
 }
 
+// Whether the panels are those of the instruction set in use, which tests and benchmarks may change.
+bool fits(const Problem& problem) { return problem.attrs.integer("panel") == gemm_table().f32.nr; }
+
 std::unique_ptr<Kernel> prepare_pack(const Problem& problem) {
-  if (!are_floats(problem)) return nullptr;
+  if (!are_floats(problem) || !fits(problem)) return nullptr;
   return std::make_unique<PackPanels>(problem.in[0].shape, problem.attrs.integer("transpose_w", 0) != 0);
 }
 
 std::unique_ptr<Kernel> prepare_product(const Problem& problem) {
   const auto activation = gemm::activation_of(problem);
-  if (!activation || !are_floats(problem) || problem.in.size() > 4) return nullptr;
+  if (!activation || !are_floats(problem) || !fits(problem) || problem.in.size() > 4) return nullptr;
   const gemm::Matrices p = gemm::linear_matrices(problem);
   return std::make_unique<PanelProduct>(p.m, p.n, p.k, *activation, problem.in.size());
 }
