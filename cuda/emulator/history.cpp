@@ -1,5 +1,7 @@
 #include "emulator/history.h"
 
+#include <new>
+
 namespace native::emulator {
 namespace {
 
@@ -9,6 +11,7 @@ constexpr uint32_t kCellsTogether = 256;  // of one piece of memory; those of a 
 
 void History::cover(size_t bytes) {
   chunks_.reset(static_cast<Chunk*>(std::calloc(bytes / kChunk + 1, sizeof(Chunk))));
+  if (!chunks_) throw std::bad_alloc();
   covered_ = bytes;
 }
 

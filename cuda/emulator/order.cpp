@@ -32,9 +32,8 @@ void check_copy(Allocation& a, uint64_t offset, size_t bytes, bool writes, const
   };
   Access me;
   me.launch = order.id;
-  constexpr uint32_t kNarrowest = 4;
   a.history.begin(a.size);
-  a.history.each(offset, bytes, kNarrowest, [&](Cell& cell) {
+  a.history.each(offset, bytes, 1, [&](Cell& cell) {
     check(cell.write);
     const Others* others = a.history.find_others(cell);
     if (others)

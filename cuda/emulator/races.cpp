@@ -1,4 +1,4 @@
-// The search for races. A cell remembers the last write, two reads and two atomic accesses of its granule;
+// The search for races. A cell remembers the last write, two reads and two atomic accesses of its bytes;
 // two accesses race if one of them writes, not both are atomic, and no chain of barriers orders them.
 #include "emulator/machine.h"
 

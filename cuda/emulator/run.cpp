@@ -223,7 +223,7 @@ bool run(Launch& launch) {
   for (size_t n = 0; n < warps.size(); ++n) {
     Warp& w = warps[n];
     w.program = &p;
-    w.registers = &kept.registers[n * registers];
+    w.registers = kept.registers.data() + n * registers;
     w.valid.assign(p.slots, 0);
     w.predicates.assign(p.slots, 0);
     w.local.assign(p.local_bytes * kLanes, 0xFF);

@@ -176,7 +176,7 @@ def _residue(c, y, tap, start):
 
 
 def kernel_name(kind, size, direction):
-    """Those of 16 bits learn the direction when they are launched."""
+    """All but exact ones learn the direction when they are launched."""
     return f"conv_{kind}_{size}" + (f"_{direction}" if kind == "exact" else "")
 
 

@@ -54,7 +54,7 @@ KERNELS = [
 
 
 def kernel_name(kind, size, transposes):
-    """Those of 16 bits learn how operands lie when they are launched."""
+    """All but exact ones learn how operands lie when they are launched."""
     return f"gemm_{kind}_{size}" + (f"_{transposes}" if kind == "exact" else "")
 
 

@@ -208,9 +208,8 @@ __device__ inline void fetch(char* tile, const gemm::Operand& x, int batch, int 
                              int first) {
   constexpr int kStep = Math::tile.threads / Tile::kChunks;  // rows that all threads copy at once
   const int row_bytes = static_cast<int>(x.row) * Math::kBytes, rows = length - first;
-  int mine = threadIdx.x / Tile::kChunks;
   // What follows from it is computed here, and not once before the main loop: there are no registers for that.
-  asm volatile("" : "+r"(mine));
+  const int mine = opaque(threadIdx.x / Tile::kChunks);
   const int chunk = threadIdx.x % Tile::kChunks, column = chunk * Tile::kPerChunk;
   const char* from = static_cast<const char*>(x.data) +
                      ((static_cast<int64_t>(batch) * length + first) * x.row + head * width + column) * Math::kBytes +
