@@ -45,6 +45,17 @@ def close(found, expected):
     np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-5 * abs(expected).max(initial=0))
 
 
+def check_once_for_each_value(fn, x, w, op):
+    """`op` takes what is made of w's value once, and again when w has another."""
+    made, ops = compiled(fn, x)
+    assert ops == [op]
+    for runs in (1, 2):
+        for _ in range(2):
+            close(run(made, x), fn(x).numpy())
+        assert made.compiled.once_runs == runs
+        w.write(tensor(*w.read().dims))
+
+
 TAILS = {
     "plain": lambda y, b, r: y,
     "bias": lambda y, b, r: ew.add(y, b),
@@ -73,13 +84,7 @@ def test_the_weights_are_transformed_once_for_each_value(tail, cin, cout, sizes)
     def fn(t):
         return TAILS[tail](conv.conv(t, w.read(), 1, same), b.read(), r)
 
-    made, ops = compiled(fn, x)
-    assert ops == ["winograd_conv"]
-    for runs in (1, 2):
-        for _ in range(2):
-            close(run(made, x), fn(x).numpy())
-        assert made.compiled.once_runs == runs
-        w.write(tensor(*kernel, cin, cout))
+    check_once_for_each_value(fn, x, w, "winograd_conv")
 
 
 @pytest.mark.parametrize("tail", TAILS)
@@ -111,13 +116,7 @@ def test_weights_along_one_dimension_are_transformed_once_for_each_value(
         y = conv.conv(t, w.read(), step, padding, [dilation if k > 1 else 1 for k in kernel])
         return TAILS[tail](y, b.read(), r)
 
-    made, ops = compiled(fn, x)
-    assert ops == ["line_conv"]
-    for runs in (1, 2):
-        for _ in range(2):
-            close(run(made, x), fn(x).numpy())
-        assert made.compiled.once_runs == runs
-        w.write(tensor(*kernel, cin, cout))
+    check_once_for_each_value(fn, x, w, "line_conv")
 
 
 def test_larger_squares_where_they_are_asked_for(monkeypatch):

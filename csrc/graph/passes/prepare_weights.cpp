@@ -61,21 +61,28 @@ std::optional<Problem> of_one_image(const Graph& graph, const Node& node) {
   return problem;
 }
 
-// Whether all of the product is one of rows by a matrix of narrow weights. Words have room for 64 columns at a time.
-bool takes_words(const Graph& graph, const Node& node) {
-  const bool linear = node.op == "linear";
-  if (!words_table().bf16.block || (!linear && node.op != "matmul")) return false;
-  const Spec &x = graph.spec(node.in[0]), &w = graph.spec(node.in[1]);
-  const DType out = graph.spec(node.out[0]).dtype;
-  if (x.shape.size() < 2 || w.shape.size() != 2 || symbols::is_symbolic(w.shape) || symbols::is_symbolic(node.attrs))
-    return false;
-  if (!linear && node.attrs.integer("transpose_a", 0) != 0) return false;
-  if (w.bytes() < kFewBytes || graph.spec(node.out[0]).shape.back() < kFewColumns) return false;
+// A product of rows by a matrix.
+bool is_product(const Graph& graph, const Node& node) {
+  const bool rows = node.op == "linear" || (node.op == "matmul" && node.attrs.integer("transpose_a", 0) == 0);
+  return rows && graph.spec(node.in[0]).shape.size() >= 2 && graph.spec(node.in[1]).shape.size() == 2;
+}
+
+// Whether a product, or a convolution of one tap, has an epilogue that its kernels know and is large enough.
+bool worth_packing(const Graph& graph, const Node& node) {
+  const Spec& w = graph.spec(node.in[1]);
+  if (symbols::is_symbolic(w.shape) || symbols::is_symbolic(node.attrs)) return false;
   if (!activation_named(node.attrs.text("activation", "none"))) return false;
+  return graph.spec(node.out[0]).shape.back() >= kFewColumns && w.bytes() >= kFewBytes;
+}
+
+// Whether all of the product is by a matrix of narrow weights. Words have room for 64 columns at a time.
+bool takes_words(const Graph& graph, const Node& node) {
+  if (!words_table().bf16.block || !is_product(graph, node) || !worth_packing(graph, node)) return false;
+  const DType dtype = graph.spec(node.in[0]).dtype, out = graph.spec(node.out[0]).dtype;
   for (int v : node.in)
-    if (graph.spec(v).dtype != x.dtype) return false;
-  if (x.dtype == DType::I8) return !linear && out == DType::I32;
-  return x.dtype == DType::BF16 && (out == DType::BF16 || out == DType::F32);
+    if (graph.spec(v).dtype != dtype) return false;
+  if (dtype == DType::I8) return node.op == "matmul" && out == DType::I32;
+  return dtype == DType::BF16 && (out == DType::BF16 || out == DType::F32);
 }
 
 bool is_pointwise(const Node& node, const Shape& w) {
@@ -85,23 +92,18 @@ bool is_pointwise(const Node& node, const Shape& w) {
   return std::all_of(strides.begin(), strides.end(), is(1)) && std::all_of(padding.begin(), padding.end(), is(0));
 }
 
-// Whether all of the product, or the convolution of one tap, is one of rows by a matrix in float32, and copying the
-// matrix in each run shows. Wide panels are read where they lie by most products.
+// Whether all of the product, or the convolution of one tap, is in float32, and copying the matrix in each run shows.
+// Wide panels are read where they lie by most products.
 bool takes_panels(const Graph& graph, const Node& node) {
   constexpr int kFewRows = 64;
   constexpr size_t kMostBytes = 16 << 20;  // more are not kept twice
-  const gemm::Kernels<float>& kernels = gemm_table().f32;
-  if (kernels.direct_rows > kFewRows || node.in.size() > 4 || symbols::is_symbolic(node.attrs)) return false;
+  if (gemm_table().f32.direct_rows > kFewRows || node.in.size() > 4) return false;
+  const Spec& w = graph.spec(node.in[1]);
+  if (!is_product(graph, node) && !is_pointwise(node, w.shape)) return false;
   for (const auto* values : {&node.in, &node.out})
     for (int v : *values)
       if (graph.spec(v).dtype != DType::F32) return false;
-  const Spec& w = graph.spec(node.in[1]);
-  if (w.shape.size() < 2 || symbols::is_symbolic(w.shape) || graph.spec(node.in[0]).shape.size() < 2) return false;
-  const bool product = (node.op == "linear" || (node.op == "matmul" && node.attrs.integer("transpose_a", 0) == 0)) &&
-                       w.shape.size() == 2;
-  if (!product && !is_pointwise(node, w.shape)) return false;
-  if (!activation_named(node.attrs.text("activation", "none"))) return false;
-  return graph.spec(node.out[0]).shape.back() >= kFewColumns && w.bytes() >= kFewBytes && w.bytes() <= kMostBytes;
+  return worth_packing(graph, node) && w.bytes() <= kMostBytes;
 }
 
 class Preparer {
