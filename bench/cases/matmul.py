@@ -152,6 +152,9 @@ _SIZES = [
     (23, 190, 37),
     (48, 501, 30),
 ]
+# A copied six rows at a time and B by the tiles that read it first: a rest of rows, of terms and of
+# columns, several blocks of each, and an A much narrower than B.
+_COPIED = [(12, 530, 33), (17, 1030, 70), (151, 70, 261), (295, 523, 300), (49, 67, 530)]
 _EMPTY = [(0, 3, 4), (3, 0, 4), (3, 4, 0)]
 # Narrow elements: each number of rows that has a path of its own, terms that fill no word, vector
 # or block, one column.
@@ -192,6 +195,13 @@ CASES = [
         for ta in (False, True)
         for tb in (False, True)
     ),
+    *(
+        matmul(m, k, n, dtype, ta=ta, tb=tb, grad=False)
+        for dtype in ("float32", "float64")
+        for m, k, n in _COPIED
+        for ta, tb in ((False, False), (False, True), (True, False))
+    ),
+    *(linear(m, k, n, "relu", grad=False) for m, k, n in _COPIED),
     *(matmul(m, k, n) for m, k, n in _EMPTY),
     matmul(5, 6, 7, batch_a=(0,)),
     matmul(5, 6, 7, batch_a=(3,)),

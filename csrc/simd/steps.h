@@ -58,11 +58,13 @@ constexpr bool kHasSteps = true;
     NATIVE_STEPS(t, T, NATIVE_TOGETHER, size, 6);    \
   else if constexpr (kStep == line)                  \
     NATIVE_STEPS(t, T, NATIVE_TOGETHER, size, line); \
+  else if constexpr (kStep == 64)                    \
+    NATIVE_STEPS(t, T, NATIVE_TOGETHER, size, 64);   \
   else                                               \
     static_assert(kStep == line, "no such operand of A")
 
 // sum += A's six elements times B's row, eight times. B's rows are 64 bytes and lie together. kStep: A's six elements
-// lie together, those of the next step so many elements further (6, or a line of 64 bytes); 0: they are the next
+// lie together, those of the next step so many elements further (6, a line of 64 bytes, or 64); 0: they are the next
 // elements of six rows, `low` is that of the fourth and `row` the distance of rows in bytes.
 template <int kStep>
 [[gnu::always_inline]] inline void eight_steps(vf32 (&sum)[6][2], const float* a, const float* low, int64_t row,

@@ -9,8 +9,8 @@ namespace native::conv {
 TileSums::TileSums(int64_t depth, int64_t columns, int64_t products, int64_t tiles, int64_t block, int64_t panel,
                    int64_t line)
     : columns(columns), panel(panel), part(products * depth * columns) {
-  constexpr int64_t kSlab = 64;  // channels of a block's values: a few hundred kilobytes
-  slab = round_up(ceil_div(depth, ceil_div(depth, kSlab)), line);
+  // Channels of a block's values: a few hundred kilobytes.
+  slab = round_up(ceil_div(depth, ceil_div(depth, gemm::kSlab)), line);
   slabs = ceil_div(depth, slab);
   // Partial sums are large: more tasks would spend on adding them what more threads gain.
   const int64_t tasks = part * static_cast<int64_t>(sizeof(float)) > (512 << 10) ? 8 : 16;

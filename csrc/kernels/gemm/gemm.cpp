@@ -30,6 +30,8 @@ constexpr int64_t kSharedElements = 1 << 22;
 constexpr int kSplitTerms = 768;
 // Columns of a task, where A is read in place and where each range of columns packs it again.
 constexpr int64_t kColumns = 512, kPackedColumns = 2048;
+// Of a transposed A and a B of so many times its columns, B is packed by tasks that have all rows.
+constexpr int64_t kMuchWider = 4;
 // Few rows of A times contiguous rows of B^T are dot products where there are terms enough for sums across vectors to
 // be little of it, so many for each row: 64x512x512 gains 1%, 32x2048x1000 21%, 16x512x512 26%; 64x256x256 would lose
 // 10%, 8x16x2048 half. So many columns for each row repay the copy of a transposed A, but of the fewest rows.
@@ -62,12 +64,15 @@ void no_terms(const Kernels<T>& kernels, int64_t m, int64_t n, T* c, int64_t c_r
   kernels.finish(m, n, c, c_row, epilogue);
 }
 
-// Terms [p, p + steps) of k for at most mc rows; B is the panels of these terms.
+// Terms [p, p + steps) of k for at most mc rows; B is the panels of these terms. `copy`: where they are copied, or
+// null.
 template <class T>
 void block_terms(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t steps, const Operand<T>& a,
-                 const Panels<T>& b, T* c, int64_t c_row, bool accumulate, const Epilogue<T>& epilogue, T* packed_a) {
-  Block<T> block{m, n, steps, a, kernels.mr * a.row, b, c, c_row, accumulate, epilogue};
-  if (n > 2 * kernels.nr && packs_a(kernels, a)) kernels.pack_a(block, packed_a);
+                 const Panels<T>& b, T* c, int64_t c_row, bool accumulate, const Epilogue<T>& epilogue, T* packed_a,
+                 T* copy = nullptr) {
+  Block<T> block{m, n, steps, a, kernels.mr * a.row, b, c, c_row, accumulate, epilogue, copy};
+  const bool packs = a.column == 1 ? n >= kernels.sliver_columns : n > 2 * kernels.nr && packs_a(kernels, a);
+  if (packs) kernels.pack_a(block, packed_a);
   kernels.block(block);
 }
 
@@ -97,25 +102,34 @@ template <class T>
 void block(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, const Operand<T>& a, const Operand<T>& b, T* c,
            int64_t c_row, bool accumulate, const Epilogue<T>& epilogue, T* scratch) {
   if (k == 0) return no_terms(kernels, m, n, c, c_row, accumulate, epilogue);
-  // A row-major B is read in place when few rows would use the copy.
-  const int64_t direct =
-      b.column == 1 && m <= kernels.direct_rows ? n / kernels.direct_columns * kernels.direct_columns : 0;
+  // Whole panels of a row-major B are read in place when few rows would use a copy, or else copied by their first tile.
+  const int64_t whole = b.column == 1 ? n / kernels.direct_columns * kernels.direct_columns : 0;
+  const int64_t direct = m <= kernels.direct_rows ? whole : 0;
   if (direct > 0)
     block_packed(kernels, m, direct, k, a, {b.data, b.row, kernels.nr}, c, c_row, accumulate, epilogue, scratch);
   if (direct == n) return;
   T* const packed_b = scratch + packed_a_size(kernels);
   const int64_t depth = even_share(k, kernels.kc, 8), columns = n - direct;
+  const int64_t copied = kernels.copies_b ? whole - direct : 0;
   const Epilogue<T> rest = epilogue.from(0, direct, c_row);
   c += direct;
   for (int64_t p = 0; p < k; p += depth) {
-    const int64_t steps = std::min(depth, k - p);
-    kernels.pack_b({b.data + direct * b.column + p * b.row, b.row, b.column}, steps, columns, packed_b,
-                   steps * kernels.nr);
-    for (int64_t i = 0; i < m; i += kernels.mc)
-      block_terms(kernels, std::min<int64_t>(kernels.mc, m - i), columns, steps,
-                  {a.data + i * a.row + p * a.column, a.row, a.column}, {packed_b, kernels.nr, steps * kernels.nr},
-                  c + i * c_row, c_row, accumulate || p > 0, p + steps == k ? rest.from(i, 0, c_row) : Epilogue<T>{},
-                  scratch);
+    const int64_t steps = std::min(depth, k - p), panel = steps * kernels.nr;
+    const T* const from = b.data + direct * b.column + p * b.row;
+    kernels.pack_b({from + copied * b.column, b.row, b.column}, steps, columns - copied, packed_b + copied * steps,
+                   panel);
+    for (int64_t i = 0; i < m; i += kernels.mc) {
+      const Epilogue<T> last = p + steps == k ? rest.from(i, 0, c_row) : Epilogue<T>{};
+      const auto part = [&](int64_t j, int64_t count, const Panels<T>& panels, T* copy) {
+        if (count > 0)
+          block_terms(kernels, std::min<int64_t>(kernels.mc, m - i), count, steps,
+                      {a.data + i * a.row + p * a.column, a.row, a.column}, panels, c + i * c_row + j, c_row,
+                      accumulate || p > 0, last.from(0, j, c_row), scratch, copy);
+      };
+      const int64_t first = i == 0 ? copied : 0;
+      part(0, first, {from, b.row, kernels.nr}, packed_b);
+      part(first, columns - first, {packed_b + first * steps, kernels.nr, panel}, nullptr);
+    }
   }
   activate(kernels, m, columns, c, c_row, epilogue.activation);
 }
@@ -188,7 +202,7 @@ Plan<T>::Plan(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, bool t
     // Where ranges of terms are tasks enough, tiles stay as large as they are best: cut, they would read all of A or B
     // again each.
     const bool own_rows = this->own_rows();
-    if (path || own_rows || wanted < 2 * tasks || tasks * static_cast<double>(most_splits) < wanted / 2)
+    if (path || own_rows || wanted < 2 * tasks || tasks * static_cast<double>(most_splits) < wanted)
       tasks = cut(wanted);
     // Few tiles and many terms.
     const bool deep = (own_rows ? wanted > 2 * tasks : wanted >= 2 * tasks) && most_splits >= 2;
@@ -200,11 +214,13 @@ Plan<T>::Plan(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, bool t
 }
 
 // Whether tasks are to have rows of their own and B is packed once for all: where each copies its part of a transposed
-// A, tasks of the same rows copy it again. Few rows leave B in place, and a copy of a large B would take its memory.
+// A, tasks of the same rows copy it again. Few rows leave B in place, and a copy of a large B would take its memory; a
+// B much wider than A costs more to pack at once than A to copy for each task.
 template <class T>
 bool Plan<T>::own_rows() const {
+  const bool wide = m_ <= kColumnRows && n_ >= kColumns && n_ >= kMuchWider * m_;
   return transpose_a_ && !kernels_.reads_columns && m_ > kStreamRows &&
-         (b_ == Form::Panels || k_ * n_ <= kSharedElements);
+         (b_ == Form::Panels || (!wide && k_ * n_ <= kSharedElements));
 }
 
 template <class T>

@@ -48,6 +48,9 @@ struct Panels {
   int64_t row, panel;
 };
 
+// Distance of columns of an A with unit row stride that the micro-kernel is made for, beside that of slivers.
+constexpr int64_t kSlab = 64;
+
 // One block: m and n are arbitrary, k should be at most kernels.kc (a panel of B stays in L1 or L2). Rows of A
 // come in slivers of mr rows, `sliver` elements apart: mr * a.row, or mr * k where pack_a made slivers.
 template <class T>
@@ -58,9 +61,12 @@ struct Block {
   Panels<T> b;
   T* c;
   int64_t c_row;
-  bool accumulate;       // C += instead of C =
-  Epilogue<T> epilogue;  // applied after the sum
-  bool close = false;    // B and what is next are in the second-level cache: nothing is fetched ahead
+  bool accumulate;          // C += instead of C =
+  Epilogue<T> epilogue;     // applied after the sum
+  T* copy = nullptr;        // whole panels are copied there, k * nr apart, by the first mr rows (there are so many)
+  bool close = false;       // B and what is next are in the second-level cache: nothing is fetched ahead
+  const T* next = nullptr;  // what is fetched while a panel is at work, rows next_row apart: set for each panel
+  int64_t next_row = 0;
 };
 
 template <class T>
@@ -70,10 +76,14 @@ struct Kernels {
   // Transposed A is read where it lies, unless its rows are a multiple of a page apart: then they fall into
   // one cache set and evict each other.
   bool reads_columns;
+  // From so many columns on rows of A are copied as well: six rows in place are lines of six pages or of one cache set.
+  int sliver_columns;
   // Up to so many rows of A whole panels of row-major B are read where they lie.
   int direct_rows;
   // And such multiples of columns.
   int direct_columns;
+  // With more rows they are copied by the tiles that read them first.
+  bool copies_b;
   // Up to so many rows of A dots() is worth a trial.
   int dot_rows;
   void (*block)(const Block<T>&);
@@ -81,7 +91,7 @@ struct Kernels {
   void (*pack_b)(const Operand<T>& b, int64_t k, int64_t n, T* out, int64_t panel);
   // out[j * out_row + i] = in[i * in_row + j].
   void (*transpose)(const T* in, int64_t in_row, int64_t rows, int64_t columns, T* out, int64_t out_row);
-  // Copies the block's transposed A into slivers: block.a and block.sliver then point into `out`, which has
+  // Copies the block's A into slivers: block.a and block.sliver then point into `out`, which has
   // packed_a_size() elements.
   void (*pack_a)(Block<T>& block, T* out);
   // y[n] (+)= x[k] * B[k, n], row-major B (column stride 1); x has a stride.

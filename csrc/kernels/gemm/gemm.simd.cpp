@@ -4,6 +4,8 @@
 // 12 FMAs in flight hide a latency of 4 to 5 cycles at two a cycle. With 32 registers (AVX-512) V = 4: 24
 // accumulators. An iteration of the 6x2 tile loads 8 vectors for 12 FMAs, below the two loads a cycle of
 // the first-level cache.
+#include <limits>
+
 #include "kernels/gemm/parts.h"
 #include "simd/steps.h"
 #include "simd/vec.h"
@@ -26,8 +28,8 @@ constexpr bool kMasked = NATIVE_MASKS;
 // Steps before its end at which a tile begins to fetch its C: some 750 cycles, as memory is far.
 constexpr int64_t kSteps = 32;
 
-// Rows and terms that, with a single panel of B, are few enough for the first-level cache: nothing is worth fetching
-// ahead. Taller blocks may be parts of an A that comes from memory.
+// Rows and terms that, with a single panel of B, are few enough for the first-level cache, and rows of C that are its
+// columns: nothing is worth fetching ahead. Taller blocks may be parts of an A that comes from memory.
 constexpr int64_t kNear = 64;
 
 template <class T>
@@ -72,9 +74,13 @@ template <class T, int R, int V, bool Partial>
   }
 }
 
+// Rows of B that lie apart are asked for so many rows ahead.
+constexpr int64_t kRowsAhead = 4;
+
 // R rows by V vectors of C, the last vector `tail` lanes wide. Partial: tail < lanes. Near: fetches nothing ahead, and
-// C is the product alone. A tile of a small product takes as long to begin and to end as some of its steps.
-template <class T, int R, int V, bool Partial, bool Near>
+// C is the product alone. A tile of a small product takes as long to begin and to end as some of its steps. Copies: B's
+// panel as well, which costs two stores where 8 vectors are loaded; by itself a copy waits for B as the tile would.
+template <class T, int R, int V, bool Partial, bool Near, bool Copies = false>
 inline void tile(const Block<T>& block, const T* a, const T* b, T* c, const T* bias, int tail) {
   constexpr int L = kLanes<T>;
   Vec<T> sum[R][V];
@@ -85,10 +91,17 @@ inline void tile(const Block<T>& block, const T* a, const T* b, T* c, const T* b
   const int64_t a_row = block.a.row, a_step = block.a.column, b_step = block.b.row, c_row = block.c_row;
   // Two pointers and multiples of one register by 1 and 2 reach all rows; more would be spilled.
   const T* low = a + (R > 3 ? 3 : 0) * a_row;
+  T* copy = Copies ? block.copy + (b - block.b.data) * block.k : nullptr;
   auto multiply = [&]() __attribute__((always_inline)) {
     Vec<T> bv[V];
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) bv[v] = Partial && kMasked && v == V - 1 ? load_part(b + v * L, tail) : load(b + v * L);
+    if constexpr (Copies) {
+      __builtin_prefetch(b + kRowsAhead * b_step);
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) store(copy + v * L, bv[v]);
+      copy += V * L;
+    }
 #pragma GCC unroll 8
     for (int i = 0; i < R; ++i) {
       const Vec<T> x = splat(i < 3 ? a[i * a_row] : low[(i - 3) * a_row]);
@@ -107,7 +120,9 @@ inline void tile(const Block<T>& block, const T* a, const T* b, T* c, const T* b
   // The same row of the next panel, to the second-level cache, a whole pass before its use: packed panels
   // come from the third level, and panels read in place have one line on each row, which no prefetcher follows. Of a
   // single panel what lies behind it: more terms, or the next matrix of a batch, which if narrow suits the first level.
-  const T* next = b + (block.n <= kVectors * L ? block.k * b_step : block.b.panel);
+  // Its last element: a row that begins within a line ends in the next one.
+  constexpr int64_t line = 64 / sizeof(T);
+  const T* next = block.next + line - 1;
   // Where A passes but once, its next rows, which lie together if it is row-major: each is too short a stream for a
   // prefetcher to follow. Of columns the last element of the next sliver, a whole pass ahead: the first panel takes
   // them from memory, a line from each page. Else A is in the second-level cache, and what is fetched are the rows at
@@ -121,12 +136,13 @@ inline void tile(const Block<T>& block, const T* a, const T* b, T* c, const T* b
 #pragma GCC unroll 4
     for (int v = 0; v < V; v += 64 / NATIVE_VEC_BYTES) __builtin_prefetch(next + v * L, 0, V < kVectors ? 3 : 2);
     multiply();
-    next += b_step;
+    next += block.next_row;
   };
   int64_t left = block.k;
   for (; left > kSteps; --left) step();
   for (int row = 0; left > 0; --left, ++row) {
-    for (int v = 0; row < R && v < V; v += 64 / NATIVE_VEC_BYTES) __builtin_prefetch(c + row * c_row + v * L, 1);
+    for (int v = 0; row < R && v < V; v += 64 / NATIVE_VEC_BYTES)
+      __builtin_prefetch(c + row * c_row + v * L + line - 1, 1);
     step();
   }
   write<T, R, V, Partial>(block, sum, c, bias, tail);
@@ -139,10 +155,11 @@ using TileFunction = void (*)(const Block<T>&, const T*, const T*, T*, const T*,
 // of them by each tile.
 constexpr int kQuarters = 4;
 
-// The whole tile with packed B, by eight steps at a time. `quarter`: of the next panel, what this tile fetches.
-template <class T, bool Slivers, bool Near>
+// The whole tile with packed B, by eight steps at a time, A's as eight_steps() takes it. `quarter`: of the next panel,
+// what this tile fetches.
+template <class T, int kStep, bool Near>
 void long_tile(const Block<T>& block, const T* a, const T* b, T* c, const T* bias, int quarter) {
-  constexpr int64_t b_row = kVectors * kLanes<T>, a_step = Slivers ? kRows : 1, line = 64 / sizeof(T);
+  constexpr int64_t b_row = kVectors * kLanes<T>, a_step = kStep ? kStep : 1, line = 64 / sizeof(T);
   Vec<T> sum[kRows][kVectors];
 #pragma GCC unroll 8
   for (int i = 0; i < kRows; ++i)
@@ -150,9 +167,10 @@ void long_tile(const Block<T>& block, const T* a, const T* b, T* c, const T* bia
     for (int v = 0; v < kVectors; ++v) sum[i][v] = Vec<T>{};
   const int64_t a_row = block.a.row, row_bytes = a_row * static_cast<int64_t>(sizeof(T));
   // As in tile(). The next rows are asked for as a stream, which they are where they lie together.
-  const bool single = block.n <= b_row, once = single && !Slivers;
+  const bool single = block.n <= b_row, once = single && kStep == 0;
   const T *low = a + 3 * a_row, *ahead = a + block.sliver;
-  const T* next = b + (single ? block.k * b_row : block.b.panel) + quarter * b_row;
+  const int64_t next_row = block.next_row;
+  const T* next = block.next + quarter * next_row + line - 1;
   auto forward = [&](int64_t steps) __attribute__((always_inline)) {
     a += steps * a_step;
     low += steps * a_step;
@@ -161,22 +179,19 @@ void long_tile(const Block<T>& block, const T* a, const T* b, T* c, const T* bia
   auto loop = [&]() __attribute__((always_inline)) {
     if constexpr (!Near) {
       __builtin_prefetch(next, 0, 2);
-      __builtin_prefetch(next + kQuarters * b_row, 0, 2);
-      next += kStepsAtOnce * b_row;
+      __builtin_prefetch(next + kQuarters * next_row, 0, 2);
+      next += kStepsAtOnce * next_row;
       for (int n = 0; once && n < kRows * kStepsAtOnce; n += line) __builtin_prefetch(ahead + n);
       ahead += kRows * kStepsAtOnce;
     }
-    eight_steps<Slivers ? kRows : 0>(sum, a, low, row_bytes, b);
+    eight_steps<kStep>(sum, a, low, row_bytes, b);
     forward(kStepsAtOnce);
   };
-  int64_t left = block.k / kStepsAtOnce;
-  for (; left > (Near ? 0 : kRows); --left) loop();
+  // C from the third level or memory, where other cores' work delays it, takes longer than the tile's last loops.
   if constexpr (!Near)
-    for (const T* row = c; left > 0; --left, row += block.c_row) {
-      __builtin_prefetch(row, 1);
-      loop();
-    }
-  for (left = block.k % kStepsAtOnce; left > 0; --left, forward(1)) {
+    for (int i = 0; i < kRows; ++i) __builtin_prefetch(c + i * block.c_row + b_row - 1, 1);
+  for (int64_t left = block.k / kStepsAtOnce; left > 0; --left) loop();
+  for (int64_t left = block.k % kStepsAtOnce; left > 0; --left, forward(1)) {
     Vec<T> bv[kVectors];
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) bv[v] = load(b + v * kLanes<T>);
@@ -197,13 +212,16 @@ void long_tile(const Block<T>& block, const T* a, const T* b, T* c, const T* bia
 template <class T>
 TileFunction<T> choose_long_tile(const Block<T>& block, bool near) {
   if constexpr (kHasSteps) {
-    const bool slivers = block.a.row == 1 && block.a.column == kRows;
     // Three slivers (a task of Winograd's method with many channels) leave a quarter of the next panel to the
     // prefetcher, which costs less than single steps; fewer leave it most.
     if (!near && block.m < (kQuarters - 1) * kRows) return nullptr;
-    if (block.b.row != kVectors * kLanes<T> || !(slivers || block.a.column == 1)) return nullptr;
-    if (near) return slivers ? long_tile<T, true, true> : long_tile<T, false, true>;
-    return slivers ? long_tile<T, true, false> : long_tile<T, false, false>;
+    if (block.b.row != kVectors * kLanes<T>) return nullptr;
+    if (block.a.column == 1) return near ? long_tile<T, 0, true> : long_tile<T, 0, false>;
+    if (block.a.row == 1 && block.a.column == kRows)
+      return near ? long_tile<T, kRows, true> : long_tile<T, kRows, false>;
+    if constexpr (sizeof(T) == sizeof(float))
+      if (block.a.row == 1 && block.a.column == gemm::kSlab)
+        return near ? long_tile<T, gemm::kSlab, true> : long_tile<T, gemm::kSlab, false>;
   }
   return nullptr;
 }
@@ -226,38 +244,56 @@ const TileFunction<T>* choose_tiles(int vectors, bool partial) {
   return partial ? TileRow<T, Near, 1, true>::by_rows : TileRow<T, Near, 1, false>::by_rows;
 }
 
-// A panel of B stays in the first-level cache, or comes from the second, while all slivers of A pass.
+// All rows by the panel from column j on: it stays in the first-level cache, or comes from the second.
 template <class T>
-void block(const Block<T>& block) {
+void pass(const Block<T>& block, int64_t j) {
   constexpr int L = kLanes<T>, N = kVectors * L;
   const Epilogue<T>& epilogue = block.epilogue;
-  const bool close = block.close || (block.n <= N && block.m <= kNear && block.k <= kNear);
+  const bool close =
+      block.close || (block.n <= N && block.m <= kNear && block.k <= kNear && block.m * block.c_row <= kNear * kNear);
   const bool near =
       close && !block.accumulate && !epilogue.bias && !epilogue.added && epilogue.activation != Activation::Relu;
+  const int columns = static_cast<int>(block.n - j < N ? block.n - j : N);
+  const int vectors = (columns + L - 1) / L, tail = columns - (vectors - 1) * L;
+  const T* b = block.b.data + j / N * block.b.panel;
+  const T* bias = epilogue.bias ? epilogue.bias + j : nullptr;
+  const TileFunction<T>* const tiles =
+      near ? choose_tiles<T, true>(vectors, tail < L) : choose_tiles<T, false>(vectors, tail < L);
+  const TileFunction<T> unrolled = columns == N ? choose_long_tile(block, near) : nullptr;
+  const TileFunction<T> whole = unrolled ? unrolled : tiles[kRows - 1];
+  int quarter = 0;
+  const T* a = block.a.data;
+  T* c = block.c + j;
+  // 8 rows as 4 and 4: fewer than 4 rows do not hide the latency of FMA. Slivers cannot be cut elsewhere.
+  const bool cuts = block.sliver == kRows * block.a.row;
+  int64_t left = block.m;
+  for (; left == kRows || left >= kRows + (cuts ? 4 : 0); left -= kRows, a += block.sliver, c += kRows * block.c_row)
+    whole(block, a, b, c, bias, unrolled ? quarter++ % kQuarters : tail);
+  if (left == 0) return;
+  const bool even = left > kRows;
+  const int first = static_cast<int>(even ? (left + 1) / 2 : left), second = static_cast<int>(left - first);
+  tiles[first - 1](block, a, b, c, bias, tail);
+  if (second > 0) tiles[second - 1](block, a + first * block.a.row, b, c + first * block.c_row, bias, tail);
+}
+
+template <class T>
+void block(const Block<T>& block) {
+  constexpr int64_t N = kVectors * kLanes<T>;
+  const gemm::Panels<T>& b = block.b;
+  Block<T> first = block, rest = block;
+  if (block.copy) {
+    rest.m -= kRows, rest.a.data += block.sliver, rest.c += kRows * block.c_row;
+    rest.b = {block.copy, N, block.k * N};
+    rest.epilogue = block.epilogue.from(kRows, 0, block.c_row);
+  }
+  first.next_row = rest.next_row = b.row;
   for (int64_t j = 0; j < block.n; j += N) {
-    const int columns = static_cast<int>(block.n - j < N ? block.n - j : N);
-    const int vectors = (columns + L - 1) / L, tail = columns - (vectors - 1) * L;
-    const T* b = block.b.data + j / N * block.b.panel;
-    const T* bias = epilogue.bias ? epilogue.bias + j : nullptr;
-    const TileFunction<T>* const tiles =
-        near ? choose_tiles<T, true>(vectors, tail < L) : choose_tiles<T, false>(vectors, tail < L);
-    const TileFunction<T> unrolled = columns == N ? choose_long_tile(block, near) : nullptr;
-    const TileFunction<T> whole = unrolled ? unrolled : tiles[kRows - 1];
-    int quarter = 0;
-    const T* a = block.a.data;
-    T* c = block.c + j;
-    int64_t left = block.m;
-    for (; left >= 2 * kRows || left == kRows; left -= kRows, a += block.sliver, c += kRows * block.c_row)
-      whole(block, a, b, c, bias, unrolled ? quarter++ % kQuarters : tail);
-    if (left == 0) continue;
-    // 8 rows as 4 and 4: fewer than 4 rows do not hide the latency of FMA. Slivers cannot be cut elsewhere.
-    const bool even = left > kRows && block.sliver == kRows * block.a.row;
-    const int first = static_cast<int>(even ? (left + 1) / 2 : left < kRows ? left : kRows);
-    const int second = static_cast<int>(left - first);
-    tiles[first - 1](block, a, b, c, bias, tail);
-    if (second > 0)
-      tiles[second - 1](block, even ? a + first * block.a.row : a + block.sliver, b, c + first * block.c_row, bias,
-                        tail);
+    const T* const panel = b.data + j / N * b.panel;
+    first.next = rest.next = panel + (block.n <= N && b.panel < block.k * b.row ? block.k * b.row : b.panel);
+    if (block.copy)
+      tile<T, kRows, kVectors, false, false, true>(first, block.a.data, panel, block.c + j,
+                                                   block.epilogue.bias ? block.epilogue.bias + j : nullptr, 0);
+    pass(rest, j);
   }
 }
 
@@ -289,6 +325,14 @@ inline void transpose8(const float* in, int64_t in_row, float* out, int64_t out_
 }
 #endif
 
+// Asks for eight rows four lines ahead, once a line: the prefetchers lose rows that are pages apart.
+template <class T>
+inline void fetch_ahead(const T* in, int64_t in_row, int64_t j) {
+  constexpr int64_t line = 64 / sizeof(T);
+  if (j % line == 0)
+    for (int r = 0; r < 8; ++r) __builtin_prefetch(in + r * in_row + j + 4 * line);
+}
+
 template <class T>
 void transpose(const T* in, int64_t in_row, int64_t rows, int64_t columns, T* out, int64_t out_row) {
   int64_t i = 0;
@@ -296,9 +340,11 @@ void transpose(const T* in, int64_t in_row, int64_t rows, int64_t columns, T* ou
   if constexpr (sizeof(T) == 4) {
     for (; i + 8 <= rows; i += 8) {
       int64_t j = 0;
-      for (; j + 8 <= columns; j += 8)
+      for (; j + 8 <= columns; j += 8) {
+        fetch_ahead(in + i * in_row, in_row, j);
         transpose8(reinterpret_cast<const float*>(in + i * in_row + j), in_row,
                    reinterpret_cast<float*>(out + j * out_row + i), out_row);
+      }
       for (; j < columns; ++j)
         for (int64_t s = i; s < i + 8; ++s) out[j * out_row + s] = in[s * in_row + j];
     }
@@ -320,7 +366,7 @@ void copy_rows(const T* in, int64_t in_row, int64_t rows, int64_t columns, T* ou
 
 // Panels at a time where rows are parts of longer ones: panels are a power of two apart, their lines in one cache set,
 // and each row is a stream of its own, which is asked for so many rows ahead. Wide panels are four lines of a row.
-constexpr int64_t kStrip = kVectors == 4 ? 0 : 8, kRowsAhead = 4;
+constexpr int64_t kStrip = kVectors == 4 ? 0 : 8;
 
 template <class T>
 void pack_b(const Operand<T>& b, int64_t k, int64_t n, T* out, int64_t panel) {
@@ -352,15 +398,36 @@ void pack_b(const Operand<T>& b, int64_t k, int64_t n, T* out, int64_t panel) {
     transpose(b.data + whole * b.column, b.column, n - whole, k, out, N);
 }
 
-// Columns of A become slivers of kRows: the micro-kernel reads a few kilobytes that lie together.
+// Rows of A become slivers, eight rows by eight terms at a time: two rows too many, overwritten by the next term's six,
+// and after the last term they lie between slivers.
 template <class T>
-void pack_a(Block<T>& block, T* out) {
-  const Operand<T> a = block.a;
-  const int64_t m = block.m, k = block.k;
+void pack_rows(const Operand<T>& a, int64_t m, int64_t k, T* out, int64_t sliver) {
+#if defined(__AVX__)
+  if constexpr (sizeof(T) == 4) {
+    for (int64_t i = 0; i < m; i += kRows, out += sliver) {
+      const T* in = a.data + i * a.row;
+      const int64_t rows = m - i < kRows ? m - i : kRows;
+      int64_t p = 0;
+      if (i + 8 <= m)
+        for (; p + 8 <= k; p += 8) {
+          fetch_ahead(in, a.row, p);
+          transpose8(in + p, a.row, out + p * kRows, kRows);
+        }
+      for (; p < k; ++p)
+        for (int64_t r = 0; r < rows; ++r) out[p * kRows + r] = in[r * a.row + p];
+    }
+    return;
+  }
+#endif
+  for (int64_t i = 0; i < m; i += kRows, out += sliver)
+    for (int64_t p = 0; p < k; ++p)
+      for (int64_t r = 0; r < (m - i < kRows ? m - i : kRows); ++r) out[p * kRows + r] = a.data[(i + r) * a.row + p];
+}
+
+// Columns of A become slivers.
+template <class T>
+void pack_columns(const Operand<T>& a, int64_t m, int64_t k, T* out, int64_t sliver) {
   constexpr int64_t line = 64 / sizeof(T);
-  block.a = {out, 1, kRows};
-  // A line between slivers: k is often a power of two, and one row goes to all slivers at once.
-  block.sliver = kRows * k + line;
   // Along the rows of A^T. Two elements too many are copied, one load and one store, and overwritten by the
   // next step; the last step and the last sliver must not.
   typedef T Eight __attribute__((vector_size(8 * sizeof(T)), aligned(alignof(T)), may_alias));
@@ -371,11 +438,24 @@ void pack_a(Block<T>& block, T* out) {
     for (int64_t j = 0; j < m; j += line) __builtin_prefetch(in + 8 * a.column + j);
     int64_t i = 0;
     if (p + 1 < k)
-      for (; i + 8 <= m; i += kRows, to += block.sliver)
+      for (; i + 8 <= m; i += kRows, to += sliver)
         *reinterpret_cast<Eight*>(to) = *reinterpret_cast<const Eight*>(in + i);
-    for (; i < m; i += kRows, to += block.sliver)
+    for (; i < m; i += kRows, to += sliver)
       for (int64_t r = 0; r < (m - i < kRows ? m - i : kRows); ++r) to[r] = in[i + r];
   }
+}
+
+// Slivers of kRows rows: the micro-kernel reads a few kilobytes that lie together. A line between them: k is often a
+// power of two, and one row of A^T goes to all slivers at once.
+template <class T>
+void pack_a(Block<T>& block, T* out) {
+  const Operand<T> a = block.a;
+  block.a = {out, 1, kRows};
+  block.sliver = kRows * block.k + static_cast<int64_t>(64 / sizeof(T));
+  if (a.column == 1)
+    pack_rows(a, block.m, block.k, out, block.sliver);
+  else
+    pack_columns(a, block.m, block.k, out, block.sliver);
 }
 
 // kc: a panel of B takes half of a 32 KB first-level cache (16 KB), and as AVX-512 panels are four times
@@ -384,7 +464,7 @@ void pack_a(Block<T>& block, T* out) {
 // mc: so many rows share the first, slow pass over a panel of B; a block of A takes 192 to 288 KB of the second level.
 // reads_columns: wide panels pass over A a quarter as often, which does not pay for a copy.
 // direct_rows: a row of a wide panel is four lines that lie together, that of a narrow one a line by itself,
-// and so many of those fall into one cache set that only few rows can do without a copy.
+// and so many of those fall into one cache set that two tiles at most do without a copy.
 // dot_rows: 24 sums and 6 rows a pass over B, against 12 and 4 with narrow vectors, where packing costs less than that.
 template <class T>
 constexpr gemm::Kernels<T> kernels() {
@@ -396,8 +476,10 @@ constexpr gemm::Kernels<T> kernels() {
                                               : 256,
           .mc = kHasSteps ? 144 : 192,
           .reads_columns = wide,
-          .direct_rows = wide ? 256 : 48,
+          .sliver_columns = kHasSteps && sizeof(T) == 4 ? 256 : std::numeric_limits<int>::max(),
+          .direct_rows = wide ? 256 : 11,
           .direct_columns = kMasked ? 1 : kVectors * kLanes<T>,
+          .copies_b = !wide,
           .dot_rows = wide ? 64 : 8,
           .block = block<T>,
           .pack_b = pack_b<T>,
