@@ -10,7 +10,8 @@
 //
 // A task takes a block of tiles small enough that their transformed values stay in the second-level
 // cache, then for each block of output channels runs the matrix product of each position and
-// transforms back while the products are hot.
+// transforms back while the products are hot. Where weights are many, for each position it runs those of all blocks of
+// output channels and then transforms back, so that weights are read once for many tiles.
 #include "kernels/conv/winograd.h"
 
 #include <algorithm>
@@ -27,6 +28,9 @@ namespace native::conv {
 namespace {
 
 constexpr int64_t kTasks = 8;  // enough to keep 4 threads even
+// Weights of more bytes come from memory for each block of tiles, so that blocks are of so many units of the product's
+// rows, though transformed values and products then leave the second level; and more often than not from the third.
+constexpr int64_t kFarWeightBytes = 4 << 20, kDeepUnits = 11, kFewTasks = 4;
 
 // A batch of images, of one plane if they are flat.
 struct Images {
@@ -48,8 +52,9 @@ Images result_of(const Geometry& g, Kind kind) {
 }
 
 // sums[s][width] = the values of `count` tiles, `row` elements apart, by a block of weights of one position.
-void multiply(const WinogradWeights& weights, int64_t block, const float* panel, const float* values, int64_t row,
-              int64_t depth, int64_t count, float* sums) {
+// `next`: from its panel to the one whose turn comes then.
+void multiply(const WinogradWeights& weights, int64_t block, const float* panel, int64_t next, const float* values,
+              int64_t row, int64_t depth, int64_t count, float* sums) {
   const gemm::Kernels<float>& kernels = gemm_table().f32;
   const int64_t width = weights.width(block);
   gemm::Block<float> product{};
@@ -58,14 +63,13 @@ void multiply(const WinogradWeights& weights, int64_t block, const float* panel,
   product.k = depth;
   product.a = {values, row, 1};
   product.sliver = kernels.mr * row;
-  // What is fetched ahead is the next panel, or that of the next position.
-  product.b = {panel, width, width <= kernels.nr ? weights.pitch(block) : kernels.nr};
+  product.b = {panel, width, width <= kernels.nr ? next : kernels.nr};
   product.c = sums;
   product.c_row = width;
   kernels.block(product);
 }
-void multiply(const WinogradWords& weights, int64_t block, const uint32_t* panel, const uint16_t* values, int64_t row,
-              int64_t depth, int64_t count, float* sums) {
+void multiply(const WinogradWords& weights, int64_t block, const uint32_t* panel, int64_t /*next*/,
+              const uint16_t* values, int64_t row, int64_t depth, int64_t count, float* sums) {
   gemm::WordBlock product{};
   product.m = count;
   product.n = weights.columns(block);
@@ -105,11 +109,14 @@ class Winograd final : public Kernel {
     constexpr int64_t kValueBytes = 320 << 10;
     const int64_t most = kValueBytes / (positions_ * row_ * static_cast<int64_t>(sizeof(V)));
     const int64_t unit = gemm_table().f32.mr;
+    deep_ = !kNarrow && tiles_.count() > 4 * unit &&
+            weights_.size() * static_cast<int64_t>(sizeof(Weight)) > kFarWeightBytes;
     // No more rows than amortise a panel of weights: what they read and write is then close.
-    block_ = std::max(unit, even_share(tiles_.count(), std::clamp<int64_t>(most, 3 * unit, 4 * unit), unit));
+    const int64_t most_tiles = deep_ ? kDeepUnits * unit : std::clamp<int64_t>(most, 3 * unit, 4 * unit);
+    block_ = std::max(unit, even_share(tiles_.count(), most_tiles, unit));
     // Few tiles are transformed again for each range of output channels, so that all threads have work.
-    ranges_ =
-        std::clamp<int64_t>(kTasks / std::max<int64_t>(1, ceil_div(tiles_.count(), block_)), 1, weights_.blocks());
+    const int64_t tasks = deep_ ? kFewTasks : kTasks;
+    ranges_ = std::clamp<int64_t>(tasks / std::max<int64_t>(1, ceil_div(tiles_.count(), block_)), 1, weights_.blocks());
   }
 
   size_t scratch_bytes() const override { return weight_bytes() + whole_lines(source_.channels * sizeof(T)); }
@@ -183,7 +190,8 @@ class Winograd final : public Kernel {
   // A block of tiles and the blocks [begin, end) of output channels.
   void run_block(int64_t first, int64_t count, int64_t begin, int64_t end, const Operands& operands) const {
     const size_t value_bytes = whole_lines(positions_ * pitch(count, row_) * sizeof(V));
-    const size_t product_bytes = whole_lines(positions_ * pitch(count, weights_.width(0)) * sizeof(float));
+    const int64_t block_products = positions_ * pitch(count, weights_.width(0));
+    const size_t product_bytes = whole_lines((deep_ ? end - begin : 1) * block_products * sizeof(float));
     char* const memory =
         static_cast<char*>(pool::thread_scratch(value_bytes + product_bytes + tile_.results() * count * sizeof(T*)));
     V* const values = reinterpret_cast<V*>(memory);
@@ -191,12 +199,17 @@ class Winograd final : public Kernel {
     T** const results = reinterpret_cast<T**>(memory + value_bytes + product_bytes);
     for (int64_t s = 0; s < count; ++s)
       take_tile(first + s, operands, values + s * row_, pitch(count, row_), results + tile_.results() * s);
-    for (int64_t block = begin; block < end; ++block) {
+    const int64_t together = deep_ ? end - begin : 1;
+    const int64_t next = deep_ ? weights_.offset(1) : weights_.pitch(begin);
+    const auto sums = [&](int64_t block) { return products + (block - begin) % together * block_products; };
+    for (int64_t done = begin; done < end; done += together) {
       for (int64_t p = 0; p < positions_; ++p)
-        multiply(weights_, block, operands.weights + weights_.offset(block) + p * weights_.pitch(block),
-                 values + p * pitch(count, row_), row_, source_.channels, count,
-                 products + p * pitch(count, weights_.width(block)));
-      write_tiles(block, count, operands, products, results);
+        for (int64_t block = done; block < done + together; ++block)
+          multiply(weights_, block, operands.weights + weights_.offset(block) + p * weights_.pitch(block), next,
+                   values + p * pitch(count, row_), row_, source_.channels, count,
+                   sums(block) + p * pitch(count, weights_.width(block)));
+      for (int64_t block = done; block < done + together; ++block)
+        write_tiles(block, count, operands, sums(block), results);
     }
   }
 
@@ -252,6 +265,7 @@ class Winograd final : public Kernel {
   const Triple low_;  // zeros in front of the sources
   const int64_t images_;
   const TileGrid tiles_;
+  bool deep_;       // weights are far: positions before blocks of output channels, and many tiles
   int64_t row_;     // elements between the values of neighbouring tiles
   int64_t block_;   // tiles of a task
   int64_t ranges_;  // of output channels
