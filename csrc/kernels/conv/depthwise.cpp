@@ -15,6 +15,9 @@ namespace {
 
 constexpr int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -ceil_div(-a, b); }
 constexpr int64_t kLeastWork = 128 << 10;  // multiply-adds a task; they are bound by memory
+// Tensors of more bytes come from memory, where the loop over channels strides over pixels and no prefetcher follows. A
+// pixel of so many bytes is long enough for what is asked for with it to be there when its turn comes.
+constexpr int64_t kFarBytes = 8 << 20, kFarPixel = 256;
 
 // The taps of one dimension that reach results of one residue: result j * step + residue reads source
 // j * multiplier + offset by kernel tap k.
@@ -69,6 +72,8 @@ class Depthwise final : public Kernel {
     const int64_t row_work = std::max<int64_t>(1, result_[2] * g.taps() * g.cin);
     rows_each_ = std::max<int64_t>(1, kLeastWork / row_work);
     spans_ = list_spans();
+    const int64_t bytes = g.cin * (g.in_pixels() + g.out_pixels()) * static_cast<int64_t>(sizeof(T));
+    far_ = bytes > kFarBytes && g.cin * static_cast<int64_t>(sizeof(T)) >= kFarPixel;
   }
 
   void run(const void* const* in, void* const* out, void*) const override {
@@ -137,6 +142,7 @@ class Depthwise final : public Kernel {
     r.result_step = width_step * g_.cin;
     r.channels = g_.cin;
     r.bias = bias;
+    r.far = far_;
     r.activation = activation_ == kNoBias ? 0 : inner_activation(activation_);
     for (const Span& span : spans_) {
       r.terms = 0;
@@ -169,6 +175,7 @@ class Depthwise final : public Kernel {
   std::array<std::vector<Reach>, 3> reaches_;
   std::vector<Span> spans_;
   int64_t rows_, rows_each_;
+  bool far_;
 };
 
 template <class T>

@@ -21,6 +21,7 @@ struct DepthwiseRun {
   int64_t result_step, count, channels;
   const T* bias;   // or null
   int activation;  // 0 none, 1 relu, 2 relu6
+  bool far;        // sources come from memory: those of the next results are asked for
 };
 
 // sum[row] += sum over j of source[row][j] * cotangent[j], j < count, for up to kDepthwiseRows rows.

@@ -17,7 +17,7 @@ inline V activated(V x, int activation) {
 
 // kResults neighbouring results of kVecs vectors of channels: a weight serves kResults multiply-adds, and
 // there are enough accumulators to cover their latency.
-template <class T, int kResults, int kVecs>
+template <class T, int kResults, int kVecs, bool kFar>
 inline void block(const DepthwiseRun<T>& r, int64_t j, int64_t c) {
   Vec<T> acc[kResults][kVecs];
   int64_t at[kResults];
@@ -36,6 +36,9 @@ inline void block(const DepthwiseRun<T>& r, int64_t j, int64_t c) {
 #pragma GCC unroll 4
       for (int i = 0; i < kResults; ++i) acc[i][v] += load(x + at[i] + v * kLanes<T>) * weight;
     }
+    if constexpr (kFar)
+#pragma GCC unroll 4
+      for (int i = 0; i < kResults; ++i) __builtin_prefetch(x + at[i] + kResults * r.source_step);
   }
 #pragma GCC unroll 4
   for (int i = 0; i < kResults; ++i)
@@ -45,7 +48,7 @@ inline void block(const DepthwiseRun<T>& r, int64_t j, int64_t c) {
 }
 
 // The same with windows of kWindow neighbours: a source is loaded once for all taps that see it.
-template <class T, int kResults, int kVecs, int kWindow>
+template <class T, int kResults, int kVecs, int kWindow, bool kFar>
 inline void window_block(const DepthwiseRun<T>& r, int64_t j, int64_t c) {
   constexpr int L = kLanes<T>;
   Vec<T> acc[kResults][kVecs];
@@ -64,6 +67,7 @@ inline void window_block(const DepthwiseRun<T>& r, int64_t j, int64_t c) {
     for (int q = 0; q < kResults + kWindow - 1; ++q, x += r.source_step)
 #pragma GCC unroll 2
       for (int v = 0; v < kVecs; ++v) {
+        if (kFar && v == 0 && q >= kWindow - 1) __builtin_prefetch(x + kResults * r.source_step);
         const Vec<T> source = load(x + v * L);
 #pragma GCC unroll 8
         for (int t = 0; t < kWindow; ++t)
@@ -77,19 +81,20 @@ inline void window_block(const DepthwiseRun<T>& r, int64_t j, int64_t c) {
       store(r.result + (j + i) * r.result_step + c + v * L, activated(acc[i][v], r.activation));
 }
 
-template <class T, int kResults, int kVecs, int kWindow>
+// kFar: asks for the sources of the next results.
+template <class T, int kResults, int kVecs, int kWindow, bool kFar>
 inline void vectors(const DepthwiseRun<T>& r, int64_t j, int64_t c) {
   if constexpr (kWindow > 0)
-    window_block<T, kResults, kVecs, kWindow>(r, j, c);
+    window_block<T, kResults, kVecs, kWindow, kFar>(r, j, c);
   else
-    block<T, kResults, kVecs>(r, j, c);
+    block<T, kResults, kVecs, kFar>(r, j, c);
 }
 
-template <class T, int kResults, int kWindow = 0>
+template <class T, int kResults, int kWindow, bool kFar = false>
 inline void all_channels(const DepthwiseRun<T>& r, int64_t j) {
   int64_t c = 0;
-  for (; c + 2 * kLanes<T> <= r.channels; c += 2 * kLanes<T>) vectors<T, kResults, 2, kWindow>(r, j, c);
-  for (; c + kLanes<T> <= r.channels; c += kLanes<T>) vectors<T, kResults, 1, kWindow>(r, j, c);
+  for (; c + 2 * kLanes<T> <= r.channels; c += 2 * kLanes<T>) vectors<T, kResults, 2, kWindow, kFar>(r, j, c);
+  for (; c + kLanes<T> <= r.channels; c += kLanes<T>) vectors<T, kResults, 1, kWindow, kFar>(r, j, c);
   for (; c < r.channels; ++c)
     for (int64_t i = j; i < j + kResults; ++i) {
       T acc = r.bias ? r.bias[c] : T(0);
@@ -105,22 +110,27 @@ inline void last_windows(const DepthwiseRun<T>& r, int64_t j, int64_t count) {
   if constexpr (kResults > 1) last_windows<T, kWindow, kResults - 1>(r, j, count);
 }
 
-template <class T, int kWindow>
+template <class T, int kWindow, bool kFar>
 void windows(const DepthwiseRun<T>& r) {
   constexpr int kResults = 6;  // 12 accumulators beside the weights of a window
   int64_t j = 0;
-  for (; j + kResults <= r.count; j += kResults) all_channels<T, kResults, kWindow>(r, j);
+  for (; j + kResults <= r.count; j += kResults) all_channels<T, kResults, kWindow, kFar>(r, j);
   last_windows<T, kWindow, kResults - 1>(r, j, r.count - j);
+}
+
+template <class T, bool kFar>
+void run_windows(const DepthwiseRun<T>& r) {
+  if (r.window == 3) return windows<T, 3, kFar>(r);
+  if (r.window == 5) return windows<T, 5, kFar>(r);
+  int64_t j = 0;
+  for (; j + 4 <= r.count; j += 4) all_channels<T, 4, 0, kFar>(r, j);
+  for (; j + 2 <= r.count; j += 2) all_channels<T, 2, 0>(r, j);
+  for (; j < r.count; ++j) all_channels<T, 1, 0>(r, j);
 }
 
 template <class T>
 void run(const DepthwiseRun<T>& r) {
-  if (r.window == 3) return windows<T, 3>(r);
-  if (r.window == 5) return windows<T, 5>(r);
-  int64_t j = 0;
-  for (; j + 4 <= r.count; j += 4) all_channels<T, 4>(r, j);
-  for (; j + 2 <= r.count; j += 2) all_channels<T, 2>(r, j);
-  for (; j < r.count; ++j) all_channels<T, 1>(r, j);
+  r.far ? run_windows<T, true>(r) : run_windows<T, false>(r);
 }
 
 template <class T, int kRows, int kVecs>
