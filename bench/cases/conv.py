@@ -196,6 +196,10 @@ CASES: list[Case] = [
     *cases(2, (14, 7), 48, 48, 7, pad=(2, 4, 3, 3), groups=48),
     *cases(2, (9, 15), 33, 33, 5, pad=2, groups=33),
     *cases(2, (15, 16), 33, 33, 5, strides=2, pad=(2, 1, 0, 3), groups=33),
+    # Depthwise of more than 8 MB.
+    *cases(1, (150, 141), 66, 66, 3, pad=1, groups=66, ops="fd"),
+    *cases(1, (187, 190), 67, 67, 3, strides=2, groups=67, ops="f"),
+    *cases(1, (150, 141), 66, 66, 5, pad=2, groups=66, ops="f"),
     # One and three dimensions.
     *cases(3, (21,), 7, 19, 4, strides=2, pad=1),
     *cases(2, (30,), 6, 6, 5, pad=(4, 0), groups=6),
@@ -214,6 +218,10 @@ CASES: list[Case] = [
     fused(9, (9, 12), 32, 35, 3, "relu6", pad=1),
     fused(9, (9, 13), 32, 67, 3, "relu", pad=1, residual=True),
     *(fused(9, (9, 13), 32, 67, 3, a, pad=1) for a in ("silu", "gelu")),
+    # Weights of more than 4 MB by many squares, the last block of them with fewer.
+    *cases(3, (9, 14), 260, 270, 3, pad=1, ops="fd"),
+    *cases(2, (8, 9), 260, 262, 3, pad=1, dtype="bfloat16", ops="f"),
+    fused(3, (9, 9), 270, 259, 3, "relu", pad=1, residual=True),
     # The same by cubes: odd sizes, borders, crops, and by planes.
     *cases(3, (7, 9, 8), 32, 48, 3),
     *cases(2, (5, 8, 7), 37, 70, 3, pad=1),
