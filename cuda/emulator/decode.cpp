@@ -73,8 +73,8 @@ Decoder::Decoder(const ptx::Module& module, const ptx::Function& function, const
     : module_(module), function_(function), symbols_(symbols), program_(std::make_unique<Program>()) {
   program_->function = &function;
   program_->module = &module;
-  program_->slots = static_cast<int>(function.registers.size());
-  for (const ptx::Register& r : function.registers) program_->slot_names.push_back(r.name);
+  program_->slots = static_cast<int>(function.body.registers.size());
+  for (const ptx::Register& r : function.body.registers) program_->slot_names.push_back(r.name);
   lay_out_variables(module);
 }
 
@@ -90,7 +90,7 @@ void Decoder::lay_out_variables(const ptx::Module& module) {
   };
   for (const ptx::Variable& v : module.variables)
     if (v.space == ptx::Space::Shared) shared(v);
-  for (const ptx::Variable& v : function_.variables) {
+  for (const ptx::Variable& v : function_.body.variables) {
     if (v.space == ptx::Space::Shared)
       shared(v);
     else
@@ -112,11 +112,11 @@ void Decoder::lay_out_variables(const ptx::Module& module) {
 }
 
 std::unique_ptr<Program> Decoder::program() {
-  program_->code.resize(function_.code.size());
+  program_->code.resize(function_.body.code.size());
   int narrowest = 4;
-  for (size_t k = 0; k < function_.code.size(); ++k) {
+  for (size_t k = 0; k < function_.body.code.size(); ++k) {
     Instr& i = program_->code[k];
-    one(function_.code[k], i);
+    one(function_.body.code[k], i);
     const bool memory = i.kind == Class::Global || i.kind == Class::Shared || i.kind == Class::Atomic;
     if (memory && i.width) narrowest = std::min<int>(narrowest, i.width);
   }
@@ -200,7 +200,7 @@ void Decoder::push_source(Instr& i, int slot) {
   i.s[i.ns++] = slot;
 }
 void Decoder::check_register(const ptx::Operand& o, Type type, size_t parts) const {
-  const int bits = function_.registers[o.index].bits;
+  const int bits = function_.body.registers[o.index].bits;
   const int needed = parts_ ? bits_of(type) / static_cast<int>(parts) : bits_of(type);
   const bool fits = wider_ && type != Type::Pred ? bits >= needed && bits > 1 : bits == needed;
   if (o.negated && type != Type::Pred) refuse("'!' before what is no predicate");
@@ -220,7 +220,7 @@ void Decoder::destination(Instr& i, size_t n, Type type) {
     } else if (r.kind == Kind::Register) {
       check_register(r, type, parts);
       i.d[i.nd++] = r.index;
-      i.bits = static_cast<uint8_t>(function_.registers[r.index].bits);
+      i.bits = static_cast<uint8_t>(function_.body.registers[r.index].bits);
     } else {
       refuse("a result must be a register");
     }
@@ -261,7 +261,7 @@ void Decoder::push_base(Instr& i, const ptx::Operand& o) {
   if (o.kind != Kind::Address) refuse("operand must be an address");
   i.offset = static_cast<int64_t>(o.value);
   if (o.index >= 0) {
-    if (const int bits = function_.registers[o.index].bits; bits != 32 && bits != 64)
+    if (const int bits = function_.body.registers[o.index].bits; bits != 32 && bits != 64)
       refuse("register '" + o.text + "' of " + std::to_string(bits) + " bits cannot hold an address");
     push_source(i, o.index);
   } else if (o.text.empty()) {
@@ -370,14 +370,14 @@ int Decoder::special(const std::string& name) {
 }
 
 int Decoder::label(const std::string& name) const {
-  auto found = function_.labels.find(name);
-  if (found == function_.labels.end()) refuse("unknown label '" + name + "'");
+  auto found = function_.body.labels.find(name);
+  if (found == function_.body.labels.end()) refuse("unknown label '" + name + "'");
   return found->second;
 }
 int Decoder::branch_table(const std::string& name, int& first) {
   first = static_cast<int>(program_->branch_tables.size());
-  auto found = function_.branch_targets.find(name);
-  if (found == function_.branch_targets.end()) {
+  auto found = function_.body.branch_targets.find(name);
+  if (found == function_.body.branch_targets.end()) {
     program_->branch_tables.push_back(label(name));
     return 1;
   }

@@ -53,7 +53,7 @@ Result module_load(ModuleHandle* handle, const void* image) {
     if (target > capability || (m->text.target.ends_with('a') && target != capability))
       return failure(kNoBinaryForGpu, "PTX for " + m->text.target + " on an emulated " + emulated_gpu().name);
     load_variables(*m);
-    for (const ptx::Function& f : m->text.functions) {
+    for (ptx::Function& f : m->text.functions) {
       auto function = std::make_unique<EmulatedFunction>();
       function->text = &f;
       m->functions[f.name] = std::move(function);
@@ -81,7 +81,10 @@ Result module_function(FunctionHandle* handle, ModuleHandle module, const char* 
   if (found == m.functions.end()) return failure(kNotFound, std::string("no kernel '") + name + "' in the module");
   EmulatedFunction& f = *found->second;
   try {
-    if (!f.program) f.program = Decoder(m.text, *f.text, m.symbols).program();
+    if (!f.program) {
+      f.text->body = ptx::parse_body(*f.text);
+      f.program = Decoder(m.text, *f.text, m.symbols).program();
+    }
   } catch (const PtxError& e) {
     return failure(kInvalidPtx, e.what());
   }

@@ -48,7 +48,7 @@ struct EmulatedEvent {
   Clock before;
 };
 struct EmulatedFunction {
-  const ptx::Function* text = nullptr;
+  ptx::Function* text = nullptr;
   std::unique_ptr<Program> program;
   size_t most_dynamic = 48 << 10;
 };

@@ -1,5 +1,6 @@
 #include "emulator/lexer.h"
 
+#include <algorithm>
 #include <bit>
 #include <cctype>
 #include <charconv>
@@ -27,45 +28,73 @@ size_t end_of_word(std::string_view text, size_t at) {
   return at;
 }
 
+// Behind what is closed by `mark`, looked for from `at`.
+size_t end_of(std::string_view text, std::string_view mark, size_t at) {
+  const size_t found = text.find(mark, at);
+  return found == std::string_view::npos ? text.size() : found + mark.size();
+}
+// Behind the comment or the string that begins here; `at` where there is none.
+size_t end_of_comment(std::string_view text, size_t at) {
+  if (text.substr(at, 2) == "//") return std::min(text.find('\n', at), text.size());
+  return text.substr(at, 2) == "/*" ? end_of(text, "*/", at + 2) : at;
+}
+size_t end_of_string(std::string_view text, size_t at) {
+  return at < text.size() && text[at] == '"' ? end_of(text, "\"", at + 1) : at;
+}
+
 }  // namespace
 
-std::vector<Token> tokenise(std::string_view text) {
-  std::vector<Token> tokens;
-  int line = 1;
-  size_t at = 0;
-  auto add = [&](Token::Kind kind, size_t end) {
-    tokens.push_back({kind, text.substr(at, end - at), line});
-    at = end;
-  };
-  while (at < text.size()) {
-    const char c = text[at];
-    const bool last = at + 1 >= text.size();
-    if (c == '\n') {
-      ++line, ++at;
-    } else if (std::isspace(static_cast<unsigned char>(c)) || c == '\0') {
-      ++at;
-    } else if (c == '/' && !last && text[at + 1] == '/') {
-      while (at < text.size() && text[at] != '\n') ++at;
-    } else if (c == '/' && !last && text[at + 1] == '*') {
-      const size_t end = text.find("*/", at + 2);
-      for (; at < text.size() && at < end; ++at) line += text[at] == '\n';
-      at = end == std::string_view::npos ? text.size() : end + 2;
-    } else if (c == '"') {
-      const size_t end = text.find('"', at + 1);
-      add(Token::Kind::String, end == std::string_view::npos ? text.size() : end + 1);
-    } else if (starts_word(c) || (c == '.' && !last && starts_word(text[at + 1]))) {
-      // Inline assembly may leave no space: .reg.b32
-      add(Token::Kind::Word, text.substr(at, 5) == ".reg." ? at + 4 : end_of_word(text, at));
-    } else if (std::isdigit(static_cast<unsigned char>(c))) {
-      size_t end = at;
-      while (end < text.size() && in_word(text[end])) ++end;
-      add(Token::Kind::Number, end);
-    } else {
-      add(Token::Kind::Punctuation, at + 1);
-    }
+void Lexer::pass(size_t end) {
+  line_ += static_cast<int>(std::count(text_.begin() + at_, text_.begin() + end, '\n'));
+  at_ = end;
+}
+
+void Lexer::pass_space() {
+  while (at_ < text_.size()) {
+    const bool space = std::isspace(static_cast<unsigned char>(text_[at_])) || text_[at_] == '\0';
+    const size_t end = space ? at_ + 1 : end_of_comment(text_, at_);
+    if (end == at_) return;
+    pass(end);
   }
-  tokens.push_back({Token::Kind::End, "", line});
-  return tokens;
+}
+
+Token Lexer::next() {
+  pass_space();
+  if (at_ == text_.size()) return {Token::Kind::End, text_.substr(at_), line_};
+  auto token = [&](Token::Kind kind, size_t end) {
+    const Token t{kind, text_.substr(at_, end - at_), line_};
+    pass(end);
+    return t;
+  };
+  const char c = text_[at_];
+  if (c == '"') return token(Token::Kind::String, end_of_string(text_, at_));
+  // Inline assembly may leave no space: .reg.b32
+  if (text_.substr(at_, 5) == ".reg.") return token(Token::Kind::Word, at_ + 4);
+  if (starts_word(c) || (c == '.' && at_ + 1 < text_.size() && starts_word(text_[at_ + 1])))
+    return token(Token::Kind::Word, end_of_word(text_, at_));
+  if (std::isdigit(static_cast<unsigned char>(c))) {
+    size_t end = at_;
+    while (end < text_.size() && in_word(text_[end])) ++end;
+    return token(Token::Kind::Number, end);
+  }
+  return token(Token::Kind::Punctuation, at_ + 1);
+}
+
+std::string_view Lexer::block(const Token& open) {
+  const size_t begin = open.text.data() - text_.data();
+  int depth = 0;
+  for (size_t at = begin; at < text_.size();) {
+    const char c = text_[at];
+    if (c == '{') ++depth;
+    if (c == '}' && --depth == 0) {
+      at_ = begin, line_ = open.line;
+      pass(at + 1);
+      return text_.substr(begin, at + 1 - begin);
+    }
+    const size_t behind = c == '/' ? end_of_comment(text_, at) : c == '"' ? end_of_string(text_, at) : at;
+    at = std::max(behind, at + 1);
+  }
+  return {};
 }
 
 Number number(const Token& token) {

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <charconv>
 #include <cmath>
@@ -37,12 +38,23 @@ class Parser {
  public:
   static constexpr size_t kMostBytes = size_t{1} << 30, kMostRegisters = 1 << 20, kMostParameters = 32764;
 
-  explicit Parser(std::string_view text) : tokens_(tokenise(text)) {}
+  explicit Parser(std::string_view text, int first_line = 1)
+      : lexer_(text, first_line), ahead_{lexer_.next(), lexer_.next()} {}
 
   Module module() {
     Module m;
-    while (peek().kind != Kind::End) top_level(m);
+    try {
+      while (peek().kind != Kind::End) top_level(m);
+    } catch (const PtxError&) {
+      // A brace too many in a body shows behind it: what is wrong inside comes first.
+      for (const Function& f : m.functions) parse_body(f);
+      throw;
+    }
     return m;
+  }
+  Body function_body() {
+    scope();
+    return std::move(body_);
   }
 
  private:
@@ -55,10 +67,14 @@ class Parser {
     Parser& parser;
   };
 
-  const Token& peek(size_t ahead = 0) const { return tokens_[std::min(at_ + ahead, tokens_.size() - 1)]; }
-  const Token& next() { return tokens_[std::min(at_++, tokens_.size() - 1)]; }
+  const Token& peek(size_t ahead = 0) const { return ahead_[ahead]; }
+  Token next() {
+    const Token token = ahead_[0];
+    ahead_ = {ahead_[1], lexer_.next()};
+    return token;
+  }
   bool is(std::string_view text) const { return peek().text == text && peek().kind != Kind::End; }
-  bool accept(std::string_view text) { return is(text) ? (++at_, true) : false; }
+  bool accept(std::string_view text) { return is(text) ? (next(), true) : false; }
   void expect(std::string_view text) {
     if (!accept(text)) fail("expected '" + std::string(text) + "', found '" + std::string(peek().text) + "'");
   }
@@ -97,18 +113,20 @@ class Parser {
     if (peek().kind != Kind::Word) fail("expected a name, found '" + std::string(peek().text) + "'");
     return std::string(next().text);
   }
-  // Blocks that say nothing to the emulator: debug sections.
-  void skip_block() {
-    while (!is("{") && peek().kind != Kind::End) ++at_;
-    for (int depth = 0; peek().kind != Kind::End;) {
-      if (is("{")) ++depth;
-      if (is("}") && --depth == 0) break;
-      ++at_;
-    }
-    ++at_;
+  // What stands in the braces that are next, unread; empty where they are not closed.
+  std::string_view block() {
+    const std::string_view text = lexer_.block(peek());
+    if (!text.empty()) ahead_ = {lexer_.next(), lexer_.next()};
+    return text;
+  }
+  // Says nothing to the emulator.
+  void skip_section() {
+    while (!is("{") && peek().kind != Kind::End) next();
+    if (block().empty())
+      while (peek().kind != Kind::End) next();
   }
   void skip_statement() {
-    while (!is(";") && peek().kind != Kind::End) ++at_;
+    while (!is(";") && peek().kind != Kind::End) next();
     accept(";");
   }
 
@@ -135,7 +153,7 @@ class Parser {
       m.files[index] = std::string(name.substr(1, name.size() - 2));
       if (accept(",")) number(), expect(","), number();
     } else if (accept(".section")) {
-      skip_block();
+      skip_section();
     } else if (accept(".entry")) {
       m.functions.push_back(function());
       for (size_t k = 0; k + 1 < m.functions.size(); ++k)
@@ -274,21 +292,20 @@ class Parser {
         fail("unknown directive '" + directive + "' of a kernel");
       }
     }
-    f_ = &f;
-    names_.clear();
-    loc_ = {};
-    body();
+    f.text_line = peek().line;
+    f.text = block();
+    if (f.text.empty()) scope();  // says what is wrong with it
     return f;
   }
 
   // A scope in braces: inline assembly declares registers whose names hide outer ones.
-  void body() {
+  void scope() {
     const Nested nested(*this);
     expect("{");
     names_.emplace_back();
     while (!accept("}")) {
       if (is("{"))
-        body();
+        scope();
       else
         statement();
     }
@@ -302,7 +319,7 @@ class Parser {
     if (accept(".loc")) return location();
     if (accept(".pragma")) return skip_statement();
     if (is(".shared") || is(".local")) {
-      f_->variables.push_back(variable(false));
+      body_.variables.push_back(variable(false));
       return;
     }
     if (peek().kind == Kind::Word && peek(1).text == ":") return label();
@@ -328,10 +345,10 @@ class Parser {
     expect(";");
   }
   void declare(const std::string& name, int bits) {
-    if (f_->registers.size() >= kMostRegisters) fail("too many registers");
-    if (!names_.back().emplace(name, static_cast<int>(f_->registers.size())).second)
+    if (body_.registers.size() >= kMostRegisters) fail("too many registers");
+    if (!names_.back().emplace(name, static_cast<int>(body_.registers.size())).second)
       fail("'" + name + "' is declared twice");
-    f_->registers.push_back({name, bits});
+    body_.registers.push_back({name, bits});
   }
   int find_register(const std::string& name) const {
     for (auto scope = names_.rbegin(); scope != names_.rend(); ++scope)
@@ -361,13 +378,13 @@ class Parser {
     const std::string name = word();
     expect(":");
     if (accept(".branchtargets")) {
-      auto& targets = f_->branch_targets[name];
+      auto& targets = body_.branch_targets[name];
       do targets.push_back(word());
       while (accept(","));
       expect(";");
       return;
     }
-    if (!f_->labels.emplace(name, static_cast<int>(f_->code.size())).second)
+    if (!body_.labels.emplace(name, static_cast<int>(body_.code.size())).second)
       fail("two labels are named '" + name + "'");
   }
 
@@ -378,7 +395,7 @@ class Parser {
       i.guard_negated = accept("!");
       const std::string name = word();
       i.guard = find_register(name);
-      if (i.guard < 0 || f_->registers[i.guard].bits != 1) fail("'" + name + "' is no predicate");
+      if (i.guard < 0 || body_.registers[i.guard].bits != 1) fail("'" + name + "' is no predicate");
     }
     opcode_ = word();
     std::vector<std::string> parts = split(opcode_);
@@ -390,7 +407,7 @@ class Parser {
     }
     expect(";");
     opcode_.clear();
-    f_->code.push_back(std::move(i));
+    body_.code.push_back(std::move(i));
   }
 
   Operand operand() {
@@ -459,11 +476,11 @@ class Parser {
     return o;
   }
 
-  std::vector<Token> tokens_;
-  size_t at_ = 0;
+  Lexer lexer_;
+  std::array<Token, 2> ahead_;
   int depth_ = 0;
   std::string opcode_;  // of the instruction that is being read
-  Function* f_ = nullptr;
+  Body body_;
   std::vector<std::unordered_map<std::string, int>> names_;
   Instruction loc_;
 };
@@ -477,6 +494,7 @@ std::string Instruction::opcode() const {
 }
 
 Module parse(std::string_view text) { return Parser(text).module(); }
+Body parse_body(const Function& function) { return Parser(function.text, function.text_line).function_body(); }
 
 }  // namespace ptx
 }  // namespace native::emulator

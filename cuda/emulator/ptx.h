@@ -1,4 +1,5 @@
-// A PTX module as text becomes this: names resolved within functions, nothing executed or checked yet.
+// A PTX module as text becomes this: names resolved within functions, nothing executed or checked yet. What stands in
+// a kernel's braces stays text until somebody asks for it: modules have many kernels, and a process runs few.
 #pragma once
 
 #include <cstdint>
@@ -68,17 +69,23 @@ struct Instruction {
   std::string opcode() const;  // "ld.global.f32"
 };
 
-struct Function {
-  std::string name;
-  std::vector<Variable> params;  // `initial` empty; offsets in param_offset
-  std::vector<size_t> param_offset;
-  size_t param_bytes = 0;
+struct Body {
   std::vector<Register> registers;
   std::vector<Variable> variables;  // shared and local ones declared inside
   std::vector<Instruction> code;
   std::map<std::string, int> labels;  // index into code
   std::map<std::string, std::vector<std::string>> branch_targets;
+};
+
+struct Function {
+  std::string name;
+  std::vector<Variable> params;  // `initial` empty; offsets in param_offset
+  std::vector<size_t> param_offset;
+  size_t param_bytes = 0;
   int max_threads = 0, max_registers = 0;  // of a block, of a thread; 0 if it says nothing
+  std::string text;                        // of the body, with its braces
+  int text_line = 0;
+  Body body;  // empty as yet
 };
 
 struct Module {
@@ -90,6 +97,7 @@ struct Module {
 };
 
 Module parse(std::string_view text);
+Body parse_body(const Function& function);
 
 }  // namespace ptx
 }  // namespace native::emulator

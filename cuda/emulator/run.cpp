@@ -77,7 +77,7 @@ void start(Warp& w, Block& block, int index) {
   w.state = Warp::State::Ready;
   w.initial = w.live = threads - from >= kLanes ? kFull : (1u << (threads - from)) - 1;
   w.paths.assign(1, {0, static_cast<int>(p.code.size()), w.live});
-  std::fill(w.valid.begin(), w.valid.begin() + p.function->registers.size(), 0);
+  std::fill(w.valid.begin(), w.valid.begin() + p.function->body.registers.size(), 0);
   std::fill(w.local_written.begin(), w.local_written.end(), 0);
   w.clock = {};
   w.clock.known[index] = 1;

@@ -1,5 +1,5 @@
 """Faults planted in the convolutions are found, by the emulator or by a wrong result; none in what
-they were planted in. All are compiled by one run of nvcc."""
+they were planted in."""
 
 import pytest
 from conv_faults import FAULTS

@@ -1,5 +1,5 @@
 """Faults planted in the products are found, by the emulator or by a wrong result; none in what they
-were planted in. All are compiled by one run of nvcc."""
+were planted in."""
 
 import numpy as np
 import pytest

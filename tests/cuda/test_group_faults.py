@@ -1,5 +1,5 @@
 """Faults planted in tile programs over many segments are found, by the emulator or by a wrong
-result; none in what they were planted in. All are compiled by one run of nvcc."""
+result; none in what they were planted in."""
 
 import re
 

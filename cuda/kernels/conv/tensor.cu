@@ -12,10 +12,5 @@ using namespace native::cuda::gemm;
       conv_##suffix(const __grid_constant__ native::cuda::conv::Params p) { \
     convolve<Loop_##suffix>(p);                                             \
   }
-#define SIZES(large, small, type, name, wn) \
-  KERNEL(large, type, 64, wn, name##_large) \
-  KERNEL(small, type, 32, 32, name##_small)
 
-SIZES(kTensorLarge, kTensorSmall, DataType::BF16, bf16, 64)
-SIZES(kTensorLarge, kTensorSmall, DataType::F16, f16, 64)
-SIZES(kWideLarge, kWideSmall, DataType::TF32, tf32, 32)
+NATIVE_CUDA_TENSOR_KERNELS(KERNEL)

@@ -11,10 +11,5 @@ using namespace native::cuda::gemm;
       gemm_##suffix(const __grid_constant__ Params p) {                     \
     product(p, AnyLayout<Loop_##suffix>{p.turned_a != 0, p.turned_b != 0}); \
   }
-#define SIZES(large, small, type, name, wn) \
-  KERNEL(large, type, 64, wn, name##_large) \
-  KERNEL(small, type, 32, 32, name##_small)
 
-SIZES(kTensorLarge, kTensorSmall, DataType::BF16, bf16, 64)
-SIZES(kTensorLarge, kTensorSmall, DataType::F16, f16, 64)
-SIZES(kWideLarge, kWideSmall, DataType::TF32, tf32, 32)
+NATIVE_CUDA_TENSOR_KERNELS(KERNEL)

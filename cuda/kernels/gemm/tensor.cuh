@@ -156,3 +156,12 @@ struct TensorLoop {
 };
 
 }  // namespace native::cuda::gemm
+
+// The kernels that there are of each type: KERNEL(tile, type, rows of a warp, its columns, name).
+#define NATIVE_CUDA_TENSOR_KERNELS(KERNEL)                 \
+  KERNEL(kTensorLarge, DataType::BF16, 64, 64, bf16_large) \
+  KERNEL(kTensorSmall, DataType::BF16, 32, 32, bf16_small) \
+  KERNEL(kTensorLarge, DataType::F16, 64, 64, f16_large)   \
+  KERNEL(kTensorSmall, DataType::F16, 32, 32, f16_small)   \
+  KERNEL(kWideLarge, DataType::TF32, 64, 32, tf32_large)   \
+  KERNEL(kWideSmall, DataType::TF32, 32, 32, tf32_small)
