@@ -15,8 +15,11 @@ inline V activated(V x, int activation) {
   return x;
 }
 
+// Of vectors that follow each other, which are a line of 64 bytes or begin one.
+constexpr bool begins_line(int v) { return v * NATIVE_VEC_BYTES % 64 == 0; }
+
 // kResults neighbouring results of kVecs vectors of channels: a weight serves kResults multiply-adds, and
-// there are enough accumulators to cover their latency.
+// there are enough accumulators to cover their latency. kFar: asks for the sources of the next results.
 template <class T, int kResults, int kVecs, bool kFar>
 inline void block(const DepthwiseRun<T>& r, int64_t j, int64_t c) {
   Vec<T> acc[kResults][kVecs];
@@ -33,12 +36,12 @@ inline void block(const DepthwiseRun<T>& r, int64_t j, int64_t c) {
 #pragma GCC unroll 2
     for (int v = 0; v < kVecs; ++v) {
       const Vec<T> weight = load(w + v * kLanes<T>);
+      if (kFar && begins_line(v))
+#pragma GCC unroll 4
+        for (int i = 0; i < kResults; ++i) __builtin_prefetch(x + at[i] + v * kLanes<T> + kResults * r.source_step);
 #pragma GCC unroll 4
       for (int i = 0; i < kResults; ++i) acc[i][v] += load(x + at[i] + v * kLanes<T>) * weight;
     }
-    if constexpr (kFar)
-#pragma GCC unroll 4
-      for (int i = 0; i < kResults; ++i) __builtin_prefetch(x + at[i] + kResults * r.source_step);
   }
 #pragma GCC unroll 4
   for (int i = 0; i < kResults; ++i)
@@ -67,7 +70,7 @@ inline void window_block(const DepthwiseRun<T>& r, int64_t j, int64_t c) {
     for (int q = 0; q < kResults + kWindow - 1; ++q, x += r.source_step)
 #pragma GCC unroll 2
       for (int v = 0; v < kVecs; ++v) {
-        if (kFar && v == 0 && q >= kWindow - 1) __builtin_prefetch(x + kResults * r.source_step);
+        if (kFar && begins_line(v) && q >= kWindow - 1) __builtin_prefetch(x + v * L + kResults * r.source_step);
         const Vec<T> source = load(x + v * L);
 #pragma GCC unroll 8
         for (int t = 0; t < kWindow; ++t)
@@ -81,7 +84,6 @@ inline void window_block(const DepthwiseRun<T>& r, int64_t j, int64_t c) {
       store(r.result + (j + i) * r.result_step + c + v * L, activated(acc[i][v], r.activation));
 }
 
-// kFar: asks for the sources of the next results.
 template <class T, int kResults, int kVecs, int kWindow, bool kFar>
 inline void vectors(const DepthwiseRun<T>& r, int64_t j, int64_t c) {
   if constexpr (kWindow > 0)
@@ -119,7 +121,7 @@ void windows(const DepthwiseRun<T>& r) {
 }
 
 template <class T, bool kFar>
-void run_windows(const DepthwiseRun<T>& r) {
+void run_terms(const DepthwiseRun<T>& r) {
   if (r.window == 3) return windows<T, 3, kFar>(r);
   if (r.window == 5) return windows<T, 5, kFar>(r);
   int64_t j = 0;
@@ -130,7 +132,7 @@ void run_windows(const DepthwiseRun<T>& r) {
 
 template <class T>
 void run(const DepthwiseRun<T>& r) {
-  r.far ? run_windows<T, true>(r) : run_windows<T, false>(r);
+  r.far ? run_terms<T, true>(r) : run_terms<T, false>(r);
 }
 
 template <class T, int kRows, int kVecs>

@@ -9,7 +9,8 @@ namespace native::conv {
 TileSums::TileSums(int64_t depth, int64_t columns, int64_t products, int64_t tiles, int64_t block, int64_t panel,
                    int64_t line)
     : columns(columns), panel(panel), part(products * depth * columns) {
-  // Channels of a block's values: a few hundred kilobytes.
+  // Channels of a block's values, a few hundred kilobytes: where depth is a multiple of that, products are by eight
+  // steps.
   slab = round_up(ceil_div(depth, ceil_div(depth, gemm::kSlab)), line);
   slabs = ceil_div(depth, slab);
   // Partial sums are large: more tasks would spend on adding them what more threads gain.
@@ -29,8 +30,8 @@ gemm::Block<float> TileSums::product(int64_t count, int64_t channels, int64_t wi
   block.k = count;
   block.a = {nullptr, 1, slab};
   block.sliver = kernels.mr;
-  // What is fetched ahead is the next panel, or that of the next position.
-  block.b = {nullptr, panel, panel <= kernels.nr ? cotangent_pitch : kernels.nr};
+  block.b = {nullptr, panel, kernels.nr};
+  block.behind = cotangent_pitch;
   block.c_row = columns;
   block.accumulate = accumulate;
   return block;

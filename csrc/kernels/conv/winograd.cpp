@@ -28,9 +28,9 @@ namespace native::conv {
 namespace {
 
 constexpr int64_t kTasks = 8;  // enough to keep 4 threads even
-// Weights of more bytes come from memory for each block of tiles, so that blocks are of so many units of the product's
-// rows, though transformed values and products then leave the second level; and more often than not from the third.
-constexpr int64_t kFarWeightBytes = 4 << 20, kDeepUnits = 11, kFewTasks = 4;
+// Weights of more bytes come from memory for each block of tiles. Blocks are then of so many units of the product's
+// rows, although their transformed values and products are more than the second-level cache holds.
+constexpr int64_t kFarWeightBytes = 4 << 20, kDeepUnits = 11;
 
 // A batch of images, of one plane if they are flat.
 struct Images {
@@ -63,7 +63,8 @@ void multiply(const WinogradWeights& weights, int64_t block, const float* panel,
   product.k = depth;
   product.a = {values, row, 1};
   product.sliver = kernels.mr * row;
-  product.b = {panel, width, width <= kernels.nr ? next : kernels.nr};
+  product.b = {panel, width, kernels.nr};
+  product.behind = next;
   product.c = sums;
   product.c_row = width;
   kernels.block(product);
@@ -115,8 +116,8 @@ class Winograd final : public Kernel {
     const int64_t most_tiles = deep_ ? kDeepUnits * unit : std::clamp<int64_t>(most, 3 * unit, 4 * unit);
     block_ = std::max(unit, even_share(tiles_.count(), most_tiles, unit));
     // Few tiles are transformed again for each range of output channels, so that all threads have work.
-    const int64_t tasks = deep_ ? kFewTasks : kTasks;
-    ranges_ = std::clamp<int64_t>(tasks / std::max<int64_t>(1, ceil_div(tiles_.count(), block_)), 1, weights_.blocks());
+    ranges_ =
+        std::clamp<int64_t>(kTasks / std::max<int64_t>(1, ceil_div(tiles_.count(), block_)), 1, weights_.blocks());
   }
 
   size_t scratch_bytes() const override { return weight_bytes() + whole_lines(source_.channels * sizeof(T)); }
@@ -191,7 +192,8 @@ class Winograd final : public Kernel {
   void run_block(int64_t first, int64_t count, int64_t begin, int64_t end, const Operands& operands) const {
     const size_t value_bytes = whole_lines(positions_ * pitch(count, row_) * sizeof(V));
     const int64_t block_products = positions_ * pitch(count, weights_.width(0));
-    const size_t product_bytes = whole_lines((deep_ ? end - begin : 1) * block_products * sizeof(float));
+    const int64_t together = deep_ ? end - begin : 1;
+    const size_t product_bytes = whole_lines(together * block_products * sizeof(float));
     char* const memory =
         static_cast<char*>(pool::thread_scratch(value_bytes + product_bytes + tile_.results() * count * sizeof(T*)));
     V* const values = reinterpret_cast<V*>(memory);
@@ -199,15 +201,13 @@ class Winograd final : public Kernel {
     T** const results = reinterpret_cast<T**>(memory + value_bytes + product_bytes);
     for (int64_t s = 0; s < count; ++s)
       take_tile(first + s, operands, values + s * row_, pitch(count, row_), results + tile_.results() * s);
-    const int64_t together = deep_ ? end - begin : 1;
-    const int64_t next = deep_ ? weights_.offset(1) : weights_.pitch(begin);
     const auto sums = [&](int64_t block) { return products + (block - begin) % together * block_products; };
     for (int64_t done = begin; done < end; done += together) {
       for (int64_t p = 0; p < positions_; ++p)
         for (int64_t block = done; block < done + together; ++block)
-          multiply(weights_, block, operands.weights + weights_.offset(block) + p * weights_.pitch(block), next,
-                   values + p * pitch(count, row_), row_, source_.channels, count,
-                   sums(block) + p * pitch(count, weights_.width(block)));
+          multiply(weights_, block, operands.weights + weights_.offset(block) + p * weights_.pitch(block),
+                   deep_ ? weights_.offset(1) : weights_.pitch(block), values + p * pitch(count, row_), row_,
+                   source_.channels, count, sums(block) + p * pitch(count, weights_.width(block)));
       for (int64_t block = done; block < done + together; ++block)
         write_tiles(block, count, operands, sums(block), results);
     }

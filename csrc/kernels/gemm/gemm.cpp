@@ -30,8 +30,9 @@ constexpr int64_t kSharedElements = 1 << 22;
 constexpr int kSplitTerms = 768;
 // Columns of a task, where A is read in place and where each range of columns packs it again.
 constexpr int64_t kColumns = 512, kPackedColumns = 2048;
-// Of a transposed A and a B of so many times its columns, B is packed by tasks that have all rows.
-constexpr int64_t kMuchWider = 4;
+// Of a transposed A and a B of so many times its columns, and as many as are worth it, B is packed by tasks that have
+// all rows.
+constexpr int64_t kMuchWider = 4, kWideColumns = 512;
 // Few rows of A times contiguous rows of B^T are dot products where there are terms enough for sums across vectors to
 // be little of it, so many for each row: 64x512x512 gains 1%, 32x2048x1000 21%, 16x512x512 26%; 64x256x256 would lose
 // 10%, 8x16x2048 half. So many columns for each row repay the copy of a transposed A, but of the fewest rows.
@@ -218,7 +219,7 @@ Plan<T>::Plan(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, bool t
 // B much wider than A costs more to pack at once than A to copy for each task.
 template <class T>
 bool Plan<T>::own_rows() const {
-  const bool wide = m_ <= kColumnRows && n_ >= kColumns && n_ >= kMuchWider * m_;
+  const bool wide = m_ <= kColumnRows && n_ >= kWideColumns && n_ >= kMuchWider * m_;
   return transpose_a_ && !kernels_.reads_columns && m_ > kStreamRows &&
          (b_ == Form::Panels || (!wide && k_ * n_ <= kSharedElements));
 }
@@ -371,8 +372,9 @@ void Plan<T>::run_columns(const T* a, const T* b, T* c, const Epilogue<T>& epilo
 
 template <class T>
 bool Plan<T>::by_rows() const {
-  // B is read where it lies, but for the last columns: else each range of rows would pack it.
-  const bool in_place = b_ == Form::Panels || (b_ == Form::Rows && m_ <= kernels_.direct_rows);
+  // Few rows are few ranges, which read B where it lies or copy it as they go: many would each pack it.
+  const bool in_place =
+      b_ == Form::Panels || (b_ == Form::Rows && m_ <= std::max<int64_t>(kernels_.direct_rows, kStreamRows));
   return path_ == Path::Columns && !transpose_a_ && k_ > 0 && in_place;
 }
 

@@ -52,7 +52,8 @@ struct Panels {
 constexpr int64_t kSlab = 64;
 
 // One block: m and n are arbitrary, k should be at most kernels.kc (a panel of B stays in L1 or L2). Rows of A
-// come in slivers of mr rows, `sliver` elements apart: mr * a.row, or mr * k where pack_a made slivers.
+// come in slivers of mr rows, `sliver` elements apart: mr * a.row, or mr * k and a line
+// where pack_a made slivers.
 template <class T>
 struct Block {
   int64_t m, n, k;
@@ -61,12 +62,11 @@ struct Block {
   Panels<T> b;
   T* c;
   int64_t c_row;
-  bool accumulate;          // C += instead of C =
-  Epilogue<T> epilogue;     // applied after the sum
-  T* copy = nullptr;        // whole panels are copied there, k * nr apart, by the first mr rows (there are so many)
-  bool close = false;       // B and what is next are in the second-level cache: nothing is fetched ahead
-  const T* next = nullptr;  // what is fetched while a panel is at work, rows next_row apart: set for each panel
-  int64_t next_row = 0;
+  bool accumulate;       // C += instead of C =
+  Epilogue<T> epilogue;  // applied after the sum
+  T* copy = nullptr;     // panels are copied there, k * nr apart, by the first mr rows: m >= mr, whole panels in place
+  bool close = false;    // B and what is next are in the second-level cache: nothing is fetched ahead
+  int64_t behind = 0;    // of a single panel: where what is fetched meanwhile lies from it; 0: after its k rows
 };
 
 template <class T>

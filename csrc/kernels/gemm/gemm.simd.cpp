@@ -23,13 +23,20 @@ using gemm::Epilogue;
 using gemm::Operand;
 
 constexpr int kRows = 6;
+
+// What is fetched while a panel is at work, and the distance of its rows.
+template <class T>
+struct Next {
+  const T* data;
+  int64_t row;
+};
 // Lanes beyond B's last column are not read: it need not be packed for their sake.
 constexpr bool kMasked = NATIVE_MASKS;
 // Steps before its end at which a tile begins to fetch its C: some 750 cycles, as memory is far.
 constexpr int64_t kSteps = 32;
 
-// Rows and terms that, with a single panel of B, are few enough for the first-level cache, and rows of C that are its
-// columns: nothing is worth fetching ahead. Taller blocks may be parts of an A that comes from memory.
+// Rows and terms that, with a single panel of B, are few enough for the first-level cache, as C is where its rows lie
+// together: nothing is worth fetching ahead. Taller blocks may be parts of an A that comes from memory.
 constexpr int64_t kNear = 64;
 
 template <class T>
@@ -81,7 +88,8 @@ constexpr int64_t kRowsAhead = 4;
 // C is the product alone. A tile of a small product takes as long to begin and to end as some of its steps. Copies: B's
 // panel as well, which costs two stores where 8 vectors are loaded; by itself a copy waits for B as the tile would.
 template <class T, int R, int V, bool Partial, bool Near, bool Copies = false>
-inline void tile(const Block<T>& block, const T* a, const T* b, T* c, const T* bias, int tail) {
+inline void tile(const Block<T>& block, const T* a, const T* b, T* c, const T* bias, int tail,
+                 const Next<T>& following) {
   constexpr int L = kLanes<T>;
   Vec<T> sum[R][V];
 #pragma GCC unroll 8
@@ -122,7 +130,7 @@ inline void tile(const Block<T>& block, const T* a, const T* b, T* c, const T* b
   // single panel what lies behind it: more terms, or the next matrix of a batch, which if narrow suits the first level.
   // Its last element: a row that begins within a line ends in the next one.
   constexpr int64_t line = 64 / sizeof(T);
-  const T* next = block.next + line - 1;
+  const T* next = following.data + line - 1;
   // Where A passes but once, its next rows, which lie together if it is row-major: each is too short a stream for a
   // prefetcher to follow. Of columns the last element of the next sliver, a whole pass ahead: the first panel takes
   // them from memory, a line from each page. Else A is in the second-level cache, and what is fetched are the rows at
@@ -136,7 +144,7 @@ inline void tile(const Block<T>& block, const T* a, const T* b, T* c, const T* b
 #pragma GCC unroll 4
     for (int v = 0; v < V; v += 64 / NATIVE_VEC_BYTES) __builtin_prefetch(next + v * L, 0, V < kVectors ? 3 : 2);
     multiply();
-    next += block.next_row;
+    next += following.row;
   };
   int64_t left = block.k;
   for (; left > kSteps; --left) step();
@@ -149,7 +157,7 @@ inline void tile(const Block<T>& block, const T* a, const T* b, T* c, const T* b
 }
 
 template <class T>
-using TileFunction = void (*)(const Block<T>&, const T*, const T*, T*, const T*, int);
+using TileFunction = void (*)(const Block<T>&, const T*, const T*, T*, const T*, int, const Next<T>&);
 
 // Tiles after which all of the next panel was asked for: 64 bytes of it are fetched in each half of a loop, a quarter
 // of them by each tile.
@@ -158,7 +166,8 @@ constexpr int kQuarters = 4;
 // The whole tile with packed B, by eight steps at a time, A's as eight_steps() takes it. `quarter`: of the next panel,
 // what this tile fetches.
 template <class T, int kStep, bool Near>
-void long_tile(const Block<T>& block, const T* a, const T* b, T* c, const T* bias, int quarter) {
+void long_tile(const Block<T>& block, const T* a, const T* b, T* c, const T* bias, int quarter,
+               const Next<T>& following) {
   constexpr int64_t b_row = kVectors * kLanes<T>, a_step = kStep ? kStep : 1, line = 64 / sizeof(T);
   Vec<T> sum[kRows][kVectors];
 #pragma GCC unroll 8
@@ -169,8 +178,8 @@ void long_tile(const Block<T>& block, const T* a, const T* b, T* c, const T* bia
   // As in tile(). The next rows are asked for as a stream, which they are where they lie together.
   const bool single = block.n <= b_row, once = single && kStep == 0;
   const T *low = a + 3 * a_row, *ahead = a + block.sliver;
-  const int64_t next_row = block.next_row;
-  const T* next = block.next + quarter * next_row + line - 1;
+  const int64_t next_row = following.row;
+  const T* next = following.data + quarter * next_row + line - 1;
   auto forward = [&](int64_t steps) __attribute__((always_inline)) {
     a += steps * a_step;
     low += steps * a_step;
@@ -219,6 +228,7 @@ TileFunction<T> choose_long_tile(const Block<T>& block, bool near) {
     if (block.a.column == 1) return near ? long_tile<T, 0, true> : long_tile<T, 0, false>;
     if (block.a.row == 1 && block.a.column == kRows)
       return near ? long_tile<T, kRows, true> : long_tile<T, kRows, false>;
+    // Winograd's gradients by the weights, which are float32.
     if constexpr (sizeof(T) == sizeof(float))
       if (block.a.row == 1 && block.a.column == gemm::kSlab)
         return near ? long_tile<T, gemm::kSlab, true> : long_tile<T, gemm::kSlab, false>;
@@ -244,9 +254,16 @@ const TileFunction<T>* choose_tiles(int vectors, bool partial) {
   return partial ? TileRow<T, Near, 1, true>::by_rows : TileRow<T, Near, 1, false>::by_rows;
 }
 
+// From a panel to what is fetched while it is at work.
+template <class T>
+int64_t behind(const Block<T>& block) {
+  if (block.n > kVectors * kLanes<T>) return block.b.panel;
+  return block.behind ? block.behind : block.k * block.b.row;
+}
+
 // All rows by the panel from column j on: it stays in the first-level cache, or comes from the second.
 template <class T>
-void pass(const Block<T>& block, int64_t j) {
+void pass(const Block<T>& block, int64_t j, const Next<T>& next) {
   constexpr int L = kLanes<T>, N = kVectors * L;
   const Epilogue<T>& epilogue = block.epilogue;
   const bool close =
@@ -268,33 +285,37 @@ void pass(const Block<T>& block, int64_t j) {
   const bool cuts = block.sliver == kRows * block.a.row;
   int64_t left = block.m;
   for (; left == kRows || left >= kRows + (cuts ? 4 : 0); left -= kRows, a += block.sliver, c += kRows * block.c_row)
-    whole(block, a, b, c, bias, unrolled ? quarter++ % kQuarters : tail);
+    whole(block, a, b, c, bias, unrolled ? quarter++ % kQuarters : tail, next);
   if (left == 0) return;
   const bool even = left > kRows;
   const int first = static_cast<int>(even ? (left + 1) / 2 : left), second = static_cast<int>(left - first);
-  tiles[first - 1](block, a, b, c, bias, tail);
-  if (second > 0) tiles[second - 1](block, a + first * block.a.row, b, c + first * block.c_row, bias, tail);
+  tiles[first - 1](block, a, b, c, bias, tail, next);
+  if (second > 0) tiles[second - 1](block, a + first * block.a.row, b, c + first * block.c_row, bias, tail, next);
+}
+
+// The first slivers copy the panels of B, and the rest of the rows read the copy.
+template <class T>
+void copying_block(const Block<T>& block) {
+  constexpr int64_t N = kVectors * kLanes<T>;
+  Block<T> rest = block;
+  rest.m -= kRows, rest.a.data += block.sliver, rest.c += kRows * block.c_row;
+  rest.b = {block.copy, N, block.k * N};
+  rest.epilogue = block.epilogue.from(kRows, 0, block.c_row);
+  for (int64_t j = 0; j < block.n; j += N) {
+    const T* const panel = block.b.data + j / N * block.b.panel;
+    const Next<T> next{panel + behind(block), block.b.row};
+    tile<T, kRows, kVectors, false, false, true>(block, block.a.data, panel, block.c + j,
+                                                 block.epilogue.bias ? block.epilogue.bias + j : nullptr, 0, next);
+    pass(rest, j, next);
+  }
 }
 
 template <class T>
 void block(const Block<T>& block) {
   constexpr int64_t N = kVectors * kLanes<T>;
-  const gemm::Panels<T>& b = block.b;
-  Block<T> first = block, rest = block;
-  if (block.copy) {
-    rest.m -= kRows, rest.a.data += block.sliver, rest.c += kRows * block.c_row;
-    rest.b = {block.copy, N, block.k * N};
-    rest.epilogue = block.epilogue.from(kRows, 0, block.c_row);
-  }
-  first.next_row = rest.next_row = b.row;
-  for (int64_t j = 0; j < block.n; j += N) {
-    const T* const panel = b.data + j / N * b.panel;
-    first.next = rest.next = panel + (block.n <= N && b.panel < block.k * b.row ? block.k * b.row : b.panel);
-    if (block.copy)
-      tile<T, kRows, kVectors, false, false, true>(first, block.a.data, panel, block.c + j,
-                                                   block.epilogue.bias ? block.epilogue.bias + j : nullptr, 0);
-    pass(rest, j);
-  }
+  if (block.copy) return copying_block(block);
+  for (int64_t j = 0; j < block.n; j += N)
+    pass(block, j, {block.b.data + j / N * block.b.panel + behind(block), block.b.row});
 }
 
 // Packing
@@ -365,7 +386,7 @@ void copy_rows(const T* in, int64_t in_row, int64_t rows, int64_t columns, T* ou
 }
 
 // Panels at a time where rows are parts of longer ones: panels are a power of two apart, their lines in one cache set,
-// and each row is a stream of its own, which is asked for so many rows ahead. Wide panels are four lines of a row.
+// and each row is a stream of its own, which is asked for kRowsAhead. Wide panels are four lines of a row.
 constexpr int64_t kStrip = kVectors == 4 ? 0 : 8;
 
 template <class T>
@@ -398,30 +419,24 @@ void pack_b(const Operand<T>& b, int64_t k, int64_t n, T* out, int64_t panel) {
     transpose(b.data + whole * b.column, b.column, n - whole, k, out, N);
 }
 
-// Rows of A become slivers, eight rows by eight terms at a time: two rows too many, overwritten by the next term's six,
-// and after the last term they lie between slivers.
+// Rows of A become slivers. With AVX and float32 eight rows by eight terms at a time: two rows too many, which the next
+// term's six overwrite, or which lie between slivers.
 template <class T>
 void pack_rows(const Operand<T>& a, int64_t m, int64_t k, T* out, int64_t sliver) {
+  for (int64_t i = 0; i < m; i += kRows, out += sliver) {
+    const T* in = a.data + i * a.row;
+    const int64_t rows = m - i < kRows ? m - i : kRows;
+    int64_t p = 0;
 #if defined(__AVX__)
-  if constexpr (sizeof(T) == 4) {
-    for (int64_t i = 0; i < m; i += kRows, out += sliver) {
-      const T* in = a.data + i * a.row;
-      const int64_t rows = m - i < kRows ? m - i : kRows;
-      int64_t p = 0;
-      if (i + 8 <= m)
-        for (; p + 8 <= k; p += 8) {
-          fetch_ahead(in, a.row, p);
-          transpose8(in + p, a.row, out + p * kRows, kRows);
-        }
-      for (; p < k; ++p)
-        for (int64_t r = 0; r < rows; ++r) out[p * kRows + r] = in[r * a.row + p];
-    }
-    return;
-  }
+    if constexpr (sizeof(T) == 4)
+      for (; i + 8 <= m && p + 8 <= k; p += 8) {
+        fetch_ahead(in, a.row, p);
+        transpose8(in + p, a.row, out + p * kRows, kRows);
+      }
 #endif
-  for (int64_t i = 0; i < m; i += kRows, out += sliver)
-    for (int64_t p = 0; p < k; ++p)
-      for (int64_t r = 0; r < (m - i < kRows ? m - i : kRows); ++r) out[p * kRows + r] = a.data[(i + r) * a.row + p];
+    for (; p < k; ++p)
+      for (int64_t r = 0; r < rows; ++r) out[p * kRows + r] = in[r * a.row + p];
+  }
 }
 
 // Columns of A become slivers.
@@ -469,6 +484,7 @@ void pack_a(Block<T>& block, T* out) {
 template <class T>
 constexpr gemm::Kernels<T> kernels() {
   constexpr bool wide = NATIVE_VEC_BYTES == 64;
+  static_assert(wide || !kMasked, "tiles copy whole panels, which direct_columns has to keep to");
   return {.mr = kRows,
           .nr = kVectors * kLanes<T>,
           .kc = wide                          ? 384
