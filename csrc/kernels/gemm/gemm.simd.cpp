@@ -30,6 +30,7 @@ struct Next {
   const T* data;
   int64_t row;
 };
+
 // Lanes beyond B's last column are not read: it need not be packed for their sake.
 constexpr bool kMasked = NATIVE_MASKS;
 // Steps before its end at which a tile begins to fetch its C: some 750 cycles, as memory is far.
@@ -346,14 +347,6 @@ inline void transpose8(const float* in, int64_t in_row, float* out, int64_t out_
 }
 #endif
 
-// Asks for eight rows four lines ahead, once a line: the prefetchers lose rows that are pages apart.
-template <class T>
-inline void fetch_ahead(const T* in, int64_t in_row, int64_t j) {
-  constexpr int64_t line = 64 / sizeof(T);
-  if (j % line == 0)
-    for (int r = 0; r < 8; ++r) __builtin_prefetch(in + r * in_row + j + 4 * line);
-}
-
 template <class T>
 void transpose(const T* in, int64_t in_row, int64_t rows, int64_t columns, T* out, int64_t out_row) {
   int64_t i = 0;
@@ -361,11 +354,9 @@ void transpose(const T* in, int64_t in_row, int64_t rows, int64_t columns, T* ou
   if constexpr (sizeof(T) == 4) {
     for (; i + 8 <= rows; i += 8) {
       int64_t j = 0;
-      for (; j + 8 <= columns; j += 8) {
-        fetch_ahead(in + i * in_row, in_row, j);
+      for (; j + 8 <= columns; j += 8)
         transpose8(reinterpret_cast<const float*>(in + i * in_row + j), in_row,
                    reinterpret_cast<float*>(out + j * out_row + i), out_row);
-      }
       for (; j < columns; ++j)
         for (int64_t s = i; s < i + 8; ++s) out[j * out_row + s] = in[s * in_row + j];
     }
@@ -423,6 +414,7 @@ void pack_b(const Operand<T>& b, int64_t k, int64_t n, T* out, int64_t panel) {
 // term's six overwrite, or which lie between slivers.
 template <class T>
 void pack_rows(const Operand<T>& a, int64_t m, int64_t k, T* out, int64_t sliver) {
+  [[maybe_unused]] constexpr int64_t line = 64 / sizeof(T);
   for (int64_t i = 0; i < m; i += kRows, out += sliver) {
     const T* in = a.data + i * a.row;
     const int64_t rows = m - i < kRows ? m - i : kRows;
@@ -430,7 +422,9 @@ void pack_rows(const Operand<T>& a, int64_t m, int64_t k, T* out, int64_t sliver
 #if defined(__AVX__)
     if constexpr (sizeof(T) == 4)
       for (; i + 8 <= m && p + 8 <= k; p += 8) {
-        fetch_ahead(in, a.row, p);
+        // Four lines ahead, once a line: the prefetchers lose rows that are pages apart.
+        if (p % line == 0)
+          for (int r = 0; r < 8; ++r) __builtin_prefetch(in + r * a.row + p + 4 * line);
         transpose8(in + p, a.row, out + p * kRows, kRows);
       }
 #endif
