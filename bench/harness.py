@@ -241,7 +241,8 @@ def _first(mask: np.ndarray) -> tuple[int, ...]:
 def check_forward(
     case: Case, isa: str | None = None, threads: Sequence[int] = THREADS, seed: int = 0
 ) -> float:
-    """Compares a case with its float64 reference and demands equal bits at every thread count.
+    """Compares a case with its float64 reference and demands equal bits at every thread count, and
+    where results are written past the caches, as large ones are.
 
     Args:
         isa: one instruction set, or None for each that this machine runs.
@@ -257,14 +258,17 @@ def check_forward(
     arrays = case.arrays(seed)
     wanted = expected(case, arrays)
     terms = case.terms(arrays) if callable(case.terms) else [case.terms] * len(wanted)
-    before = _core.isa(), _core.threads()
+    before = _core.isa(), _core.threads(), _core.far_bytes()
+    ways = [(count, before[2]) for count in threads] + [(threads[-1], 0)]
     worst = 0.0
     try:
         for name in [isa] if isa else isas():
             _core.set_isa(name)
             first = None
-            for count in threads:
+            for count, far in ways:
                 _core.set_threads(count)
+                if far != _core.far_bytes():
+                    _core.set_far_bytes(far)
                 results = run(case, arrays)
                 assert len(results) == len(wanted), f"{case}: {len(results)} outputs"
                 if first is None:
@@ -273,11 +277,14 @@ def check_forward(
                         worst = max(worst, compare(got, want, case, f"isa={name}", size))
                 for got, bits in zip(results, first):
                     assert got.tobytes() == bits, (
-                        f"{case} isa={name}: other bits at {count} threads than at {threads[0]}"
+                        f"{case} isa={name}: other bits at {count} threads and {far} bytes in "
+                        f"caches than at {ways[0]}"
                     )
+            _core.set_far_bytes(before[2])
     finally:
         _core.set_isa(before[0])
         _core.set_threads(before[1])
+        _core.set_far_bytes(before[2])
     return worst
 
 

@@ -85,6 +85,11 @@ void bind_runtime(py::module_& m) {
     set_isa(name);
     clear_kernel_cache();
   });
+  m.def("far_bytes", &far_bytes, "Bytes from which a result is written past the caches.");
+  m.def("set_far_bytes", [](int64_t bytes) {
+    set_far_bytes(bytes);
+    clear_kernel_cache();
+  });
   m.def(
       "isas",
       [] {

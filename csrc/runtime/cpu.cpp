@@ -1,5 +1,6 @@
 #include "runtime/cpu.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 
@@ -42,6 +43,7 @@ Isa choose() {
 }
 
 std::atomic<int> g_isa{-1};
+std::atomic<int64_t> g_far_bytes{-1};
 
 long cache_or(int name, long otherwise) {
 #if defined(__linux__) && defined(_SC_LEVEL1_DCACHE_SIZE)
@@ -117,5 +119,17 @@ CacheSizes cache_sizes() {
 #endif
   return sizes;
 }
+
+int64_t far_bytes() {
+  int64_t bytes = g_far_bytes.load(std::memory_order_relaxed);
+  if (bytes < 0) {
+    const char* forced = std::getenv("NATIVE_FAR_BYTES");
+    bytes = forced && *forced ? std::max(0LL, std::atoll(forced)) : cache_sizes().l3 / 2;
+    g_far_bytes.store(bytes, std::memory_order_relaxed);
+  }
+  return bytes;
+}
+
+void set_far_bytes(int64_t bytes) { g_far_bytes.store(bytes, std::memory_order_relaxed); }
 
 }  // namespace native

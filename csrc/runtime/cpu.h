@@ -8,6 +8,7 @@
 // `const GemmTable& gemm_table()`, the table for the instruction set in use.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 namespace native {
@@ -28,6 +29,15 @@ struct CacheSizes {
   long l1d, l2, l3;  // bytes, per core for l1d and l2
 };
 CacheSizes cache_sizes();
+
+// Bytes from which the caches do not keep a result until it is read: half of the last level, which it fills together
+// with what it is made from, or NATIVE_FAR_BYTES. Such a result is written past them (simd/nontemporal.h): a store into
+// a line that is not there reads it first, and it is written back later. Not what the next kernel of a chain of rows
+// reads (Kernel::run_rows), nor what is stored where it was read, as the lines are there.
+int64_t far_bytes();
+inline bool is_far(int64_t bytes) { return bytes >= far_bytes(); }
+// For tests and benchmarks. Kernels prepared before keep what they chose.
+void set_far_bytes(int64_t bytes);
 
 }  // namespace native
 

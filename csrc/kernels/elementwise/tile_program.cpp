@@ -63,7 +63,9 @@ class TileGroup : public Kernel {
       for (size_t i = firsts_[task]; i < firsts_[task + 1]; ++i) {
         const auto& [which, begin, end] = pieces_[i];
         const Member& member = members_[which];
-        member.program.run_range(in + member.in, out + member.out, orders[which], begin, end);
+        const void* const* from = in + member.in;
+        void* const* to = out + member.out;
+        member.program.run_range(from, to, orders[which], member.program.past_caches(from, to), begin, end);
       }
     });
   }
@@ -120,8 +122,9 @@ void RowGradient::fill(const SortedRows::Order& order, const void* updates, size
 
 void TileProgram::run(const void* const* in, void* const* out, void* scratch) const {
   const SortedRows::Order order = sort(in, scratch);
+  const uint64_t past = past_caches(in, out);
   pool::parallel_for((total + chunk - 1) / chunk, [&](int64_t task) {
-    run_range(in, out, order, task * chunk, std::min(total, (task + 1) * chunk));
+    run_range(in, out, order, past, task * chunk, std::min(total, (task + 1) * chunk));
   });
 }
 
@@ -147,7 +150,8 @@ std::optional<uint64_t> TileProgram::by_rows(int64_t rows) const {
 
 void TileProgram::run_rows(const void* const* in, void* const* out, const RowRange& range) const {
   const int64_t row = total / range.all;
-  run_range(in, out, {}, range.first * row, (range.first + range.count) * row);
+  // Whoever reads them is next in the chain.
+  run_range(in, out, {}, /*past=*/0, range.first * row, (range.first + range.count) * row);
 }
 
 bool TileProgram::joins(const Kernel& other) const {
@@ -159,15 +163,24 @@ std::unique_ptr<Kernel> TileProgram::joined(const std::vector<const Kernel*>& al
   return std::make_unique<TileGroup>(all);
 }
 
-void TileProgram::run_range(const void* const* in, void* const* out, const SortedRows::Order& order, int64_t begin,
-                            int64_t end) const {
-  if (own_bytes() > kOnStack) return run_tiles(in, out, order, begin, end, pool::thread_scratch(own_bytes()));
-  alignas(64) char own[kOnStack];
-  run_tiles(in, out, order, begin, end, own);
+uint64_t TileProgram::past_caches(const void* const* in, void* const* out) const {
+  uint64_t which = 0;
+  for (size_t i = 0; i < outputs.size() && i < 64; ++i)
+    if (outputs[i].far && std::find(in, in + inputs.size(), out[i]) == in + inputs.size()) which |= uint64_t{1} << i;
+  return which;
 }
 
-void TileProgram::run_tiles(const void* const* in, void* const* out, const SortedRows::Order& order, int64_t begin,
-                            int64_t end, void* own) const {
+void TileProgram::run_range(const void* const* in, void* const* out, const SortedRows::Order& order, uint64_t past,
+                            int64_t begin, int64_t end) const {
+  if (own_bytes() > kOnStack) return run_tiles(in, out, order, past, begin, end, pool::thread_scratch(own_bytes()));
+  alignas(64) char own[kOnStack];
+  run_tiles(in, out, order, past, begin, end, own);
+}
+
+void TileProgram::run_tiles(const void* const* in, void* const* out, const SortedRows::Order& order, uint64_t past,
+                            int64_t begin, int64_t end, void* own) const {
+  const auto goes_past = [past](size_t i) { return i < 64 && (past >> i & 1) != 0; };
+  Ahead ahead;
   char* blocks = static_cast<char*>(own);
   auto** reg = reinterpret_cast<char**>(blocks + block_bytes);
   prepare_task(in, blocks, reg);
@@ -179,8 +192,8 @@ void TileProgram::run_tiles(const void* const* in, void* const* out, const Sorte
     for (size_t i = 0; i < inputs.size(); ++i) read(inputs[i], in[i], order, blocks, &reg[i], start, n);
     for (size_t i = 0; i < outputs.size(); ++i)
       if (outputs[i].direct)
-        reg[outputs[i].reg] =
-            padded == n ? static_cast<char*>(out[i]) + start * outputs[i].bytes : blocks + outputs[i].raw;
+        reg[outputs[i].reg] = padded == n && !goes_past(i) ? static_cast<char*>(out[i]) + start * outputs[i].bytes
+                                                           : blocks + outputs[i].raw;
     for (const TileStage& stage : stages) {
       const TileStep& s = stage.step;
       if (stage.links.empty())
@@ -188,8 +201,10 @@ void TileProgram::run_tiles(const void* const* in, void* const* out, const Sorte
       else
         run_chain(stage.links.data(), reg, padded);
     }
+    ahead = past != 0 && start + n < end ? next(in, start + n) : Ahead{};
     for (size_t i = 0; i < outputs.size(); ++i)
-      write(outputs[i], static_cast<char*>(out[i]) + start * outputs[i].bytes, blocks, reg, n);
+      write(outputs[i], goes_past(i) ? &ahead : nullptr, static_cast<char*>(out[i]) + start * outputs[i].bytes, blocks,
+            reg, n);
   }
 }
 
@@ -274,14 +289,25 @@ void TileProgram::read(const Input& input, const void* in, const SortedRows::Ord
   input.load(*reg, raw, nullptr, nullptr, padded_to(unit, n), nullptr);
 }
 
-void TileProgram::write(const Output& output, char* out, char* blocks, char* const* reg, int n) const {
+Ahead TileProgram::next(const void* const* in, int64_t start) const {
+  Ahead ahead;
+  for (size_t i = 0; i < inputs.size(); ++i)
+    if (inputs[i].access == Access::Direct) ahead.add(static_cast<const char*>(in[i]) + start * inputs[i].bytes);
+  return ahead;
+}
+
+void TileProgram::write(const Output& output, const Ahead* past, char* out, char* blocks, char* const* reg,
+                        int n) const {
   const char* value = reg[output.reg];
   if (output.store) {
-    char* raw = n % unit == 0 ? out : blocks + output.raw;
+    char* raw = n % unit == 0 && !past ? out : blocks + output.raw;
     output.store(raw, value, nullptr, nullptr, padded_to(unit, n), nullptr);
     value = raw;
   }
-  if (value != out) std::memcpy(out, value, n * output.bytes);
+  if (past)
+    copy_nontemporal(out, value, n * output.bytes, *past);
+  else if (value != out)
+    std::memcpy(out, value, n * output.bytes);
 }
 
 }  // namespace native::tiles

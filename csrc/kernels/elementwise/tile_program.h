@@ -10,6 +10,7 @@
 #include "kernels/gather/scatter.h"
 #include "kernels/gather/sorted_rows.h"
 #include "runtime/registry.h"
+#include "simd/nontemporal.h"
 
 namespace native::tiles {
 
@@ -48,7 +49,8 @@ struct Output {
   size_t bytes;
   TileOp store;  // nullptr: memory has the register's format
   bool direct;   // the instruction that makes the register writes to memory itself
-  size_t raw;    // block for the last tile
+  size_t raw;    // block for the last tile, and for those that go past the caches
+  bool far;      // too large for them
 };
 
 // An operand that is the gradient of a gather along its first axis: sums of updates, and zeros in all other rows. The
@@ -97,8 +99,10 @@ class TileProgram : public Kernel {
   size_t operands() const { return inputs.size() + (gradient ? 1 : 0); }
   // What the gradient's tiles are made by, in memory of scratch_bytes().
   SortedRows::Order sort(const void* const* in, void* scratch) const;
+  // The outputs to write past the caches, a bit each: far ones that stand in no operand's place, whose lines are there.
+  uint64_t past_caches(const void* const* in, void* const* out) const;
   // Elements [begin, end), which begin with a tile.
-  void run_range(const void* const* in, void* const* out, const SortedRows::Order& order, int64_t begin,
+  void run_range(const void* const* in, void* const* out, const SortedRows::Order& order, uint64_t past, int64_t begin,
                  int64_t end) const;
 
  private:
@@ -106,13 +110,15 @@ class TileProgram : public Kernel {
   static constexpr size_t kOnStack = 64 << 10;
   size_t own_bytes() const { return block_bytes + sizeof(void*) * registers; }
 
-  void run_tiles(const void* const* in, void* const* out, const SortedRows::Order& order, int64_t begin, int64_t end,
-                 void* own) const;
+  void run_tiles(const void* const* in, void* const* out, const SortedRows::Order& order, uint64_t past, int64_t begin,
+                 int64_t end, void* own) const;
   void prepare_task(const void* const* in, char* blocks, char** reg) const;
   // Points *reg at the input's elements [start, start + n), padded to a multiple of `unit`.
   void read(const Input& input, const void* in, const SortedRows::Order& order, char* blocks, char** reg, int64_t start,
             int n) const;
-  void write(const Output& output, char* out, char* blocks, char* const* reg, int n) const;
+  // Where the next tiles of operands begin.
+  Ahead next(const void* const* in, int64_t start) const;
+  void write(const Output& output, const Ahead* past, char* out, char* blocks, char* const* reg, int n) const;
 };
 
 }  // namespace native::tiles
