@@ -24,11 +24,13 @@ using gemm::Operand;
 
 constexpr int kRows = 6;
 
-// What is fetched while a panel is at work, and the distance of its rows.
+// What is fetched while a panel is at work: the next one, the distance of its rows, and, by the `first` panel, the next
+// rows of A, which it takes from wherever they are. Behind it they are in the second-level cache.
 template <class T>
 struct Next {
   const T* data;
   int64_t row;
+  bool first;
 };
 
 // Lanes beyond B's last column are not read: it need not be packed for their sake.
@@ -132,11 +134,10 @@ inline void tile(const Block<T>& block, const T* a, const T* b, T* c, const T* b
   // Its last element: a row that begins within a line ends in the next one.
   constexpr int64_t line = 64 / sizeof(T);
   const T* next = following.data + line - 1;
-  // Where A passes but once, its next rows, which lie together if it is row-major: each is too short a stream for a
-  // prefetcher to follow. Of columns the last element of the next sliver, a whole pass ahead: the first panel takes
-  // them from memory, a line from each page. Else A is in the second-level cache, and what is fetched are the rows at
-  // hand.
-  const bool once = block.n <= kVectors * L && a_row != 1;
+  // A's next rows lie together if it is row-major: each is too short a stream for a prefetcher to follow. Of columns
+  // the last element of the next sliver, a whole pass ahead: the first panel takes them from memory, a line from each
+  // page. Else what is fetched are the rows at hand.
+  const bool once = following.first && a_row != 1;
   const T* ahead = once ? a + block.sliver : a_row == 1 ? a + block.sliver + R - 1 : a;
   const int64_t ahead_step = once ? R : a_step;
   auto step = [&]() __attribute__((always_inline)) {
@@ -177,7 +178,7 @@ void long_tile(const Block<T>& block, const T* a, const T* b, T* c, const T* bia
     for (int v = 0; v < kVectors; ++v) sum[i][v] = Vec<T>{};
   const int64_t a_row = block.a.row, row_bytes = a_row * static_cast<int64_t>(sizeof(T));
   // As in tile(). The next rows are asked for as a stream, which they are where they lie together.
-  const bool single = block.n <= b_row, once = single && kStep == 0;
+  const bool once = following.first && kStep == 0;
   const T *low = a + 3 * a_row, *ahead = a + block.sliver;
   const int64_t next_row = following.row;
   const T* next = following.data + quarter * next_row + line - 1;
@@ -304,7 +305,7 @@ void copying_block(const Block<T>& block) {
   rest.epilogue = block.epilogue.from(kRows, 0, block.c_row);
   for (int64_t j = 0; j < block.n; j += N) {
     const T* const panel = block.b.data + j / N * block.b.panel;
-    const Next<T> next{panel + behind(block), block.b.row};
+    const Next<T> next{panel + behind(block), block.b.row, j == 0};
     tile<T, kRows, kVectors, false, false, true>(block, block.a.data, panel, block.c + j,
                                                  block.epilogue.bias ? block.epilogue.bias + j : nullptr, 0, next);
     pass(rest, j, next);
@@ -316,7 +317,7 @@ void block(const Block<T>& block) {
   constexpr int64_t N = kVectors * kLanes<T>;
   if (block.copy) return copying_block(block);
   for (int64_t j = 0; j < block.n; j += N)
-    pass(block, j, {block.b.data + j / N * block.b.panel + behind(block), block.b.row});
+    pass(block, j, {block.b.data + j / N * block.b.panel + behind(block), block.b.row, j == 0});
 }
 
 // Packing
