@@ -187,8 +187,6 @@ void copy_far(const char* src, int64_t src_row, char* dst, int64_t dst_row, int6
     }
 }
 void copy_rows(const char* src, int64_t src_row, char* dst, int64_t dst_row, int64_t rows, int64_t bytes, bool far) {
-  // Shorter ones come out slower, as such stores wait for what is read.
-  constexpr int64_t kFarRow = 1024;
   if (far && bytes >= kFarRow) return copy_far(src, src_row, dst, dst_row, rows, bytes);
   switch (bytes) {
     case 8:
