@@ -267,7 +267,7 @@ void channel_sums(const void* ct_, const void* x_, int64_t rows, int64_t channel
   for (int64_t c = 0; c < channels; ++c) sum[c] = product[c] = 0;
   // There are two operands, and as a strip takes a little of each row, many rows of many channels are more streams than
   // the processor fetches ahead.
-  const int64_t step = block_rows<T>(channels, 8192, 4);
+  const int64_t step = block_rows<T>(channels, 8192, 8);
   with_passed<T>(passing, [&](const auto& passed) {
     for (int64_t r0 = 0; r0 < rows; r0 += step) {
       const int64_t base = r0 * channels;
