@@ -173,6 +173,7 @@ CASES = [
     gather((7, 5), (4,), 0, low=-30),
     gather((9, 3), (0,), 0),
     gather((300, 64), (50, 40), 0, index="int64"),
+    *(gather((9, d), (40,), 0) for d in (256, 601)),
     *(gather((9, 3), (6,), a, d) for a in (0, 1) for d in ("bool", "bfloat16", "complex128")),
     gather_grad(11, (6,), (5,)),
     gather_grad(5, (7, 9), (3,)),

@@ -210,6 +210,11 @@ CASES = [
         for g in (0, 1)
     ),
     *(layer((300, 129), grad=g) for g in (0, 1)),
+    *(
+        layer(d, dtype=t, grad=g)
+        for d, t in (((9, 1024), "float32"), ((9, 24), "float64"))
+        for g in (0, 1)
+    ),
     *(layer((6, 45), dtype=t, grad=g) for t in _HALF for g in (0, 1)),
     *(rms(d, grad=g) for d in ((3, 37), (260, 128), (4, 2)) for g in (0, 1)),
     *(rms((3, 4, 11), 2, gamma=0, grad=g) for g in (0, 1)),
@@ -218,6 +223,9 @@ CASES = [
     batch((1, 7)),
     *(batch((50, 37), dtype=t, clip=c) for c in ("relu", "relu6") for t in ("float32", *_HALF)),
     *(batch((50, 37), dtype=t, add=1, clip="relu") for t in ("float32", *_HALF)),
+    *(batch((50, n), clip="relu", add=1) for n in (24, 1024)),
+    *(batch((50, n), clip="relu", grad=1) for n in (24, 1024)),
+    *(batch((50, 24), dtype="float64", grad=g) for g in (0, 1)),
     *(batch((51, 37), gamma=a, beta=b, add=1) for a, b in ((1, 1), (0, 1), (0, 0))),
     *(
         batch((50, 37), dtype=t, gamma=a, beta=b, clip=c, grad=1)

@@ -165,6 +165,8 @@ CASES: list[Case] = [
     *cases(3, (13,), 9, 3, strides=2, pad=(1, 0)),
     *cases(2, (4, 6, 5), 7, 2, strides=(2, 1, 2)),
     *cases(9, (26, 26), 24, 2),
+    *cases(2, (4, 6), 48, 2),
+    *cases(2, (4, 6), 24, 2, dtype="float64"),
     *cases(0, (4, 4), 3, 2),
     *cases(1, (1, 1), 1, 1),
     *cases(2, (5, 5), 6, 3, strides=2, dtype="float64"),

@@ -110,12 +110,14 @@ CASES = [
     transpose((3, 4, 5, 6, 2), (4, 2, 0, 3, 1)),
     transpose((0, 4), (1, 0)),
     transpose((1000, 333), (1, 0)),
+    transpose((128, 320), (1, 0)),
     *(transpose((37, 66), (1, 0), d) for d in _TYPES),
     *(transpose((6, 37, 2), (1, 0, 2), d) for d in _TYPES),
     slice_((9, 20), (2, 3), (8, 17), (2, 1)),
     slice_((9, 20), (8, 19), (-1, 0), (-1, -3)),
     slice_((4, 5, 6), (1, 0, 0), (2, 5, 6), (1, 1, 1)),
     slice_((4, 5), (1, 0), (1, 5), (1, 1)),
+    slice_((9, 2000), (2, 3), (8, 1999), (1, 1)),
     pad((3, 4, 5), (1, 0, 2), (0, 2, 1)),
     pad((4, 5), (1, 0), (0, 2), (1, 2)),
     pad((0, 5), (1, 0), (0, 2)),
@@ -124,6 +126,7 @@ CASES = [
     broadcast((5, 1), (3, 5, 7)),
     broadcast((1, 5, 1, 2), (4, 5, 3, 2)),
     broadcast((301,), (500, 301)),
+    broadcast((7, 1), (7, 3001)),
     concat(((2, 3), (2, 5), (2, 0)), 1),
     concat(((2, 3, 4), (5, 3, 4)), 0),
     concat(((40, 31, 64), (40, 90, 64)), 1),
@@ -134,7 +137,8 @@ CASES = [
     _window("dynamic_slice", ((7, 9),), (5, -2), {"sizes": (3, 4)}),
     _window("dynamic_update_slice", ((7, 9), (3, 4)), (5, 2), {}),
     *(
-        Case("full", (), {"dims": (3, 5), "value": v, "dtype": d}, grad=False)
+        Case("full", (), {"dims": dims, "value": v, "dtype": d}, grad=False)
+        for dims in ((3, 5), (5, 1001))
         for d, v in [("float32", 0.1), ("bfloat16", 3.3), ("float16", 7e4), ("int8", -3)]
     ),
     *(Case("iota", (), {"size": 300, "dtype": d}, grad=False) for d in ("int32", "float16")),

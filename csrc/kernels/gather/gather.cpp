@@ -4,7 +4,9 @@
 #include "kernels/gather/indices.h"
 #include "kernels/shape/scalar.h"
 #include "kernels/shape/tasks.h"
+#include "runtime/cpu.h"
 #include "runtime/registry.h"
+#include "simd/nontemporal.h"
 
 namespace native {
 namespace {
@@ -33,9 +35,20 @@ void by_size(int64_t bytes, const F& body) {
   }
 }
 
-// to[i] = from[row(i)] for rows of `bytes` bytes.
+// Rows as below past the caches, while the next one is asked for.
 template <class Row>
-void copy_rows(const char* from, char* to, int64_t bytes, int64_t first, int64_t last, const Row& row) {
+void copy_far_rows(const char* from, char* to, int64_t bytes, int64_t first, int64_t last, const Row& row) {
+  for (int64_t i = first; i < last; ++i) {
+    Ahead next;
+    if (i + 1 < last) next.add(from + row(i + 1) * bytes);
+    copy_nontemporal(to + i * bytes, from + row(i) * bytes, bytes, next);
+  }
+}
+
+// to[i] = from[row(i)] for rows of `bytes` bytes; `far`: no cache keeps them.
+template <class Row>
+void copy_rows(const char* from, char* to, int64_t bytes, int64_t first, int64_t last, bool far, const Row& row) {
+  if (far && bytes >= kFarRow) return copy_far_rows(from, to, bytes, first, last, row);
   by_size(bytes, [&](auto block) {
     using T = decltype(block);
     for (int64_t i = first; i < last; ++i) {
@@ -54,7 +67,8 @@ class Gather : public Kernel {
       : view_(p.in[0].shape, static_cast<size_t>(p.attrs.integer("axis"))),
         index_(p.in[1].dtype),
         count_(p.in[1].count()),
-        row_(view_.inner * static_cast<int64_t>(size_of(p.in[0].dtype))) {}
+        row_(view_.inner * static_cast<int64_t>(size_of(p.in[0].dtype))),
+        far_(is_far(static_cast<int64_t>(p.out[0].bytes()))) {}
   void run(const void* const* in, void* const* out, void*) const override {
     const Indices indices(in[1], index_);
     parallel_ranges(view_.outer * count_, 2 * view_.outer * count_ * row_, [&](int64_t first, int64_t last) {
@@ -62,7 +76,7 @@ class Gather : public Kernel {
         const int64_t outer = at / count_, end = std::min(last, (outer + 1) * count_);
         copy_rows(static_cast<const char*>(in[0]) + outer * view_.size * row_,
                   static_cast<char*>(out[0]) + outer * count_ * row_, row_, at - outer * count_, end - outer * count_,
-                  [&](int64_t i) { return indices.at(i, view_.size); });
+                  far_, [&](int64_t i) { return indices.at(i, view_.size); });
         at = end;
       }
     });
@@ -72,6 +86,7 @@ class Gather : public Kernel {
   AxisView view_;
   DType index_;
   int64_t count_, row_;
+  bool far_;
 };
 
 class GatherNd : public Kernel {
@@ -79,11 +94,12 @@ class GatherNd : public Kernel {
   explicit GatherNd(const Problem& p)
       : view_(p.in[0].shape, p.in[1].shape),
         index_(p.in[1].dtype),
-        row_(view_.inner * static_cast<int64_t>(size_of(p.in[0].dtype))) {}
+        row_(view_.inner * static_cast<int64_t>(size_of(p.in[0].dtype))),
+        far_(is_far(static_cast<int64_t>(p.out[0].bytes()))) {}
   void run(const void* const* in, void* const* out, void*) const override {
     const Indices indices(in[1], index_);
     parallel_ranges(view_.count, 2 * view_.count * row_, [&](int64_t first, int64_t last) {
-      copy_rows(static_cast<const char*>(in[0]), static_cast<char*>(out[0]), row_, first, last,
+      copy_rows(static_cast<const char*>(in[0]), static_cast<char*>(out[0]), row_, first, last, far_,
                 [&](int64_t i) { return view_.row(indices, i); });
     });
   }
@@ -92,6 +108,7 @@ class GatherNd : public Kernel {
   RowsView view_;
   DType index_;
   int64_t row_;
+  bool far_;
 };
 
 class TakeAlongAxis : public Kernel {

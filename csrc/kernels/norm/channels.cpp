@@ -19,7 +19,7 @@ struct ChannelProblem {
   Elements e;
   int64_t samples, rows, channels, groups;
   double eps;
-  bool has_gamma, has_beta, has_residual;
+  bool has_gamma, has_beta, has_residual, far;
   Clip clip;
   RowTasks parts;  // of one sample
 
@@ -33,6 +33,7 @@ struct ChannelProblem {
         has_gamma(p.attrs.integer("has_gamma", 0) != 0),
         has_beta(p.attrs.integer("has_beta", 0) != 0),
         has_residual(p.attrs.integer("residual", 0) != 0),
+        far(is_far(static_cast<int64_t>(x.bytes()))),
         clip(clip_of(p.attrs.text("activation", "none"))),
         parts(rows, channels, std::max<int64_t>(1, 64 / samples)) {}
 
@@ -119,7 +120,7 @@ class Forward : public Kernel {
       p.e.table->channel_apply(at(in[0], p.element(task), p.e.size), p.size(task), p.channels, mean,
                                at(mean, 2 * p.channels, p.e.wide), beta,
                                residual ? at(residual, p.element(task), p.e.size) : nullptr, p.clip,
-                               at(out[0], p.element(task), p.e.size));
+                               at(out[0], p.element(task), p.e.size), p.far);
     });
   }
 
@@ -146,7 +147,7 @@ class Inference : public Kernel {
     });
     pool::parallel_for(p.tasks(), [&](int64_t task) {
       p.e.table->channel_apply(at(in[0], p.element(task), p.e.size), p.size(task), p.channels, mean, scale, beta,
-                               nullptr, p.clip, at(out[0], p.element(task), p.e.size));
+                               nullptr, p.clip, at(out[0], p.element(task), p.e.size), p.far);
     });
   }
 
@@ -210,7 +211,7 @@ class Backward : public Kernel {
       p.e.table->channel_grad(at(ct, p.element(task), p.e.size), at(x, p.element(task), p.e.size), p.size(task),
                               p.channels, mean, passing, at(mean, 2 * p.channels, p.e.wide),
                               at(mean, p.channels, p.e.wide), at(mean, 3 * p.channels, p.e.wide),
-                              at(out[0], p.element(task), p.e.size));
+                              at(out[0], p.element(task), p.e.size), p.far);
     });
     p.e.table->sum_parts(at(where(0), 4 * p.channels, p.e.wide), p.samples, 6 * p.channels, 2 * p.channels, room);
     if (p.has_gamma) p.e.give(at(room, p.channels, p.e.wide), p.channels, out[1]);

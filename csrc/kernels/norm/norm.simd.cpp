@@ -1,6 +1,7 @@
 #include "kernels/norm/norm.h"
 
 #include "kernels/norm/rows.simd.h"
+#include "simd/stream.h"
 
 namespace native {
 namespace NATIVE_ISA {
@@ -61,11 +62,11 @@ void two_sums(int64_t rows, int64_t channels, W* first, W* second, const Values&
       });
 }
 
-// Rows that are gone through together: they should stay in the first-level cache over all strips.
+// Rows that are gone through together: their `bytes` should stay in the first-level cache over all strips.
 template <class T>
-int64_t block_rows(int64_t channels) {
-  const int64_t fit = 16384 / (static_cast<int64_t>(sizeof(T)) * channels);
-  return fit < 16 ? 16 : fit;
+int64_t block_rows(int64_t channels, int64_t bytes, int64_t least) {
+  const int64_t fit = bytes / (static_cast<int64_t>(sizeof(T)) * channels);
+  return fit < least ? least : fit;
 }
 
 // One pass over memory. Differences are taken from the mean of the rows before the block, which is close
@@ -77,7 +78,7 @@ void channel_stats(const void* x_, int64_t rows, int64_t channels, void* mean_, 
   const T* x = static_cast<const T*>(x_);
   W *mean = static_cast<W*>(mean_), *m2 = static_cast<W*>(m2_);
   for (int64_t c = 0; c < channels; ++c) mean[c] = m2[c] = 0;
-  const int64_t step = block_rows<T>(channels);
+  const int64_t step = block_rows<T>(channels, 16384, 16);
   constexpr int kPiece = 64;  // channels whose sums are kept on the stack between sums and update
   const int64_t first = rows < step ? rows : step;
   for (int64_t c0 = 0; c0 < channels; c0 += kPiece) {
@@ -146,19 +147,20 @@ void merge_stats(const void* pairs, int64_t parts, int64_t rows, int64_t last_ro
 }
 
 // body(first row, count) over the rows: four at once where what belongs to the channels would not stay in the
-// first-level cache from row to row, else one, as a single stream runs faster from memory.
+// first-level cache from row to row, else one, as a single stream runs faster from memory; one, too, of what is stored
+// past the caches: with rows a page apart each half line is written by itself, at a third of the speed or less.
 template <class Body>
-void few_rows(int64_t rows, int64_t channels, const Body& body) {
+void few_rows(int64_t rows, int64_t channels, bool far, const Body& body) {
   constexpr int64_t kManyChannels = 768;
   int64_t r = 0;
-  if (channels >= kManyChannels)
+  if (channels >= kManyChannels && !far)
     for (; r + 4 <= rows; r += 4) body(r, Count<4>{});
   for (; r < rows; ++r) body(r, Count<1>{});
 }
 
 template <class T>
 void channel_apply(const void* x_, int64_t rows, int64_t channels, const void* mean_, const void* scale_,
-                   const void* shift_, const void* residual_, Clip clip, void* y_) {
+                   const void* shift_, const void* residual_, Clip clip, void* y_, bool far) {
   using W = Wide<T>;
   constexpr int L = kLanes<W>;
   const W *mean = static_cast<const W*>(mean_), *scale = static_cast<const W*>(scale_);
@@ -167,27 +169,29 @@ void channel_apply(const void* x_, int64_t rows, int64_t channels, const void* m
   const W inf = static_cast<W>(__builtin_inf());
   const W low = clip == Clip::None ? -inf : W(0), high = clip == Clip::Relu6 ? W(6) : inf;
   const Vec<W> least = splat(low), most = splat(high);
-  few_rows(rows, channels, [&](int64_t r, auto count) {
-    const T* x = static_cast<const T*>(x_) + r * channels;
-    const T* residual = residual_ ? static_cast<const T*>(residual_) + r * channels : nullptr;
-    T* y = static_cast<T*>(y_) + r * channels;
-    int64_t c = 0;
-    for (; c + L <= channels; c += L) {
-      const Vec<W> m = load(mean + c), a = load(scale + c), b = load(shift + c);
-      for (int u = 0; u < count.value; ++u) {
-        const int64_t at = u * channels + c;
-        Vec<W> z = (vload(x + at) - m) * a + b;
-        if (residual) z += vload(residual + at);
-        vstore(y + at, vmin(most, vmax(least, z)));
+  with_stream<T>(far, static_cast<const T*>(y_), channels, [&](auto stream) {
+    few_rows(rows, channels, stream.kFar, [&](int64_t r, auto count) {
+      const T* x = static_cast<const T*>(x_) + r * channels;
+      const T* residual = residual_ ? static_cast<const T*>(residual_) + r * channels : nullptr;
+      T* y = static_cast<T*>(y_) + r * channels;
+      int64_t c = 0;
+      for (; c + L <= channels; c += L) {
+        const Vec<W> m = load(mean + c), a = load(scale + c), b = load(shift + c);
+        for (int u = 0; u < count.value; ++u) {
+          const int64_t at = u * channels + c;
+          Vec<W> z = (stream.load(x + at) - m) * a + b;
+          if (residual) z += stream.load(residual + at);
+          stream.store(y + at, vmin(most, vmax(least, z)));
+        }
       }
-    }
-    for (; c < channels; ++c)
-      for (int u = 0; u < count.value; ++u) {
-        const int64_t at = u * channels + c;
-        W z = (get(x + at) - mean[c]) * scale[c] + shift[c];
-        if (residual) z += get(residual + at);
-        put(y + at, z < low ? low : z > high ? high : z);
-      }
+      for (; c < channels; ++c)
+        for (int u = 0; u < count.value; ++u) {
+          const int64_t at = u * channels + c;
+          W z = (get(x + at) - mean[c]) * scale[c] + shift[c];
+          if (residual) z += get(residual + at);
+          put(y + at, z < low ? low : z > high ? high : z);
+        }
+    });
   });
 }
 
@@ -261,7 +265,9 @@ void channel_sums(const void* ct_, const void* x_, int64_t rows, int64_t channel
   const W* mean = static_cast<const W*>(mean_);
   W *sum = static_cast<W*>(sum_), *product = static_cast<W*>(product_);
   for (int64_t c = 0; c < channels; ++c) sum[c] = product[c] = 0;
-  const int64_t step = block_rows<T>(channels);
+  // There are two operands, and as a strip takes a little of each row, many rows of many channels are more streams than
+  // the processor fetches ahead.
+  const int64_t step = block_rows<T>(channels, 8192, 8);
   with_passed<T>(passing, [&](const auto& passed) {
     for (int64_t r0 = 0; r0 < rows; r0 += step) {
       const int64_t base = r0 * channels;
@@ -281,31 +287,33 @@ void channel_sums(const void* ct_, const void* x_, int64_t rows, int64_t channel
 
 template <class T>
 void channel_grad(const void* ct_, const void* x_, int64_t rows, int64_t channels, const void* mean_,
-                  const Passing& passing, const void* a_, const void* b_, const void* c_, void* dx_) {
+                  const Passing& passing, const void* a_, const void* b_, const void* c_, void* dx_, bool far) {
   using W = Wide<T>;
   constexpr int L = kLanes<W>;
   const W *mean = static_cast<const W*>(mean_), *a = static_cast<const W*>(a_);
   const W *b = static_cast<const W*>(b_), *offset = static_cast<const W*>(c_);
-  with_passed<T>(passing, [&](const auto& passed) {
-    few_rows(rows, channels, [&](int64_t r, auto count) {
-      const T *ct = static_cast<const T*>(ct_) + r * channels, *x = static_cast<const T*>(x_) + r * channels;
-      T* dx = static_cast<T*>(dx_) + r * channels;
-      int64_t c = 0;
-      for (; c + L <= channels; c += L) {
-        const Vec<W> m = load(mean + c), va = load(a + c), vb = load(b + c), vc = load(offset + c);
-        const auto here = passed.at(c);
-        for (int u = 0; u < count.value; ++u) {
-          const int64_t at = u * channels + c;
-          const Vec<W> e = vload(x + at) - m;
-          vstore(dx + at, passed.pass(here, vload(ct + at), e) * va + e * vb + vc);
+  with_stream<T>(far, static_cast<const T*>(dx_), channels, [&](auto stream) {
+    with_passed<T>(passing, [&](const auto& passed) {
+      few_rows(rows, channels, stream.kFar, [&](int64_t r, auto count) {
+        const T *ct = static_cast<const T*>(ct_) + r * channels, *x = static_cast<const T*>(x_) + r * channels;
+        T* dx = static_cast<T*>(dx_) + r * channels;
+        int64_t c = 0;
+        for (; c + L <= channels; c += L) {
+          const Vec<W> m = load(mean + c), va = load(a + c), vb = load(b + c), vc = load(offset + c);
+          const auto here = passed.at(c);
+          for (int u = 0; u < count.value; ++u) {
+            const int64_t at = u * channels + c;
+            const Vec<W> e = stream.load(x + at) - m;
+            stream.store(dx + at, passed.pass(here, stream.load(ct + at), e) * va + e * vb + vc);
+          }
         }
-      }
-      for (; c < channels; ++c)
-        for (int u = 0; u < count.value; ++u) {
-          const int64_t at = u * channels + c;
-          const W e = get(x + at) - mean[c];
-          put(dx + at, passed(get(ct + at), e, c) * a[c] + e * b[c] + offset[c]);
-        }
+        for (; c < channels; ++c)
+          for (int u = 0; u < count.value; ++u) {
+            const int64_t at = u * channels + c;
+            const W e = get(x + at) - mean[c];
+            put(dx + at, passed(get(ct + at), e, c) * a[c] + e * b[c] + offset[c]);
+          }
+      });
     });
   });
 }

@@ -10,7 +10,7 @@ struct RowProblem {
   Elements e;
   int64_t n, rows;
   double eps;
-  bool centred, has_gamma, has_beta;
+  bool centred, has_gamma, has_beta, far;
   RowTasks tasks;
 
   RowProblem(const Problem& p, const Spec& x, DType parameters, bool centred)
@@ -21,6 +21,7 @@ struct RowProblem {
         centred(centred),
         has_gamma(p.attrs.integer("has_gamma", 0) != 0),
         has_beta(p.attrs.integer("has_beta", 0) != 0),
+        far(is_far(static_cast<int64_t>(x.bytes()))),
         tasks(rows, n) {}
 };
 
@@ -30,15 +31,17 @@ class Forward : public Kernel {
   size_t scratch_bytes() const override { return 2 * static_cast<size_t>(p_.n) * p_.e.wide; }
   void run(const void* const* in, void* const* out, void* scratch) const override {
     const Parameters parameters = this->parameters(in, scratch);
-    pool::parallel_for(p_.tasks.count,
-                       [&](int64_t task) { forward(in, out, parameters, p_.tasks.begin(task), p_.tasks.size(task)); });
+    pool::parallel_for(p_.tasks.count, [&](int64_t task) {
+      forward(in, out, parameters, p_.tasks.begin(task), p_.tasks.size(task), p_.far);
+    });
   }
   std::optional<uint64_t> by_rows(int64_t rows) const override {
     return p_.rows % rows == 0 ? std::optional<uint64_t>(1) : std::nullopt;
   }
   void run_rows(const void* const* in, void* const* out, const RowRange& range) const override {
     const int64_t each = p_.rows / range.all;
-    forward(in, out, parameters(in, pool::thread_scratch(scratch_bytes())), range.first * each, range.count * each);
+    forward(in, out, parameters(in, pool::thread_scratch(scratch_bytes())), range.first * each, range.count * each,
+            /*far=*/false);  // whoever reads them is next in the chain
   }
 
  private:
@@ -50,10 +53,11 @@ class Forward : public Kernel {
     return {p.e.parameter(p.has_gamma ? in[1] : nullptr, p.n, 1.0, room),
             p.e.parameter(p.has_beta ? in[1 + p.has_gamma] : nullptr, p.n, 0.0, at(room, p.n, p.e.wide))};
   }
-  void forward(const void* const* in, void* const* out, const Parameters& parameters, int64_t row, int64_t rows) const {
+  void forward(const void* const* in, void* const* out, const Parameters& parameters, int64_t row, int64_t rows,
+               bool far) const {
     const RowProblem& p = p_;
     p.e.table->row_forward(at(in[0], row * p.n, p.e.size), parameters.gamma, parameters.beta,
-                           at(out[0], row * p.n, p.e.size), rows, p.n, p.eps, p.centred);
+                           at(out[0], row * p.n, p.e.size), rows, p.n, p.eps, p.centred, far);
   }
   RowProblem p_;
 };
@@ -73,7 +77,7 @@ class Backward : public Kernel {
       char* sums = at(parts, 2 * p.n * task, p.e.wide);
       p.e.table->row_backward(at(in[0], first, p.e.size), at(in[1], first, p.e.size), gamma,
                               at(out[0], first, p.e.size), sums, at(sums, p.n, p.e.wide), p.tasks.size(task), p.n,
-                              p.eps, p.centred);
+                              p.eps, p.centred, p.far);
     });
     if (p.has_gamma) finish(parts, at(scratch, p.n, p.e.wide), out[1]);
     if (p.has_beta) finish(at(parts, p.n, p.e.wide), at(scratch, p.n, p.e.wide), out[1 + p.has_gamma]);

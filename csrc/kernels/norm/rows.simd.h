@@ -1,7 +1,7 @@
 // Normalisation of rows by themselves, and its gradient. Included by norm.simd.cpp only.
 #pragma once
 
-#include "simd/element.h"
+#include "simd/stream.h"
 
 namespace native {
 namespace NATIVE_ISA {
@@ -77,24 +77,36 @@ void groups(int64_t rows, int64_t n, const Body& body) {
   for (; r < rows; ++r) body(r, Count<1>{});
 }
 
+// Rows that go one by one are long: what comes next goes to the second level, as in the first it would drive out the
+// row at hand, which begins in the same cache sets.
+template <int R>
+inline void fetch(const void* p) {
+  __builtin_prefetch(p, 0, R > 1 ? 3 : 2);
+}
+
 template <class T>
 void row_forward(const void* x_, const void* gamma_, const void* beta_, void* y_, int64_t rows, int64_t n, double eps,
-                 bool centred) {
+                 bool centred, bool far) {
   using W = Wide<T>;
   constexpr int L = kLanes<W>;
   const W *gamma = static_cast<const W*>(gamma_), *beta = static_cast<const W*>(beta_);
-  groups(rows, n, [&](int64_t first, auto count) {
-    constexpr int R = decltype(count)::value;
-    const T* x = static_cast<const T*>(x_) + first * n;
-    T* y = static_cast<T*>(y_) + first * n;
-    Moments<W> moments[R];
-    for (int r = 0; r < R; ++r) moments[r] = row_moments(x + r * n, n, eps, centred);
-    for (int r = 0; r < R; ++r, x += n, y += n) {
-      const auto [mean, rstd] = moments[r];
-      int64_t i = 0;
-      for (; i + L <= n; i += L) vstore(y + i, (vload(x + i) - mean) * rstd * load(gamma + i) + load(beta + i));
-      for (; i < n; ++i) put(y + i, (get(x + i) - mean) * rstd * gamma[i] + beta[i]);
-    }
+  with_stream<T>(far, static_cast<const T*>(y_), n, [&](auto stream) {
+    groups(rows, n, [&](int64_t first, auto count) {
+      constexpr int R = decltype(count)::value;
+      const T* x = static_cast<const T*>(x_) + first * n;
+      T* y = static_cast<T*>(y_) + first * n;
+      Moments<W> moments[R];
+      for (int r = 0; r < R; ++r) moments[r] = row_moments(x + r * n, n, eps, centred);
+      for (int r = 0; r < R; ++r, x += n, y += n) {
+        const auto [mean, rstd] = moments[r];
+        int64_t i = 0;
+        for (; i + L <= n; i += L) {
+          if (stream.kFar) fetch<R>(x + R * n + i);
+          stream.store(y + i, (vload(x + i) - mean) * rstd * load(gamma + i) + load(beta + i));
+        }
+        for (; i < n; ++i) put(y + i, (get(x + i) - mean) * rstd * gamma[i] + beta[i]);
+      }
+    });
   });
 }
 
@@ -103,13 +115,6 @@ template <class W>
 struct RowSlope {
   W mean, rstd, slope, offset;
 };
-// Rows that go one by one are long: what comes next goes to the second level, as in the first it would drive out the
-// row at hand, which begins in the same cache sets.
-template <int R>
-inline void fetch(const void* p) {
-  __builtin_prefetch(p, 0, R > 1 ? 3 : 2);
-}
-
 // In one pass behind that of the mean. Asks for the memory at `ahead`, an element for each of the row, which is read
 // next; R: the rows that go together.
 template <int R, class T>
@@ -146,9 +151,9 @@ RowSlope<Wide<T>> row_slope(const T* ct, const T* x, const Wide<T>* gamma, int64
 
 // dx of R rows, and their terms added to the sums of the parameters' gradients, which are read and written once for
 // all of them. `ahead` as above, of the first of R rows.
-template <class T, int R>
+template <class T, int R, class S>
 void rows_gradient(const T* ct, const T* x, const Wide<T>* gamma, int64_t n, const RowSlope<Wide<T>>* slopes,
-                   const T* ahead, T* dx, Wide<T>* dgamma, Wide<T>* dbeta) {
+                   const T* ahead, T* dx, Wide<T>* dgamma, Wide<T>* dbeta, S stream) {
   using W = Wide<T>;
   constexpr int L = kLanes<W>;
   const auto row = [&](int r, auto c, auto e, auto g, auto& sum_gamma, auto& sum_beta) {
@@ -158,18 +163,30 @@ void rows_gradient(const T* ct, const T* x, const Wide<T>* gamma, int64_t n, con
     sum_beta += c;
     return c * g * s.rstd + (d * s.slope + s.offset);
   };
-  int64_t i = 0;
-  for (; i + L <= n; i += L) {
-    const Vec<W> g = load(gamma + i);
-    Vec<W> sum_gamma = load(dgamma + i), sum_beta = load(dbeta + i);
-    for (int r = 0; r < R; ++r) {
-      const int64_t at = r * n + i;
-      fetch<R>(ahead + at);
-      vstore(dx + at, row(r, vload(ct + at), vload(x + at), g, sum_gamma, sum_beta));
+  const auto columns = [&](int64_t i, auto count) {
+    constexpr int N = decltype(count)::value;
+    Vec<W> g[N], sum_gamma[N], sum_beta[N];
+    for (int k = 0; k < N; ++k) {
+      g[k] = load(gamma + i + k * L);
+      sum_gamma[k] = load(dgamma + i + k * L);
+      sum_beta[k] = load(dbeta + i + k * L);
     }
-    store(dgamma + i, sum_gamma);
-    store(dbeta + i, sum_beta);
-  }
+    for (int r = 0; r < R; ++r)
+      for (int k = 0; k < N; ++k) {
+        const int64_t at = r * n + i + k * L;
+        fetch<R>(ahead + at);
+        stream.store(dx + at, row(r, vload(ct + at), vload(x + at), g[k], sum_gamma[k], sum_beta[k]));
+      }
+    for (int k = 0; k < N; ++k) {
+      store(dgamma + i + k * L, sum_gamma[k]);
+      store(dbeta + i + k * L, sum_beta[k]);
+    }
+  };
+  // A whole line of each row at once, or lines of rows a page apart go past the caches in halves.
+  constexpr int kLine = kLineBytes / kVecBytes;
+  int64_t i = 0;
+  for (; i + kLine * L <= n; i += kLine * L) columns(i, Count<kLine>{});
+  for (; i + L <= n; i += L) columns(i, Count<1>{});
   for (; i < n; ++i)
     for (int r = 0; r < R; ++r)
       put(dx + r * n + i, row(r, get(ct + r * n + i), get(x + r * n + i), gamma[i], dgamma[i], dbeta[i]));
@@ -177,18 +194,20 @@ void rows_gradient(const T* ct, const T* x, const Wide<T>* gamma, int64_t n, con
 
 template <class T>
 void row_backward(const void* ct_, const void* x_, const void* gamma_, void* dx_, void* dgamma_, void* dbeta_,
-                  int64_t rows, int64_t n, double eps, bool centred) {
+                  int64_t rows, int64_t n, double eps, bool centred, bool far) {
   using W = Wide<T>;
   const W* gamma = static_cast<const W*>(gamma_);
   W *dgamma = static_cast<W*>(dgamma_), *dbeta = static_cast<W*>(dbeta_);
   for (int64_t i = 0; i < n; ++i) dgamma[i] = dbeta[i] = 0;
-  groups(rows, n, [&](int64_t first, auto count) {
-    constexpr int R = decltype(count)::value;
-    const T *ct = static_cast<const T*>(ct_) + first * n, *x = static_cast<const T*>(x_) + first * n;
-    RowSlope<W> slopes[R];
-    for (int r = 0; r < R; ++r)
-      slopes[r] = row_slope<R>(ct + r * n, x + r * n, gamma, n, eps, centred, x + (R + r) * n);
-    rows_gradient<T, R>(ct, x, gamma, n, slopes, ct + R * n, static_cast<T*>(dx_) + first * n, dgamma, dbeta);
+  with_stream<T>(far, static_cast<const T*>(dx_), n, [&](auto stream) {
+    groups(rows, n, [&](int64_t first, auto count) {
+      constexpr int R = decltype(count)::value;
+      const T *ct = static_cast<const T*>(ct_) + first * n, *x = static_cast<const T*>(x_) + first * n;
+      RowSlope<W> slopes[R];
+      for (int r = 0; r < R; ++r)
+        slopes[r] = row_slope<R>(ct + r * n, x + r * n, gamma, n, eps, centred, x + (R + r) * n);
+      rows_gradient<T, R>(ct, x, gamma, n, slopes, ct + R * n, static_cast<T*>(dx_) + first * n, dgamma, dbeta, stream);
+    });
   });
 }
 

@@ -68,13 +68,14 @@ struct Range {
 template <class T>
 class Pool final : public Kernel {
  public:
-  Pool(const Geometry& g, Op op) : g_(g), op_(op) {
+  Pool(const Geometry& g, Op op, int64_t result_bytes) : g_(g), op_(op) {
     if constexpr (sizeof(T) == 4)
       loops_ = pool_table().f32;
     else
       loops_ = pool_table().f64;
     apart_ = true;
     for (int i = 0; i < 3; ++i) apart_ = apart_ && g.window[i] <= g.stride[i];
+    far_ = is_far(result_bytes) && covers();
   }
 
   void run(const void* const* in, void* const* out, void*) const override {
@@ -128,6 +129,7 @@ class Pool final : public Kernel {
     w.numbers = numbers;
     w.unusual = unusual;
     w.channels = g_.channels;
+    w.far = far_;
     const int64_t image = n * g_.in_image();
     w.x = starts_from_windows(op_) ? nullptr : first + image;
     const int64_t low_d = d * g_.stride[0] - g_.low[0], low_h = h * g_.stride[1] - g_.low[1];
@@ -192,6 +194,7 @@ class Pool final : public Kernel {
   const Op op_;
   PoolLoops<T> loops_;
   bool apart_;  // no two windows share a position
+  bool far_;    // a gradient: no cache keeps it, and each of its positions is set once
 };
 
 template <Op kOp>
@@ -200,11 +203,12 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
   if (!geometry_of(problem, kOp, &g)) return nullptr;
   const bool by_places = kOp == Op::MaxPlaces || kOp == Op::MaxScatter;
   if (by_places && g.window[0] * g.window[1] * g.window[2] > kNowhere) return nullptr;
+  const auto bytes = static_cast<int64_t>(problem.out[0].bytes());
   switch (problem.out[0].dtype) {
     case DType::F32:
-      return std::make_unique<Pool<float>>(g, kOp);
+      return std::make_unique<Pool<float>>(g, kOp, bytes);
     case DType::F64:
-      return std::make_unique<Pool<double>>(g, kOp);
+      return std::make_unique<Pool<double>>(g, kOp, bytes);
     default:
       return nullptr;
   }

@@ -2,6 +2,7 @@
 
 #include "simd/largest.h"
 #include "simd/partial.h"
+#include "simd/stream.h"
 
 namespace native::pooling {
 namespace NATIVE_ISA {
@@ -38,6 +39,26 @@ template <class T, bool Partial>
 inline void store_places(uint8_t* to, Mask<T> places, int lanes) {
   const Bytes<T> bytes = __builtin_convertvector(places, Bytes<T>);
   __builtin_memcpy(to, &bytes, Partial ? static_cast<size_t>(lanes) : sizeof bytes);
+}
+
+template <bool Partial, class S, class T>
+inline void put_stream(S stream, T* to, Vec<T> x, int lanes) {
+  if (Partial)
+    store_part(to, x, lanes);
+  else
+    stream.store(to, x);
+}
+
+// The vectors of a line: windows that lie side by side write whole ones in turn.
+constexpr int kLineVectors = kLineBytes / kVecBytes;
+
+// Calls body(Stream) for a gradient that windows set, or add to.
+template <bool kSet, class T, class Body>
+inline void with_gradient(const Window<T>& w, const T* gradient, const Body& body) {
+  if constexpr (kSet)
+    with_stream<T>(w.far && w.channels % (kLineVectors * kLanes<T>) == 0, gradient, w.channels, body);
+  else
+    body(Stream<false>{});
 }
 
 // The channels from c on that fill no vector.
@@ -106,24 +127,37 @@ void maximum_of_numbers(const Window<T>& w, T* out, uint8_t* place) {
   store(w.unusual, load(w.unusual) + unusual);
 }
 
-template <class T, bool kSet, bool Partial>
-inline void scatter_part(const Window<T>& w, int64_t c, int lanes, const uint8_t* place, const T* ct, T* gradient) {
+template <class T, bool kSet, int kCount, bool Partial = false, class S>
+inline void scatter_block(S stream, const Window<T>& w, int64_t c, const uint8_t* place, const T* ct, T* gradient,
+                          int lanes = kLanes<T>) {
+  constexpr int kL = kLanes<T>;
   using Number = typename MaskOf<T>::type;
-  const Vec<T> g = get<Partial>(ct + c, lanes), zero{};
-  const Mask<T> at = load_places<T, Partial>(place + c, lanes);
+  Vec<T> g[kCount];
+  Mask<T> at[kCount];
+  for (int i = 0; i < kCount; ++i) {
+    g[i] = get<Partial>(ct + c + i * kL, lanes);
+    at[i] = load_places<T, Partial>(place + c + i * kL, lanes);
+  }
   for (int64_t t = 0; t < w.taps; ++t) {
-    T* const to = gradient + w.offsets[t] + c;
-    const Vec<T> here = at == splat<Number>(w.numbers[t]) ? g : zero;
-    put<Partial>(to, kSet ? here : get<Partial>(to, lanes) + here, lanes);
+    const Mask<T> number = splat<Number>(w.numbers[t]);
+    for (int i = 0; i < kCount; ++i) {
+      T* const to = gradient + w.offsets[t] + c + i * kL;
+      const Vec<T> here = at[i] == number ? g[i] : Vec<T>{};
+      put_stream<Partial>(stream, to, kSet ? here : get<Partial>(to, lanes) + here, lanes);
+    }
   }
 }
 
 template <class T, bool kSet>
 void scatter(const Window<T>& w, const uint8_t* place, const T* ct, T* gradient) {
-  constexpr int kL = kLanes<T>;
-  int64_t c = 0;
-  for (; c + kL <= w.channels; c += kL) scatter_part<T, kSet, false>(w, c, kL, place, ct, gradient);
-  if (c < w.channels) scatter_part<T, kSet, true>(w, c, static_cast<int>(w.channels - c), place, ct, gradient);
+  constexpr int kL = kLanes<T>, kLine = kLineVectors * kL;
+  with_gradient<kSet>(w, gradient, [&](auto stream) {
+    int64_t c = 0;
+    for (; c + kLine <= w.channels; c += kLine) scatter_block<T, kSet, kLineVectors>(stream, w, c, place, ct, gradient);
+    for (; c + kL <= w.channels; c += kL) scatter_block<T, kSet, 1>(stream, w, c, place, ct, gradient);
+    if (c < w.channels)
+      scatter_block<T, kSet, 1, true>(stream, w, c, place, ct, gradient, static_cast<int>(w.channels - c));
+  });
 }
 
 template <class T, int kCount, bool Partial = false>
@@ -187,21 +221,30 @@ void select(const Window<T>& w, const T* out, const T* values, T* result) {
   }
 }
 
-template <class T, bool kSet, bool Partial>
-inline void average_gradient_part(const Window<T>& w, int64_t c, int lanes, const T* ct, T* gradient) {
-  const Vec<T> g = get<Partial>(ct + c, lanes) * w.scale;
-  for (int64_t t = 0; t < w.taps; ++t) {
-    T* const to = gradient + w.offsets[t] + c;
-    put<Partial>(to, kSet ? g : get<Partial>(to, lanes) + g, lanes);
-  }
+template <class T, bool kSet, int kCount, bool Partial = false, class S>
+inline void average_gradient_block(S stream, const Window<T>& w, int64_t c, const T* ct, T* gradient,
+                                   int lanes = kLanes<T>) {
+  constexpr int kL = kLanes<T>;
+  Vec<T> g[kCount];
+  for (int i = 0; i < kCount; ++i) g[i] = get<Partial>(ct + c + i * kL, lanes) * w.scale;
+  for (int64_t t = 0; t < w.taps; ++t)
+    for (int i = 0; i < kCount; ++i) {
+      T* const to = gradient + w.offsets[t] + c + i * kL;
+      put_stream<Partial>(stream, to, kSet ? g[i] : get<Partial>(to, lanes) + g[i], lanes);
+    }
 }
 
 template <class T, bool kSet>
 void average_gradient(const Window<T>& w, const T* ct, T* gradient) {
-  constexpr int kL = kLanes<T>;
-  int64_t c = 0;
-  for (; c + kL <= w.channels; c += kL) average_gradient_part<T, kSet, false>(w, c, kL, ct, gradient);
-  if (c < w.channels) average_gradient_part<T, kSet, true>(w, c, static_cast<int>(w.channels - c), ct, gradient);
+  constexpr int kL = kLanes<T>, kLine = kLineVectors * kL;
+  with_gradient<kSet>(w, gradient, [&](auto stream) {
+    int64_t c = 0;
+    for (; c + kLine <= w.channels; c += kLine)
+      average_gradient_block<T, kSet, kLineVectors>(stream, w, c, ct, gradient);
+    for (; c + kL <= w.channels; c += kL) average_gradient_block<T, kSet, 1>(stream, w, c, ct, gradient);
+    if (c < w.channels)
+      average_gradient_block<T, kSet, 1, true>(stream, w, c, ct, gradient, static_cast<int>(w.channels - c));
+  });
 }
 
 template <class T>

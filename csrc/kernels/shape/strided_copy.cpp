@@ -4,6 +4,7 @@
 
 #include "kernels/shape/tasks.h"
 #include "runtime/cpu.h"
+#include "simd/nontemporal.h"
 
 #if NATIVE_X86
 #include <emmintrin.h>
@@ -76,12 +77,18 @@ void copy_elements(const char* src, int64_t src_stride, char* dst, int64_t dst_s
 }
 
 template <class T>
-void fill_row(const char* src, char* dst, int64_t n) {
+void fill_row(const char* src, char* dst, int64_t n, bool far) {
   const T value = get<T>(src);
   const int64_t head = std::min<int64_t>(n, 1024 / sizeof(T));
   for (int64_t i = 0; i < head; ++i) put<T>(dst + i * sizeof(T), value);
+  constexpr int64_t kFarFill = 8192;
   const int64_t bytes = n * sizeof(T), step = head * sizeof(T);
-  for (int64_t at = step; at < bytes; at += step) std::memcpy(dst + at, dst, std::min(step, bytes - at));
+  for (int64_t at = step; at < bytes; at += step) {
+    if (far && bytes >= kFarFill)
+      copy_nontemporal(dst + at, dst, std::min(step, bytes - at), {});
+    else
+      std::memcpy(dst + at, dst, std::min(step, bytes - at));
+  }
 }
 
 #if NATIVE_X86
@@ -120,9 +127,11 @@ void transpose_square(const char* src, int64_t src_row, char* dst, int64_t dst_r
 }
 #endif
 
-// dst[j][i] = src[i][j]; row strides in bytes, rows themselves contiguous.
+// dst[j][i] = src[i][j]; row strides in bytes, rows themselves contiguous. Where `next`, the tile that comes next, is
+// given the result goes past the caches, and that tile is asked for meanwhile.
 template <class T>
-void transpose_tile(const char* src, int64_t src_row, char* dst, int64_t dst_row, int64_t across, int64_t along) {
+void transpose_tile(const char* src, int64_t src_row, char* dst, int64_t dst_row, int64_t across, int64_t along,
+                    const char* next) {
   alignas(64) char buffer[kTileBytes * kTileAlong];
   constexpr int64_t row = kTileAlong * sizeof(T);
   int64_t i = 0;
@@ -138,7 +147,11 @@ void transpose_tile(const char* src, int64_t src_row, char* dst, int64_t dst_row
 #endif
   for (; i < along; ++i) copy_elements<T>(src + i * src_row, 1, buffer + i * sizeof(T), kTileAlong, across);
   for (int64_t j = 0; j < across; ++j) {
-    if (along == kTileAlong)
+    if (next) {
+      for (int64_t k = j; k < along; k += across)
+        for (int64_t line = 0; line < kTileBytes; line += kLineBytes) __builtin_prefetch(next + k * src_row + line);
+      copy_nontemporal(dst + j * dst_row, buffer + j * row, along * sizeof(T), {});
+    } else if (along == kTileAlong)
       std::memcpy(dst + j * dst_row, buffer + j * row, row);
     else
       std::memcpy(dst + j * dst_row, buffer + j * row, along * sizeof(T));
@@ -146,12 +159,16 @@ void transpose_tile(const char* src, int64_t src_row, char* dst, int64_t dst_row
 }
 
 template <class T>
-void transpose_block(const char* src, int64_t src_row, char* dst, int64_t dst_row, int64_t across, int64_t along) {
+void transpose_block(const char* src, int64_t src_row, char* dst, int64_t dst_row, int64_t across, int64_t along,
+                     bool far) {
   constexpr int64_t size = sizeof(T), step = kTileBytes / size;
   for (int64_t i = 0; i < along; i += kTileAlong)
-    for (int64_t j = 0; j < across; j += step)
-      transpose_tile<T>(src + i * src_row + j * size, src_row, dst + j * dst_row + i * size, dst_row,
-                        std::min(step, across - j), std::min(kTileAlong, along - i));
+    for (int64_t j = 0; j < across; j += step) {
+      const char* const tile = src + i * src_row + j * size;
+      const char* const next = j + step < across ? tile + kTileBytes : src + (i + kTileAlong) * src_row;
+      transpose_tile<T>(tile, src_row, dst + j * dst_row + i * size, dst_row, std::min(step, across - j),
+                        std::min(kTileAlong, along - i), far ? next : nullptr);
+    }
 }
 
 // Short rows are common (a pixel, a head) and too short for calls of memcpy.
@@ -159,7 +176,18 @@ template <size_t N>
 void copy_short_rows(const char* src, int64_t src_row, char* dst, int64_t dst_row, int64_t rows) {
   for (int64_t j = 0; j < rows; ++j) std::memcpy(dst + j * dst_row, src + j * src_row, N);
 }
-void copy_rows(const char* src, int64_t src_row, char* dst, int64_t dst_row, int64_t rows, int64_t bytes) {
+// Past the caches piece by piece, while the next piece is asked for.
+void copy_far(const char* src, int64_t src_row, char* dst, int64_t dst_row, int64_t rows, int64_t bytes) {
+  constexpr int64_t kPiece = 2048;
+  Ahead next{1, {}};
+  for (int64_t j = 0; j < rows; ++j, src += src_row, dst += dst_row)
+    for (int64_t at = 0; at < bytes; at += kPiece) {
+      next.from[0] = at + kPiece < bytes ? src + at + kPiece : src + src_row;
+      copy_nontemporal(dst + at, src + at, std::min(kPiece, bytes - at), next);
+    }
+}
+void copy_rows(const char* src, int64_t src_row, char* dst, int64_t dst_row, int64_t rows, int64_t bytes, bool far) {
+  if (far && bytes >= kFarRow) return copy_far(src, src_row, dst, dst_row, rows, bytes);
   switch (bytes) {
     case 8:
       return copy_short_rows<8>(src, src_row, dst, dst_row, rows);
@@ -196,6 +224,7 @@ StridedCopy::StridedCopy(size_t element, const Shape& dims, const Shape& src_str
   empty_ = count == 0;
   if (empty_) return;
   bytes_ = 2 * count * static_cast<int64_t>(element);
+  far_ = is_far(bytes_ / 2);
   if (axes.empty()) axes.push_back({1, 1, 1});
 
   // Wide elements become pairs of 8-byte ones; narrow ones that always move in pairs become wider.
@@ -277,13 +306,13 @@ void StridedCopy::units(const char* src, char* dst, int64_t first, int64_t last)
       char* to = dst + (d + i * along_.dst) * size + j * dst_row;
       switch (inner_) {
         case Inner::Rows:
-          copy_rows(from, src_row, to, dst_row, rows, n * size);
+          copy_rows(from, src_row, to, dst_row, rows, n * size, far_);
           break;
         case Inner::Transpose:
-          transpose_block<T>(from, along_.src * size, to, dst_row, rows, n);
+          transpose_block<T>(from, along_.src * size, to, dst_row, rows, n, far_);
           break;
         case Inner::Fill:
-          for (int64_t r = 0; r < rows; ++r) fill_row<T>(from + r * src_row, to + r * dst_row, n);
+          for (int64_t r = 0; r < rows; ++r) fill_row<T>(from + r * src_row, to + r * dst_row, n, far_);
           break;
         case Inner::Elements:
           for (int64_t r = 0; r < rows; ++r)

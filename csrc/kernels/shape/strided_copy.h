@@ -21,7 +21,7 @@ class StridedCopy {
   };
   void units(const char* src, char* dst, int64_t first, int64_t last) const;
 
-  bool empty_ = true;
+  bool empty_ = true, far_ = false;  // far: no cache keeps the result (is_far())
   size_t element_ = 1;
   Inner inner_ = Inner::Rows;
   std::vector<Axis> outer_;  // slowest first
