@@ -16,6 +16,9 @@ namespace {
 
 constexpr int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -ceil_div(-a, b); }
 constexpr int64_t kLeastWork = 128 << 10;  // multiply-adds a task; they are bound by memory
+// Elements from a source to what is asked for with it: the loop over channels strides over pixels, where no prefetcher
+// follows. Of the last rows of taps, as others have read the rest.
+constexpr int64_t kAhead = 1024;
 // Rows of a task, if there are so many tasks then: the rows that it reads first are in the cache of no other thread.
 constexpr int64_t kMostRows = 16, kManyTasks = 16;
 
@@ -148,15 +151,14 @@ class Depthwise final : public Kernel {
     r.bias = bias;
     r.past_caches = past_caches_ && at_line(result);
     r.activation = activation_ == kNoBias ? 0 : inner_activation(activation_);
-    const T* const below =
-        source + ((n * source_[0] + d / across_d.step * across_d.multiplier + across_d.last()) * source_[1] +
-                  h / across_h.step * across_h.multiplier + across_h.last() + 1) *
-                     source_[2] * g_.cin;
+    r.source_row = source_[2] * g_.cin;
+    const int64_t last = (n * source_[0] + d / across_d.step * across_d.multiplier + across_d.last()) * source_[1] +
+                         h / across_h.step * across_h.multiplier + across_h.last();
     for (const Span& span : spans_) {
       r.terms = 0;
       r.window = span.window(multiplier);
       r.stride = r.window > 1 ? static_cast<int>(multiplier) : 1;
-      r.ahead = below + span.first * multiplier * across_h.multiplier * g_.cin;
+      r.ahead = source + (last + 1 - r.stride) * r.source_row + span.first * multiplier * g_.cin + kAhead;
       for (const auto& tap_d : across_d.taps) {
         const int64_t at_d = d / across_d.step * across_d.multiplier + tap_d.offset;
         if (at_d < 0 || at_d >= source_[0]) continue;

@@ -22,9 +22,10 @@ struct DepthwiseRun {
   int64_t result_step, count, channels;
   const T* bias;   // or null
   int activation;  // 0 none, 1 relu, 2 relu6
-  // The first of as many sources in memory's order as these results move on by: what the row of results below reads
-  // first, asked for meanwhile.
+  // Asked for meanwhile, in memory's order: `stride` rows, `source_row` apart, of as many sources as the results move
+  // on.
   const T* ahead;
+  int64_t source_row;
   bool past_caches;  // results are whole lines, which no cache need keep
 };
 

@@ -25,11 +25,11 @@ constexpr bool is_nth(int at, int steps, int count) { return at * count / steps 
 template <class T, int kResults, int kVecs, int kWindow, int kStride>
 inline void block(const DepthwiseRun<T>& r, int64_t j, int64_t c) {
   constexpr int L = kLanes<T>, kSources = (kResults - 1) * kStride + kWindow, kLine = kLineBytes / sizeof(T);
-  // What is asked for at a row of taps: a burst of such requests finds no room in the queue and most of it is dropped.
-  constexpr int kLines = (kResults * kVecs * L * kStride * kStride + kLine - 1) / kLine;
-  constexpr int kRows = kWindow > 1 ? kWindow : 3, kAsked = (kLines + kRows - 1) / kRows;
-  const int64_t step = r.source_step / kStride, terms = r.terms, result_step = r.result_step;
-  const T* ahead = r.ahead + (j * r.channels + c * kResults) * kStride * kStride;
+  // Of each row, at each row of taps: a burst of requests finds no room in their queue, and most of it is dropped.
+  constexpr int kLines = (kResults * kStride * kVecs * L + kLine - 1) / kLine, kTapRows = kWindow > 1 ? kWindow : 3;
+  constexpr int kEach = (kLines + kTapRows - 1) / kTapRows, kAsked = kEach * kStride;
+  const int64_t step = r.source_step / kStride, terms = r.terms, result_step = r.result_step, source_row = r.source_row;
+  const T* ahead = r.ahead + (j * r.channels + c * kResults) * kStride;
   Vec<T> acc[kVecs][kResults];
 #pragma GCC unroll 2
   for (int v = 0; v < kVecs; ++v) {
@@ -37,7 +37,7 @@ inline void block(const DepthwiseRun<T>& r, int64_t j, int64_t c) {
 #pragma GCC unroll 8
     for (int i = 0; i < kResults; ++i) acc[v][i] = bias;
   }
-  for (int64_t term = 0; term < terms; term += kWindow, ahead += kAsked * kLine) {
+  for (int64_t term = 0; term < terms; term += kWindow, ahead += kEach * kLine) {
     const T* const first = r.sources[term] + j * r.source_step + c;
 #pragma GCC unroll 2
     for (int v = 0; v < kVecs; ++v) {
@@ -47,8 +47,8 @@ inline void block(const DepthwiseRun<T>& r, int64_t j, int64_t c) {
       const T* x = first + v * L;
 #pragma GCC unroll 16
       for (int q = 0; q < kSources; ++q, x += step) {
-        const int at = v * kSources + q, steps = kVecs * kSources;
-        if (is_nth(at, steps, kAsked)) __builtin_prefetch(ahead + at * kAsked / steps * kLine);
+        const int at = v * kSources + q, steps = kVecs * kSources, asked = at * kAsked / steps;
+        if (is_nth(at, steps, kAsked)) __builtin_prefetch(ahead + asked / kEach * source_row + asked % kEach * kLine);
         const Vec<T> source = load(x);
 #pragma GCC unroll 8
         for (int t = 0; t < kWindow; ++t)
