@@ -25,7 +25,8 @@ constexpr bool is_nth(int at, int steps, int count) { return at * count / steps 
 template <class T, int kResults, int kVecs, int kWindow, int kStride>
 inline void block(const DepthwiseRun<T>& r, int64_t j, int64_t c) {
   constexpr int L = kLanes<T>, kSources = (kResults - 1) * kStride + kWindow, kLine = kLineBytes / sizeof(T);
-  // Of each row, at each row of taps: a burst of requests finds no room in their queue, and most of it is dropped.
+  // The lines of each row ahead that a row of taps asks for: a burst of requests finds no room in their queue, and most
+  // of it is dropped. Single results, which are borders and many of a small image's, ask for nothing.
   constexpr int kLines = (kResults * kStride * kVecs * L + kLine - 1) / kLine, kTapRows = kWindow > 1 ? kWindow : 3;
   constexpr int kEach = (kLines + kTapRows - 1) / kTapRows, kAsked = kEach * kStride;
   const int64_t step = r.source_step / kStride, terms = r.terms, result_step = r.result_step, source_row = r.source_row;
@@ -48,7 +49,8 @@ inline void block(const DepthwiseRun<T>& r, int64_t j, int64_t c) {
 #pragma GCC unroll 16
       for (int q = 0; q < kSources; ++q, x += step) {
         const int at = v * kSources + q, steps = kVecs * kSources, asked = at * kAsked / steps;
-        if (is_nth(at, steps, kAsked)) __builtin_prefetch(ahead + asked / kEach * source_row + asked % kEach * kLine);
+        if (kResults > 1 && is_nth(at, steps, kAsked))
+          __builtin_prefetch(ahead + asked / kEach * source_row + asked % kEach * kLine);
         const Vec<T> source = load(x);
 #pragma GCC unroll 8
         for (int t = 0; t < kWindow; ++t)
