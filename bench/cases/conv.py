@@ -196,10 +196,11 @@ CASES: list[Case] = [
     *cases(2, (14, 7), 48, 48, 7, pad=(2, 4, 3, 3), groups=48),
     *cases(2, (9, 15), 33, 33, 5, pad=2, groups=33),
     *cases(2, (15, 16), 33, 33, 5, strides=2, pad=(2, 1, 0, 3), groups=33),
-    # Depthwise of more than 8 MB.
-    *cases(1, (150, 141), 66, 66, 3, pad=1, groups=66, ops="fd"),
-    *cases(1, (187, 190), 67, 67, 3, strides=2, groups=67, ops="f"),
-    *cases(1, (150, 141), 66, 66, 5, pad=2, groups=66, ops="f"),
+    # Pixels of whole lines, which may go past the caches.
+    *cases(2, (15, 30), 32, 32, 3, strides=2, pad=(0, 1, 0, 1), groups=32),
+    *cases(2, (13, 22), 16, 16, 5, strides=2, pad=(2, 1, 1, 3), groups=16, dtype="float64"),
+    *cases(2, (9, 14), 32, 32, 7, strides=(3, 1), pad=3, groups=32),
+    *(fused(2, (8, 12), 64, 64, 3, a, pad=1, groups=64) for a in ("relu6", "silu")),
     # One and three dimensions.
     *cases(3, (21,), 7, 19, 4, strides=2, pad=1),
     *cases(2, (30,), 6, 6, 5, pad=(4, 0), groups=6),

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <fstream>
 
 #include "core/errors.h"
 
@@ -53,6 +54,13 @@ long cache_or(int name, long otherwise) {
   (void)name;
   return otherwise;
 #endif
+}
+
+// sysconf() counts the last level of the whole package, on Zen many times what one core uses. Linux knows the latter.
+long last_level_or(int name, long otherwise) {
+  std::ifstream size("/sys/devices/system/cpu/cpu0/cache/index3/size");
+  long kilobytes = 0;
+  return size >> kilobytes && size.get() == 'K' && kilobytes > 0 ? kilobytes << 10 : cache_or(name, otherwise);
 }
 
 }  // namespace
@@ -113,9 +121,9 @@ void set_isa(const std::string& name) { g_isa.store(static_cast<int>(parse(name)
 CacheSizes cache_sizes() {
 #if defined(__linux__) && defined(_SC_LEVEL1_DCACHE_SIZE)
   static const CacheSizes sizes{cache_or(_SC_LEVEL1_DCACHE_SIZE, 32 << 10), cache_or(_SC_LEVEL2_CACHE_SIZE, 512 << 10),
-                                cache_or(_SC_LEVEL3_CACHE_SIZE, 8 << 20)};
+                                last_level_or(_SC_LEVEL3_CACHE_SIZE, 8 << 20)};
 #else
-  static const CacheSizes sizes{cache_or(0, 32 << 10), cache_or(0, 512 << 10), cache_or(0, 8 << 20)};
+  static const CacheSizes sizes{cache_or(0, 32 << 10), cache_or(0, 512 << 10), last_level_or(0, 8 << 20)};
 #endif
   return sizes;
 }

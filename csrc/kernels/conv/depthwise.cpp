@@ -9,15 +9,18 @@
 #include "kernels/conv/activate.h"
 #include "kernels/grid.h"
 #include "runtime/pool.h"
+#include "simd/nontemporal.h"
 
 namespace native::conv {
 namespace {
 
 constexpr int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -ceil_div(-a, b); }
 constexpr int64_t kLeastWork = 128 << 10;  // multiply-adds a task; they are bound by memory
-// Tensors of more bytes come from memory, where the loop over channels strides over pixels and no prefetcher follows. A
-// pixel of so many bytes is long enough for what is asked for with it to be there when its turn comes.
-constexpr int64_t kFarBytes = 8 << 20, kFarPixel = 256;
+// Elements from a source to what is asked for with it: the loop over channels strides over pixels, where no prefetcher
+// follows. Of the last rows of taps, as others have read the rest.
+constexpr int64_t kAhead = 1024;
+// Rows of a task, if there are so many tasks then: the rows that it reads first are in the cache of no other thread.
+constexpr int64_t kMostRows = 16, kManyTasks = 16;
 
 // The taps of one dimension that reach results of one residue: result j * step + residue reads source
 // j * multiplier + offset by kernel tap k.
@@ -27,6 +30,8 @@ struct Reach {
   };
   int64_t residue, step, multiplier;
   std::vector<Tap> taps;
+
+  int64_t last() const { return taps.empty() ? 0 : taps.back().offset; }
 };
 
 std::vector<Reach> reaches(const Geometry& g, int dim, bool input_grad) {
@@ -70,10 +75,12 @@ class Depthwise final : public Kernel {
     for (int i = 0; i < 3; ++i) reaches_[i] = reaches(g, i, input_grad);
     rows_ = g.batch * result_[0] * result_[1];
     const int64_t row_work = std::max<int64_t>(1, result_[2] * g.taps() * g.cin);
-    rows_each_ = std::max<int64_t>(1, kLeastWork / row_work);
+    rows_each_ = std::max<int64_t>({1, kLeastWork / row_work, std::min(kMostRows, rows_ / kManyTasks)});
     spans_ = list_spans();
-    const int64_t bytes = g.cin * (g.in_pixels() + g.out_pixels()) * static_cast<int64_t>(sizeof(T));
-    far_ = bytes > kFarBytes && g.cin * static_cast<int64_t>(sizeof(T)) >= kFarPixel;
+    const int64_t pixel = g.cin * static_cast<int64_t>(sizeof(T));
+    // Half of the last level together: measured, with what is read after it.
+    past_caches_ = is_far((g.in_pixels() + g.out_pixels()) * pixel) && pixel % kLineBytes == 0 &&
+                   (activation == kNoBias || activation <= Activation::Relu6);
   }
 
   void run(const void* const* in, void* const* out, void*) const override {
@@ -99,9 +106,9 @@ class Depthwise final : public Kernel {
     // How many neighbours the taps of one row see where they are as many as DepthwiseRun::window takes.
     int window(int64_t multiplier) const {
       const size_t size = taps.size();
-      if (multiplier != 1 || (size != 3 && size != 5)) return 0;
+      if (multiplier > 2 || (size != 3 && size != 5 && (size != 7 || multiplier == 2))) return 1;
       for (size_t i = 1; i < size; ++i)
-        if (taps[i].offset != taps[0].offset + static_cast<int64_t>(i)) return 0;
+        if (taps[i].offset != taps[0].offset + static_cast<int64_t>(i)) return 1;
       return static_cast<int>(size);
     }
   };
@@ -142,11 +149,16 @@ class Depthwise final : public Kernel {
     r.result_step = width_step * g_.cin;
     r.channels = g_.cin;
     r.bias = bias;
-    r.far = far_;
+    r.past_caches = past_caches_ && at_line(result);
     r.activation = activation_ == kNoBias ? 0 : inner_activation(activation_);
+    r.source_row = source_[2] * g_.cin;
+    const int64_t last = (n * source_[0] + d / across_d.step * across_d.multiplier + across_d.last()) * source_[1] +
+                         h / across_h.step * across_h.multiplier + across_h.last();
     for (const Span& span : spans_) {
       r.terms = 0;
       r.window = span.window(multiplier);
+      r.stride = r.window > 1 ? static_cast<int>(multiplier) : 1;
+      r.ahead = source + (last + 1 - r.stride) * r.source_row + span.first * multiplier * g_.cin + kAhead;
       for (const auto& tap_d : across_d.taps) {
         const int64_t at_d = d / across_d.step * across_d.multiplier + tap_d.offset;
         if (at_d < 0 || at_d >= source_[0]) continue;
@@ -175,7 +187,7 @@ class Depthwise final : public Kernel {
   std::array<std::vector<Reach>, 3> reaches_;
   std::vector<Span> spans_;
   int64_t rows_, rows_each_;
-  bool far_;
+  bool past_caches_;
 };
 
 template <class T>

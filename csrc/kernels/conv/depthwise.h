@@ -12,8 +12,9 @@ namespace native::conv {
 template <class T>
 struct DepthwiseRun {
   int64_t terms;
-  // 3 or 5: terms come in groups of so many, whose sources are neighbours `source_step` apart. Else 0.
+  // 3, 5 or 7: terms come in groups of so many, whose sources are neighbours. Else 1.
   int window;
+  int stride;  // neighbours from a result's window to the next one's: 1 or, of 3 and 5, 2; 1 where there is no window
   const T* const* sources;  // of the first result; the next is `source_step` elements on
   const T* const* weights;
   int64_t source_step;
@@ -21,7 +22,11 @@ struct DepthwiseRun {
   int64_t result_step, count, channels;
   const T* bias;   // or null
   int activation;  // 0 none, 1 relu, 2 relu6
-  bool far;        // sources come from memory: those of the next results are asked for
+  // Asked for meanwhile, in memory's order: `stride` rows, `source_row` apart, of as many sources as the results move
+  // on.
+  const T* ahead;
+  int64_t source_row;
+  bool past_caches;  // results are whole lines, which no cache need keep
 };
 
 // sum[row] += sum over j of source[row][j] * cotangent[j], j < count, for up to kDepthwiseRows rows.

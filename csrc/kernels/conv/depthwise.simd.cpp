@@ -1,5 +1,6 @@
 #include "kernels/conv/depthwise.h"
 
+#include "simd/nontemporal.h"
 #include "simd/vec.h"
 
 namespace native::conv {
@@ -15,88 +16,70 @@ inline V activated(V x, int activation) {
   return x;
 }
 
-// Of vectors that follow each other, which are a line of 64 bytes or begin one.
-constexpr bool begins_line(int v) { return v * NATIVE_VEC_BYTES % 64 == 0; }
+// Whether step `at` of `steps` is one of the `count` that lie evenly among them.
+constexpr bool is_nth(int at, int steps, int count) { return at * count / steps != (at + 1) * count / steps; }
 
-// kResults neighbouring results of kVecs vectors of channels: a weight serves kResults multiply-adds, and
-// there are enough accumulators to cover their latency. kFar: asks for the sources of the next results.
-template <class T, int kResults, int kVecs, bool kFar>
+// kResults neighbouring results of kVecs vectors of channels by windows of kWindow neighbours, each of which begins
+// kStride behind that of the result before: a source is loaded once for all taps that see it. With a vector at a time
+// sums, the window's weights and a source fit into 16 registers.
+template <class T, int kResults, int kVecs, int kWindow, int kStride>
 inline void block(const DepthwiseRun<T>& r, int64_t j, int64_t c) {
-  Vec<T> acc[kResults][kVecs];
-  int64_t at[kResults];
-#pragma GCC unroll 4
-  for (int i = 0; i < kResults; ++i) {
-    at[i] = (j + i) * r.source_step + c;
+  constexpr int L = kLanes<T>, kSources = (kResults - 1) * kStride + kWindow, kLine = kLineBytes / sizeof(T);
+  // The lines of each row ahead that a row of taps asks for: a burst of requests finds no room in their queue, and most
+  // of it is dropped. Single results, which are borders and many of a small image's, ask for nothing.
+  constexpr int kLines = (kResults * kStride * kVecs * L + kLine - 1) / kLine, kTapRows = kWindow > 1 ? kWindow : 3;
+  constexpr int kEach = (kLines + kTapRows - 1) / kTapRows, kAsked = kEach * kStride;
+  const int64_t step = r.source_step / kStride, terms = r.terms, result_step = r.result_step, source_row = r.source_row;
+  const T* ahead = r.ahead + (j * r.channels + c * kResults) * kStride;
+  Vec<T> acc[kVecs][kResults];
 #pragma GCC unroll 2
-    for (int v = 0; v < kVecs; ++v) acc[i][v] = r.bias ? load(r.bias + c + v * kLanes<T>) : Vec<T>{};
+  for (int v = 0; v < kVecs; ++v) {
+    const Vec<T> bias = r.bias ? load(r.bias + c + v * L) : Vec<T>{};
+#pragma GCC unroll 8
+    for (int i = 0; i < kResults; ++i) acc[v][i] = bias;
   }
-  for (int64_t term = 0; term < r.terms; ++term) {
-    const T* w = r.weights[term] + c;
-    const T* x = r.sources[term];
+  for (int64_t term = 0; term < terms; term += kWindow, ahead += kEach * kLine) {
+    const T* const first = r.sources[term] + j * r.source_step + c;
 #pragma GCC unroll 2
     for (int v = 0; v < kVecs; ++v) {
-      const Vec<T> weight = load(w + v * kLanes<T>);
-      if (kFar && begins_line(v))
-#pragma GCC unroll 4
-        for (int i = 0; i < kResults; ++i) __builtin_prefetch(x + at[i] + v * kLanes<T> + kResults * r.source_step);
-#pragma GCC unroll 4
-      for (int i = 0; i < kResults; ++i) acc[i][v] += load(x + at[i] + v * kLanes<T>) * weight;
-    }
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < kResults; ++i)
-#pragma GCC unroll 2
-    for (int v = 0; v < kVecs; ++v)
-      store(r.result + (j + i) * r.result_step + c + v * kLanes<T>, activated(acc[i][v], r.activation));
-}
-
-// The same with windows of kWindow neighbours: a source is loaded once for all taps that see it.
-template <class T, int kResults, int kVecs, int kWindow, bool kFar>
-inline void window_block(const DepthwiseRun<T>& r, int64_t j, int64_t c) {
-  constexpr int L = kLanes<T>;
-  Vec<T> acc[kResults][kVecs];
+      Vec<T> w[kWindow];
 #pragma GCC unroll 8
-  for (int i = 0; i < kResults; ++i)
-#pragma GCC unroll 2
-    for (int v = 0; v < kVecs; ++v) acc[i][v] = r.bias ? load(r.bias + c + v * L) : Vec<T>{};
-  for (int64_t term = 0; term < r.terms; term += kWindow) {
-    const T* x = r.sources[term] + j * r.source_step + c;
-    Vec<T> w[kWindow][kVecs];
-#pragma GCC unroll 8
-    for (int t = 0; t < kWindow; ++t)
-#pragma GCC unroll 2
-      for (int v = 0; v < kVecs; ++v) w[t][v] = load(r.weights[term + t] + c + v * L);
+      for (int t = 0; t < kWindow; ++t) w[t] = load(r.weights[term + t] + c + v * L);
+      const T* x = first + v * L;
 #pragma GCC unroll 16
-    for (int q = 0; q < kResults + kWindow - 1; ++q, x += r.source_step)
-#pragma GCC unroll 2
-      for (int v = 0; v < kVecs; ++v) {
-        if (kFar && begins_line(v) && q >= kWindow - 1) __builtin_prefetch(x + v * L + kResults * r.source_step);
-        const Vec<T> source = load(x + v * L);
+      for (int q = 0; q < kSources; ++q, x += step) {
+        const int at = v * kSources + q, steps = kVecs * kSources, asked = at * kAsked / steps;
+        if (kResults > 1 && is_nth(at, steps, kAsked))
+          __builtin_prefetch(ahead + asked / kEach * source_row + asked % kEach * kLine);
+        const Vec<T> source = load(x);
 #pragma GCC unroll 8
         for (int t = 0; t < kWindow; ++t)
-          if (q >= t && q - t < kResults) acc[q - t][v] += source * w[t][v];
+          if (q >= t && (q - t) % kStride == 0 && (q - t) / kStride < kResults)
+            acc[v][(q - t) / kStride] += source * w[t];
       }
+    }
   }
+  T* const result = r.result + j * result_step + c;
+  const bool past_caches = r.past_caches;
+  if (const int activation = r.activation)
+#pragma GCC unroll 2
+    for (int v = 0; v < kVecs; ++v)
+#pragma GCC unroll 8
+      for (int i = 0; i < kResults; ++i) acc[v][i] = activated(acc[v][i], activation);
 #pragma GCC unroll 8
   for (int i = 0; i < kResults; ++i)
 #pragma GCC unroll 2
-    for (int v = 0; v < kVecs; ++v)
-      store(r.result + (j + i) * r.result_step + c + v * L, activated(acc[i][v], r.activation));
+    for (int v = 0; v < kVecs; ++v) {
+      T* const to = result + i * result_step + v * L;
+      past_caches ? store_nontemporal(to, acc[v][i]) : store(to, acc[v][i]);
+    }
 }
 
-template <class T, int kResults, int kVecs, int kWindow, bool kFar>
-inline void vectors(const DepthwiseRun<T>& r, int64_t j, int64_t c) {
-  if constexpr (kWindow > 0)
-    window_block<T, kResults, kVecs, kWindow, kFar>(r, j, c);
-  else
-    block<T, kResults, kVecs, kFar>(r, j, c);
-}
-
-template <class T, int kResults, int kWindow, bool kFar = false>
+template <class T, int kResults, int kWindow, int kStride>
 inline void all_channels(const DepthwiseRun<T>& r, int64_t j) {
   int64_t c = 0;
-  for (; c + 2 * kLanes<T> <= r.channels; c += 2 * kLanes<T>) vectors<T, kResults, 2, kWindow, kFar>(r, j, c);
-  for (; c + kLanes<T> <= r.channels; c += kLanes<T>) vectors<T, kResults, 1, kWindow, kFar>(r, j, c);
+  for (; c + 2 * kLanes<T> <= r.channels; c += 2 * kLanes<T>) block<T, kResults, 2, kWindow, kStride>(r, j, c);
+  for (; c + kLanes<T> <= r.channels; c += kLanes<T>) block<T, kResults, 1, kWindow, kStride>(r, j, c);
   for (; c < r.channels; ++c)
     for (int64_t i = j; i < j + kResults; ++i) {
       T acc = r.bias ? r.bias[c] : T(0);
@@ -106,33 +89,27 @@ inline void all_channels(const DepthwiseRun<T>& r, int64_t j) {
 }
 
 // `count` results, fewer than those of a whole block.
-template <class T, int kWindow, int kResults>
-inline void last_windows(const DepthwiseRun<T>& r, int64_t j, int64_t count) {
-  if (count == kResults) return all_channels<T, kResults, kWindow>(r, j);
-  if constexpr (kResults > 1) last_windows<T, kWindow, kResults - 1>(r, j, count);
+template <class T, int kWindow, int kStride, int kResults>
+inline void last_results(const DepthwiseRun<T>& r, int64_t j, int64_t count) {
+  if (count == kResults) return all_channels<T, kResults, kWindow, kStride>(r, j);
+  if constexpr (kResults > 1) last_results<T, kWindow, kStride, kResults - 1>(r, j, count);
 }
 
-template <class T, int kWindow, bool kFar>
-void windows(const DepthwiseRun<T>& r) {
-  constexpr int kResults = 6;  // 12 accumulators beside the weights of a window
+template <class T, int kWindow, int kStride>
+void all_results(const DepthwiseRun<T>& r) {
+  constexpr int kResults = kWindow > 5 ? 4 : kWindow > 3 ? 5 : 6;  // as many as leave registers for a window's weights
   int64_t j = 0;
-  for (; j + kResults <= r.count; j += kResults) all_channels<T, kResults, kWindow, kFar>(r, j);
-  last_windows<T, kWindow, kResults - 1>(r, j, r.count - j);
-}
-
-template <class T, bool kFar>
-void run_terms(const DepthwiseRun<T>& r) {
-  if (r.window == 3) return windows<T, 3, kFar>(r);
-  if (r.window == 5) return windows<T, 5, kFar>(r);
-  int64_t j = 0;
-  for (; j + 4 <= r.count; j += 4) all_channels<T, 4, 0, kFar>(r, j);
-  for (; j + 2 <= r.count; j += 2) all_channels<T, 2, 0>(r, j);
-  for (; j < r.count; ++j) all_channels<T, 1, 0>(r, j);
+  for (; j + kResults <= r.count; j += kResults) all_channels<T, kResults, kWindow, kStride>(r, j);
+  last_results<T, kWindow, kStride, kResults - 1>(r, j, r.count - j);
 }
 
 template <class T>
 void run(const DepthwiseRun<T>& r) {
-  r.far ? run_terms<T, true>(r) : run_terms<T, false>(r);
+  const bool strided = r.stride == 2;
+  if (r.window == 3) return strided ? all_results<T, 3, 2>(r) : all_results<T, 3, 1>(r);
+  if (r.window == 5) return strided ? all_results<T, 5, 2>(r) : all_results<T, 5, 1>(r);
+  if (r.window == 7) return all_results<T, 7, 1>(r);
+  all_results<T, 1, 1>(r);
 }
 
 template <class T, int kRows, int kVecs>
