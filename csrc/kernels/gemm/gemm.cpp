@@ -38,10 +38,11 @@ constexpr int64_t kMuchWider = 4, kWideColumns = 512;
 // be little of it, so many for each row: 64x512x512 gains 1%, 32x2048x1000 21%, 16x512x512 26%; 64x256x256 would lose
 // 10%, 8x16x2048 half. So many columns for each row repay the copy of a transposed A, but of the fewest rows.
 constexpr int64_t kOfDotRow = 8, kLeastTerms = 16, kFewestRows = 16;
-// Up to so many terms, or where another matrix is read beside C, the bytes of a large C take longer than its sums: from
-// 128 terms on tiles fetch it in time, and stores past the caches, of which rows a multiple of 1 KB apart take twice
-// the time of others, lose up to a tenth.
+// Up to so many terms the bytes of a large C take longer than its sums; from 128 on tiles fetch it in time.
 constexpr int64_t kShortSum = 64;
+// Lines a multiple of so many bytes apart take twice the time of others on their way past the caches (8 ns in place of
+// 4): rows of 1 and 2 KB lose up to a tenth.
+constexpr int64_t kSlowRows = 1024;
 
 template <class T>
 bool packs_a(const Kernels<T>& kernels, const Operand<T>& a) {
@@ -73,7 +74,7 @@ void no_terms(const Kernels<T>& kernels, int64_t m, int64_t n, T* c, int64_t c_r
 template <class T>
 bool goes_past(int64_t terms, const T* c, int64_t c_row, bool accumulate, const Epilogue<T>& epilogue) {
   const bool last = epilogue.activation == Activation::None || clips(epilogue.activation);
-  const bool worth = terms <= kShortSum || epilogue.added;
+  const bool worth = terms <= kShortSum && c_row * static_cast<int64_t>(sizeof(T)) % kSlowRows != 0;
   return epilogue.past && last && worth && !accumulate && at_line(c) && at_line(c + c_row);
 }
 
