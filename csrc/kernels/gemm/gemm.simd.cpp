@@ -218,6 +218,9 @@ void long_tile(const Block<T>& block, const T* a, const T* b, T* c, const T* bia
   const bool past = !Near && block.epilogue.past;
   if (!Near && !past)
     for (int i = 0; i < kRows; ++i) __builtin_prefetch(c + i * block.c_row + b_row - 1, 1);
+  if (!Near && block.epilogue.added)
+    for (int i = 0; i < kRows; ++i)
+      __builtin_prefetch(block.epilogue.added + (c - block.c) + i * block.c_row + b_row - 1);
   for (int64_t left = block.k / kStepsAtOnce; left > 0; --left) loop();
   for (int64_t left = block.k % kStepsAtOnce; left > 0; --left, forward(1)) {
     Vec<T> bv[kVectors];
