@@ -282,6 +282,7 @@ CASES: list[Case] = [
     # With a residual: whole and partial panels, several tasks, groups, an activation of each kind.
     *(fused(2, (6, 5), 5, 20, 3, a, pad=1, residual=True) for a in ("none", "relu", "silu")),
     fused(9, (21, 20), 6, 130, 1, "none", residual=True),
+    *(fused(3, (7, 9), 70, 80, 1, a, residual=True) for a in ("none", "relu", "relu6")),
     fused(2, (6, 7), 12, 18, 3, "none", pad=1, groups=3, residual=True),
     fused(2, (6, 5), 16, 16, 3, "none", pad=1, groups=16, residual=True),
     fused(2, (6, 5), 5, 9, 3, "relu", strides=2, dtype="float64", residual=True),

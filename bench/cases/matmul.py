@@ -155,6 +155,9 @@ _SIZES = [
 # A copied six rows at a time and B by the tiles that read it first: a rest of rows, of terms and of
 # columns, several blocks of each, and an A much narrower than B.
 _COPIED = [(12, 530, 33), (17, 1030, 70), (151, 70, 261), (295, 523, 300), (49, 67, 530)]
+# Rows of whole lines, which a large result has stored past the caches: sums that are short and not,
+# a rest of rows, panels that are whole and not.
+_LINES = [(145, 64, 80), (20, 31, 192), (13, 70, 128)]
 _EMPTY = [(0, 3, 4), (3, 0, 4), (3, 4, 0)]
 # Narrow elements: each number of rows that has a path of its own, terms that fill no word, vector
 # or block, one column.
@@ -202,6 +205,14 @@ CASES = [
         for ta, tb in ((False, False), (False, True), (True, False))
     ),
     *(linear(m, k, n, "relu", grad=False) for m, k, n in _COPIED),
+    *(
+        matmul(m, k, n, dtype, ta=ta, grad=False)
+        for dtype in ("float32", "float64")
+        for m, k, n in _LINES
+        for ta in (False, True)
+    ),
+    *(linear(m, k, n, a, grad=False) for m, k, n in _LINES for a in ("relu", "silu")),
+    matmul(33, 40, 48, batch_a=(3,), grad=False),
     *(matmul(m, k, n) for m, k, n in _EMPTY),
     matmul(5, 6, 7, batch_a=(0,)),
     matmul(5, 6, 7, batch_a=(3,)),

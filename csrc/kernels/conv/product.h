@@ -21,15 +21,18 @@ class Product {
  public:
   Product(const ProductSizes& s, Activation activation)
       : activation_(activation),
+        far_(is_far(s.m * s.n * static_cast<int64_t>(sizeof(T)))),
         plan_(gemm::kernels_of<T>(), s.m, s.n, s.k, s.transpose_a,
               s.transpose_b ? gemm::Form::Columns : gemm::Form::Rows) {}
   size_t scratch_bytes() const { return sizeof(T) * static_cast<size_t>(plan_.scratch_size()); }
   void run(const T* a, const T* b, T* c, const T* bias, const T* added, void* scratch) const {
-    plan_.run(a, b, c, {.bias = bias, .activation = activation_, .added = added}, static_cast<T*>(scratch));
+    plan_.run(a, b, c, {.bias = bias, .activation = activation_, .added = added, .past = far_},
+              static_cast<T*>(scratch));
   }
 
  private:
   const Activation activation_;
+  const bool far_;
   const gemm::Plan<T> plan_;
 };
 

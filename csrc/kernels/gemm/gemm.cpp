@@ -5,6 +5,7 @@
 
 #include "kernels/grid.h"
 #include "runtime/pool.h"
+#include "simd/nontemporal.h"
 
 namespace native::gemm {
 namespace {
@@ -37,6 +38,11 @@ constexpr int64_t kMuchWider = 4, kWideColumns = 512;
 // be little of it, so many for each row: 64x512x512 gains 1%, 32x2048x1000 21%, 16x512x512 26%; 64x256x256 would lose
 // 10%, 8x16x2048 half. So many columns for each row repay the copy of a transposed A, but of the fewest rows.
 constexpr int64_t kOfDotRow = 8, kLeastTerms = 16, kFewestRows = 16;
+// Up to so many terms the bytes of a large C take longer than its sums; from 128 on tiles fetch it in time.
+constexpr int64_t kShortSum = 64;
+// Lines a multiple of so many bytes apart take twice the time of others on their way past the caches (8 ns in place of
+// 4): rows of 1 and 2 KB lose up to a tenth.
+constexpr int64_t kSlowRows = 1024;
 
 template <class T>
 bool packs_a(const Kernels<T>& kernels, const Operand<T>& a) {
@@ -47,8 +53,7 @@ bool packs_a(const Kernels<T>& kernels, const Operand<T>& a) {
 
 template <class T>
 void activate(const Kernels<T>& kernels, int64_t m, int64_t n, T* c, int64_t c_row, Activation activation) {
-  if (activation != Activation::None && activation != Activation::Relu)
-    kernels.finish(m, n, c, c_row, {.activation = activation});
+  if (activation != Activation::None && !clips(activation)) kernels.finish(m, n, c, c_row, {.activation = activation});
 }
 
 template <class T>
@@ -65,6 +70,14 @@ void no_terms(const Kernels<T>& kernels, int64_t m, int64_t n, T* c, int64_t c_r
   kernels.finish(m, n, c, c_row, epilogue);
 }
 
+// Whether tiles store their part of C past the caches: whole lines that no pass follows.
+template <class T>
+bool goes_past(int64_t terms, const T* c, int64_t c_row, bool accumulate, const Epilogue<T>& epilogue) {
+  const bool last = epilogue.activation == Activation::None || clips(epilogue.activation);
+  const bool worth = terms <= kShortSum && c_row * static_cast<int64_t>(sizeof(T)) % kSlowRows != 0;
+  return epilogue.past && last && worth && !accumulate && at_line(c) && at_line(c + c_row);
+}
+
 // Terms [p, p + steps) of k for at most mc rows; B is the panels of these terms. `copy`: where they are copied, or
 // null.
 template <class T>
@@ -72,6 +85,7 @@ void block_terms(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t steps,
                  const Panels<T>& b, T* c, int64_t c_row, bool accumulate, const Epilogue<T>& epilogue, T* packed_a,
                  T* copy = nullptr) {
   Block<T> block{m, n, steps, a, kernels.mr * a.row, b, c, c_row, accumulate, epilogue, copy};
+  block.epilogue.past = goes_past(steps, c, c_row, accumulate, epilogue);
   const bool packs = a.column == 1 ? n >= kernels.sliver_columns : n > 2 * kernels.nr && packs_a(kernels, a);
   if (packs) kernels.pack_a(block, packed_a);
   kernels.block(block);

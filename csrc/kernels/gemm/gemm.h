@@ -26,18 +26,23 @@ struct Operand {
 };
 
 // What happens to a finished tile of C. `bias` has one entry a column, or is null; `added` is a matrix with the
-// row stride of C that is added before the activation, or null.
+// row stride of C that is added before the activation, or null. `past`: C is far (is_far()), so that whole lines of it
+// that are stored once may go past the caches.
 template <class T>
 struct Epilogue {
   const T* bias = nullptr;
   Activation activation = Activation::None;
   const T* added = nullptr;
+  bool past = false;
 
   // That of C's part from row i and column j on.
   Epilogue from(int64_t i, int64_t j, int64_t c_row) const {
-    return {bias ? bias + j : nullptr, activation, added ? added + i * c_row + j : nullptr};
+    return {bias ? bias + j : nullptr, activation, added ? added + i * c_row + j : nullptr, past};
   }
 };
+
+// Activations that tiles apply to their sums; the others take a pass of their own.
+constexpr bool clips(Activation a) { return a == Activation::Relu || a == Activation::Relu6; }
 
 // B in panels: panel j holds columns [j * nr, (j + 1) * nr) as rows of nr elements, the last one padded
 // with zeros. `panel` is the distance between panels, `row` between rows. Packed panels have row == nr;
@@ -63,7 +68,7 @@ struct Block {
   T* c;
   int64_t c_row;
   bool accumulate;       // C += instead of C =
-  Epilogue<T> epilogue;  // applied after the sum
+  Epilogue<T> epilogue;  // applied after the sum; `past` only without `accumulate` and where rows of C are whole lines
   T* copy = nullptr;     // panels are copied there, k * nr apart, by the first mr rows: m >= mr, whole panels in place
   bool close = false;    // B and what is next are in the second-level cache: nothing is fetched ahead
   int64_t behind = 0;    // of a single panel: where what is fetched meanwhile lies from it; 0: after its k rows

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "kernels/gemm/parts.h"
+#include "simd/nontemporal.h"
 #include "simd/steps.h"
 #include "simd/vec.h"
 
@@ -42,9 +43,11 @@ constexpr int64_t kSteps = 32;
 // together: nothing is worth fetching ahead. Taller blocks may be parts of an A that comes from memory.
 constexpr int64_t kNear = 64;
 
-template <class T>
+template <class T, bool Past = false>
 inline void put(T* out, Vec<T> x, bool part, int lanes) {
-  if (part)
+  if constexpr (Past)
+    store_nontemporal(out, x);
+  else if (part)
     store_part(out, x, lanes);
   else
     store(out, x);
@@ -59,29 +62,37 @@ template <class T, int R, int V, bool Partial>
     for (int v = 0; v < V; ++v) put(c + i * block.c_row + v * kLanes<T>, sum[i][v], Partial && v == V - 1, tail);
 }
 
-template <class T, int R, int V, bool Partial>
-[[gnu::always_inline]] inline void write(const Block<T>& block, const Vec<T> (&sum)[R][V], T* c, const T* bias,
-                                         int tail) {
+// Past: the caches, line by line. What is asked of all of C is asked once a tile: sums may be short.
+template <class T, int R, int V, bool Partial, bool Past>
+[[gnu::always_inline]] inline void write(const Block<T>& block, Vec<T> (&sum)[R][V], T* c, const T* bias, int tail) {
   constexpr int L = kLanes<T>;
   const int64_t c_row = block.c_row;
-  const bool clip = block.epilogue.activation == Activation::Relu, accumulate = block.accumulate;
-  const T* const added = block.epilogue.added ? block.epilogue.added + (c - block.c) : nullptr;
-#pragma GCC unroll 4
-  for (int v = 0; v < V; ++v) {
-    const bool part = Partial && v == V - 1;
-    Vec<T> offset{};
-    if (bias) offset = part ? load_part(bias + v * L, tail) : load(bias + v * L);
+  // change(vector of sums, where it lies in C, its column, whether it is the tail)
+  const auto each = [&](auto change) __attribute__((always_inline)) {
 #pragma GCC unroll 8
-    for (int i = 0; i < R; ++i) {
-      T* out = c + i * c_row + v * L;
-      Vec<T> result = sum[i][v];
-      if (accumulate) result += part ? load_part(out, tail) : load(out);
-      if (bias) result += offset;
-      if (added) result += part ? load_part(added + (out - c), tail) : load(added + (out - c));
-      if (clip) result = relu<T>(result);
-      put(out, result, part, tail);
-    }
+    for (int i = 0; i < R; ++i)
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) change(sum[i][v], i * c_row + v * L, v, Partial && v == V - 1);
+  };
+  const auto add = [&](const T* from) __attribute__((always_inline)) {
+    each([&](Vec<T>& x, int64_t at, int, bool part)
+             __attribute__((always_inline)) { x += part ? load_part(from + at, tail) : load(from + at); });
+  };
+  if (!Past && block.accumulate) add(c);
+  if (bias) {
+    Vec<T> offset[V];
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) offset[v] = Partial && v == V - 1 ? load_part(bias + v * L, tail) : load(bias + v * L);
+    each([&](Vec<T>& x, int64_t, int v, bool) __attribute__((always_inline)) { x += offset[v]; });
   }
+  if (block.epilogue.added) add(block.epilogue.added + (c - block.c));
+  if (gemm::clips(block.epilogue.activation)) {
+    const Vec<T> top =
+        splat(block.epilogue.activation == Activation::Relu6 ? T{6} : std::numeric_limits<T>::infinity());
+    each([&](Vec<T>& x, int64_t, int, bool) __attribute__((always_inline)) { x = vmin(top, relu<T>(x)); });
+  }
+  each([&](Vec<T>& x, int64_t at, int, bool part)
+           __attribute__((always_inline)) { put<T, Past>(c + at, x, part, tail); });
 }
 
 // Rows of B that lie apart are asked for so many rows ahead.
@@ -148,14 +159,20 @@ inline void tile(const Block<T>& block, const T* a, const T* b, T* c, const T* b
     multiply();
     next += following.row;
   };
+  constexpr bool kLines = !Partial && V * NATIVE_VEC_BYTES % 64 == 0;
+  const bool past = kLines && block.epilogue.past;
+  const int fetched = past ? 0 : R;
   int64_t left = block.k;
   for (; left > kSteps; --left) step();
   for (int row = 0; left > 0; --left, ++row) {
-    for (int v = 0; row < R && v < V; v += 64 / NATIVE_VEC_BYTES)
+    for (int v = 0; row < fetched && v < V; v += 64 / NATIVE_VEC_BYTES)
       __builtin_prefetch(c + row * c_row + v * L + line - 1, 1);
     step();
   }
-  write<T, R, V, Partial>(block, sum, c, bias, tail);
+  if (past)
+    write<T, R, V, Partial, kLines>(block, sum, c, bias, tail);
+  else
+    write<T, R, V, Partial, false>(block, sum, c, bias, tail);
 }
 
 template <class T>
@@ -199,8 +216,12 @@ void long_tile(const Block<T>& block, const T* a, const T* b, T* c, const T* bia
     forward(kStepsAtOnce);
   };
   // C from the third level or memory, where other cores' work delays it, takes longer than the tile's last loops.
-  if constexpr (!Near)
+  const bool past = !Near && block.epilogue.past;
+  if (!Near && !past)
     for (int i = 0; i < kRows; ++i) __builtin_prefetch(c + i * block.c_row + b_row - 1, 1);
+  if (!Near && block.epilogue.added)
+    for (int i = 0; i < kRows; ++i)
+      __builtin_prefetch(block.epilogue.added + (c - block.c) + i * block.c_row + b_row - 1);
   for (int64_t left = block.k / kStepsAtOnce; left > 0; --left) loop();
   for (int64_t left = block.k % kStepsAtOnce; left > 0; --left, forward(1)) {
     Vec<T> bv[kVectors];
@@ -215,8 +236,10 @@ void long_tile(const Block<T>& block, const T* a, const T* b, T* c, const T* bia
   }
   if constexpr (Near)
     write_product<T, kRows, kVectors, false>(block, sum, c, 0);
+  else if (past)
+    write<T, kRows, kVectors, false, true>(block, sum, c, bias, 0);
   else
-    write<T, kRows, kVectors, false>(block, sum, c, bias, 0);
+    write<T, kRows, kVectors, false, false>(block, sum, c, bias, 0);
 }
 
 // The tile for a block's whole slivers and panels, or null where none takes many steps.
@@ -270,8 +293,8 @@ void pass(const Block<T>& block, int64_t j, const Next<T>& next) {
   const Epilogue<T>& epilogue = block.epilogue;
   const bool close =
       block.close || (block.n <= N && block.m <= kNear && block.k <= kNear && block.m * block.c_row <= kNear * kNear);
-  const bool near =
-      close && !block.accumulate && !epilogue.bias && !epilogue.added && epilogue.activation != Activation::Relu;
+  const bool near = close && !block.accumulate && !epilogue.bias && !epilogue.added && !epilogue.past &&
+                    !gemm::clips(epilogue.activation);
   const int columns = static_cast<int>(block.n - j < N ? block.n - j : N);
   const int vectors = (columns + L - 1) / L, tail = columns - (vectors - 1) * L;
   const T* b = block.b.data + j / N * block.b.panel;

@@ -26,7 +26,8 @@ class Matmul : public Kernel {
         plan_(kernels_, p_.m, p_.n, p_.k, p_.transpose_a, p_.transpose_b ? gemm::Form::Columns : gemm::Form::Rows,
               path),
         activation_(activation),
-        bias_(bias) {
+        bias_(bias),
+        far_(is_far(p_.batch * p_.m * p_.n * static_cast<int64_t>(sizeof(T)))) {
     work_ = static_cast<double>(p_.m) * static_cast<double>(p_.n) * static_cast<double>(p_.k);
     // About 0.5 M multiply-adds a task.
     group_ = std::max<int64_t>(1, static_cast<int64_t>(5e5 / std::max(1.0, work_)));
@@ -37,7 +38,8 @@ class Matmul : public Kernel {
   void run(const void* const* in, void* const* out, void* scratch) const override {
     const T *a = static_cast<const T*>(in[0]), *b = static_cast<const T*>(in[1]);
     T* c = static_cast<T*>(out[0]);
-    const Epilogue<T> epilogue = this->epilogue(in);
+    Epilogue<T> epilogue = this->epilogue(in);
+    epilogue.past = far_;
     if (p_.batch == 1) return plan_.run(a, b, c, epilogue, static_cast<T*>(scratch));
     const int64_t size_a = p_.m * p_.k, size_b = p_.k * p_.n, size_c = p_.m * p_.n;
     if (!spread()) {
@@ -75,7 +77,7 @@ class Matmul : public Kernel {
   const gemm::Kernels<T>& kernels_;
   const gemm::Plan<T> plan_;
   const Activation activation_;
-  const bool bias_;
+  const bool bias_, far_;
   double work_;
   int64_t group_;
 };
