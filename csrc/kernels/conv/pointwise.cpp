@@ -8,6 +8,7 @@
 #include "kernels/conv/product.h"
 #include "kernels/grid.h"
 #include "runtime/pool.h"
+#include "simd/nontemporal.h"
 
 namespace native::conv {
 namespace {
@@ -46,6 +47,7 @@ class Pointwise final : public Kernel {
         terms_(g.taps() * g.cin),
         run_(g.kernel[2] * g.cin),
         picks_(g.taps() == 1 ? g.in != g.out : g.kernel != g.in),
+        far_(kind == Kind::InputGrad && rows_past_caches(g)),
         product_(sizes_of<T>(g, kind), activation) {}
 
   size_t scratch_bytes() const override { return picked_bytes() + turned_bytes() + product_.scratch_bytes(); }
@@ -102,21 +104,29 @@ class Pointwise final : public Kernel {
     });
   }
 
+  // Rows of x are made in a cache first.
+  static bool rows_past_caches(const Geometry& g) {
+    const int64_t row = g.in[2] * g.cin * static_cast<int64_t>(sizeof(T));
+    return is_far(g.in_pixels() / std::max<int64_t>(1, g.in[2]) * row) && row <= cache_sizes().l2 / 2;
+  }
+
   void spread(const T* together, T* x) const {
     const int64_t step = g_.stride[2] * g_.cin, line = g_.in[2] * g_.cin;
     pool::parallel_for(g_.batch * g_.in[0] * g_.in[1], [&](int64_t row) {
       const int64_t h = row % g_.in[1], d = row / g_.in[1] % g_.in[0], n = row / g_.in[1] / g_.in[0];
       const int64_t to_h = h / g_.stride[1], to_d = d / g_.stride[0];
       const int64_t kh = h % g_.stride[1], kd = d % g_.stride[0];
-      T* to = x + row * line;
+      T* const result = x + row * line;
+      T* to = far_ ? static_cast<T*>(pool::thread_scratch(line * sizeof(T))) : result;
+      const T* const made = to;
       const bool gaps = run_ < step || g_.out[2] * step < line;
       const bool inside = kh < g_.kernel[1] && kd < g_.kernel[0] && to_h < g_.out[1] && to_d < g_.out[0];
       if (gaps || !inside) std::fill_n(to, line, T{});
-      if (!inside) return;
       const T* from =
           together + ((n * g_.out[0] + to_d) * g_.out[1] + to_h) * g_.out[2] * terms_ + (kd * g_.kernel[1] + kh) * run_;
-      for (int64_t w = 0; w < g_.out[2]; ++w, from += terms_, to += step)
+      for (int64_t w = 0; w < g_.out[2] && inside; ++w, from += terms_, to += step)
         std::memcpy(to, from, static_cast<size_t>(run_) * sizeof(T));
+      if (far_) copy_nontemporal(result, made, line * sizeof(T), {});
     });
   }
 
@@ -125,6 +135,7 @@ class Pointwise final : public Kernel {
   const size_t operands_;
   const int64_t terms_, run_;  // elements of a window, and of a line of one
   const bool picks_;           // windows are not one after the other in x
+  const bool far_;             // the gradient by x goes past the caches
   const Product<T> product_;
 };
 

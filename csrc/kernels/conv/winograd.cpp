@@ -23,6 +23,7 @@
 #include "kernels/gemm/gemm.h"
 #include "kernels/grid.h"
 #include "runtime/pool.h"
+#include "simd/nontemporal.h"
 
 namespace native::conv {
 namespace {
@@ -104,7 +105,8 @@ class Winograd final : public Kernel {
         weights_(weights),
         low_(low_of(g, kind)),
         images_(g.batch),
-        tiles_(images_, reached(), tile) {
+        tiles_(images_, reached(), tile),
+        past_caches_(writes_past_caches()) {
     // One line more than the channels, so that positions do not fall on the same cache sets.
     row_ = source_.channels + static_cast<int64_t>(64 / sizeof(V));
     constexpr int64_t kValueBytes = 320 << 10;
@@ -166,6 +168,15 @@ class Winograd final : public Kernel {
     for (int i = 0; kind_ == Kind::InputGrad && i < 3; ++i)
       results[i] = std::clamp<int64_t>(source_.size[i] + low_[i], 0, results[i]);
     return results;
+  }
+
+  // Half lines of a tile's four pixels in turn still fill up before they go out. Of more pixels, as of larger tiles, it
+  // was not measured.
+  bool writes_past_caches() const {
+    const int64_t pixel = result_.channels * static_cast<int64_t>(sizeof(T));
+    const auto [depth, height, width] = result_.size;
+    return sizeof(T) == sizeof(float) && tile_.results() == 4 && activation_ <= Activation::Relu6 &&
+           is_far(images_ * depth * height * width * pixel) && pixel % kLineBytes == 0;
   }
 
   void clear_rest(T* result) const {
@@ -232,7 +243,8 @@ class Winograd final : public Kernel {
         added[i] = tile[i] && operands.residual ? operands.residual + (tile[i] - operands.result) : nullptr;
       }
       transform_.output(tile_products, pitch(count, weights_.width(block)), columns, bias,
-                        operands.residual ? added : nullptr, inner_activation(activation_), tile);
+                        operands.residual ? added : nullptr, inner_activation(activation_),
+                        past_caches_ && at_line(operands.result), tile);
       if constexpr (sizeof(T) == sizeof(float))
         for (T* pixel : tile)
           if (pixel) finish(activation_, 1, columns, pixel, columns);
@@ -265,6 +277,7 @@ class Winograd final : public Kernel {
   const Triple low_;  // zeros in front of the sources
   const int64_t images_;
   const TileGrid tiles_;
+  const bool past_caches_;
   bool deep_;       // weights are far: positions before blocks of output channels, and many tiles
   int64_t row_;     // elements between the values of neighbouring tiles
   int64_t block_;   // tiles of a task

@@ -39,8 +39,9 @@ struct WinogradTransforms {
   void (*weight)(const T* w, int64_t tap_pitch, int64_t channels, V* value, int64_t pitch);
   // The results of a tile, null outside the image; bias may be null.
   // `residual` is added before the activation: like `result`, or null. Activation: 0 none, 1 relu, 2 relu6.
+  // `past_caches`: results are whole lines, which no cache need keep; float32 heeds it.
   void (*output)(const float* value, int64_t pitch, int64_t channels, const T* bias, const T* const* residual,
-                 int activation, T* const* result);
+                 int activation, bool past_caches, T* const* result);
   // The largest of a tile's results, and which it is, the first of several; `place` may be null.
   void (*largest)(const float* value, int64_t pitch, int64_t channels, const T* bias, int activation, T* result,
                   uint8_t* place);

@@ -4,6 +4,7 @@
 
 #include "simd/element.h"
 #include "simd/largest.h"
+#include "simd/nontemporal.h"
 
 namespace native::conv {
 namespace NATIVE_ISA {
@@ -297,9 +298,16 @@ inline V activated(V x, int activation) {
   return x;
 }
 
+template <class T, class V>
+inline void write_result(T* p, V v, bool past_caches) {
+  if constexpr (sizeof(T) == sizeof(float) && sizeof(V) == kVecBytes)
+    if (past_caches) return store_nontemporal(p, v);
+  write(p, v);
+}
+
 template <int P, int S, class T>
 void output(const float* value, int64_t pitch, int64_t channels, const T* bias, const T* const* residual,
-            int activation, T* const* result) {
+            int activation, bool past_caches, T* const* result) {
   for_channels(channels, [=]<class V>(V, int64_t c) __attribute__((always_inline)) {
     const V b = bias ? read<V>(bias + c) : V{};
     all_ways<Output, P, S, V>([=](int p) __attribute__((always_inline)) { return read<V>(value + p * pitch + c); },
@@ -307,7 +315,7 @@ void output(const float* value, int64_t pitch, int64_t channels, const T* bias, 
                                 if (!result[pixel]) return;
                                 x += b;
                                 if (residual) x += read<V>(residual[pixel] + c);
-                                write(result[pixel] + c, activated(x, activation));
+                                write_result(result[pixel] + c, activated(x, activation), past_caches);
                               });
   });
 }
