@@ -115,7 +115,7 @@ class SlabWeightGrad final : public Kernel {
         batch_(g.batch),
         sum_(slab_table().sum) {
     const int64_t row_bytes = columns_ * (stride_ * stride_ + 1) * channels_ * static_cast<int64_t>(sizeof(float));
-    each_ = std::clamp<int64_t>(kSlabBytes / row_bytes, 1, rows_);
+    each_ = std::clamp<int64_t>(slab_table().sum_bytes / row_bytes, 1, rows_);
     slabs_ = batch_ * ceil_div(rows_, each_);
     tasks_ = std::clamp<int64_t>(g.out_pixels() / kLeastResults, 1, std::min(slabs_, kMostSums));
   }
@@ -136,8 +136,14 @@ class SlabWeightGrad final : public Kernel {
       for (int64_t slab = slabs_ * task / tasks_; slab < slabs_ * (task + 1) / tasks_; ++slab) {
         const int64_t n = slab / across, first = slab % across * each_, rows = std::min(each_, rows_ - first);
         const float* const image = x + n * source_.height * source_.width * channels_;
-        sum_(grid_of(source_, window_, stride_, columns_, channels_, image, zeros, first, rows, pixels), window_,
-             ct + (n * rows_ + first) * columns_ * channels_, sums);
+        const float* const cotangent = ct + (n * rows_ + first) * columns_ * channels_;
+        const int64_t next_row = std::min((first + rows) * stride_ + window_ - stride_ - source_.low_h, source_.height);
+        sum_({.grid = grid_of(source_, window_, stride_, columns_, channels_, image, zeros, first, rows, pixels),
+              .window = window_,
+              .cotangent = cotangent,
+              .sums = sums,
+              .next_source = image + next_row * source_.width * channels_,
+              .next_cotangent = cotangent + rows * columns_ * channels_});
       }
     });
     float* const result = static_cast<float*>(out[0]);
@@ -155,7 +161,7 @@ class SlabWeightGrad final : public Kernel {
   const int64_t channels_, window_, stride_;
   const Plane source_;
   const int64_t rows_, columns_, batch_;
-  void (*const sum_)(const PixelGrid&, int64_t, const float*, float*);
+  void (*const sum_)(const SlabSum&);
   int64_t each_, slabs_, tasks_;  // rows of a slab, slabs of all images, tasks
 };
 
@@ -163,7 +169,7 @@ class SlabWeightGrad final : public Kernel {
 // read has few products, so that reading lines one by one is slow from memory, and where pixels fall on two cache sets.
 bool sums_pay(const Geometry& g) {
   constexpr int64_t kFar = 12 << 20, kPixelOfTwoSets = 2048;
-  if (g.stride[1] == 1) return true;
+  if (g.stride[1] == 1 || !slab_table().run) return true;
   const int64_t pixel = g.cin * static_cast<int64_t>(sizeof(float));
   return pixel % kPixelOfTwoSets != 0 && (g.kernel[1] == 7 || g.in_pixels() * pixel <= kFar);
 }
@@ -171,13 +177,14 @@ bool sums_pay(const Geometry& g) {
 std::unique_ptr<Kernel> prepare(const Problem& problem) {
   const auto g = geometry_of(problem);
   if (!g || g->groups != g->cin || g->cin != g->cout || g->groups == 1 || g->empty()) return nullptr;
-  if (problem.out[0].dtype != DType::F32 || problem.in.size() > 3 || !slab_table().run) return nullptr;
+  if (problem.out[0].dtype != DType::F32 || problem.in.size() > 3) return nullptr;
   const int64_t stride = g->stride[1], window = g->kernel[1];
   if (g->kernel != Triple{1, window, window} || g->stride != Triple{1, stride, stride}) return nullptr;
   if (g->dilation != Triple{1, 1, 1} || g->in[0] != 1 || g->out[0] != 1 || g->out_pixels() == 0) return nullptr;
   if (window != 3 && window != 5 && window != 7) return nullptr;
   if (problem.op == "conv_weight_grad")
     return stride > 2 || !sums_pay(*g) ? nullptr : std::make_unique<SlabWeightGrad>(*g);
+  if (!slab_table().run) return nullptr;
   const bool input_grad = problem.op == "conv_input_grad";
   const int64_t columns = input_grad ? g->in[2] : g->out[2];
   if (stride > (input_grad || window == 7 ? 1 : 2) || columns < (window == 3 ? 4 : 7)) return nullptr;

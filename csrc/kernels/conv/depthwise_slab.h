@@ -27,13 +27,22 @@ struct SlabRun {
   float* result;         // [rows, columns, channels]
 };
 
-struct SlabTable {
-  void (*run)(const SlabRun& run);
-  // Of a window of 3, 5 or 7: sums[tap * channels + c] += source * cotangent, over all results.
-  void (*sum)(const PixelGrid& grid, int64_t window, const float* cotangent, float* sums);
+// sums[tap * channels + c] += source * cotangent, over all results.
+struct SlabSum {
+  PixelGrid grid;
+  int64_t window;          // 3, 5 or 7
+  const float* cotangent;  // [rows, columns, channels]
+  float* sums;
+  // What the next slab reads for the first time, asked for meanwhile.
+  const float *next_source, *next_cotangent;
 };
 
-// Its functions are null where there are too few registers.
+struct SlabTable {
+  void (*run)(const SlabRun& run);  // null where there are too few registers
+  void (*sum)(const SlabSum& sum);
+  int64_t sum_bytes;  // of the slabs of sums
+};
+
 NATIVE_ISA_TABLE(SlabTable, slab_table)
 
 }  // namespace native::conv

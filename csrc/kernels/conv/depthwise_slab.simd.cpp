@@ -6,9 +6,10 @@ namespace native::conv {
 namespace NATIVE_ISA {
 namespace {
 
-#if NATIVE_MASKS
 constexpr int L = kLanes<float>;
+constexpr bool kAsks = !NATIVE_MASKS;
 
+#if NATIVE_MASKS
 inline vf32 activated(vf32 x, int activation) {
   const vf32 zero{};
   // In this order NaN passes through both.
@@ -119,69 +120,102 @@ void run(const SlabRun& run) {
   run_blocks<7, 1, 7>(run);
 }
 
+#else
+constexpr auto run = nullptr;
+#endif
+
+// Asks for as much of the next slab's memory, in its order, as W results of a vector of channels are of this one's.
+template <int W, int S>
+inline void ask(const SlabSum& s, int64_t at) {
+  constexpr int kLine = 64 / sizeof(float);
+#pragma GCC unroll 8
+  for (int i = 0; i < W * L; i += kLine) __builtin_prefetch(s.next_cotangent + at + i);
+#pragma GCC unroll 16
+  for (int i = 0; i < W * L * S * S; i += kLine) __builtin_prefetch(s.next_source + at * S * S + i);
+}
+
 // Adds to the sums of `Rows` rows of a window K, from `first` on, what W results give.
 template <int K, int Rows, int W, int S, bool Partial>
-inline void sum_block(const PixelGrid& g, int first, int64_t y, int64_t x, int64_t c, int lanes, const float* cotangent,
-                      vf32 (&sum)[Rows * K]) {
+inline void sum_block(const SlabSum& s, int first, int64_t y, int64_t x, int64_t c, int lanes, vf32 (&sum)[Rows * K]) {
+  const PixelGrid& g = s.grid;
+  if (kAsks && first == 0) ask<W, S>(s, (c * g.rows + y * L) * g.columns + x * L);
   vf32 ct[W];
-#pragma GCC unroll 4
-  for (int i = 0; i < W; ++i) ct[i] = get<Partial>(cotangent + (y * g.columns + x + i) * g.channels + c, lanes);
+#pragma GCC unroll 8
+  for (int i = 0; i < W; ++i) ct[i] = get<Partial>(s.cotangent + (y * g.columns + x + i) * g.channels + c, lanes);
   const float* const* at = g.pixels + (y * S + first) * g.pitch + x * S;
 #pragma GCC unroll 5
   for (int kh = 0; kh < Rows; ++kh, at += g.pitch)
-#pragma GCC unroll 16
+#pragma GCC unroll 32
     for (int q = 0; q < (W - 1) * S + K; ++q) {
       const vf32 source = get<Partial>(at[q] + c, lanes);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int i = 0; i < W; ++i)
         if (q - i * S >= 0 && q - i * S < K) sum[K * kh + q - i * S] += source * ct[i];
     }
 }
 
+// The last results of a row, fewer than 2 W.
 template <int K, int Rows, int W, int S, bool Partial>
-inline void sum_channels(const PixelGrid& g, int first, int64_t c, int lanes, const float* cotangent, float* sums) {
+inline void sum_last(const SlabSum& s, int first, int64_t y, int64_t x, int64_t c, int lanes, vf32 (&sum)[Rows * K]) {
+  if constexpr (W > 0) {
+    if (x + W <= s.grid.columns) {
+      sum_block<K, Rows, W, S, Partial>(s, first, y, x, c, lanes, sum);
+      x += W;
+    }
+    sum_last<K, Rows, W / 2, S, Partial>(s, first, y, x, c, lanes, sum);
+  }
+}
+
+template <int K, int Rows, int W, int S, bool Partial>
+inline void sum_channels(const SlabSum& s, int first, int64_t c, int lanes) {
   vf32 sum[Rows * K] = {};
-  for (int64_t y = 0; y < g.rows; ++y) {
+  for (int64_t y = 0; y < s.grid.rows; ++y) {
     int64_t x = 0;
-    for (; x + W <= g.columns; x += W) sum_block<K, Rows, W, S, Partial>(g, first, y, x, c, lanes, cotangent, sum);
-    for (; x < g.columns; ++x) sum_block<K, Rows, 1, S, Partial>(g, first, y, x, c, lanes, cotangent, sum);
+    for (; x + W <= s.grid.columns; x += W) sum_block<K, Rows, W, S, Partial>(s, first, y, x, c, lanes, sum);
+    sum_last<K, Rows, W / 2, S, Partial>(s, first, y, x, c, lanes, sum);
   }
 #pragma GCC unroll 28
   for (int tap = 0; tap < Rows * K; ++tap) {
-    float* const to = sums + (first * K + tap) * g.channels + c;
+    float* const to = s.sums + (first * K + tap) * s.grid.channels + c;
     put<Partial>(to, get<Partial>(to, lanes) + sum[tap], lanes);
   }
 }
 
-template <int K, int Rows, int W, int S>
-void sum_rows(const PixelGrid& g, int first, const float* cotangent, float* sums) {
+// As many rows of the window at a time as leave registers for cotangents and a source.
+template <int K, int S, bool Partial>
+inline void sum_window(const SlabSum& s, int64_t c, int lanes) {
+  if constexpr (K == 3) return sum_channels<3, 3, 4, S, Partial>(s, 0, c, lanes);
+#if NATIVE_MASKS
+  if constexpr (K == 5) return sum_channels<5, 5, 4, S, Partial>(s, 0, c, lanes);
+  sum_channels<7, 4, 2, S, Partial>(s, 0, c, lanes);
+  sum_channels<7, 3, 4, S, Partial>(s, 4, c, lanes);
+#else
+  for (int first = 0; first < K; ++first) sum_channels<K, 1, 7, S, Partial>(s, first, c, lanes);
+#endif
+}
+
+template <int K, int S>
+void sum_all(const SlabSum& s) {
   int64_t c = 0;
   // The large windows have one form for whole vectors and parts, for the sake of their size.
-  for (; c + L <= g.channels; c += L) sum_channels<K, Rows, W, S, (K > 3)>(g, first, c, L, cotangent, sums);
-  if (c < g.channels) sum_channels<K, Rows, W, S, true>(g, first, c, static_cast<int>(g.channels - c), cotangent, sums);
+  constexpr bool kPartial = NATIVE_MASKS && K > 3;
+  for (; c + L <= s.grid.channels; c += L) sum_window<K, S, kPartial>(s, c, L);
+  if (c < s.grid.channels) sum_window<K, S, true>(s, c, static_cast<int>(s.grid.channels - c));
 }
 
-// As many rows of the window at a time as leave registers for cotangents and a source.
 template <int S>
-void sum_strided(const PixelGrid& g, int64_t window, const float* cotangent, float* sums) {
-  if (window == 3) return sum_rows<3, 3, 4, S>(g, 0, cotangent, sums);
-  if (window == 5) return sum_rows<5, 5, 4, S>(g, 0, cotangent, sums);
-  sum_rows<7, 4, 2, S>(g, 0, cotangent, sums);
-  sum_rows<7, 3, 4, S>(g, 4, cotangent, sums);
+void sum_strided(const SlabSum& s) {
+  if (s.window == 3) return sum_all<3, S>(s);
+  if (s.window == 5) return sum_all<5, S>(s);
+  sum_all<7, S>(s);
 }
 
-void sum(const PixelGrid& g, int64_t window, const float* cotangent, float* sums) {
-  if (g.stride == 1) return sum_strided<1>(g, window, cotangent, sums);
-  sum_strided<2>(g, window, cotangent, sums);
-}
-#else
-constexpr auto run = nullptr, sum = nullptr;
-#endif
+void sum(const SlabSum& s) { s.grid.stride == 1 ? sum_strided<1>(s) : sum_strided<2>(s); }
 
 }  // namespace
 
 extern const SlabTable slab_table;
-const SlabTable slab_table = {run, sum};
+const SlabTable slab_table = {run, sum, (NATIVE_MASKS ? 256 : 128) << 10};
 
 }  // namespace NATIVE_ISA
 }  // namespace native::conv
