@@ -33,14 +33,16 @@ struct SlabSum {
   int64_t window;          // 3, 5 or 7
   const float* cotangent;  // [rows, columns, channels]
   float* sums;
-  // What the next slab reads for the first time, asked for meanwhile.
-  const float *next_source, *next_cotangent;
+  // Asked for meanwhile, in memory's order: as many cotangents, and of each of `stride` rows, `source_row` apart, as
+  // many sources as the results move on.
+  const float *next_cotangent, *next_source;
+  int64_t source_row;
 };
 
 struct SlabTable {
   void (*run)(const SlabRun& run);  // null where there are too few registers
   void (*sum)(const SlabSum& sum);
-  int64_t sum_bytes;  // of the slabs of sums
+  bool sum_asks;  // for what lies ahead
 };
 
 NATIVE_ISA_TABLE(SlabTable, slab_table)

@@ -1,5 +1,6 @@
 #include "kernels/conv/depthwise_slab.h"
 
+#include "simd/nontemporal.h"
 #include "simd/partial.h"
 
 namespace native::conv {
@@ -7,6 +8,7 @@ namespace NATIVE_ISA {
 namespace {
 
 constexpr int L = kLanes<float>;
+// Half a line at a time, no prefetcher follows what is read.
 constexpr bool kAsks = !NATIVE_MASKS;
 
 #if NATIVE_MASKS
@@ -124,21 +126,30 @@ void run(const SlabRun& run) {
 constexpr auto run = nullptr;
 #endif
 
-// Asks for as much of the next slab's memory, in its order, as W results of a vector of channels are of this one's.
+// Where W results of a vector of channels ask for what lies ahead, line after line: as much of it as they are of what
+// is read at the time.
 template <int W, int S>
-inline void ask(const SlabSum& s, int64_t at) {
-  constexpr int kLine = 64 / sizeof(float);
-#pragma GCC unroll 8
-  for (int i = 0; i < W * L; i += kLine) __builtin_prefetch(s.next_cotangent + at + i);
-#pragma GCC unroll 16
-  for (int i = 0; i < W * L * S * S; i += kLine) __builtin_prefetch(s.next_source + at * S * S + i);
-}
+struct Ahead {
+  static constexpr int kLine = kLineBytes / sizeof(float);
+  static constexpr int kCotangents = (W * L + kLine - 1) / kLine, kSources = (W * L * S + kLine - 1) / kLine;
+  static constexpr int kLines = kCotangents + S * kSources;
+
+  static const float* line(const SlabSum& s, int64_t at, int i) {
+    if (i < kCotangents) return s.next_cotangent + at + i * kLine;
+    i -= kCotangents;
+    return s.next_source + i / kSources * s.source_row + at * S + i % kSources * kLine;
+  }
+};
+
+// Whether step `at` of `steps` is one of the `count` that lie evenly among them.
+constexpr bool is_nth(int at, int steps, int count) { return at * count / steps != (at + 1) * count / steps; }
 
 // Adds to the sums of `Rows` rows of a window K, from `first` on, what W results give.
 template <int K, int Rows, int W, int S, bool Partial>
 inline void sum_block(const SlabSum& s, int first, int64_t y, int64_t x, int64_t c, int lanes, vf32 (&sum)[Rows * K]) {
+  constexpr int kSources = (W - 1) * S + K, kSteps = Rows * kSources, kAsked = kAsks ? Ahead<W, S>::kLines : 0;
   const PixelGrid& g = s.grid;
-  if (kAsks && first == 0) ask<W, S>(s, (c * g.rows + y * L) * g.columns + x * L);
+  const int64_t ahead = (c * g.rows + y * L) * g.columns + x * L;
   vf32 ct[W];
 #pragma GCC unroll 8
   for (int i = 0; i < W; ++i) ct[i] = get<Partial>(s.cotangent + (y * g.columns + x + i) * g.channels + c, lanes);
@@ -146,7 +157,11 @@ inline void sum_block(const SlabSum& s, int first, int64_t y, int64_t x, int64_t
 #pragma GCC unroll 5
   for (int kh = 0; kh < Rows; ++kh, at += g.pitch)
 #pragma GCC unroll 32
-    for (int q = 0; q < (W - 1) * S + K; ++q) {
+    for (int q = 0; q < kSources; ++q) {
+      const int step = kh * kSources + q;
+      // Not all at once: a burst of requests finds no room in their queue, and most of it is dropped.
+      if (first == 0 && is_nth(step, kSteps, kAsked))
+        __builtin_prefetch(Ahead<W, S>::line(s, ahead, step * kAsked / kSteps));
       const vf32 source = get<Partial>(at[q] + c, lanes);
 #pragma GCC unroll 8
       for (int i = 0; i < W; ++i)
@@ -154,26 +169,17 @@ inline void sum_block(const SlabSum& s, int first, int64_t y, int64_t x, int64_t
     }
 }
 
-// The last results of a row, fewer than 2 W.
+// W results at a time, then the last ones.
 template <int K, int Rows, int W, int S, bool Partial>
-inline void sum_last(const SlabSum& s, int first, int64_t y, int64_t x, int64_t c, int lanes, vf32 (&sum)[Rows * K]) {
-  if constexpr (W > 0) {
-    if (x + W <= s.grid.columns) {
-      sum_block<K, Rows, W, S, Partial>(s, first, y, x, c, lanes, sum);
-      x += W;
-    }
-    sum_last<K, Rows, W / 2, S, Partial>(s, first, y, x, c, lanes, sum);
-  }
+inline void sum_row(const SlabSum& s, int first, int64_t y, int64_t x, int64_t c, int lanes, vf32 (&sum)[Rows * K]) {
+  for (; x + W <= s.grid.columns; x += W) sum_block<K, Rows, W, S, Partial>(s, first, y, x, c, lanes, sum);
+  if constexpr (W > 1) sum_row<K, Rows, W / 2, S, Partial>(s, first, y, x, c, lanes, sum);
 }
 
 template <int K, int Rows, int W, int S, bool Partial>
 inline void sum_channels(const SlabSum& s, int first, int64_t c, int lanes) {
   vf32 sum[Rows * K] = {};
-  for (int64_t y = 0; y < s.grid.rows; ++y) {
-    int64_t x = 0;
-    for (; x + W <= s.grid.columns; x += W) sum_block<K, Rows, W, S, Partial>(s, first, y, x, c, lanes, sum);
-    sum_last<K, Rows, W / 2, S, Partial>(s, first, y, x, c, lanes, sum);
-  }
+  for (int64_t y = 0; y < s.grid.rows; ++y) sum_row<K, Rows, W, S, Partial>(s, first, y, 0, c, lanes, sum);
 #pragma GCC unroll 28
   for (int tap = 0; tap < Rows * K; ++tap) {
     float* const to = s.sums + (first * K + tap) * s.grid.channels + c;
@@ -215,7 +221,7 @@ void sum(const SlabSum& s) { s.grid.stride == 1 ? sum_strided<1>(s) : sum_stride
 }  // namespace
 
 extern const SlabTable slab_table;
-const SlabTable slab_table = {run, sum, (NATIVE_MASKS ? 256 : 128) << 10};
+const SlabTable slab_table = {run, sum, kAsks};
 
 }  // namespace NATIVE_ISA
 }  // namespace native::conv
