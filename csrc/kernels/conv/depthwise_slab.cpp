@@ -202,7 +202,7 @@ class SlabWeightGrad final : public Kernel {
 // fall on two cache sets.
 bool sums_pay(const Geometry& g) {
   constexpr int64_t kFar = 12 << 20, kPixelOfTwoSets = 2048;
-  if (slab_table().sum_asks) return g.kernel[1] > 3 || g.out[2] > kLeastColumns;
+  if (slab_table().sum_asks) return g.out[2] > kLeastColumns;
   if (g.stride[1] == 1) return true;
   const int64_t pixel = g.cin * static_cast<int64_t>(sizeof(float));
   return pixel % kPixelOfTwoSets != 0 && (g.kernel[1] == 7 || g.in_pixels() * pixel <= kFar);
@@ -230,8 +230,8 @@ constexpr char kProblems[] =
     "float32 on AVX-512, a group for each channel, two-dimensional windows of 3, 5 (stride 1 or 2) or 7 (stride 1)";
 constexpr char kInputProblems[] = "float32 on AVX-512, a group for each channel, 3x3, 5x5 or 7x7, stride 1";
 constexpr char kWeightProblems[] =
-    "float32, a group for each channel, 3x3 (9 columns and more but on AVX-512), 5x5 or 7x7, stride 1 or 2; on AVX-512 "
-    "stride 2 where x is at most 12 MB (but of 7x7) and its channels no multiple of 512";
+    "float32, a group for each channel, 3x3, 5x5 or 7x7, stride 1 or 2; 9 columns of results and more but on AVX-512, "
+    "there stride 2 where x is at most 12 MB (but of 7x7) and its channels no multiple of 512";
 const Register entries[] = {
     {{"conv", "conv_bias_act"}, "depthwise-slab", 25, prepare, kProblems},
     {"conv_input_grad", "depthwise-slab", 25, prepare, kInputProblems},
