@@ -1,5 +1,5 @@
-// Depthwise convolution in two dimensions with square windows where there are 32 vector registers: forward, gradient by
-// the input with stride 1 (the same with turned weights), gradient by the weights.
+// Depthwise convolution in two dimensions with square windows: gradient by the weights and, where there are 32 vector
+// registers, forward and gradient by the input with stride 1 (the same with turned weights).
 #include "kernels/conv/depthwise_slab.h"
 
 #include <algorithm>
@@ -17,6 +17,10 @@ namespace {
 constexpr int64_t kSlabBytes = 256 << 10;
 constexpr int64_t kLeastWork = 128 << 10;  // multiply-adds of a task: some 4 microseconds
 constexpr int64_t kFewTasks = 16;
+// Where what lies ahead is asked for, a part of a row at a time, so that it comes in memory's order: cotangents of 8
+// KB, whose sources stay in the first two caches. As each part reads and writes
+// the sums, it has some columns at least.
+constexpr int64_t kPartBytes = 8 << 10, kLeastColumns = 8;
 // Tasks of a gradient by the weights, each with sums of its own, to which so many results each add.
 constexpr int64_t kMostSums = 16, kLeastResults = 32;
 
@@ -114,8 +118,12 @@ class SlabWeightGrad final : public Kernel {
         columns_(g.out[2]),
         batch_(g.batch),
         sum_(slab_table().sum) {
-    const int64_t row_bytes = columns_ * (stride_ * stride_ + 1) * channels_ * static_cast<int64_t>(sizeof(float));
-    each_ = std::clamp<int64_t>(kSlabBytes / row_bytes, 1, rows_);
+    const int64_t pixel = channels_ * static_cast<int64_t>(sizeof(float));
+    each_ = std::clamp<int64_t>(kSlabBytes / (columns_ * (stride_ * stride_ + 1) * pixel), 1, rows_);
+    const bool whole = !slab_table().sum_asks;
+    const int64_t most = std::max(kLeastColumns, kPartBytes / pixel);
+    part_rows_ = whole ? each_ : 1;
+    part_columns_ = whole ? columns_ : round_up(ceil_div(columns_, ceil_div(columns_, most)), 4);
     slabs_ = batch_ * ceil_div(rows_, each_);
     tasks_ = std::clamp<int64_t>(g.out_pixels() / kLeastResults, 1, std::min(slabs_, kMostSums));
   }
@@ -136,8 +144,12 @@ class SlabWeightGrad final : public Kernel {
       for (int64_t slab = slabs_ * task / tasks_; slab < slabs_ * (task + 1) / tasks_; ++slab) {
         const int64_t n = slab / across, first = slab % across * each_, rows = std::min(each_, rows_ - first);
         const float* const image = x + n * source_.height * source_.width * channels_;
-        sum_(grid_of(source_, window_, stride_, columns_, channels_, image, zeros, first, rows, pixels), window_,
-             ct + (n * rows_ + first) * columns_ * channels_, sums);
+        const PixelGrid grid =
+            grid_of(source_, window_, stride_, columns_, channels_, image, zeros, first, rows, pixels);
+        const float* const cotangent = ct + (n * rows_ + first) * columns_ * channels_;
+        for (int64_t y = 0; y < rows; y += part_rows_)
+          sum_part(grid, y, std::min(part_rows_, rows - y), cotangent,
+                   last_row(image, first + std::min(y + part_rows_, rows) - 1), sums);
       }
     });
     float* const result = static_cast<float*>(out[0]);
@@ -150,19 +162,47 @@ class SlabWeightGrad final : public Kernel {
 
  private:
   int64_t taps() const { return window_ * window_; }
+
+  // The rows of taps that result row `y` is the first to read.
+  const float* last_row(const float* image, int64_t y) const {
+    return image + ((y - 1) * stride_ + window_ - source_.low_h) * source_.width * channels_;
+  }
+
+  // `rows` rows of a slab from row `y` on.
+  void sum_part(const PixelGrid& slab, int64_t y, int64_t rows, const float* cotangents, const float* sources,
+                float* sums) const {
+    for (int64_t x = 0; x < columns_; x += part_columns_) {
+      const int64_t next = x + part_columns_;
+      PixelGrid part = slab;
+      part.pixels += y * stride_ * slab.pitch + x * stride_;
+      part.rows = rows;
+      part.columns = std::min(part_columns_, columns_ - x);
+      sum_({.grid = part,
+            .window = window_,
+            .cotangent = cotangents + (y * columns_ + x) * channels_,
+            .sums = sums,
+            .next_cotangent = cotangents + ((y + rows - 1) * columns_ + next) * channels_,
+            .next_source = sources + next * stride_ * channels_,
+            .source_row = source_.width * channels_});
+    }
+  }
+
   size_t sum_bytes() const { return whole_lines(taps() * channels_ * sizeof(float)); }
 
   const int64_t channels_, window_, stride_;
   const Plane source_;
   const int64_t rows_, columns_, batch_;
-  void (*const sum_)(const PixelGrid&, int64_t, const float*, float*);
-  int64_t each_, slabs_, tasks_;  // rows of a slab, slabs of all images, tasks
+  void (*const sum_)(const SlabSum&);
+  int64_t each_, slabs_, tasks_;      // rows of a slab, slabs of all images, tasks
+  int64_t part_rows_, part_columns_;  // of the results that all vectors of channels pass over
 };
 
-// Whether gradients by the weights pay: they pass over a slab for each vector of channels. With strides a line that is
-// read has few products, so that reading lines one by one is slow from memory, and where pixels fall on two cache sets.
+// Whether gradients by the weights pay: without asking ahead they pass over a slab for each vector of channels. With
+// strides a line that is read has few products, so that reading lines one by one is slow from memory, and where pixels
+// fall on two cache sets.
 bool sums_pay(const Geometry& g) {
   constexpr int64_t kFar = 12 << 20, kPixelOfTwoSets = 2048;
+  if (slab_table().sum_asks) return g.out[2] > kLeastColumns;
   if (g.stride[1] == 1) return true;
   const int64_t pixel = g.cin * static_cast<int64_t>(sizeof(float));
   return pixel % kPixelOfTwoSets != 0 && (g.kernel[1] == 7 || g.in_pixels() * pixel <= kFar);
@@ -171,13 +211,14 @@ bool sums_pay(const Geometry& g) {
 std::unique_ptr<Kernel> prepare(const Problem& problem) {
   const auto g = geometry_of(problem);
   if (!g || g->groups != g->cin || g->cin != g->cout || g->groups == 1 || g->empty()) return nullptr;
-  if (problem.out[0].dtype != DType::F32 || problem.in.size() > 3 || !slab_table().run) return nullptr;
+  if (problem.out[0].dtype != DType::F32 || problem.in.size() > 3) return nullptr;
   const int64_t stride = g->stride[1], window = g->kernel[1];
   if (g->kernel != Triple{1, window, window} || g->stride != Triple{1, stride, stride}) return nullptr;
   if (g->dilation != Triple{1, 1, 1} || g->in[0] != 1 || g->out[0] != 1 || g->out_pixels() == 0) return nullptr;
   if (window != 3 && window != 5 && window != 7) return nullptr;
   if (problem.op == "conv_weight_grad")
     return stride > 2 || !sums_pay(*g) ? nullptr : std::make_unique<SlabWeightGrad>(*g);
+  if (!slab_table().run) return nullptr;
   const bool input_grad = problem.op == "conv_input_grad";
   const int64_t columns = input_grad ? g->in[2] : g->out[2];
   if (stride > (input_grad || window == 7 ? 1 : 2) || columns < (window == 3 ? 4 : 7)) return nullptr;
@@ -189,9 +230,8 @@ constexpr char kProblems[] =
     "float32 on AVX-512, a group for each channel, two-dimensional windows of 3, 5 (stride 1 or 2) or 7 (stride 1)";
 constexpr char kInputProblems[] = "float32 on AVX-512, a group for each channel, 3x3, 5x5 or 7x7, stride 1";
 constexpr char kWeightProblems[] =
-    "float32 on AVX-512, a group for each channel, 3x3, 5x5 or 7x7, stride 1, or 2 where x is at most 12 MB (but of "
-    "7x7) "
-    "and its channels no multiple of 512";
+    "float32, a group for each channel, 3x3, 5x5 or 7x7, stride 1 or 2; 9 columns of results and more but on AVX-512, "
+    "there stride 2 where x is at most 12 MB (but of 7x7) and its channels no multiple of 512";
 const Register entries[] = {
     {{"conv", "conv_bias_act"}, "depthwise-slab", 25, prepare, kProblems},
     {"conv_input_grad", "depthwise-slab", 25, prepare, kInputProblems},

@@ -27,13 +27,24 @@ struct SlabRun {
   float* result;         // [rows, columns, channels]
 };
 
-struct SlabTable {
-  void (*run)(const SlabRun& run);
-  // Of a window of 3, 5 or 7: sums[tap * channels + c] += source * cotangent, over all results.
-  void (*sum)(const PixelGrid& grid, int64_t window, const float* cotangent, float* sums);
+// sums[tap * channels + c] += source * cotangent, over all results.
+struct SlabSum {
+  PixelGrid grid;
+  int64_t window;          // 3, 5 or 7
+  const float* cotangent;  // [rows, columns, channels]
+  float* sums;
+  // Asked for meanwhile, in memory's order: as many cotangents, and of each of `stride` rows, `source_row` apart, as
+  // many sources as the results move on.
+  const float *next_cotangent, *next_source;
+  int64_t source_row;
 };
 
-// Its functions are null where there are too few registers.
+struct SlabTable {
+  void (*run)(const SlabRun& run);  // null where there are too few registers
+  void (*sum)(const SlabSum& sum);
+  bool sum_asks;  // for what lies ahead
+};
+
 NATIVE_ISA_TABLE(SlabTable, slab_table)
 
 }  // namespace native::conv

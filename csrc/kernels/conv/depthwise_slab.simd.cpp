@@ -1,14 +1,17 @@
 #include "kernels/conv/depthwise_slab.h"
 
+#include "simd/nontemporal.h"
 #include "simd/partial.h"
 
 namespace native::conv {
 namespace NATIVE_ISA {
 namespace {
 
-#if NATIVE_MASKS
 constexpr int L = kLanes<float>;
+// Half a line at a time, no prefetcher follows what is read.
+constexpr bool kAsks = !NATIVE_MASKS;
 
+#if NATIVE_MASKS
 inline vf32 activated(vf32 x, int activation) {
   const vf32 zero{};
   // In this order NaN passes through both.
@@ -119,69 +122,106 @@ void run(const SlabRun& run) {
   run_blocks<7, 1, 7>(run);
 }
 
+#else
+constexpr auto run = nullptr;
+#endif
+
+// Where W results of a vector of channels ask for what lies ahead, line after line: as much of it as they are of what
+// is read at the time.
+template <int W, int S>
+struct Ahead {
+  static constexpr int kLine = kLineBytes / sizeof(float);
+  static constexpr int kCotangents = (W * L + kLine - 1) / kLine, kSources = (W * L * S + kLine - 1) / kLine;
+  static constexpr int kLines = kCotangents + S * kSources;
+
+  static const float* line(const SlabSum& s, int64_t at, int i) {
+    if (i < kCotangents) return s.next_cotangent + at + i * kLine;
+    i -= kCotangents;
+    return s.next_source + i / kSources * s.source_row + at * S + i % kSources * kLine;
+  }
+};
+
+// Whether step `at` of `steps` is one of the `count` that lie evenly among them.
+constexpr bool is_nth(int at, int steps, int count) { return at * count / steps != (at + 1) * count / steps; }
+
 // Adds to the sums of `Rows` rows of a window K, from `first` on, what W results give.
 template <int K, int Rows, int W, int S, bool Partial>
-inline void sum_block(const PixelGrid& g, int first, int64_t y, int64_t x, int64_t c, int lanes, const float* cotangent,
-                      vf32 (&sum)[Rows * K]) {
+inline void sum_block(const SlabSum& s, int first, int64_t y, int64_t x, int64_t c, int lanes, vf32 (&sum)[Rows * K]) {
+  constexpr int kSources = (W - 1) * S + K, kSteps = Rows * kSources, kAsked = kAsks ? Ahead<W, S>::kLines : 0;
+  const PixelGrid& g = s.grid;
+  const int64_t ahead = (c * g.rows + y * L) * g.columns + x * L;
   vf32 ct[W];
-#pragma GCC unroll 4
-  for (int i = 0; i < W; ++i) ct[i] = get<Partial>(cotangent + (y * g.columns + x + i) * g.channels + c, lanes);
+#pragma GCC unroll 8
+  for (int i = 0; i < W; ++i) ct[i] = get<Partial>(s.cotangent + (y * g.columns + x + i) * g.channels + c, lanes);
   const float* const* at = g.pixels + (y * S + first) * g.pitch + x * S;
 #pragma GCC unroll 5
   for (int kh = 0; kh < Rows; ++kh, at += g.pitch)
-#pragma GCC unroll 16
-    for (int q = 0; q < (W - 1) * S + K; ++q) {
+#pragma GCC unroll 32
+    for (int q = 0; q < kSources; ++q) {
+      const int step = kh * kSources + q;
+      // Not all at once: a burst of requests finds no room in their queue, and most of it is dropped.
+      if (first == 0 && is_nth(step, kSteps, kAsked))
+        __builtin_prefetch(Ahead<W, S>::line(s, ahead, step * kAsked / kSteps));
       const vf32 source = get<Partial>(at[q] + c, lanes);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int i = 0; i < W; ++i)
         if (q - i * S >= 0 && q - i * S < K) sum[K * kh + q - i * S] += source * ct[i];
     }
 }
 
+// W results at a time, then the last ones.
 template <int K, int Rows, int W, int S, bool Partial>
-inline void sum_channels(const PixelGrid& g, int first, int64_t c, int lanes, const float* cotangent, float* sums) {
+inline void sum_row(const SlabSum& s, int first, int64_t y, int64_t x, int64_t c, int lanes, vf32 (&sum)[Rows * K]) {
+  for (; x + W <= s.grid.columns; x += W) sum_block<K, Rows, W, S, Partial>(s, first, y, x, c, lanes, sum);
+  if constexpr (W > 1) sum_row<K, Rows, W / 2, S, Partial>(s, first, y, x, c, lanes, sum);
+}
+
+template <int K, int Rows, int W, int S, bool Partial>
+inline void sum_channels(const SlabSum& s, int first, int64_t c, int lanes) {
   vf32 sum[Rows * K] = {};
-  for (int64_t y = 0; y < g.rows; ++y) {
-    int64_t x = 0;
-    for (; x + W <= g.columns; x += W) sum_block<K, Rows, W, S, Partial>(g, first, y, x, c, lanes, cotangent, sum);
-    for (; x < g.columns; ++x) sum_block<K, Rows, 1, S, Partial>(g, first, y, x, c, lanes, cotangent, sum);
-  }
+  for (int64_t y = 0; y < s.grid.rows; ++y) sum_row<K, Rows, W, S, Partial>(s, first, y, 0, c, lanes, sum);
 #pragma GCC unroll 28
   for (int tap = 0; tap < Rows * K; ++tap) {
-    float* const to = sums + (first * K + tap) * g.channels + c;
+    float* const to = s.sums + (first * K + tap) * s.grid.channels + c;
     put<Partial>(to, get<Partial>(to, lanes) + sum[tap], lanes);
   }
 }
 
-template <int K, int Rows, int W, int S>
-void sum_rows(const PixelGrid& g, int first, const float* cotangent, float* sums) {
+// As many rows of the window at a time as leave registers for cotangents and a source.
+template <int K, int S, bool Partial>
+inline void sum_window(const SlabSum& s, int64_t c, int lanes) {
+  if constexpr (K == 3) return sum_channels<3, 3, 4, S, Partial>(s, 0, c, lanes);
+#if NATIVE_MASKS
+  if constexpr (K == 5) return sum_channels<5, 5, 4, S, Partial>(s, 0, c, lanes);
+  sum_channels<7, 4, 2, S, Partial>(s, 0, c, lanes);
+  sum_channels<7, 3, 4, S, Partial>(s, 4, c, lanes);
+#else
+  for (int first = 0; first < K; ++first) sum_channels<K, 1, 7, S, Partial>(s, first, c, lanes);
+#endif
+}
+
+template <int K, int S>
+void sum_all(const SlabSum& s) {
   int64_t c = 0;
   // The large windows have one form for whole vectors and parts, for the sake of their size.
-  for (; c + L <= g.channels; c += L) sum_channels<K, Rows, W, S, (K > 3)>(g, first, c, L, cotangent, sums);
-  if (c < g.channels) sum_channels<K, Rows, W, S, true>(g, first, c, static_cast<int>(g.channels - c), cotangent, sums);
+  constexpr bool kPartial = NATIVE_MASKS && K > 3;
+  for (; c + L <= s.grid.channels; c += L) sum_window<K, S, kPartial>(s, c, L);
+  if (c < s.grid.channels) sum_window<K, S, true>(s, c, static_cast<int>(s.grid.channels - c));
 }
 
-// As many rows of the window at a time as leave registers for cotangents and a source.
 template <int S>
-void sum_strided(const PixelGrid& g, int64_t window, const float* cotangent, float* sums) {
-  if (window == 3) return sum_rows<3, 3, 4, S>(g, 0, cotangent, sums);
-  if (window == 5) return sum_rows<5, 5, 4, S>(g, 0, cotangent, sums);
-  sum_rows<7, 4, 2, S>(g, 0, cotangent, sums);
-  sum_rows<7, 3, 4, S>(g, 4, cotangent, sums);
+void sum_strided(const SlabSum& s) {
+  if (s.window == 3) return sum_all<3, S>(s);
+  if (s.window == 5) return sum_all<5, S>(s);
+  sum_all<7, S>(s);
 }
 
-void sum(const PixelGrid& g, int64_t window, const float* cotangent, float* sums) {
-  if (g.stride == 1) return sum_strided<1>(g, window, cotangent, sums);
-  sum_strided<2>(g, window, cotangent, sums);
-}
-#else
-constexpr auto run = nullptr, sum = nullptr;
-#endif
+void sum(const SlabSum& s) { s.grid.stride == 1 ? sum_strided<1>(s) : sum_strided<2>(s); }
 
 }  // namespace
 
 extern const SlabTable slab_table;
-const SlabTable slab_table = {run, sum};
+const SlabTable slab_table = {run, sum, kAsks};
 
 }  // namespace NATIVE_ISA
 }  // namespace native::conv
