@@ -1,9 +1,10 @@
 #include "runtime/cpu.h"
 
-#include <algorithm>
 #include <atomic>
+#include <charconv>
 #include <cstdlib>
 #include <fstream>
+#include <stdexcept>
 
 #include "core/errors.h"
 
@@ -61,6 +62,14 @@ long last_level_or(int name, long otherwise) {
   std::ifstream size("/sys/devices/system/cpu/cpu0/cache/index3/size");
   long kilobytes = 0;
   return size >> kilobytes && size.get() == 'K' && kilobytes > 0 ? kilobytes << 10 : cache_or(name, otherwise);
+}
+
+int64_t number_of_bytes(const std::string& text) {
+  int64_t bytes = -1;
+  const char* const end = text.data() + text.size();
+  if (std::from_chars(text.data(), end, bytes).ptr != end || bytes < 0)
+    throw std::invalid_argument("NATIVE_FAR_BYTES is '" + text + "': it is a number of bytes, 0 or more");
+  return bytes;
 }
 
 }  // namespace
@@ -132,12 +141,15 @@ int64_t far_bytes() {
   int64_t bytes = g_far_bytes.load(std::memory_order_relaxed);
   if (bytes < 0) {
     const char* forced = std::getenv("NATIVE_FAR_BYTES");
-    bytes = forced && *forced ? std::max(0LL, std::atoll(forced)) : cache_sizes().l3 / 2;
+    bytes = forced && *forced ? number_of_bytes(forced) : cache_sizes().l3 / 2;
     g_far_bytes.store(bytes, std::memory_order_relaxed);
   }
   return bytes;
 }
 
-void set_far_bytes(int64_t bytes) { g_far_bytes.store(bytes, std::memory_order_relaxed); }
+void set_far_bytes(int64_t bytes) {
+  if (bytes < 0) throw std::invalid_argument("set_far_bytes: " + std::to_string(bytes) + " bytes are less than none");
+  g_far_bytes.store(bytes, std::memory_order_relaxed);
+}
 
 }  // namespace native

@@ -27,7 +27,8 @@ void run(int64_t tasks, void (*task)(void* context, int64_t index), void* contex
 template <class F>
 void parallel_for(int64_t tasks, const F& body) {
   if (tasks == 1) {
-    body(int64_t{0});  // no fence for stores past the caches: whoever reads on another thread took a lock since
+    // No fence for stores past the caches: a lock hands results to other threads, and its instruction orders them too.
+    body(int64_t{0});
     return;
   }
   run(

@@ -6,6 +6,7 @@
 #include "kernels/elementwise/tables.h"
 #include "kernels/grid.h"
 #include "runtime/pool.h"
+#include "simd/nontemporal.h"
 
 namespace native::tiles {
 namespace {
@@ -20,6 +21,28 @@ void spread(void* block, int n, T value) {
 
 void gather(const Input& input, char* raw, const void* in, int64_t start, int n) {
   conversions().gather[log2_of(input.bytes)](raw, in, &input.walk, start, n);
+}
+
+// Where tiles of operands begin.
+Ahead tiles_at(int64_t start, const std::vector<Input>& inputs, const void* const* in) {
+  Ahead ahead;
+  for (size_t i = 0; i < inputs.size(); ++i)
+    if (inputs[i].access == Access::Direct) ahead.add(static_cast<const char*>(in[i]) + start * inputs[i].bytes);
+  return ahead;
+}
+
+// n elements from their register to memory; where `past`, past the caches, while what it says is asked for.
+void write(const Output& output, int unit, const Ahead* past, char* out, char* blocks, char* const* reg, int n) {
+  const char* value = reg[output.reg];
+  if (output.store) {
+    char* raw = n % unit == 0 && !past ? out : blocks + output.raw;
+    output.store(raw, value, nullptr, nullptr, padded_to(unit, n), nullptr);
+    value = raw;
+  }
+  if (past)
+    copy_nontemporal(out, value, n * output.bytes, *past);
+  else if (value != out)
+    std::memcpy(out, value, n * output.bytes);
 }
 
 // Many programs in one grid: what a task does is a chunk of a large one, or several small ones.
@@ -201,10 +224,10 @@ void TileProgram::run_tiles(const void* const* in, void* const* out, const Sorte
       else
         run_chain(stage.links.data(), reg, padded);
     }
-    ahead = past != 0 && start + n < end ? next(in, start + n) : Ahead{};
+    ahead = past != 0 && start + n < end ? tiles_at(start + n, inputs, in) : Ahead{};
     for (size_t i = 0; i < outputs.size(); ++i)
-      write(outputs[i], goes_past(i) ? &ahead : nullptr, static_cast<char*>(out[i]) + start * outputs[i].bytes, blocks,
-            reg, n);
+      write(outputs[i], unit, goes_past(i) ? &ahead : nullptr, static_cast<char*>(out[i]) + start * outputs[i].bytes,
+            blocks, reg, n);
   }
 }
 
@@ -287,27 +310,6 @@ void TileProgram::read(const Input& input, const void* in, const SortedRows::Ord
   if (!input.load) return;
   *reg = blocks + input.value;
   input.load(*reg, raw, nullptr, nullptr, padded_to(unit, n), nullptr);
-}
-
-Ahead TileProgram::next(const void* const* in, int64_t start) const {
-  Ahead ahead;
-  for (size_t i = 0; i < inputs.size(); ++i)
-    if (inputs[i].access == Access::Direct) ahead.add(static_cast<const char*>(in[i]) + start * inputs[i].bytes);
-  return ahead;
-}
-
-void TileProgram::write(const Output& output, const Ahead* past, char* out, char* blocks, char* const* reg,
-                        int n) const {
-  const char* value = reg[output.reg];
-  if (output.store) {
-    char* raw = n % unit == 0 && !past ? out : blocks + output.raw;
-    output.store(raw, value, nullptr, nullptr, padded_to(unit, n), nullptr);
-    value = raw;
-  }
-  if (past)
-    copy_nontemporal(out, value, n * output.bytes, *past);
-  else if (value != out)
-    std::memcpy(out, value, n * output.bytes);
 }
 
 }  // namespace native::tiles

@@ -10,7 +10,6 @@
 #include "kernels/gather/scatter.h"
 #include "kernels/gather/sorted_rows.h"
 #include "runtime/registry.h"
-#include "simd/nontemporal.h"
 
 namespace native::tiles {
 
@@ -116,9 +115,6 @@ class TileProgram : public Kernel {
   // Points *reg at the input's elements [start, start + n), padded to a multiple of `unit`.
   void read(const Input& input, const void* in, const SortedRows::Order& order, char* blocks, char** reg, int64_t start,
             int n) const;
-  // Where the next tiles of operands begin.
-  Ahead next(const void* const* in, int64_t start) const;
-  void write(const Output& output, const Ahead* past, char* out, char* blocks, char* const* reg, int n) const;
 };
 
 }  // namespace native::tiles
