@@ -195,10 +195,10 @@ CASES: list[Case] = [
     *cases(3, (9, 10), 37, 37, 7, pad=3, groups=37),
     *cases(2, (14, 7), 48, 48, 7, pad=(2, 4, 3, 3), groups=48),
     *cases(2, (9, 15), 33, 33, 5, pad=2, groups=33),
-    # By the weights, rows of results in parts.
-    *cases(2, (5, 27), 190, 190, 3, pad=(1, 1, 2, 0), groups=190, ops="w"),
-    *cases(2, (11, 43), 190, 190, 5, strides=2, pad=(1, 2, 2, 1), groups=190, ops="w"),
-    *cases(3, (9, 25), 167, 167, 7, pad=3, groups=167, ops="w"),
+    # By the weights, rows of results in parts: 4 MB of operands and more.
+    *cases(1, (65, 63), 133, 133, 3, pad=(1, 1, 2, 0), groups=133, ops="w"),
+    *cases(1, (81, 83), 133, 133, 5, strides=2, pad=(1, 2, 2, 1), groups=133, ops="w"),
+    *cases(1, (65, 63), 133, 133, 7, pad=3, groups=133, ops="w"),
     *cases(2, (15, 16), 33, 33, 5, strides=2, pad=(2, 1, 0, 3), groups=33),
     # Pixels of whole lines, which may go past the caches.
     *cases(2, (15, 30), 32, 32, 3, strides=2, pad=(0, 1, 0, 1), groups=32),
