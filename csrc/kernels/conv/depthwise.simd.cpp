@@ -1,5 +1,6 @@
 #include "kernels/conv/depthwise.h"
 
+#include "kernels/conv/evenly.h"
 #include "simd/nontemporal.h"
 #include "simd/vec.h"
 
@@ -15,9 +16,6 @@ inline V activated(V x, int activation) {
   if (activation == 2) x = (zero + 6) < x ? (zero + 6) : x;
   return x;
 }
-
-// Whether step `at` of `steps` is one of the `count` that lie evenly among them.
-constexpr bool is_nth(int at, int steps, int count) { return at * count / steps != (at + 1) * count / steps; }
 
 // kResults neighbouring results of kVecs vectors of channels by windows of kWindow neighbours, each of which begins
 // kStride behind that of the result before: a source is loaded once for all taps that see it. With a vector at a time

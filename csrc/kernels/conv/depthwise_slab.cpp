@@ -18,8 +18,7 @@ constexpr int64_t kSlabBytes = 256 << 10;
 constexpr int64_t kLeastWork = 128 << 10;  // multiply-adds of a task: some 4 microseconds
 constexpr int64_t kFewTasks = 16;
 // Where what lies ahead is asked for, a part of a row at a time, so that it comes in memory's order: cotangents of 8
-// KB, whose sources stay in the first two caches. As each part reads and writes
-// the sums, it has some columns at least.
+// KB, whose sources stay in the first two caches. As each part reads and writes the sums, it has some columns at least.
 constexpr int64_t kPartBytes = 8 << 10, kLeastColumns = 8;
 // Tasks of a gradient by the weights, each with sums of its own, to which so many results each add.
 constexpr int64_t kMostSums = 16, kLeastResults = 32;

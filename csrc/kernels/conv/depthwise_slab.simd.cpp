@@ -1,5 +1,6 @@
 #include "kernels/conv/depthwise_slab.h"
 
+#include "kernels/conv/evenly.h"
 #include "simd/nontemporal.h"
 #include "simd/partial.h"
 
@@ -140,9 +141,6 @@ struct Ahead {
     return s.next_source + i / kSources * s.source_row + at * S + i % kSources * kLine;
   }
 };
-
-// Whether step `at` of `steps` is one of the `count` that lie evenly among them.
-constexpr bool is_nth(int at, int steps, int count) { return at * count / steps != (at + 1) * count / steps; }
 
 // Adds to the sums of `Rows` rows of a window K, from `first` on, what W results give.
 template <int K, int Rows, int W, int S, bool Partial>
