@@ -9,21 +9,19 @@ import os
 import pathlib
 import platform
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench import harness
 from bench.harness import Case
+from bench.side import Side
 
 LIBRARIES = ("numpy", "torch", "jax", "tensorflow")
 OWN = "keras_native"
 # A ratio below this one counts as behind.
 BEHIND = 0.95
-ROOT = pathlib.Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -187,44 +185,25 @@ class _Process:
         import keras_native
 
         paths = [str(pathlib.Path(keras_native.__path__[0]).parent), os.environ.get("PYTHONPATH")]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed by close)
-        self._process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, text=True, stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=self._errors,
-        )  # fmt: skip
-        hello = self._read() or {"missing": self._last_error()}
-        self.version, self.missing = hello.get("version"), hello.get("missing")
-
-    def _read(self) -> dict | None:
-        line = self._process.stdout.readline()
-        return json.loads(line) if line else None
-
-    def _last_error(self) -> str:
-        self._errors.seek(0)
-        return (self._errors.read().strip().splitlines() or ["it ended without a word"])[-1]
+        self._side = Side(command, {"PYTHONPATH": os.pathsep.join(filter(None, paths))})
+        hello = self._side.answer()
+        found = json.loads(hello) if hello else {"missing": self._side.last_error()}
+        self.version, self.missing = found.get("version"), found.get("missing")
 
     def time(self, family: str, case: Case, setting: Setting) -> list[float]:
         if self.missing:
             return []
         request = {"family": family, "text": case.name, "batch": setting.batch,
                    "seconds": setting.seconds, "clock": setting.clock}  # fmt: skip
-        try:
-            print(json.dumps(request), file=self._process.stdin, flush=True)
-            answer = self._read()
-        except BrokenPipeError:
-            answer = None
-        if answer is None:
-            self.missing = self._last_error()
+        answer = self._side.ask(json.dumps(request))
+        if not answer:
+            self.missing = self._side.last_error()
             print(f"a process of bench.peers ended at {case.name}: {self.missing}", file=sys.stderr)
             return []
-        return answer.get(case.name, [])
+        return json.loads(answer).get(case.name, [])
 
     def close(self) -> None:
-        self._process.stdin.close()
-        self._process.wait()
-        self._process.stdout.close()
-        self._errors.close()
+        self._side.close()
 
 
 def ratios(rows: Sequence[dict], library: str) -> list[float]:

@@ -6,7 +6,7 @@
     python -m bench.turns ... --beside FOLDER          another build of keras_native, in that folder
     python -m bench.turns ... --out bench/results/turns.jsonl          added at its end
 
-A process for each backend, all of which sleep but one: what a shared or virtual machine gives
+A process for each backend, all of which are stopped but one: what a shared or virtual machine gives
 changes within seconds, and so falls to all alike. The rows: for each step and each state of the
 machine (`near` where a cache line gets from one thread to another and back in less than 150 ns,
 `far` in less than 2 us: the processors share no cache, else `busy`), how many turns, the median of
@@ -23,14 +23,12 @@ import functools
 import json
 import os
 import statistics
-import subprocess
 import sys
 import time
-from pathlib import Path
 
 from bench import models
+from bench.side import Side
 
-ROOT = Path(__file__).resolve().parents[1]
 TURN = 0.1
 FAR, BUSY = 150e-9, 2e-6
 
@@ -79,31 +77,24 @@ def serve(works: list[str]) -> None:
         print(statistics.median(times), flush=True)
 
 
-class Backend:
-    """A process that serves steps; ended by the end of its input."""
+class Backend(Side):
+    """A process that serves steps."""
 
     def __init__(self, name: str, works: list[str], python: str, path: str | None = None):
-        environment = dict(os.environ, KERAS_BACKEND=name, TF_CPP_MIN_LOG_LEVEL="3")
+        environment = {"KERAS_BACKEND": name, "TF_CPP_MIN_LOG_LEVEL": "3"}
         if path:
             environment["PYTHONPATH"] = path
-        self.process = subprocess.Popen(
-            [python, "-m", "bench.turns", "--serve", *works],
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
+        super().__init__([python, "-m", "bench.turns", "--serve", *works], environment)
+        self.name = name
 
     def wait_until_ready(self) -> None:
-        if self.process.stdout.readline().strip() != "ready":
-            raise RuntimeError(f"{self.process.args} ended before it had a step")
+        if self.answer().strip() != "ready":
+            raise RuntimeError(f"{self.name} ended before it had a step: {self.last_error()}")
 
     def turn(self, work: str) -> float:
-        self.process.stdin.write(work + "\n")
-        self.process.stdin.flush()
-        return float(self.process.stdout.readline())
+        if line := self.ask(work):
+            return float(line)
+        raise RuntimeError(f"{self.name} ended at {work}: {self.last_error()}")
 
 
 def state() -> str:
@@ -168,6 +159,8 @@ def main() -> int:
     for backend in backends.values():
         backend.wait_until_ready()
     rows = summary(take_turns(backends, args.works, args.seconds))
+    for backend in backends.values():
+        backend.close()
     head = {"machine": models.machine(), "threads": len(os.sched_getaffinity(0))}
     lines = [json.dumps(row) for row in [head, *rows]]
     print("\n".join(lines))

@@ -5,11 +5,13 @@ import importlib
 import json
 import shlex
 import sys
+import time
 
 import pytest
 
 from bench import choose, harness, imbalance, measure
 from bench import turns as turns_of_models
+from bench.side import Side
 from keras_native import _core
 from keras_native.tools import bench
 
@@ -228,3 +230,25 @@ def test_outside_a_checkout(monkeypatch, capsys):
     monkeypatch.setattr(bench, "find_checkout", lambda: None)
     assert bench.main(["matmul"]) == 2
     assert "checkout" in capsys.readouterr().out
+
+
+BUSY = """
+import sys, threading, time
+threading.Thread(target=lambda: [None for _ in iter(int, 1)], daemon=True).start()
+print("ready", flush=True)
+for line in sys.stdin:
+    if line.strip() == "fail":
+        sys.exit("no more")
+    print(time.process_time(), flush=True)
+"""
+
+
+def test_a_side_runs_only_in_its_turns():
+    side = Side([sys.executable, "-c", BUSY], {})
+    assert side.answer() == "ready\n"
+    before = float(side.ask("time"))
+    time.sleep(0.3)
+    assert float(side.ask("time")) - before < 0.15
+    assert side.ask("fail") == side.ask("time") == ""
+    assert side.last_error() == "no more"
+    side.close()
