@@ -44,6 +44,40 @@ void fence() {
 // another process would feel.
 constexpr int kSpins = 8000;
 
+// How many processors the calling thread may use.
+int usable_processors() {
+#if defined(__linux__)
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) return CPU_COUNT(&set);
+#endif
+  return static_cast<int>(std::thread::hardware_concurrency());
+}
+
+// The processor that the calling thread is on, or -1.
+int processor() {
+#if defined(__linux__)
+  return sched_getcpu();
+#else
+  return -1;
+#endif
+}
+
+// Sends the calling thread to another of the processors that it may use. Where other programs run, the system may leave
+// two threads on one processor, which then take turns, for as long as they work.
+void leave(int processor) {
+#if defined(__linux__)
+  cpu_set_t all;
+  if (sched_getaffinity(0, sizeof(all), &all) != 0) return;
+  cpu_set_t others = all;
+  CPU_CLR(processor, &others);
+  if (CPU_COUNT(&others) == 0 || sched_setaffinity(0, sizeof(others), &others) != 0) return;
+  sched_setaffinity(0, sizeof(all), &all);
+#else
+  (void)processor;
+#endif
+}
+
 // Tasks that nobody has begun: [next, end).
 struct alignas(64) Range {
   std::atomic<int64_t> next{0};
@@ -111,7 +145,7 @@ void work_recorded(Job& job) {
 class Workers {
  public:
   // As many threads as the system gives: the others' ranges are taken by these.
-  explicit Workers(int count) : ranges_(count) {
+  explicit Workers(int count) : ranges_(count), spread_(count <= usable_processors()) {
     threads_.reserve(ranges_.size());
     try {
       for (size_t own = 1; own < ranges_.size(); ++own) threads_.emplace_back([this, own] { loop(own); });
@@ -133,6 +167,7 @@ class Workers {
       ranges_[t].next.store(t * job.tasks / parts, std::memory_order_relaxed);
       ranges_[t].end = (t + 1) * job.tasks / parts;
     }
+    caller_.store(processor(), std::memory_order_relaxed);
     open(kOpen);
     t_inside = true;
     job.work(ranges_, 0);
@@ -183,13 +218,17 @@ class Workers {
         sleeping_.fetch_sub(1);
       }
       if (stop_.load()) return;
+      if (spread_)
+        if (const int caller = caller_.load(std::memory_order_relaxed); caller == processor()) leave(caller);
       if (!enter(seen)) continue;
       job_->work(ranges_, own);
       gate_.fetch_sub(1);
     }
   }
 
-  std::vector<Range> ranges_;  // one a thread, the caller's first
+  std::vector<Range> ranges_;    // one a thread, the caller's first
+  const bool spread_;            // whether there is a processor for each
+  std::atomic<int> caller_{-1};  // the processor of the thread whose job it is, as it began
   std::vector<std::thread> threads_;
   std::mutex mutex_;
   std::condition_variable wake_;
@@ -215,13 +254,7 @@ int cgroup_processors() {
 int default_threads() {
   for (const char* name : {"NATIVE_NUM_THREADS", "OMP_NUM_THREADS"})
     if (int count = from_environment(name); count > 0) return std::min(count, 256);
-  int count = static_cast<int>(std::thread::hardware_concurrency());
-#if defined(__linux__)
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) count = CPU_COUNT(&set);
-#endif
-  return std::clamp(std::min(count, cgroup_processors()), 1, 256);
+  return std::clamp(std::min(usable_processors(), cgroup_processors()), 1, 256);
 }
 
 struct State {

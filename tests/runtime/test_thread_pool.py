@@ -54,6 +54,42 @@ def test_callers_on_several_threads():
     assert not wrong
 
 
+def processor_of(thread):
+    with open(f"/proc/self/task/{thread}/stat") as file:
+        return int(file.read().rpartition(")")[2].split()[36])
+
+
+USABLE = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else {0}
+
+
+@pytest.mark.skipif(len(USABLE) < 2, reason="one processor, or a system that does not name them")
+def test_a_worker_leaves_the_caller_s_processor():
+    a, b = product(512, 512, 512)
+    _core.set_threads(1)
+    before = set(os.listdir("/proc/self/task"))
+    _core.set_threads(2)
+    matmul(a, b).numpy()
+    (worker,) = (int(thread) for thread in set(os.listdir("/proc/self/task")) - before)
+    here = min(USABLE)
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        os.sched_setaffinity(0, {here})
+        os.sched_setaffinity(busy.pid, USABLE - {here})
+        left = 0
+        for _ in range(20):
+            os.sched_setaffinity(worker, {here})
+            os.sched_setaffinity(worker, USABLE)
+            for _ in range(3):
+                matmul(a, b).numpy()
+            left += processor_of(worker) != here
+            assert os.sched_getaffinity(worker) == USABLE
+        assert left >= 10  # the system by itself: 0 to 4
+    finally:
+        busy.kill()
+        busy.wait()
+        os.sched_setaffinity(0, USABLE)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_fork():
