@@ -6,7 +6,8 @@ picture docs/gemm.png from results, which it can measure first.
                                                 measures first; what stands behind -- is passed on
 
 A file of results is what `python -m keras_native bench FAMILY LIST ... --json FILE` writes. Each is
-of one machine, at one time, in one way, which its setting says.
+of one machine, at one time, in one way, which its setting says. Those of other processors than the
+one that is asked for are left out: a table compares what one machine did.
 """
 
 import argparse
@@ -20,6 +21,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
 PEERS = ("numpy", "torch", "jax", "tensorflow")
 PICTURES = {"gemm-curve": "gemm.png"}
+PROCESSOR = "AMD EPYC (family 25, model 17)"
 BEGIN, END = "<!-- speed:begin", "<!-- speed:end -->"
 EMPTY = "Not measured yet: `python bench/readme.py --run gemm conv attention`.\n"
 
@@ -30,6 +32,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--run", nargs="*", default=[], metavar="FAMILY[:LIST,LIST]")
+    parser.add_argument("--processor", default=PROCESSOR, help="whose results are shown")
     parser.add_argument("more", nargs="*", help="for the bench tool, behind --")
     options = parser.parse_args()
     for what in options.run:
@@ -37,6 +40,7 @@ def main() -> int:
     # Those of a GPU are written otherwise.
     files = sorted(path for path in RESULTS.glob("*.json") if not path.stem.startswith("gpu-"))
     results = [{"name": path.stem, **json.loads(path.read_text())} for path in files]
+    results = [result for result in results if result["processor"] == options.processor]
     for result in results:
         if result["name"] in PICTURES:
             draw(result, ROOT / "docs" / PICTURES[result["name"]])

@@ -36,14 +36,14 @@ template <class V>
 static inline V vexp(V x) {
   using T = ElementOf<V>;
   // The argument stands second in both, so that NaN passes.
-  const auto y = reduce_by_ln2(greater(splat(Constants<T>::kExpLow), lesser(splat(Constants<T>::kExpHigh), x)));
+  const auto y = reduce_by_ln2(vmax(splat(Constants<T>::kExpLow), vmin(splat(Constants<T>::kExpHigh), x)));
   return scaled(growth(y.r) + T(1), y.shifted, y.n);
 }
 
 template <class V>
 static inline V vexp2(V x) {
   using T = ElementOf<V>;
-  x = greater(splat(Constants<T>::kExp2Low), lesser(splat(Constants<T>::kExp2High), x));
+  x = vmax(splat(Constants<T>::kExp2Low), vmin(splat(Constants<T>::kExp2High), x));
   const auto power = rounded(x, T(1));
   return scaled(growth((x - power.n) * T(0.693147180559945309417)) + T(1), power.shifted, power.n);
 }
@@ -52,7 +52,7 @@ template <class V>
 static inline V vexpm1(V x) {
   using T = ElementOf<V>;
   using C = Constants<T>;
-  const V bounded = greater(splat(C::kExpm1Low), lesser(splat(C::kExpHigh), x));
+  const V bounded = vmax(splat(C::kExpm1Low), vmin(splat(C::kExpHigh), x));
   const auto y = reduce_by_ln2(bounded);
   V p = y.r * y.r * polynomial(y.r, C::kExpm1);
   // What rounding took from r.
@@ -161,7 +161,7 @@ static inline V vtanh(V x) {
   const V a = vabs(x), square = a * a;
   const V near = a * square * polynomial(square, C::kTanh) + a;
   // 1 - 2 / (exp(2 a) + 1).
-  const auto y = reduce_by_ln2(T(2) * lesser(splat(C::kTanhHigh), a));
+  const auto y = reduce_by_ln2(T(2) * vmin(splat(C::kTanhHigh), a));
   const V s = power_of_2(y.shifted, 0);
   const V far = T(1) - quotient(splat(T(2)), s * growth(y.r) + (s + T(1)));
   return vcopysign(a < T(0.55) ? near : far, x);
@@ -171,7 +171,7 @@ static inline V vtanh(V x) {
 template <class V>
 static inline V quarter_exp(V x) {
   using T = ElementOf<V>;
-  const auto y = reduce_by_ln2(lesser(splat(Constants<T>::kCoshHigh), vabs(x)));
+  const auto y = reduce_by_ln2(vmin(splat(Constants<T>::kCoshHigh), vabs(x)));
   const V s = power_of_2(y.shifted, -2);
   return s * growth(y.r) + s;
 }
@@ -242,14 +242,14 @@ static inline V scaled_logistic(const Reduced<V>& y, V factor) {
 template <class V>
 static inline V vsigmoid(V x) {
   using C = Constants<ElementOf<V>>;
-  const V bounded = greater(splat(C::kLogisticLow), lesser(splat(C::kLogisticHigh), x));
+  const V bounded = vmax(splat(C::kLogisticLow), vmin(splat(C::kLogisticHigh), x));
   return scaled_logistic(reduce_by_ln2(bounded), splat(ElementOf<V>(1))) * C::kSpareInverse;
 }
 // NaN at -inf, as -inf times 0 is.
 template <class V>
 static inline V vsilu(V x) {
   using C = Constants<ElementOf<V>>;
-  const V bounded = greater(splat(C::kLogisticLow), lesser(splat(C::kLogisticHigh), x));
+  const V bounded = vmax(splat(C::kLogisticLow), vmin(splat(C::kLogisticHigh), x));
   const V y = scaled_logistic(reduce_by_ln2(bounded), bounded) * C::kSpareInverse;
   return x > C::kLogisticHigh ? x : nan_at_minus_infinity(x, y);
 }
@@ -258,7 +258,7 @@ static inline V vsilu(V x) {
 template <class V>
 static inline V vsoftplus(V x) {
   const V tail = log1p_of_finite(vexp(-vabs(x)));
-  return greater(V{}, x) + tail;
+  return vmax(V{}, x) + tail;
 }
 
 // 0.5 x (1 + tanh(...)), which is x times the logistic function of twice the argument. That is carried in two
@@ -269,7 +269,7 @@ static inline V vgelu_tanh(V x) {
   using C = Constants<T>;
   constexpr long double a = 1.595769121605730711759L, b = 0.044715L * a;  // a is 2 sqrt(2 / pi)
   constexpr long double short_a = static_cast<float>(static_cast<int>(a * C::kShort)) / C::kShort;
-  const V z = greater(splat(C::kGeluTanhLow), lesser(splat(C::kGeluTanhHigh), x)), square = z * z;
+  const V z = vmax(splat(C::kGeluTanhLow), vmin(splat(C::kGeluTanhHigh), x)), square = z * z;
   const Pair<V> slope = precise_sum(square, splat(T(b)), T(short_a));
   const V slope_low = slope.low + (fused(z, z, -square) * T(b) + (square * T(b - T(b)) + T(a - short_a)));
   const V u = z * slope.high;
@@ -282,7 +282,7 @@ template <class V>
 static inline V vselu(V x) {
   using T = ElementOf<V>;
   constexpr long double below = kSeluScale * kSeluAlpha;
-  const V y = vexpm1(lesser(V{}, x));
+  const V y = vexpm1(vmin(V{}, x));
   // The constant in two parts, since its rounding would count.
   return x > T(0) ? x * T(kSeluScale) : y * T(below) + y * T(below - T(below));
 }

@@ -15,7 +15,7 @@ static inline bool any_above(Vec<T> x, T bound) {
   else
     return _mm512_cmp_pd_mask((__m512d)x, (__m512d)splat(bound), _CMP_GT_OQ) != 0;
 #else
-  return reduce_max<T>(greater(x, splat(bound))) > bound;
+  return reduce_max<T>(vmax(x, splat(bound))) > bound;
 #endif
 }
 

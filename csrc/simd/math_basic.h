@@ -1,12 +1,8 @@
-// What vector functions are made of: bits, polynomials, extrema, products with their rounding errors, quick
+// What vector functions are made of: bits, polynomials, products with their rounding errors, quick
 // inverses, powers of 2. Included by *.simd.cpp units only.
 #pragma once
 
 #include "simd/math_constants.h"
-
-#if defined(__SSE2__)
-#include <immintrin.h>
-#endif
 
 namespace native {
 namespace {
@@ -38,18 +34,12 @@ static inline V vcopysign(V magnitude, V sign) {
   return (V)(((UIntOf<V>)magnitude & ~FormatOf<V>::kSignBit) | ((UIntOf<V>)sign & FormatOf<V>::kSignBit));
 }
 
-// lesser, greater: the smaller and the larger, the second where either is NaN, in one instruction, which
-// compilers do not make of a comparison and a choice.
 // fused: a b + c rounded once, where c is 0 or cancels the product to the size of its rounding error.
 // quick_inverse: an approximation of 1 / x whose error, squared, is below half a unit.
 // quotient: a / b rounded but for the rarest cases, for b neither subnormal nor infinite.
 // inverse_root: 1 / sqrt(x), to a unit and a half.
 #if defined(__AVX512F__) && NATIVE_VEC_BYTES == 64
 // Masked forms, since GCC 12 warns of the plain ones.
-static inline vf32 lesser(vf32 a, vf32 b) { return (vf32)_mm512_maskz_min_ps(0xffff, (__m512)a, (__m512)b); }
-static inline vf64 lesser(vf64 a, vf64 b) { return (vf64)_mm512_maskz_min_pd(0xff, (__m512d)a, (__m512d)b); }
-static inline vf32 greater(vf32 a, vf32 b) { return (vf32)_mm512_maskz_max_ps(0xffff, (__m512)a, (__m512)b); }
-static inline vf64 greater(vf64 a, vf64 b) { return (vf64)_mm512_maskz_max_pd(0xff, (__m512d)a, (__m512d)b); }
 static inline vf32 fused(vf32 a, vf32 b, vf32 c) { return (vf32)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
 static inline vf64 fused(vf64 a, vf64 b, vf64 c) { return (vf64)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c); }
 static inline vf32 vsqrt(vf32 x) { return (vf32)_mm512_maskz_sqrt_ps(0xffff, (__m512)x); }
@@ -69,31 +59,15 @@ static inline vf32 inverse_root(vf32 x) {
 }
 #else
 #if defined(__AVX2__) && NATIVE_VEC_BYTES == 32
-static inline vf32 lesser(vf32 a, vf32 b) { return (vf32)_mm256_min_ps((__m256)a, (__m256)b); }
-static inline vf64 lesser(vf64 a, vf64 b) { return (vf64)_mm256_min_pd((__m256d)a, (__m256d)b); }
-static inline vf32 greater(vf32 a, vf32 b) { return (vf32)_mm256_max_ps((__m256)a, (__m256)b); }
-static inline vf64 greater(vf64 a, vf64 b) { return (vf64)_mm256_max_pd((__m256d)a, (__m256d)b); }
 static inline vf32 vsqrt(vf32 x) { return (vf32)_mm256_sqrt_ps((__m256)x); }
 static inline vf64 vsqrt(vf64 x) { return (vf64)_mm256_sqrt_pd((__m256d)x); }
 static inline vf32 fused(vf32 a, vf32 b, vf32 c) { return (vf32)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
 static inline vf64 fused(vf64 a, vf64 b, vf64 c) { return (vf64)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c); }
 #else
 #if defined(__SSE2__) && NATIVE_VEC_BYTES == 16
-static inline vf32 lesser(vf32 a, vf32 b) { return (vf32)_mm_min_ps((__m128)a, (__m128)b); }
-static inline vf64 lesser(vf64 a, vf64 b) { return (vf64)_mm_min_pd((__m128d)a, (__m128d)b); }
-static inline vf32 greater(vf32 a, vf32 b) { return (vf32)_mm_max_ps((__m128)a, (__m128)b); }
-static inline vf64 greater(vf64 a, vf64 b) { return (vf64)_mm_max_pd((__m128d)a, (__m128d)b); }
 static inline vf32 vsqrt(vf32 x) { return (vf32)_mm_sqrt_ps((__m128)x); }
 static inline vf64 vsqrt(vf64 x) { return (vf64)_mm_sqrt_pd((__m128d)x); }
 #else
-template <class V>
-static inline V lesser(V a, V b) {
-  return vmin(a, b);
-}
-template <class V>
-static inline V greater(V a, V b) {
-  return vmax(a, b);
-}
 template <class V>
 static inline V vsqrt(V x) {
   for (int i = 0; i < kLanes<ElementOf<V>>; ++i)

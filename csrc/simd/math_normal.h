@@ -59,7 +59,7 @@ template <class V>
 static inline V verfc(V x) {
   using T = ElementOf<V>;
   using C = Constants<T>;
-  const V a = lesser(splat(C::kErfcHigh), vabs(x));
+  const V a = vmin(splat(C::kErfcHigh), vabs(x));
   const V tail = scaled_gauss(a, T(1), normal_tail_ratio<V, true>(a)) * C::kSpareInverse;
   return x < T(0) ? T(2) - tail : tail;
 }
@@ -70,7 +70,7 @@ static inline V verf(V x) {
   using C = Constants<T>;
   const V a = vabs(x);
   const V near = a * polynomial(a * a, C::kErfNear) + a;
-  const auto y = reduce_by_ln2(polynomial(lesser(splat(C::kErfHigh), a), C::kErfFar));
+  const auto y = reduce_by_ln2(polynomial(vmin(splat(C::kErfHigh), a), C::kErfFar));
   const V s = power_of_2(y.shifted, 0);
   return vcopysign(a < T(1) ? near : (T(1) - s) - s * growth(y.r), x);
 }
@@ -81,11 +81,11 @@ template <class V>
 static inline V gelu_anywhere(V x) {
   using T = ElementOf<V>;
   using C = Constants<T>;
-  const V a = lesser(splat(C::kGeluHigh), vabs(x));
+  const V a = vmin(splat(C::kGeluHigh), vabs(x));
   const Pair<V> ratio = normal_tail_ratio<V, false>(a);
   const V product = a * ratio.high;
   const V tail = scaled_gauss(a, T(0.5), Pair<V>{product, fused(a, ratio.high, -product) + a * ratio.low});
-  return nan_at_minus_infinity(x, greater(V{}, x) - tail * C::kSpareInverse);
+  return nan_at_minus_infinity(x, vmax(V{}, x) - tail * C::kSpareInverse);
 }
 
 // The derivative of x P(X < x): the distribution function and x times the density, which share their exponential.
@@ -94,7 +94,7 @@ template <class V>
 static inline V gelu_slope_anywhere(V x) {
   using T = ElementOf<V>;
   using C = Constants<T>;
-  const V a = lesser(splat(C::kGeluHigh), vabs(x));
+  const V a = vmin(splat(C::kGeluHigh), vabs(x));
   const Pair<V> ratio = normal_tail_ratio<V, false>(a);
   const V density = a * T(1 / (kRoot2 * kRootPi)), difference = ratio.high - density;
   const V tail = scaled_gauss(a, T(0.5), Pair<V>{difference, ratio.low}) * C::kSpareInverse;
@@ -112,7 +112,7 @@ template <class V>
 static inline V vgelu(V x) {
 #if NATIVE_MASKS
   if constexpr (sizeof(ElementOf<V>) == 4) {
-    const V y = greater(V{}, x) - in_pieces(kGeluTail, lesser(splat(kPiecesEnd), vabs(x)));
+    const V y = vmax(V{}, x) - in_pieces(kGeluTail, vmin(splat(kPiecesEnd), vabs(x)));
     return any_below(x, -kPiecesEnd) ? below_pieces<gelu_anywhere<V>>(x, y) : y;
   }
 #endif
@@ -122,7 +122,7 @@ template <class V>
 static inline V vgelu_slope(V x) {
 #if NATIVE_MASKS
   if constexpr (sizeof(ElementOf<V>) == 4) {
-    const V tail = in_pieces(kGeluSlopeTail, lesser(splat(kPiecesEnd), vabs(x)));
+    const V tail = in_pieces(kGeluSlopeTail, vmin(splat(kPiecesEnd), vabs(x)));
     const V y = x < 0.0f ? tail : 1.0f - tail;
     return any_below(x, -kPiecesEnd) ? below_pieces<gelu_slope_anywhere<V>>(x, y) : y;
   }
@@ -132,7 +132,7 @@ static inline V vgelu_slope(V x) {
 
 // The same with an error of 1e-4 of the result (and of 1e-38), for results that are rounded to bfloat16.
 static inline vf32 vgelu_brief(vf32 x) {
-  const vf32 a = lesser(splat(13.0f), vabs(x));
+  const vf32 a = vmin(splat(13.0f), vabs(x));
   // P(X > a) exp(a^2 / 2) and 2^r, fitted.
   const vf32 above = (0.12329175f * a + 0.55322374f) * a + 1.0f;
   const vf32 below = ((0.30867908f * a + 1.3972296f) * a + 2.7032636f) * a + 2.0f;
@@ -141,7 +141,7 @@ static inline vf32 vgelu_brief(vf32 x) {
   const vf32 r = u - power.n;
   const vf32 gauss = ((0.055170947f * r + 0.24261051f) * r + 0.69326103f) * r + 0.99992811f;
   const vf32 tail = a * above * quick_inverse(below) * scaled(gauss, power.shifted, power.n);
-  return nan_at_minus_infinity(x, greater(vf32{}, x) - tail);
+  return nan_at_minus_infinity(x, vmax(vf32{}, x) - tail);
 }
 
 }  // namespace

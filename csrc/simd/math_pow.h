@@ -53,7 +53,7 @@ static inline vf64 vpow(vf64 x, vf64 y) {
   using C = Constants<double>;
   const Pair<vf64> log = precise_log(vabs(x));
   const vf64 product = y * log.high, low = fused(y, log.high, -product) + y * log.low;
-  const vf64 bounded = greater(splat(C::kExpLow), lesser(splat(C::kExpHigh), product));
+  const vf64 bounded = vmax(splat(C::kExpLow), vmin(splat(C::kExpHigh), product));
   const auto r = reduce_by_ln2(bounded, bounded == product ? low : vf64{});
   return pow_of_magnitude(x, y, scaled(growth(r.r) + 1.0, r.shifted, r.n));
 }

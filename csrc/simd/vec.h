@@ -11,9 +11,12 @@
 #define NATIVE_VEC_BYTES 16
 #endif
 
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
 #if defined(__AVX512F__) && NATIVE_VEC_BYTES == 64
 #define NATIVE_MASKS 1
-#include <immintrin.h>
 #else
 #define NATIVE_MASKS 0
 #endif
@@ -80,46 +83,62 @@ static inline void store_part(T* p, Vec<T> v, int n) {
 // that, although it is what one instruction does.
 template <class V>
 static inline V vmax(V a, V b) {
-#if NATIVE_MASKS
-  if constexpr (__is_same(V, vf32)) return (V)_mm512_max_ps((__m512)a, (__m512)b);
-  if constexpr (__is_same(V, vf64)) return (V)_mm512_max_pd((__m512d)a, (__m512d)b);
-#endif
   return a > b ? a : b;
 }
 template <class V>
 static inline V vmin(V a, V b) {
-#if NATIVE_MASKS
-  if constexpr (__is_same(V, vf32)) return (V)_mm512_min_ps((__m512)a, (__m512)b);
-  if constexpr (__is_same(V, vf64)) return (V)_mm512_min_pd((__m512d)a, (__m512d)b);
-#endif
   return a < b ? a : b;
 }
-// Sum of the lanes as a fixed binary tree: halves are added until one lane is left.
-template <class T>
-static inline T reduce_add(Vec<T> v) {
 #if NATIVE_MASKS
-  // The same without a way through memory. (Masked forms, since GCC 12 warns of the plain ones.)
-  if constexpr (sizeof(T) == 4) {
-    const __m256 half = (__m256)_mm512_maskz_extractf64x4_pd(0xf, (__m512d)v, 0) +
-                        (__m256)_mm512_maskz_extractf64x4_pd(0xf, (__m512d)v, 1);
-    __m128 sum = _mm256_castps256_ps128(half) + _mm256_extractf128_ps(half, 1);
-    sum += _mm_movehl_ps(sum, sum);
-    return static_cast<T>(sum[0] + sum[1]);
+static inline vf32 vmax(vf32 a, vf32 b) { return (vf32)_mm512_max_ps((__m512)a, (__m512)b); }
+static inline vf64 vmax(vf64 a, vf64 b) { return (vf64)_mm512_max_pd((__m512d)a, (__m512d)b); }
+static inline vf32 vmin(vf32 a, vf32 b) { return (vf32)_mm512_min_ps((__m512)a, (__m512)b); }
+static inline vf64 vmin(vf64 a, vf64 b) { return (vf64)_mm512_min_pd((__m512d)a, (__m512d)b); }
+#elif defined(__AVX2__) && NATIVE_VEC_BYTES == 32
+static inline vf32 vmax(vf32 a, vf32 b) { return (vf32)_mm256_max_ps((__m256)a, (__m256)b); }
+static inline vf64 vmax(vf64 a, vf64 b) { return (vf64)_mm256_max_pd((__m256d)a, (__m256d)b); }
+static inline vf32 vmin(vf32 a, vf32 b) { return (vf32)_mm256_min_ps((__m256)a, (__m256)b); }
+static inline vf64 vmin(vf64 a, vf64 b) { return (vf64)_mm256_min_pd((__m256d)a, (__m256d)b); }
+#elif defined(__SSE2__) && NATIVE_VEC_BYTES == 16
+static inline vf32 vmax(vf32 a, vf32 b) { return (vf32)_mm_max_ps((__m128)a, (__m128)b); }
+static inline vf64 vmax(vf64 a, vf64 b) { return (vf64)_mm_max_pd((__m128d)a, (__m128d)b); }
+static inline vf32 vmin(vf32 a, vf32 b) { return (vf32)_mm_min_ps((__m128)a, (__m128)b); }
+static inline vf64 vmin(vf64 a, vf64 b) { return (vf64)_mm_min_pd((__m128d)a, (__m128d)b); }
+#endif
+#if NATIVE_MASKS
+// Masked forms, since GCC 12 warns of the plain ones.
+static inline __m256 lower_half(vf32 v) { return (__m256)_mm512_maskz_extractf64x4_pd(0xf, (__m512d)v, 0); }
+static inline __m256 upper_half(vf32 v) { return (__m256)_mm512_maskz_extractf64x4_pd(0xf, (__m512d)v, 1); }
+#endif
+// Halves joined until one lane is left: a fixed binary tree.
+template <class T, class Join>
+static inline T reduce(Vec<T> v, const Join& join) {
+#if defined(__AVX2__) && (NATIVE_MASKS || NATIVE_VEC_BYTES == 32)
+  // The same without a way through memory.
+  if constexpr (__is_same(T, float)) {
+#if NATIVE_MASKS
+    const __m256 half = join(lower_half(v), upper_half(v));
+#else
+    const __m256 half = (__m256)v;
+#endif
+    __m128 rest = join(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+    rest = join(rest, _mm_movehl_ps(rest, rest));
+    return static_cast<T>(join(rest, _mm_movehdup_ps(rest))[0]);
   }
 #endif
   T lanes[kLanes<T>];
   store(lanes, v);
   for (int width = kLanes<T> / 2; width > 0; width /= 2)
-    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+    for (int i = 0; i < width; ++i) lanes[i] = join(lanes[i], lanes[i + width]);
   return lanes[0];
 }
 template <class T>
+static inline T reduce_add(Vec<T> v) {
+  return reduce<T>(v, [](auto a, auto b) { return a + b; });
+}
+template <class T>
 static inline T reduce_max(Vec<T> v) {
-  T lanes[kLanes<T>];
-  store(lanes, v);
-  T best = lanes[0];
-  for (int i = 1; i < kLanes<T>; ++i) best = lanes[i] > best ? lanes[i] : best;
-  return best;
+  return reduce<T>(v, [](auto a, auto b) { return a > b ? a : b; });
 }
 
 }  // namespace

@@ -39,7 +39,7 @@ template <class W>
 struct Block {
   W *k_rows, *k_panels, *v_rows;                 // [keys][size], [columns / panel][keys][panel]
   W *q_lanes, *ct_lanes, *q_panels, *ct_panels;  // queries along the lanes; as panels of columns
-  W *lse, *delta;                                // [queries]
+  W *lse, *delta;                                // of all queries of the group
   W *p, *ds, *room;                              // [keys][row]; a panel of scores
   KeyBits<W>* words;
   W *dk, *dv, *dq;  // [keys][columns]; [group][all queries][columns]
@@ -57,8 +57,8 @@ struct Block {
         ct_lanes(room_.take<W>(n.queries * n.value_size)),
         q_panels(room_.take<W>(n.queries * n.columns)),
         ct_panels(room_.take<W>(n.queries * n.value_columns)),
-        lse(room_.take<W>(n.queries)),
-        delta(room_.take<W>(n.queries)),
+        lse(room_.take<W>(n.group * n.all_queries)),
+        delta(room_.take<W>(n.group * n.all_queries)),
         p(room_.take<W>(n.keys * n.row)),
         ds(room_.take<W>(n.keys * n.row)),
         room(room_.take<W>(in.bias ? n.keys * kPanel<W> : 0)),
@@ -178,30 +178,41 @@ struct Task {
 
   // The queries from `query` on of one head, packed.
   void load_queries(int64_t member, int64_t query, int64_t queries) const {
-    const int64_t head = head_of(member), at = member * n.all_queries + query;
+    const int64_t head = head_of(member);
     const int64_t q_row = s.heads * s.size, v_row = s.heads * s.value_size;
     const int64_t first = batch * s.queries + query;
     const T* q = static_cast<const T*>(a.q) + first * q_row + head * s.size;
     const T* ct = static_cast<const T*>(a.ct) + first * v_row + head * s.value_size;
-    const T* out = static_cast<const T*>(a.out) + first * v_row + head * s.value_size;
-    const int64_t statistic = (batch * s.heads + head) * s.queries + query;
     pack_transposed(q, q_row, queries, s.size, static_cast<W>(s.scale * kLog2e), b.q_lanes);
     pack_transposed(ct, v_row, queries, s.value_size, W{1}, b.ct_lanes);
     pack_panels(q, q_row, queries, s.size, b.q_panels);
     pack_panels(ct, v_row, queries, s.value_size, b.ct_panels);
-    for (int64_t i = 0; i < round_up(queries, P); ++i) {
-      const bool real = i < queries;
-      b.lse[i] = real ? static_cast<const W*>(a.lse)[statistic + i] * static_cast<W>(kLog2e) : W{0};
-      b.delta[i] = real ? dot(ct + i * v_row, out + i * v_row, s.value_size) : W{0};
-      if (real && shifted && b.shifts[at + i] != 0) b.lse[i] = b.sums[at + i];
-      if (real && a.ct_lse) b.delta[i] -= static_cast<const W*>(a.ct_lse)[statistic + i];
+  }
+
+  // What the probabilities and their gradients need of all queries, once for all blocks of keys.
+  void load_statistics() const {
+    const int64_t v_row = s.heads * s.value_size;
+    for (int64_t member = 0; member < n.group; ++member) {
+      const int64_t head = head_of(member), statistic = (batch * s.heads + head) * s.queries;
+      const int64_t first = batch * s.queries * v_row + head * s.value_size;
+      const T *ct = static_cast<const T*>(a.ct) + first, *out = static_cast<const T*>(a.out) + first;
+      W *lse = b.lse + member * n.all_queries, *delta = b.delta + member * n.all_queries;
+      for (int64_t i = 0; i < n.all_queries; ++i) {
+        const bool real = i < s.queries;
+        lse[i] = real ? static_cast<const W*>(a.lse)[statistic + i] * static_cast<W>(kLog2e) : W{0};
+        delta[i] = real ? dot(ct + i * v_row, out + i * v_row, s.value_size) : W{0};
+        if (real && shifted && b.shifts[member * n.all_queries + i] != 0) lse[i] = b.sums[member * n.all_queries + i];
+        if (real && a.ct_lse) delta[i] -= static_cast<const W*>(a.ct_lse)[statistic + i];
+      }
     }
   }
 
-  // p and ds of `rows` keys by the `used` queries from i on of the block; `alive` belongs to the first of them.
-  void probabilities(const Extras<T>& extras, const W* alive, int64_t query, int64_t i, int64_t used, int64_t key,
+  // p and ds of `rows` keys by the `used` queries from i on of the block.
+  void probabilities(const Extras<T>& extras, int64_t member, int64_t query, int64_t i, int64_t used, int64_t key,
                      int64_t rows) const {
     W *p = b.p + i, *ds = b.ds + i;
+    const int64_t at = member * n.all_queries + query + i;
+    const W* const alive = b.alive + at;
     with_vectors<W>(used, [&](auto vectors) {
       constexpr int V = decltype(vectors)::value;
       each_tile(rows, [&](auto count, int64_t j) {
@@ -219,7 +230,7 @@ struct Task {
     if (a.key) kept_keys<W>(extras, query + i, used, key, rows, b.words);
     const Vec<W> scale = splat(static_cast<W>(kept_scale(s)));
     for (int64_t half = 0; half < used; half += L) {
-      const Vec<W> lse = load(b.lse + i + half), delta = load(b.delta + i + half);
+      const Vec<W> lse = load(b.lse + at + half), delta = load(b.delta + at + half);
       const Vec<W> live = a.mask ? load(alive + half) : splat(W{1});
       for (int64_t j = 0; j < rows; ++j) {
         W *to_p = p + j * n.row + half, *to_ds = ds + j * n.row + half;
@@ -287,7 +298,7 @@ struct Task {
     const auto seen_from = [&](int64_t i) { return most(0, least(keys, span(member, query + i).end - key)); };
     for (int64_t i = first; i < last; i += P) {
       const int64_t seen = seen_from(i), used = least(P, last - i), rows = least(round_up(seen, kRows), keys);
-      probabilities(extras, b.alive + member * n.all_queries + query + i, query, i, used, key, rows);
+      probabilities(extras, member, query, i, used, key, rows);
       // Without a mask what is not there is not read.
       for (int64_t j = a.mask ? rows : keys; j < keys; ++j) {
         clear(b.p + j * n.row + i, round_up(used, L));
@@ -330,6 +341,7 @@ void backward(const AttentionBackward& a, int64_t batch, int64_t key_head, int64
   if (!a.ds) clear(b.dq, n.group * n.all_queries * n.columns);
   if (a.mask) task.load_spans();
   if (a.bias) task.load_shifts();
+  task.load_statistics();
   const int64_t end = first_key + keys;
   for (int64_t key = first_key, count; key < end; key += count) {
     count = next_block(end - key, kKeyBlock, kFewKeys);

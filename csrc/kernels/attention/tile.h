@@ -55,12 +55,20 @@ struct Count {
   static constexpr int value = N;
 };
 
-// use(Count<M>, first row) for the tiles of `rows` rows: kRows each, and a third or two of that for a rest.
+// use(Count<M>, first row) for the tiles of `rows` rows: kRows each, and a third or two of that for a rest. Of six
+// rows, four and two are too few sums for the latency of adding to them: ten rows are five and five.
 template <class Use>
 inline __attribute__((always_inline)) void each_tile(int64_t rows, const Use& use) {
   constexpr int third = kRows / 3;
   int64_t i = 0;
-  for (; rows - i > 2 * third; i += kRows) use(Count<kRows>{}, i);
+  for (; rows - i > 2 * third; i += kRows) {
+    if constexpr (kRows == 6)
+      if (rows - i == 10) {
+        use(Count<5>{}, i);
+        return use(Count<5>{}, i + 5);
+      }
+    use(Count<kRows>{}, i);
+  }
   if (rows - i > third)
     use(Count<2 * third>{}, i);
   else if (rows - i > 0)
@@ -140,13 +148,19 @@ static inline vf64 exp2_small(vf64 x) {
 }
 constexpr double kLog2e = 1.4426950408889634, kLn2 = 0.6931471805599453;
 
+// Rows lie too far apart for the processor to see what is read next, so it is asked for so many rows ahead.
+constexpr int64_t kRowsAhead = 8;
+
 // rows x size as [padded][size], rows beyond the given ones zero.
 template <class T, class W>
 void pack_rows(const T* x, int64_t stride, int64_t rows, int64_t padded, int64_t size, W* out) {
   constexpr int L = kLanes<W>;
   for (int64_t r = 0; r < rows; ++r, x += stride, out += size) {
     int64_t c = 0;
-    for (; c + L <= size; c += L) store(out + c, vload(x + c));
+    for (; c + L <= size; c += L) {
+      __builtin_prefetch(x + kRowsAhead * stride + c);
+      store(out + c, vload(x + c));
+    }
     for (; c < size; ++c) out[c] = get(x + c);
   }
   for (int64_t i = 0; i < (padded - rows) * size; ++i) out[i] = 0;
@@ -156,14 +170,15 @@ void pack_rows(const T* x, int64_t stride, int64_t rows, int64_t padded, int64_t
 template <class T, class W>
 void pack_panels(const T* x, int64_t stride, int64_t rows, int64_t size, W* out) {
   constexpr int L = kLanes<W>, P = kPanel<W>;
-  for (int64_t c = 0; c < size; c += P) {
-    const T* from = x + c;
-    for (int64_t r = 0; r < rows; ++r, from += stride, out += P) {
+  for (int64_t r = 0; r < rows; ++r, x += stride, out += P) {
+    W* to = out;
+    for (int64_t c = 0; c < size; c += P, to += rows * P) {
+      __builtin_prefetch(x + kRowsAhead * stride + c);
       if (c + P <= size) {
-        store(out, vload(from));
-        store(out + L, vload(from + L));
+        store(to, vload(x + c));
+        store(to + L, vload(x + c + L));
       } else {
-        for (int i = 0; i < P; ++i) out[i] = c + i < size ? get(from + i) : W{0};
+        for (int i = 0; i < P; ++i) to[i] = c + i < size ? get(x + c + i) : W{0};
       }
     }
   }
@@ -203,7 +218,10 @@ void pack_transposed(const T* x, int64_t stride, int64_t rows, int64_t size, W f
     if constexpr (sizeof(T) == 4) {
       for (; i + 8 <= P && r + i + 8 <= rows; i += 8) {
         int64_t c = 0;
-        for (; c + 8 <= size; c += 8) transpose8(x + i * stride + c, stride, factor, out + c * P + i, P);
+        for (; c + 8 <= size; c += 8) {
+          for (int64_t k = i; k < i + 8; ++k) __builtin_prefetch(x + (k + 8) * stride + c);
+          transpose8(x + i * stride + c, stride, factor, out + c * P + i, P);
+        }
         for (; c < size; ++c)
           for (int64_t k = i; k < i + 8; ++k) out[c * P + k] = factor * x[k * stride + c];
       }

@@ -19,7 +19,7 @@ template <class T>
   const T alpha = static_cast<T>(immediates[0]);
   for (int i = 0; i < n; i += kLanes<T>) {
     const Vec<T> x = load(static_cast<const T*>(a) + i);
-    store(static_cast<T*>(out) + i, x > T{0} ? x : alpha * vexpm1(lesser(Vec<T>{}, x)));
+    store(static_cast<T*>(out) + i, x > T{0} ? x : alpha * vexpm1(vmin(Vec<T>{}, x)));
   }
 }
 

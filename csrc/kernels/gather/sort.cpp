@@ -163,13 +163,22 @@ class Sort : public Kernel {
       // A heap of the best so far, its worst on top: nearly all others fail one comparison.
       for (int64_t i = 0; i < k_; ++i) records[i] = record(i);
       std::make_heap(records, records + k_);
-      for (int64_t i = k_; i < view_.size; ++i) {
+      const auto offer = [&](int64_t i) {
         const Record next = record(i);
-        if (next.key >= records[0].key) continue;
+        if (next.key >= records[0].key) return;
         std::pop_heap(records, records + k_);
         records[k_ - 1] = next;
         std::push_heap(records, records + k_);
+      };
+      int64_t i = k_;
+      for (; i + kBlock <= view_.size; i += kBlock) {
+        const T worst = x[records[0].index];
+        int better = 0;  // or NaN
+        for (int64_t j = 0; j < kBlock; ++j) better |= !(x[i + j] <= worst);
+        if (better == 0) continue;
+        for (int64_t j = 0; j < kBlock; ++j) offer(i + j);
       }
+      for (; i < view_.size; ++i) offer(i);
       std::sort_heap(records, records + k_);
     } else {
       for (int64_t i = 0; i < view_.size; ++i) records[i] = record(i);
@@ -180,6 +189,8 @@ class Sort : public Kernel {
       indices[i] = static_cast<int32_t>(records[i].index);
     }
   }
+
+  static constexpr int64_t kBlock = 32;
 
   Task task_;
   AxisView view_;

@@ -49,11 +49,13 @@ inline std::vector<Stage> stages_of(const Shape& dims, const Ints& axes, int64_t
 }
 
 // The columns of narrow operands are taken several rows at a time: [reduced, inner] is also
-// [reduced / g, g * inner], whose rows fill vectors. The smallest such g, a power of 2; 1 for wide ones.
-inline int64_t rows_together(const Stage& stage) {
+// [reduced / g, g * inner], whose rows fill vectors. The smallest such g, a power of 2, for rows of `width`; 1 for wide
+// ones.
+inline int64_t rows_together(const Stage& stage, int64_t width = 128) {
   int64_t together = 1;
-  if (stage.inner >= 128) return 1;
-  while (together * stage.inner < 128 || (together < 16 && together * stage.inner % 16 != 0)) together *= 2;
+  if (stage.inner >= width) return 1;
+  while (together * stage.inner < width || (together < 16 && together * stage.inner % 16 != 0 && stage.inner < 128))
+    together *= 2;
   return stage.reduced >= 4 * together ? together : 1;
 }
 

@@ -106,7 +106,8 @@ struct Max {
   }
   template <class V>
   static inline V join(V a, V b) {
-    return ((a > b) | (a != a)) ? a : b;
+    const V larger = vmax(a, b);
+    return a == a ? larger : a;
   }
 };
 struct Min {
@@ -116,7 +117,8 @@ struct Min {
   }
   template <class V>
   static inline V join(V a, V b) {
-    return ((a < b) | (a != a)) ? a : b;
+    const V smaller = vmin(a, b);
+    return a == a ? smaller : a;
   }
 };
 

@@ -16,6 +16,9 @@ namespace {
 constexpr int64_t kRowChunk = 64 << 10;
 constexpr int64_t kStrip = 2048;  // accumulators of a strip of columns stay in the first-level cache
 constexpr int64_t kMostTogether = 128 * 16;
+// What leaves the second-level cache is taken by rows of a page: of the eight that are read at a time, shorter ones are
+// not fetched ahead.
+constexpr int64_t kPage = 1024, kManyElements = 1 << 17;
 
 DType accumulator(DType dtype) { return dtype == DType::F16 || dtype == DType::BF16 ? DType::F32 : dtype; }
 
@@ -34,7 +37,7 @@ class StagePlan {
     if (stage.inner == 1) {
       slots_ = ceil_div(stage.reduced, kRowChunk);
     } else {
-      together_ = rows_together(stage);
+      together_ = stage.reduced * stage.inner < kManyElements ? rows_together(stage) : rows_together(stage, kPage);
       const int64_t rows = stage.reduced / together_;
       chunk_ = std::clamp<int64_t>((64 << 10) / (together_ * stage.inner), 64, 256);
       whole_ = ceil_div(rows, chunk_);

@@ -40,7 +40,7 @@ inline Reduced<vf32> reduced(vf32 x) {
 // 0 below -87, where an infinite state times it is no number.
 inline vf32 logistic(vf32 x) {
   const vf32 least = splat(-87.0f);
-  const auto y = reduced(greater(least, lesser(splat(24.0f), x)));
+  const auto y = reduced(vmax(least, vmin(splat(24.0f), x)));
   // exp(-x) = (1 + growth) / s.
   const vf32 s = power_of_2(y.shifted, 0);
   const vf32 result = quotient(s, (s + 1.0f) + growth(-y.r));
@@ -48,7 +48,7 @@ inline vf32 logistic(vf32 x) {
 }
 // e / (e + 2) for e = exp(2 x) - 1.
 inline vf32 hyperbolic(vf32 x) {
-  const auto y = reduced(greater(splat(-20.0f), lesser(splat(20.0f), x + x)));
+  const auto y = reduced(vmax(splat(-20.0f), vmin(splat(20.0f), x + x)));
   const vf32 s = power_of_2(y.shifted, 0), r = y.r;
   const vf32 e = s * (r * r * polynomial(r, Constants<float>::kExpm1) + r) + (s - 1.0f);
   return quotient(e, e + 2.0f);

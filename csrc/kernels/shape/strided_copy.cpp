@@ -127,11 +127,11 @@ void transpose_square(const char* src, int64_t src_row, char* dst, int64_t dst_r
 }
 #endif
 
-// dst[j][i] = src[i][j]; row strides in bytes, rows themselves contiguous. Where `next`, the tile that comes next, is
-// given the result goes past the caches, and that tile is asked for meanwhile.
+// dst[j][i] = src[i][j]; row strides in bytes, rows themselves contiguous. Meanwhile the tile that comes `next` is
+// asked for: its rows may be pages apart, where the processor fetches nothing by itself.
 template <class T>
 void transpose_tile(const char* src, int64_t src_row, char* dst, int64_t dst_row, int64_t across, int64_t along,
-                    const char* next) {
+                    const char* next, bool far) {
   alignas(64) char buffer[kTileBytes * kTileAlong];
   constexpr int64_t row = kTileAlong * sizeof(T);
   int64_t i = 0;
@@ -147,11 +147,11 @@ void transpose_tile(const char* src, int64_t src_row, char* dst, int64_t dst_row
 #endif
   for (; i < along; ++i) copy_elements<T>(src + i * src_row, 1, buffer + i * sizeof(T), kTileAlong, across);
   for (int64_t j = 0; j < across; ++j) {
-    if (next) {
-      for (int64_t k = j; k < along; k += across)
-        for (int64_t line = 0; line < kTileBytes; line += kLineBytes) __builtin_prefetch(next + k * src_row + line);
+    for (int64_t k = j; k < along; k += across)
+      for (int64_t line = 0; line < kTileBytes; line += kLineBytes) __builtin_prefetch(next + k * src_row + line);
+    if (far)
       copy_nontemporal(dst + j * dst_row, buffer + j * row, along * sizeof(T), {});
-    } else if (along == kTileAlong)
+    else if (along == kTileAlong)
       std::memcpy(dst + j * dst_row, buffer + j * row, row);
     else
       std::memcpy(dst + j * dst_row, buffer + j * row, along * sizeof(T));
@@ -167,7 +167,7 @@ void transpose_block(const char* src, int64_t src_row, char* dst, int64_t dst_ro
       const char* const tile = src + i * src_row + j * size;
       const char* const next = j + step < across ? tile + kTileBytes : src + (i + kTileAlong) * src_row;
       transpose_tile<T>(tile, src_row, dst + j * dst_row + i * size, dst_row, std::min(step, across - j),
-                        std::min(kTileAlong, along - i), far ? next : nullptr);
+                        std::min(kTileAlong, along - i), next, far);
     }
 }
 

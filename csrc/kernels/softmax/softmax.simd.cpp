@@ -45,6 +45,10 @@ Wide<T> maximum(const T* x, int64_t n) {
   return reduce_max<W>(vmax(top[0], top[1]));
 }
 
+// Whether exponentials may wait for their scale among the results: in half precision they would be rounded twice.
+template <class T>
+constexpr bool kKeeps = sizeof(T) == sizeof(Wide<T>);
+
 // Sum of exp(x - top), each handed to keep(i, value, lanes left).
 template <class T, class Keep>
 Wide<T> exponentials(const T* x, int64_t n, Wide<T> top, const Keep& keep) {
@@ -103,13 +107,28 @@ void columns(const void* x_, void* y_, int64_t n, int64_t inner, int64_t count, 
     const int64_t left = count - c;
     Vec<W> top = splat(static_cast<W>(-kInfinity)), total{};
     for (int64_t k = 0; k < n; ++k) top = vmax(take(x + k * inner, left, W{0}), top);
-    for (int64_t k = 0; k < n; ++k) total += vexp(take(x + k * inner, left, W{0}) - top);
+    const auto each = [&](const auto& f) {
+      for (int64_t k = 0; k < n; ++k) f(take(x + k * inner, left, W{0}) - top, y + k * inner);
+    };
+    const auto sum = [&](const auto& keep) {
+      each([&](Vec<W> d, T* to) {
+        const Vec<W> e = vexp(d);
+        keep(to, e);
+        total += e;
+      });
+    };
     if (log) {
+      sum([](T*, Vec<W>) {});
       total = vlog(total);
-      for (int64_t k = 0; k < n; ++k) give(y + k * inner, (take(x + k * inner, left, W{0}) - top) - total, left);
-    } else {
+      each([&](Vec<W> d, T* to) { give(to, d - total, left); });
+    } else if constexpr (kKeeps<T>) {
+      sum([&](T* to, Vec<W> e) { give(to, e, left); });
       const Vec<W> scale = 1 / total;
-      for (int64_t k = 0; k < n; ++k) give(y + k * inner, vexp(take(x + k * inner, left, W{0}) - top) * scale, left);
+      for (int64_t k = 0; k < n; ++k) give(y + k * inner, take(y + k * inner, left, W{0}) * scale, left);
+    } else {
+      sum([](T*, Vec<W>) {});
+      const Vec<W> scale = 1 / total;
+      each([&](Vec<W> d, T* to) { give(to, vexp(d) * scale, left); });
     }
   }
 }
@@ -253,6 +272,25 @@ void few_target_loss_grad(const T* ct, const T* x, const T* targets, T* dx, int6
   });
 }
 
+// y[i] = result(i, lanes left, p) for p = exp(x - top) scale(their sum).
+template <class T, class Scale, class Result>
+void from_exponentials(const T* x, int64_t n, Wide<T> top, T* y, const Scale& scale_of, const Result& result) {
+  using W = Wide<T>;
+  if constexpr (kKeeps<T>) {
+    const W scale = scale_of(exponentials(x, n, top, [y](int64_t i, Vec<W> e, int64_t left) { give(y + i, e, left); }));
+    fill(y, n, [=](int64_t i, int64_t left) { return result(i, left, take(y + i, left, W{0}) * scale); });
+  } else {
+    const W scale = scale_of(exponentials(x, n, top, Forget{}));
+    fill(y, n, [=](int64_t i, int64_t left) { return result(i, left, vexp(take(x + i, left, W{0}) - top) * scale); });
+  }
+}
+struct Same {
+  template <class V>
+  V operator()(int64_t, int64_t, V p) const {
+    return p;
+  }
+};
+
 template <class T>
 void rows(const void* x_, void* y_, int64_t rows, int64_t n, bool log) {
   using W = Wide<T>;
@@ -264,13 +302,8 @@ void rows(const void* x_, void* y_, int64_t rows, int64_t n, bool log) {
     if (log) {
       const W total = log_of(exponentials(x, n, top, Forget{}));
       fill(y, n, [=](int64_t i, int64_t left) { return (take(x + i, left, W{0}) - top) - total; });
-    } else if constexpr (sizeof(T) == sizeof(W)) {
-      const W total = exponentials(x, n, top, [y](int64_t i, Vec<W> e, int64_t left) { give(y + i, e, left); });
-      const W scale = 1 / total;
-      fill(y, n, [=](int64_t i, int64_t left) { return take(y + i, left, W{0}) * scale; });
-    } else {  // kept in half precision, exponentials would be rounded twice
-      const W scale = 1 / exponentials(x, n, top, Forget{});
-      fill(y, n, [=](int64_t i, int64_t left) { return vexp(take(x + i, left, W{0}) - top) * scale; });
+    } else {
+      from_exponentials(x, n, top, y, [](W total) { return 1 / total; }, Same{});
     }
   }
 }
@@ -326,8 +359,12 @@ void label_loss_grad(const void* ct_, const void* x_, const int64_t* labels, voi
       continue;
     }
     const W ct = get(static_cast<const T*>(ct_) + r), top = maximum(x, n);
-    const W inverse = 1 / exponentials(x, n, top, Forget{}), scale = ct * inverse;
-    fill(dx, n, [=](int64_t i, int64_t left) { return vexp(take(x + i, left, W{0}) - top) * scale; });
+    W inverse{};
+    const auto scale_of = [&](W total) {
+      inverse = 1 / total;
+      return ct * inverse;
+    };
+    from_exponentials(x, n, top, dx, scale_of, Same{});
     const W p = vexp(splat(get(x + label) - top))[0] * inverse;
     put(dx + label, ct * (p - 1));
   }
@@ -358,10 +395,9 @@ void target_loss_grad(const void* ct_, const void* x_, const void* targets_, voi
     const T *x = static_cast<const T*>(x_) + r * n, *t = static_cast<const T*>(targets_) + r * n;
     const W ct = get(static_cast<const T*>(ct_) + r), top = maximum(x, n);
     const W mass = sum_of<W>(n, [=](int64_t i, int64_t left) { return take(t + i, left, W{0}); });
-    const W scale = mass / exponentials(x, n, top, Forget{});
-    fill(static_cast<T*>(dx_) + r * n, n, [=](int64_t i, int64_t left) {
-      return ct * (vexp(take(x + i, left, W{0}) - top) * scale - take(t + i, left, W{0}));
-    });
+    from_exponentials(
+        x, n, top, static_cast<T*>(dx_) + r * n, [=](W total) { return mass / total; },
+        [=](int64_t i, int64_t left, Vec<W> p) { return ct * (p - take(t + i, left, W{0})); });
   }
 }
 
