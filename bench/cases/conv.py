@@ -194,6 +194,9 @@ CASES: list[Case] = [
     *cases(2, (10, 12), 33, 33, 3, pad=(-1, 2, 0, -2), groups=33),
     *cases(3, (9, 10), 37, 37, 7, pad=3, groups=37),
     *cases(2, (14, 7), 48, 48, 7, pad=(2, 4, 3, 3), groups=48),
+    # Windows wider than the image; weights that the first cache does not keep, in groups.
+    *cases(2, (3, 2), 27, 27, 7, pad=3, groups=27),
+    *cases(1, (5, 19), 107, 107, 7, pad=3, groups=107),
     *cases(2, (9, 15), 33, 33, 5, pad=2, groups=33),
     # By the weights, rows of results in parts: 4 MB of operands and more.
     *cases(1, (65, 63), 133, 133, 3, pad=(1, 1, 2, 0), groups=133, ops="w"),

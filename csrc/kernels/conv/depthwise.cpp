@@ -19,6 +19,9 @@ constexpr int64_t kLeastWork = 128 << 10;  // multiply-adds a task; they are bou
 // Elements from a source to what is asked for with it: the loop over channels strides over pixels, where no prefetcher
 // follows. Of the last rows of taps, as others have read the rest.
 constexpr int64_t kAhead = 1024;
+// Weights of all channels that the first cache keeps beside sources; else those of a group of channels, whose windows
+// of a row's results stay there, too.
+constexpr int64_t kMostWeightBytes = 16 << 10, kGroupWeightBytes = 4 << 10;
 // Rows of a task, if there are so many tasks then: the rows that it reads first are in the cache of no other thread.
 constexpr int64_t kMostRows = 16, kManyTasks = 16;
 
@@ -78,6 +81,8 @@ class Depthwise final : public Kernel {
     rows_each_ = std::max<int64_t>({1, kLeastWork / row_work, std::min(kMostRows, rows_ / kManyTasks)});
     spans_ = list_spans();
     const int64_t pixel = g.cin * static_cast<int64_t>(sizeof(T));
+    const int64_t weight_bytes = g.taps() * static_cast<int64_t>(sizeof(T));
+    group_ = weight_bytes * g.cin > kMostWeightBytes ? kGroupWeightBytes / weight_bytes : g.cin;
     // Half of the last level together: measured, with what is read after it.
     past_caches_ = is_far((g.in_pixels() + g.out_pixels()) * pixel) && pixel % kLineBytes == 0 &&
                    (activation == kNoBias || activation <= Activation::Relu6);
@@ -98,26 +103,33 @@ class Depthwise final : public Kernel {
   static constexpr Activation kNoBias = static_cast<Activation>(-1);
 
  private:
-  // Results of one residue along the width that share the taps which lie inside the source.
+  // Results of one residue along the width: positions residue + step * (first + i).
   struct Span {
-    int64_t first, count, residue;  // positions residue + step * (first + i)
+    int64_t first, count, residue;
+    int window;  // as DepthwiseRun::window
     std::vector<Reach::Tap> taps;
-
-    // How many neighbours the taps of one row see where they are as many as DepthwiseRun::window takes.
-    int window(int64_t multiplier) const {
-      const size_t size = taps.size();
-      if (multiplier > 2 || (size != 3 && size != 5 && (size != 7 || multiplier == 2))) return 1;
-      for (size_t i = 1; i < size; ++i)
-        if (taps[i].offset != taps[0].offset + static_cast<int64_t>(i)) return 1;
-      return static_cast<int>(size);
-    }
   };
 
+  // How many neighbours the taps of a row see, where DepthwiseRun takes so many; else 1.
+  static int window_of(const Reach& reach) {
+    const auto& taps = reach.taps;
+    const size_t size = taps.size();
+    if (reach.multiplier > 2 || (size != 3 && size != 5 && (size != 7 || reach.multiplier == 2))) return 1;
+    for (size_t i = 1; i < size; ++i)
+      if (taps[i].offset != taps[0].offset + static_cast<int64_t>(i)) return 1;
+    return static_cast<int>(size);
+  }
+
+  // Windows are clipped where they are computed; of single taps, results share those that lie inside the source.
   std::vector<Span> list_spans() const {
     std::vector<Span> spans;
     for (const Reach& reach : reaches_[2]) {
       if (reach.residue >= result_[2]) continue;
       const int64_t count = ceil_div(result_[2] - reach.residue, reach.step);
+      if (const int window = window_of(reach); window > 1) {
+        spans.push_back({0, count, reach.residue, window, reach.taps});
+        continue;
+      }
       std::vector<int64_t> cuts{0, count};
       for (const auto& tap : reach.taps) {
         const auto [first, last] = inside(count, reach.multiplier, tap.offset, source_[2]);
@@ -126,7 +138,7 @@ class Depthwise final : public Kernel {
       std::sort(cuts.begin(), cuts.end());
       for (size_t i = 0; i + 1 < cuts.size(); ++i) {
         if (cuts[i] == cuts[i + 1]) continue;
-        Span span{cuts[i], cuts[i + 1] - cuts[i], reach.residue, {}};
+        Span span{cuts[i], cuts[i + 1] - cuts[i], reach.residue, 1, {}};
         for (const auto& tap : reach.taps) {
           const auto [first, last] = inside(count, reach.multiplier, tap.offset, source_[2]);
           if (first <= span.first && span.first < last) span.taps.push_back(tap);
@@ -155,21 +167,30 @@ class Depthwise final : public Kernel {
     const int64_t last = (n * source_[0] + d / across_d.step * across_d.multiplier + across_d.last()) * source_[1] +
                          h / across_h.step * across_h.multiplier + across_h.last();
     for (const Span& span : spans_) {
+      const int64_t row_taps = static_cast<int64_t>(span.taps.size()), windows = row_taps / span.window;
+      const int64_t first = span.first * multiplier;
       r.terms = 0;
-      r.window = span.window(multiplier);
+      r.window = span.window;
       r.stride = r.window > 1 ? static_cast<int>(multiplier) : 1;
-      r.ahead = source + (last + 1 - r.stride) * r.source_row + span.first * multiplier * g_.cin + kAhead;
+      r.weight_step = r.window > 1 ? (span.taps[1].k - span.taps[0].k) * g_.cin : 0;
+      r.first_inside = r.window > 1 ? -span.taps[0].offset : 0;
+      r.last_inside = r.first_inside + source_[2];
+      // Windows of 3 are too short to begin with their weights anew for each group.
+      r.group = r.window > 3 ? group_ : g_.cin;
+      const int64_t ahead = r.group < g_.cin ? span.count * r.source_step : kAhead;
+      r.ahead = source + (last + 1 - r.stride) * r.source_row + first * g_.cin + ahead;
       for (const auto& tap_d : across_d.taps) {
         const int64_t at_d = d / across_d.step * across_d.multiplier + tap_d.offset;
         if (at_d < 0 || at_d >= source_[0]) continue;
         for (const auto& tap_h : across_h.taps) {
           const int64_t at_h = h / across_h.step * across_h.multiplier + tap_h.offset;
           if (at_h < 0 || at_h >= source_[1]) continue;
-          for (const auto& tap_w : span.taps) {
-            const int64_t at_w = span.first * multiplier + tap_w.offset;
-            terms[r.terms] = source + (((n * source_[0] + at_d) * source_[1] + at_h) * source_[2] + at_w) * g_.cin;
+          const int64_t line = ((n * source_[0] + at_d) * source_[1] + at_h) * source_[2];
+          for (int64_t i = 0; i < windows; ++i) {
+            const Reach::Tap& tap = span.taps[i * span.window];
+            terms[r.terms] = source + (line + first + tap.offset) * g_.cin;
             terms[g_.taps() + r.terms++] =
-                weights + ((tap_d.k * g_.kernel[1] + tap_h.k) * g_.kernel[2] + tap_w.k) * g_.cin;
+                weights + ((tap_d.k * g_.kernel[1] + tap_h.k) * g_.kernel[2] + tap.k) * g_.cin;
           }
         }
       }
@@ -186,7 +207,7 @@ class Depthwise final : public Kernel {
   void (*run_)(const DepthwiseRun<T>&);
   std::array<std::vector<Reach>, 3> reaches_;
   std::vector<Span> spans_;
-  int64_t rows_, rows_each_;
+  int64_t rows_, rows_each_, group_;
   bool past_caches_;
 };
 

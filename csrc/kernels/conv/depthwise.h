@@ -1,5 +1,5 @@
-// Loops of the depthwise convolution, vectorised over channels. A term is one tap of one result: the
-// address of a source pixel and that of the tap's weights, both rows of `channels`.
+// Loops of the depthwise convolution, vectorised over channels. A term is a window of taps of one result along the
+// width: the address of its first source pixel and that of its first tap's weights, both rows of `channels`.
 #pragma once
 
 #include <cstdint>
@@ -8,18 +8,21 @@
 
 namespace native::conv {
 
-// result[j] = activation(bias + sum over terms of source[term][j] * weight[term]), j < count.
+// result[j] = activation(bias + sum over terms and taps t of their windows of source[term][j, t] * weight[term][t]),
+// j < count.
 template <class T>
 struct DepthwiseRun {
   int64_t terms;
-  // 3, 5 or 7: terms come in groups of so many, whose sources are neighbours. Else 1.
-  int window;
-  int stride;  // neighbours from a result's window to the next one's: 1 or, of 3 and 5, 2; 1 where there is no window
+  int window;  // taps of a term, whose sources are neighbours: 3, 5, 7 or 1
+  int stride;  // neighbours from a result's window to the next one's: 1 or, of 3 and 5, 2; 1 of windows of 1
   const T* const* sources;  // of the first result; the next is `source_step` elements on
   const T* const* weights;
-  int64_t source_step;
+  int64_t source_step, weight_step;  // to the next result's source; to the next tap's weights
+  // Which sources there are, counted in neighbours from the first result's first one; the others are padding.
+  int64_t first_inside, last_inside;
   T* result;
   int64_t result_step, count, channels;
+  int64_t group;   // channels that are computed of all results before the next ones
   const T* bias;   // or null
   int activation;  // 0 none, 1 relu, 2 relu6
   // Asked for meanwhile, in memory's order: `stride` rows, `source_row` apart, of as many sources as the results move
