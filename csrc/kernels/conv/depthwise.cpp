@@ -114,7 +114,8 @@ class Depthwise final : public Kernel {
   static int window_of(const Reach& reach) {
     const auto& taps = reach.taps;
     const size_t size = taps.size();
-    if (reach.multiplier > 2 || (size != 3 && size != 5 && (size != 7 || reach.multiplier == 2))) return 1;
+    if (!kHasWindows<T> || reach.multiplier > 2 || (size != 3 && size != 5 && (size != 7 || reach.multiplier == 2)))
+      return 1;
     for (size_t i = 1; i < size; ++i)
       if (taps[i].offset != taps[0].offset + static_cast<int64_t>(i)) return 1;
     return static_cast<int>(size);

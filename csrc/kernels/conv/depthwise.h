@@ -8,12 +8,16 @@
 
 namespace native::conv {
 
+// Whether there are windows: code of their own for each size, which few networks would run in double.
+template <class T>
+constexpr bool kHasWindows = sizeof(T) == sizeof(float);
+
 // result[j] = activation(bias + sum over terms and taps t of their windows of source[term][j, t] * weight[term][t]),
 // j < count.
 template <class T>
 struct DepthwiseRun {
   int64_t terms;
-  int window;  // taps of a term, whose sources are neighbours: 3, 5, 7 or 1
+  int window;  // taps of a term, whose sources are neighbours: 3, 5 or 7 where kHasWindows, or 1
   int stride;  // neighbours from a result's window to the next one's: 1 or, of 3 and 5, 2; 1 of windows of 1
   const T* const* sources;  // of the first result; the next is `source_step` elements on
   const T* const* weights;

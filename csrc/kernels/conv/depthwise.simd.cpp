@@ -152,10 +152,12 @@ void run_window(const DepthwiseRun<T>& r) {
 
 template <class T>
 void run(const DepthwiseRun<T>& r) {
-  const bool strided = r.stride == 2;
-  if (r.window == 3) return strided ? run_window<T, 3, 2>(r) : run_window<T, 3, 1>(r);
-  if (r.window == 5) return strided ? run_window<T, 5, 2>(r) : run_window<T, 5, 1>(r);
-  if (r.window == 7) return run_window<T, 7, 1>(r);
+  if constexpr (kHasWindows<T>) {
+    const bool strided = r.stride == 2;
+    if (r.window == 3) return strided ? run_window<T, 3, 2>(r) : run_window<T, 3, 1>(r);
+    if (r.window == 5) return strided ? run_window<T, 5, 2>(r) : run_window<T, 5, 1>(r);
+    if (r.window == 7) return run_window<T, 7, 1>(r);
+  }
   run_window<T, 1, 1>(r);
 }
 
