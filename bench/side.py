@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -57,7 +58,9 @@ class Side:
     def close(self) -> None:
         """Lets it end and waits for that."""
         self._signal(signal.SIGCONT)
-        self._process.stdin.close()
+        # If it ended, what could not be written to it is tried once more.
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
         self._errors.close()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bench import harness
 from bench.cases import attention as table
-from keras_native import GradientTape
+from keras_native import GradientTape, _core
 from keras_native.engine.primitives import attention as at
 from keras_native.engine.primitives import elementwise as ew
 from keras_native.engine.primitives.random import random_bernoulli_scale
@@ -45,6 +45,28 @@ def test_kernels_take_every_case():
 def test_random_sizes(queries, keys, size, causal, grad):
     case = table.attention(1, queries, 2, size, keys=keys, causal=causal, grad=grad)
     harness.check_forward(case, threads=(2,))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("isa", harness.isas())
+def test_causal_gradients_read_nothing_of_earlier_calls(isa, dtype):
+    """Beyond the diagonal a block holds what was there, whatever tiles its keys end with."""
+    before = _core.isa(), _core.threads()
+    full = table.attention(1, 210, 1, 8, grad=True, dtype=dtype)
+    not_numbers = [np.full_like(a, np.nan) for a in full.arrays()]
+    try:
+        _core.set_isa(isa)
+        _core.set_threads(1)
+        for length in range(10, 110):
+            harness.run(full, not_numbers)
+            case = table.attention(1, length, 1, 8, causal=True, grad=True, dtype=dtype)
+            arrays = case.arrays()
+            for got, want in zip(harness.run(case, arrays), harness.expected(case, arrays)):
+                assert np.isfinite(got).all(), length
+                np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-4)
+    finally:
+        _core.set_isa(before[0])
+        _core.set_threads(before[1])
 
 
 NARROW = (

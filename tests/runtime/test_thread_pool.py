@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -82,8 +83,12 @@ def test_a_worker_leaves_the_caller_s_processor():
             for _ in range(3):
                 matmul(a, b).numpy()
             left += processor_of(worker) != here
-            assert os.sched_getaffinity(worker) == USABLE
         assert left >= 10  # the system by itself: 0 to 4
+        # It may wait for a processor between leaving one and being allowed everywhere again.
+        deadline = time.monotonic() + 10
+        while os.sched_getaffinity(worker) != USABLE and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert os.sched_getaffinity(worker) == USABLE
     finally:
         busy.kill()
         busy.wait()

@@ -252,3 +252,12 @@ def test_a_side_runs_only_in_its_turns():
     assert side.ask("fail") == side.ask("time") == ""
     assert side.last_error() == "no more"
     side.close()
+
+
+def test_a_side_that_was_killed_is_closed():
+    side = Side([sys.executable, "-c", BUSY], {})
+    side.answer()
+    side._process.kill()
+    side._process.wait()
+    assert side.ask("time") == ""
+    side.close()

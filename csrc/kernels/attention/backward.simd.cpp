@@ -297,7 +297,9 @@ struct Task {
     load_queries(member, query, queries);
     const auto seen_from = [&](int64_t i) { return most(0, least(keys, span(member, query + i).end - key)); };
     for (int64_t i = first; i < last; i += P) {
-      const int64_t seen = seen_from(i), used = least(P, last - i), rows = least(round_up(seen, kRows), keys);
+      const int64_t seen = seen_from(i), used = least(P, last - i), whole = round_up(seen, kRows);
+      // add_to_keys reads whole tiles, and those that all keys end with need not begin at a multiple of kRows.
+      const int64_t rows = keys - whole < kRows ? keys : whole;
       probabilities(extras, member, query, i, used, key, rows);
       // Without a mask what is not there is not read.
       for (int64_t j = a.mask ? rows : keys; j < keys; ++j) {
