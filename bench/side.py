@@ -15,7 +15,8 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 
 class Side:
-    """A process that reads requests from its standard input, ended by `close` or with this one.
+    """A process that reads requests from its standard input, ended by `close` or as this one exits
+    (not if that is killed, which leaves it stopped).
 
     It runs only from a request to its answer. Threads of many libraries wait for more work by
     asking for it over and over, OpenBLAS's for tens of milliseconds: left to it, they take the

@@ -219,7 +219,8 @@ class Workers {
       }
       if (stop_.load()) return;
       if (spread_)
-        if (const int caller = caller_.load(std::memory_order_relaxed); caller == processor()) leave(caller);
+        if (const int caller = caller_.load(std::memory_order_relaxed); caller >= 0 && caller == processor())
+          leave(caller);
       if (!enter(seen)) continue;
       job_->work(ranges_, own);
       gate_.fetch_sub(1);

@@ -56,7 +56,8 @@ struct Count {
 };
 
 // use(Count<M>, first row) for the tiles of `rows` rows: kRows each, and a third or two of that for a rest. Of six
-// rows, four and two are too few sums for the latency of adding to them: ten rows are five and five.
+// rows, four and two are too few sums for the latency of adding to them: ten rows are five and five, so that the last
+// tile may begin anywhere.
 template <class Use>
 inline __attribute__((always_inline)) void each_tile(int64_t rows, const Use& use) {
   constexpr int third = kRows / 3;

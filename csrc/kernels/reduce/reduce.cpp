@@ -17,7 +17,7 @@ constexpr int64_t kRowChunk = 64 << 10;
 constexpr int64_t kStrip = 2048;  // accumulators of a strip of columns stay in the first-level cache
 constexpr int64_t kMostTogether = 128 * 16;
 // What leaves the second-level cache is taken by rows of a page: of the eight that are read at a time, shorter ones are
-// not fetched ahead.
+// not fetched ahead. (In elements; of float32 1024 are a page.)
 constexpr int64_t kPage = 1024, kManyElements = 1 << 17;
 
 DType accumulator(DType dtype) { return dtype == DType::F16 || dtype == DType::BF16 ? DType::F32 : dtype; }
