@@ -3,12 +3,15 @@
     python bench/models.py --backends native tensorflow jax torch --out bench/results/models.jsonl
     python bench/models.py ... --peer-python PYTHON    where the peers are installed
     python bench/models.py ... --rounds 2              interleaved; the better one of each figure
-    python bench/models.py --table FILE                the results as the README's table
+    python bench/models.py --table FILE                every figure of a results file, as Markdown
     python bench/models.py --device gpu ...            on a GPU, which JAX and PyTorch take as well
 
-Prints and writes one JSON line for each: medians in seconds of a training step (`fit_s`), a
-prediction on the batch (`predict_s`) and on one example (`predict1_s`), the time from compile to
-the end of the first training step (`first_fit_step_s`), and the peak memory of the process in MB.
+Prints and writes one JSON line for each, medians in seconds: a training step (`fit_s`), one within
+`fit` (`fit_loop_step_s`, a mean over two epochs), a prediction on the batch (`predict_s`) and on
+one example (`predict1_s`), `model.predict` of one (`predict_api1_s`), the model called on one
+without compiling (`call1_s`), the time from compile to the end of the first training step
+(`first_fit_step_s`); and the peak memory of the process in MB (`peak_mb`). OpenVINO predicts in
+bfloat16 where the processor has it, and does not train.
 The first line names the machine. A ratio between backends holds within one run only, and only as
 far as the machine was the same: `gflops` (of registers) and `round_trip_ns` (of a cache line
 between two threads) are what it gave right before and right after each process.
@@ -27,7 +30,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench import zoo  # noqa: E402
+from bench import models_report, zoo  # noqa: E402
 
 
 def mlp(layers):
@@ -135,7 +138,12 @@ def measure(name: str, seconds: float) -> dict:
     result = {"backend": keras.backend.backend(), "model": name, "batch": len(y)}
     result["predict_s"] = median(lambda: model.predict_on_batch(x), seconds)
     one = first_example(x)
-    result["predict1_s"] = median(lambda: model.predict_on_batch(one), seconds / 2)
+    for key, step in {
+        "predict1_s": lambda: model.predict_on_batch(one),
+        "predict_api1_s": lambda: model.predict(one, verbose=0),
+        "call1_s": lambda: keras.ops.convert_to_numpy(model(one, training=False)),
+    }.items():
+        result[key] = median(step, seconds / 2)
     if result["backend"] not in INFERENCE_ONLY:
         result |= measure_training(model, x, y, seconds)
     result["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -149,7 +157,25 @@ def measure_training(model, x, y, seconds: float) -> dict:
     model.train_on_batch(x, y)
     first = time.perf_counter() - start
     step = median(lambda: model.train_on_batch(x, y), seconds)
-    return {"first_fit_step_s": first, "fit_s": step}
+    return {
+        "first_fit_step_s": first,
+        "fit_s": step,
+        "fit_loop_step_s": loop_step(model, x, y, step),
+    }
+
+
+def loop_step(model, x, y, step: float) -> float:
+    """Seconds of a step within `fit`, whose beginning two epochs of at least a tenth of a second
+    each share, as a model's first ones would."""
+    import numpy as np
+
+    batches = max(2, min(20, round(0.1 / step)))
+    many = [np.concatenate([one] * batches) for one in (x if isinstance(x, list) else [x])]
+    data = {"x": many if isinstance(x, list) else many[0], "y": np.concatenate([y] * batches)}
+    model.fit(**data, batch_size=len(y), epochs=1, verbose=0)
+    start = time.perf_counter()
+    model.fit(**data, batch_size=len(y), epochs=2, verbose=0)
+    return (time.perf_counter() - start) / 2 / batches
 
 
 def main() -> int:
@@ -163,10 +189,10 @@ def main() -> int:
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="of this backend")
     parser.add_argument("--out")
     parser.add_argument("--one", help=argparse.SUPPRESS)
-    parser.add_argument("--table", help="a results file to print as a Markdown table")
+    parser.add_argument("--table", metavar="FILE", help="print a results file as Markdown")
     args = parser.parse_args()
     if args.table:
-        print(table(args.table))
+        print(models_report.table(*models_report.read(args.table)))
         return 0
     if args.one:
         print(json.dumps(measure(args.one, args.seconds)))
@@ -227,27 +253,6 @@ def best(rows: list[dict]) -> list[dict]:
             if isinstance(value, float):
                 kept[key] = min(value, kept.get(key, value))
     return list(found.values())
-
-
-def table(path: str) -> str:
-    """A results file as Markdown: milliseconds, and memory in MB."""
-    with open(path) as file:
-        head, *rows = (json.loads(line) for line in file)
-    columns = ["fit_s", "predict_s", "predict1_s", "first_fit_step_s"]
-    lines = [
-        f"Milliseconds, {head['threads']} threads of {head['machine']}"
-        f"{', on ' + head['gpu'] if 'gpu' in head else ''}, float32, medians of one "
-        f"run, the better of {head.get('rounds', 1)} rounds.",
-        "",
-        "| model (batch) | backend | training step | predict | predict 1 | first step | MB |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        if "predict_s" in row:
-            cells = " | ".join(f"{1e3 * row[c]:.3g}" if c in row else "-" for c in columns)
-            label = f"{row['model']} ({row['batch']}) | {row['backend']}"
-            lines.append(f"| {label} | {cells} | {row['peak_mb']:.0f} |")
-    return "\n".join(lines)
 
 
 def machine() -> str:

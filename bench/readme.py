@@ -1,5 +1,6 @@
-"""Writes the speeds in README.md (a row a file of results), docs/speed.md (a row a case) and the
-picture docs/gemm.png from results, which it can measure first.
+"""Writes the speeds in README.md (a row a model, a row a file of kernels' results), docs/speed.md
+(a row a case) and the pictures docs/models.png and docs/gemm.png from results. Those of kernels it
+can measure first; those of models are bench/models.py's.
 
     python bench/readme.py                      from bench/results/*.json as they are
     python bench/readme.py --run conv:mobilenetv2 gemm:square,layers -- --peers torch --threads 1
@@ -18,11 +19,15 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from bench import models_report, plot  # noqa: E402
+
 RESULTS = ROOT / "bench" / "results"
 PEERS = ("numpy", "torch", "jax", "tensorflow")
+MODELS = RESULTS / "models-zen4-2cores.jsonl"
 PICTURES = {"gemm-curve": "gemm.png"}
 PROCESSOR = "AMD EPYC (family 25, model 17)"
-BEGIN, END = "<!-- speed:begin", "<!-- speed:end -->"
 EMPTY = "Not measured yet: `python bench/readme.py --run gemm conv attention`.\n"
 
 
@@ -44,14 +49,22 @@ def main() -> int:
     for result in results:
         if result["name"] in PICTURES:
             draw(result, ROOT / "docs" / PICTURES[result["name"]])
+    models = models_report.read(MODELS)
+    models_report.draw(*models, ROOT / "docs" / "models.png")
     readme = ROOT / "README.md"
-    text = readme.read_text()
-    head, rest = text.split(BEGIN, 1)
-    mark, rest = rest.split("\n", 1)
-    tail = rest.split(END, 1)[1]
-    readme.write_text(f"{head}{BEGIN}{mark}\n{summary(results)}{END}{tail}")
-    (ROOT / "docs" / "speed.md").write_text(page(results) + models_page())
+    text = between("models", readme.read_text(), models_report.summary(*models))
+    readme.write_text(between("speed", text, summary(results)))
+    all_models = f"\n## The six models of README\n\n{models_report.table(*models)}"
+    (ROOT / "docs" / "speed.md").write_text(page(results) + all_models + models_page())
     return 0
+
+
+def between(mark: str, text: str, new: str) -> str:
+    """The text with what stands between the lines `<!-- mark:begin` and `<!-- mark:end -->` new."""
+    begin, end = f"<!-- {mark}:begin", f"<!-- {mark}:end -->"
+    head, rest = text.split(begin, 1)
+    line, rest = rest.split("\n", 1)
+    return f"{head}{begin}{line}\n{new}{end}{rest.split(end, 1)[1]}"
 
 
 def measure(what: str, more: list[str]) -> None:
@@ -72,9 +85,6 @@ def measure(what: str, more: list[str]) -> None:
 
 def draw(result: dict, path: pathlib.Path) -> None:
     """The picture of a result, where there is matplotlib; else the old one stays."""
-    sys.path.insert(0, str(ROOT))
-    from bench import plot
-
     try:
         plot.draw(result, path)
     except plot.PlotError as error:

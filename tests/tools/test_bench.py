@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from bench import choose, harness, imbalance, measure
+from bench import choose, harness, imbalance, measure, models, models_report, readme
 from bench import turns as turns_of_models
 from bench.side import Side
 from keras_native import _core
@@ -261,3 +261,54 @@ def test_a_side_that_was_killed_is_closed():
     side._process.wait()
     assert side.ask("time") == ""
     side.close()
+
+
+def test_models_are_timed_in_every_way():
+    row = models.measure("mlp", seconds=0.01)
+    times = [row[key] for key in models_report.FIGURES]
+    assert all(0 < took < 60 for took in times)
+    assert row["first_fit_step_s"] > row["fit_s"] and row["peak_mb"] > 10
+
+
+def _model_rows():
+    mine = {"model": "mlp", "batch": 8, "backend": "native", "fit_s": 0.001, "predict_s": 0.002,
+            "peak_mb": 100}  # fmt: skip
+    jax = {**mine, "backend": "jax", "fit_s": 0.003, "predict_s": 0.003}
+    openvino = {"model": "mlp", "batch": 8, "backend": "openvino", "predict_s": 1e-4, "peak_mb": 9}
+    return [mine, jax, openvino]
+
+
+def test_the_best_peer_is_one_that_computes_the_same():
+    rows = _model_rows()
+    assert models_report.best_peer(rows, "mlp", "fit_s") == (3.0, "jax")
+    assert models_report.best_peer(rows, "mlp", "predict_s") == (1.5, "jax")
+    assert models_report.best_peer(rows, "mlp", "call1_s") is None
+
+
+def test_tables_of_models():
+    head = {"machine": "one", "threads": 2, "rounds": 2}
+    assert "| mlp (8) | openvino | - | - | 0.1 |" in models_report.table(head, _model_rows())
+    rows = [{**dict.fromkeys(models_report.FIGURES, 0.004), **row} for row in _model_rows()]
+    assert "| mlp (8) | 1 (3.00 jax) |" in models_report.summary(head, rows)
+
+
+def test_a_results_file_is_read_without_what_failed(tmp_path):
+    file = tmp_path / "models.jsonl"
+    lines = [{"machine": "one", "threads": 2}, {"model": "mlp", "backend": "torch"}, *_model_rows()]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    head, rows = models_report.read(file)
+    assert head["machine"] == "one" and [row["backend"] for row in rows] == [
+        "native",
+        "jax",
+        "openvino",
+    ]
+    pytest.importorskip("matplotlib")
+    rows = [{**dict.fromkeys(models_report.FIGURES, 0.004), **row} for row in rows]
+    models_report.draw(head, rows, tmp_path / "models.png")
+    assert (tmp_path / "models.png").stat().st_size > 10_000
+
+
+def test_what_stands_between_marks_is_replaced():
+    text = "a\n<!-- models:begin (why) -->\nold\n<!-- models:end -->\nb\n"
+    new = readme.between("models", text, "new\n")
+    assert new == "a\n<!-- models:begin (why) -->\nnew\n<!-- models:end -->\nb\n"

@@ -1,6 +1,8 @@
 """The profiler: a saved model's steps, node by node, and its trace file."""
 
 import json
+import sys
+from contextlib import nullcontext
 
 import keras
 import numpy as np
@@ -28,7 +30,8 @@ def test_a_saved_model(saved, fit, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert ("a training step" if fit else "predict") in printed
     assert "linear(float32(4, 5, 12), float32(12, 8), float32(8,))" in printed
-    events = json.loads(trace.read_text())["traceEvents"]
+    head, *events = json.loads(trace.read_text())["traceEvents"]
+    assert head["args"]["name"] == ("a training step" if fit else "predict")
     names = [event["name"] for event in events]
     assert ("matmul" in names) == fit  # gradients of the weights
     linear = next(event for event in events if event["name"] == "linear")
@@ -47,3 +50,55 @@ def test_share_of_the_peak():
 def test_a_model_that_is_not_there(tmp_path):
     with pytest.raises(ValueError, match="not found"):
         profile.main([str(tmp_path / "none.keras")])
+
+
+SCRIPT = """
+import sys
+import keras
+import keras_native
+import numpy as np
+
+x, y = np.ones((20, 6), "float32"), np.ones((20, 1), "float32")
+model = keras.Sequential([keras.layers.Input((6,)), keras.layers.Dense(1)])
+model.compile("sgd", "mse")
+model.fit(x, y, batch_size=10, epochs=3, verbose=0)
+square = keras_native.jit(lambda x: keras.ops.matmul(x, keras.ops.transpose(x)))
+square(keras.ops.ones((5, 7)))
+assert __name__ == "__main__" and sys.argv[1:] == ["--width", "3"]
+"""
+
+
+def test_a_script(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["pytest"])
+    monkeypatch.setattr("sys.path", ["", *sys.path])
+    script, trace = tmp_path / "train.py", tmp_path / "trace.json"
+    script.write_text(SCRIPT)
+    assert profile.main(["--trace", str(trace), str(script), "--width", "3"]) == 0
+    printed = capsys.readouterr().out
+    assert ": 6 calls, " in printed and ": 1 calls, " in printed
+    assert "linear(float32(10, 6), float32(6, 1), float32(1,))" in printed
+    assert "matmul(float32(5, 7), float32(5, 7)" in printed
+    rows = {event["tid"] for event in json.loads(trace.read_text())["traceEvents"]}
+    assert rows == {0, 1}
+
+
+@pytest.mark.parametrize("end", ["raise RuntimeError('lost')", "sys.exit(3)"])
+def test_a_script_that_ends_early(end, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["pytest"])
+    monkeypatch.setattr("sys.path", ["", *sys.path])
+    script = tmp_path / "train.py"
+    script.write_text(SCRIPT.replace("assert", f"{end}\nassert"))
+    expected = pytest.raises(RuntimeError, match="lost") if "lost" in end else nullcontext()
+    with expected:
+        profile.main([str(script)])
+    printed = capsys.readouterr()
+    assert ": 6 calls, " in printed.out
+    assert ("ended with 3" in printed.err) == ("exit" in end)
+
+
+def test_a_script_without_compiled_functions(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["pytest"])
+    monkeypatch.setattr("sys.path", ["", *sys.path])
+    (tmp_path / "plain.py").write_text("print(1)")
+    assert profile.main([str(tmp_path / "plain.py")]) == 0
+    assert "no compiled function was called" in capsys.readouterr().out

@@ -1,15 +1,22 @@
-"""`python -m keras_native profile model.keras`: where a predict or a training step spends its time,
-node by node, and how far each node is from what the machine can do."""
+"""`python -m keras_native profile model.keras`, or a script and its arguments: where a predict or a
+training step, or each compiled function that the script calls, spends its time, node by node, and
+how far each node is from what the machine can do."""
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import dataclasses
 import json
 import math
 import pathlib
 import re
+import runpy
 import statistics
+import sys
+import time
 from collections import defaultdict
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -55,7 +62,10 @@ def profile_step(step, data, repeats: int = 10) -> list[Node]:
         step: a `StepFunction`, such as `model.train_function.step` after a training step.
         data: a batch as the step takes it, `(x, y, sample_weight)`.
     """
-    compiled, arrays, sizes = step.compiled(data)
+    return _nodes(*step.compiled(data), repeats)
+
+
+def _nodes(compiled, arrays, sizes, repeats: int = 10) -> list[Node]:
     rows = compiled.chosen(sizes)
     runs = [compiled.profile(arrays, sizes) for _ in range(repeats)]
     return [
@@ -93,25 +103,69 @@ def table(nodes: list[Node], top: int = 25, peak: float | None = None) -> str:
     return "\n".join(lines)
 
 
-def write_trace(nodes: list[Node], path: pathlib.Path) -> None:
-    """Writes the nodes one after another in the trace event format, which Perfetto opens."""
-    events, at = [], 0.0
-    for node in nodes:
-        micros = node.seconds * 1e6
-        events.append(
-            {
-                "name": node.op,
-                "cat": node.kernel,
-                "ph": "X",
-                "pid": 0,
-                "tid": 0,
-                "ts": at,
-                "dur": micros,
-                "args": {"problem": node.problem, "flops": node.flops, "bytes": node.bytes},
-            }
-        )
-        at += micros
+def write_trace(functions: dict[str, list[Node]], path: pathlib.Path) -> None:
+    """Writes the nodes of each function one after another, a function a row, in the trace event
+    format, which Perfetto opens."""
+    events = []
+    for row, (name, nodes) in enumerate(functions.items()):
+        kind = {"name": "thread_name", "ph": "M", "pid": 0, "tid": row}
+        events.append({**kind, "args": {"name": name}})
+        at = 0.0
+        for node in nodes:
+            micros = node.seconds * 1e6
+            events.append(
+                {
+                    "name": node.op,
+                    "cat": node.kernel,
+                    "ph": "X",
+                    "pid": 0,
+                    "tid": row,
+                    "ts": at,
+                    "dur": micros,
+                    "args": {"problem": node.problem, "flops": node.flops, "bytes": node.bytes},
+                }
+            )
+            at += micros
     path.write_text(json.dumps({"traceEvents": events}))
+
+
+@dataclasses.dataclass
+class Calls:
+    """Of a compiled function for operands of one size: its name, how often it was called and for
+    how many seconds in all, and what takes the last call again."""
+
+    name: str
+    last: tuple
+    count: int = 0
+    seconds: float = 0.0
+
+
+@contextlib.contextmanager
+def watched() -> Iterator[dict[object, Calls]]:
+    """Meanwhile every call of a compiled function is counted, of `fit`, `predict`, `evaluate` and
+    `keras_native.jit` alike; tracing and compiling are not."""
+    from keras_native.engine.dispatch import Dispatcher
+
+    calls: dict[object, Calls] = {}
+
+    def call(self, key, tensors):
+        variant, sizes = self.variant(key, tensors)
+        arrays = [t.array for t in tensors]
+        last = (variant.compiled.compiled, arrays, sizes)
+        found = calls.setdefault((variant, tuple(sizes)), Calls(self.name, last))
+        found.last = last
+        start = time.perf_counter()
+        try:
+            return variant.run(arrays, sizes)
+        finally:
+            found.count += 1
+            found.seconds += time.perf_counter() - start
+
+    before, Dispatcher.__call__ = Dispatcher.__call__, call
+    try:
+        yield calls
+    finally:
+        Dispatcher.__call__ = before
 
 
 def sample(spec, batch: int, length: int, rng) -> np.ndarray:
@@ -133,23 +187,11 @@ def _targets(model, batch, length, rng):
     return np.abs(y) / (1 + np.abs(y))
 
 
-def main(argv: list[str]) -> int:
+def profile_model(args: argparse.Namespace) -> dict[str, list[Node]]:
     """Loads a saved model, runs it on random data and prints the table."""
-    parser = command.parser("profile", __doc__)
-    parser.add_argument("model", help="a .keras file")
-    parser.add_argument("--fit", action="store_true", help="a training step, not a prediction")
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument(
-        "--length", type=int, default=64, help="for sizes that the model leaves open"
-    )
-    parser.add_argument("--top", type=int, default=25)
-    parser.add_argument("--trace", metavar="FILE", type=pathlib.Path, help="for Perfetto")
-    args = parser.parse_args(argv)
-
-    import keras_native  # noqa: F401, I001  (before Keras, so that the backend is there)
     import keras
 
-    model = keras.saving.load_model(args.model)
+    model = keras.saving.load_model(args.target)
     rng = np.random.default_rng(0)
     x = [sample(spec, args.batch, args.length, rng) for spec in model.inputs]
     x = x[0] if len(x) == 1 else x
@@ -163,10 +205,66 @@ def main(argv: list[str]) -> int:
         model.predict_on_batch(x)
         step, data = model.predict_function.step, (x,)
     what = "a training step" if args.fit else "predict"
-    print(f"{args.model}: {what} on {args.batch}, {_core.isa()}, {_core.threads()} threads")
+    print(f"{args.target}: {what} on {args.batch}, {_core.isa()}, {_core.threads()} threads")
     nodes = profile_step(step, data)
     print(table(nodes, args.top, _core.measure_peak()))
+    return {what: nodes}
+
+
+def profile_script(args: argparse.Namespace, arguments: list[str]) -> dict[str, list[Node]]:
+    """Runs a script, then prints a table for each compiled function that it called, those that took
+    longest first; also where it ended with an error, which goes on after that."""
+    sys.argv = [args.target, *arguments]
+    sys.path[0] = str(pathlib.Path(args.target).resolve().parent)
+    functions = {}
+    start = time.perf_counter()
+    with watched() as calls:
+        try:
+            runpy.run_path(args.target, run_name="__main__")
+        except SystemExit as end:
+            if end.code:
+                print(f"{args.target} ended with {end.code}", file=sys.stderr)
+        finally:
+            took = time.perf_counter() - start
+            print(f"{args.target}: {took:.3f} s, {_core.isa()}, {_core.threads()} threads")
+            if not calls:
+                print("no compiled function was called")
+            for found in sorted(calls.values(), key=lambda found: -found.seconds)[: args.functions]:
+                print(
+                    f"\n{found.name}: {found.count} calls, {found.seconds:.3f} s "
+                    f"({found.seconds / took:.1%} of the script); the last one again:"
+                )
+                nodes = _nodes(*found.last)
+                print(table(nodes, args.top, _core.measure_peak()))
+                functions[f"{found.name} {len(functions)}"] = nodes
+    return functions
+
+
+def main(argv: list[str]) -> int:
+    """Profiles a saved model or a script."""
+    parser = command.parser("profile", __doc__)
+    parser.add_argument(
+        "target", help="a .keras file, or a script, behind which stand its arguments"
+    )
+    parser.add_argument("--fit", action="store_true", help="a training step, not a prediction")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument(
+        "--length", type=int, default=64, help="for sizes that the model leaves open"
+    )
+    parser.add_argument("--top", type=int, default=25, help="how many nodes are shown")
+    parser.add_argument(
+        "--functions", type=int, default=4, help="how many functions of a script are shown"
+    )
+    parser.add_argument("--trace", metavar="FILE", type=pathlib.Path, help="for Perfetto")
+    # What stands behind a script is the script's.
+    end = next((i for i, word in enumerate(argv, 1) if word.endswith(".py")), len(argv))
+    args = parser.parse_args(argv[:end])
+
+    import keras_native  # noqa: F401  (before Keras, so that the backend is there)
+
+    script = args.target.endswith(".py")
+    functions = profile_script(args, argv[end:]) if script else profile_model(args)
     if args.trace:
-        write_trace(nodes, args.trace)
+        write_trace(functions, args.trace)
         print(f"wrote {args.trace}, for Perfetto")
     return 0
