@@ -162,6 +162,8 @@ CASES: list[Case] = [
     *cases(2, (9, 7), 5, 3, strides=2, pad=1),
     *cases(1, (8, 9), 33, (3, 2), strides=1, pad=(0, 2, 1, 0)),
     *cases(2, (11, 10), 8, 2, strides=3),
+    *cases(2, (9, 40), 8, 3, strides=2, pad=1),
+    *cases(2, (10, 41), 8, (2, 3), strides=(3, 2)),
     *cases(3, (13,), 9, 3, strides=2, pad=(1, 0)),
     *cases(2, (4, 6, 5), 7, 2, strides=(2, 1, 2)),
     *cases(9, (26, 26), 24, 2),

@@ -11,14 +11,15 @@
 #include <limits>
 #include <vector>
 
+#include "kernels/shape/tasks.h"
 #include "runtime/pool.h"
 #include "runtime/registry.h"
+#include "simd/nontemporal.h"
 
 namespace native::pooling {
 namespace {
 
 using Triple = std::array<int64_t, 3>;
-constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 enum class Op { Max, MaxPlaces, MaxGrad, MaxScatter, MaxSelect, Avg, AvgGrad };
 
@@ -75,7 +76,10 @@ class Pool final : public Kernel {
       loops_ = pool_table().f64;
     apart_ = true;
     for (int i = 0; i < 3; ++i) apart_ = apart_ && g.window[i] <= g.stride[i];
-    far_ = is_far(result_bytes) && covers();
+    covers_ = covers();
+    far_ = is_far(result_bytes) && covers_;
+    staged_ = is_far(result_bytes) && !apart_ && starts_from_windows(op) && g.in[0] == 1 && g.out[0] == 1 &&
+              row_bytes() >= kFarRow && g.window[1] * static_cast<int64_t>(row_bytes()) <= cache_sizes().l2 / 2;
   }
 
   void run(const void* const* in, void* const* out, void*) const override {
@@ -89,14 +93,28 @@ class Pool final : public Kernel {
     const int64_t rows = g_.batch * image_rows;
     pool::parallel_for(ceil_div(rows, each), [&](int64_t task) {
       const int64_t first = task * each, last = std::min(rows, first + each);
-      if (gradient) clear(static_cast<T*>(out[0]), first / image_rows, last / image_rows);
-      auto* const offsets = static_cast<int64_t*>(pool::thread_scratch(window_size() * (sizeof(int64_t) + 1)));
-      for (int64_t row = first; row < last; ++row)
-        if (!run_row(row, in, out, offsets, true)) run_row(row, in, out, offsets, false);
+      auto* const scratch = static_cast<char*>(pool::thread_scratch(table_bytes() + stage_bytes()));
+      auto* const offsets = reinterpret_cast<int64_t*>(scratch);
+      T* const stage = staged_ ? reinterpret_cast<T*>(scratch + table_bytes()) : nullptr;
+      for (int64_t row = first; row < last; ++row) {
+        if (gradient && !covers_) clear(static_cast<T*>(out[0]), row, stage);
+        if (!run_row(row, in, out, offsets, stage, true)) run_row(row, in, out, offsets, stage, false);
+        if (staged_) leave(static_cast<T*>(out[0]), row, stage);
+      }
     });
   }
 
  private:
+  // Of the taps' offsets and numbers.
+  size_t table_bytes() const {
+    return static_cast<size_t>(
+               ceil_div(window_size() * static_cast<int64_t>(sizeof(int64_t) + 1), static_cast<int64_t>(kLineBytes))) *
+           kLineBytes;
+  }
+  size_t stage_bytes() const { return staged_ ? static_cast<size_t>(g_.window[1]) * stage_row() * sizeof(T) : 0; }
+  // Rows a multiple of 4 KB apart would take each other's stores for their own.
+  int64_t stage_row() const { return g_.in[2] * g_.channels + 1024 / static_cast<int64_t>(sizeof(T)); }
+  size_t row_bytes() const { return static_cast<size_t>(g_.in[2] * g_.channels) * sizeof(T); }
   int64_t window_size() const { return g_.window[0] * g_.window[1] * g_.window[2]; }
 
   Range range(int dim, int64_t o) const {
@@ -112,12 +130,39 @@ class Pool final : public Kernel {
     return true;
   }
 
-  void clear(T* gradient, int64_t first, int64_t last) const {
-    if (!covers()) std::memset(gradient + first * g_.in_image(), 0, (last - first) * g_.in_image() * sizeof(T));
+  // Positions that windows up to o, but none before, may touch, and those behind the last ones.
+  Range reached(int dim, int64_t o) const {
+    const auto end = [&](int64_t to) { return std::max<int64_t>(0, range(dim, to).last); };
+    return {o == 0 ? 0 : end(o - 1), o + 1 == g_.out[dim] ? g_.in[dim] : end(o)};
   }
 
+  // The rows that a row of windows is the first to add to, while a near cache still has them when it does.
+  void clear(T* gradient, int64_t row, T* stage) const {
+    const int64_t h = row % g_.out[1], d = row / g_.out[1] % g_.out[0], n = row / g_.out[1] / g_.out[0];
+    const Range planes = reached(0, d), rows = reached(1, h), inside = range(1, h);
+    for (int64_t a = planes.first; a < planes.last; ++a)
+      for (int64_t b = rows.first; b < rows.last; ++b) {
+        const bool here = stage && b >= inside.first && b < inside.last;
+        std::memset(here ? staged(stage, b) : row_of(gradient, n, a, b), 0, row_bytes());
+      }
+  }
+
+  // Gradients that no cache keeps are added up in rows of their own. Those which later windows do not reach leave.
+  void leave(T* gradient, int64_t row, T* stage) const {
+    const int64_t h = row % g_.out[1], n = row / g_.out[1];
+    const Range inside = range(1, h);
+    const int64_t end = h + 1 == g_.out[1] ? inside.last : std::min(inside.last, range(1, h + 1).first);
+    for (int64_t b = inside.first; b < end; ++b)
+      copy_nontemporal(row_of(gradient, n, 0, b), staged(stage, b), row_bytes(), {});
+  }
+  T* row_of(T* gradient, int64_t n, int64_t a, int64_t b) const {
+    return gradient + n * g_.in_image() + (a * g_.in[1] + b) * g_.in[2] * g_.channels;
+  }
+  T* staged(T* stage, int64_t b) const { return stage + b % g_.window[1] * stage_row(); }
+
   // Maxima are taken as of numbers, if so told: false if there was something else.
-  bool run_row(int64_t row, const void* const* in, void* const* out, int64_t* offsets, bool of_numbers) const {
+  bool run_row(int64_t row, const void* const* in, void* const* out, int64_t* offsets, T* stage,
+               bool of_numbers) const {
     const int64_t h = row % g_.out[1], d = row / g_.out[1] % g_.out[0], n = row / g_.out[1] / g_.out[0];
     const Range over_d = range(0, d), over_h = range(1, h);
     const T* first = static_cast<const T*>(in[0]);
@@ -131,22 +176,29 @@ class Pool final : public Kernel {
     w.channels = g_.channels;
     w.far = far_;
     const int64_t image = n * g_.in_image();
-    w.x = starts_from_windows(op_) ? nullptr : first + image;
     const int64_t low_d = d * g_.stride[0] - g_.low[0], low_h = h * g_.stride[1] - g_.low[1];
+    Range columns{0, -1};  // of the window before that were inside; windows with the same ones have the same taps
     for (int64_t o = 0; o < g_.out[2]; ++o) {
-      const Range over_w = range(2, o);
-      w.taps = 0;
-      for (int64_t a = over_d.first; a < over_d.last; ++a)
-        for (int64_t b = over_h.first; b < over_h.last; ++b)
-          for (int64_t c = over_w.first; c < over_w.last; ++c) {
-            const int64_t line = (a - low_d) * g_.window[1] + b - low_h;
-            numbers[w.taps] = static_cast<uint8_t>(line * g_.window[2] + c - o * g_.stride[2] + g_.low[2]);
-            offsets[w.taps++] = ((a * g_.in[1] + b) * g_.in[2] + c) * g_.channels;
-          }
-      const int64_t count = g_.count_padding ? window_size() : std::max<int64_t>(1, w.taps);
-      w.scale = T(1) / static_cast<T>(count);
-      const int64_t at = row * g_.out_row() + o * g_.channels;
-      one(w, in, at, image, of_numbers, out);
+      const int64_t low_w = o * g_.stride[2] - g_.low[2], from = image + low_w * g_.channels;
+      T* const to = stage ? stage + low_w * g_.channels : static_cast<T*>(out[0]) + from;
+      const Range over_w{range(2, o).first - low_w, range(2, o).last - low_w};
+      if (over_w.first != columns.first || over_w.last != columns.last) {
+        columns = over_w;
+        w.taps = 0;
+        for (int64_t a = over_d.first; a < over_d.last; ++a)
+          for (int64_t b = over_h.first; b < over_h.last; ++b)
+            for (int64_t c = over_w.first; c < over_w.last; ++c) {
+              const int64_t line = (a - low_d) * g_.window[1] + b - low_h;
+              numbers[w.taps] = static_cast<uint8_t>(line * g_.window[2] + c);
+              const int64_t start =
+                  stage ? b % g_.window[1] * stage_row() : (a * g_.in[1] + b) * g_.in[2] * g_.channels;
+              offsets[w.taps++] = start + c * g_.channels;
+            }
+        const int64_t count = g_.count_padding ? window_size() : std::max<int64_t>(1, w.taps);
+        w.scale = T(1) / static_cast<T>(count);
+      }
+      w.x = starts_from_windows(op_) ? nullptr : first + from;
+      one(w, in, row * g_.out_row() + o * g_.channels, from, of_numbers, out, to);
     }
     return std::all_of(unusual, unusual + std::size(unusual), [](T v) { return v == 0; });
   }
@@ -162,8 +214,8 @@ class Pool final : public Kernel {
     }
   }
 
-  void one(const Window<T>& w, const void* const* in, int64_t at, int64_t image, bool of_numbers,
-           void* const* outs) const {
+  void one(const Window<T>& w, const void* const* in, int64_t at, int64_t from, bool of_numbers, void* const* outs,
+           T* gradient) const {
     const auto operand = [&](int i) { return static_cast<const T*>(in[i]); };
     T* const out = static_cast<T*>(outs[0]);
     switch (op_) {
@@ -173,19 +225,19 @@ class Pool final : public Kernel {
         break;
       case Op::MaxScatter:
         (apart_ ? loops_.scatter_set : loops_.scatter_add)(w, static_cast<const uint8_t*>(in[0]) + at, operand(1) + at,
-                                                           out + image);
+                                                           gradient);
         break;
       case Op::Avg:
         loops_.average(w, out + at);
         break;
       case Op::MaxGrad:
-        (apart_ ? loops_.maximum_set : loops_.maximum_add)(w, operand(1) + at, operand(2) + at, out + image);
+        (apart_ ? loops_.maximum_set : loops_.maximum_add)(w, operand(1) + at, operand(2) + at, gradient);
         break;
       case Op::MaxSelect:
-        loops_.select(w, operand(1) + at, operand(2) + image, out + at);
+        loops_.select(w, operand(1) + at, operand(2) + from, out + at);
         break;
       case Op::AvgGrad:
-        (apart_ ? loops_.average_set : loops_.average_add)(w, operand(0) + at, out + image);
+        (apart_ ? loops_.average_set : loops_.average_add)(w, operand(0) + at, gradient);
         break;
     }
   }
@@ -193,8 +245,10 @@ class Pool final : public Kernel {
   const Geometry g_;
   const Op op_;
   PoolLoops<T> loops_;
-  bool apart_;  // no two windows share a position
-  bool far_;    // a gradient: no cache keeps it, and each of its positions is set once
+  bool apart_;   // no two windows share a position
+  bool covers_;  // each position is in one window
+  bool staged_;  // a gradient that no cache keeps, to which windows add
+  bool far_;     // a gradient: no cache keeps it, and each of its positions is set once
 };
 
 template <Op kOp>

@@ -1,25 +1,17 @@
 #include "kernels/shape/strided_copy.h"
 
+#include <bit>
 #include <cstring>
 
 #include "kernels/shape/tasks.h"
 #include "runtime/cpu.h"
 #include "simd/nontemporal.h"
 
-#if NATIVE_X86
-#include <emmintrin.h>
-#endif
-
 namespace native {
 namespace {
 
-// Tiles of a transpose: whole cache lines on both sides, and a buffer that stays in the first-level cache
-// whatever the strides are (tiles moved directly would fight for the same sets at powers of two).
-constexpr int64_t kTileBytes = 128;
-constexpr int64_t kTileAlong = 64;
-// Blocks of tiles, the unit of work: each row of a block lies on a page of its own where rows are long, and a
-// page should be visited for many lines at once.
-constexpr int64_t kBlockAcross = 256, kBlockAlong = 256;
+// Blocks of a transpose, the unit of work: the source's rows long enough to be streams.
+constexpr int64_t kBlockAcrossBytes = 4096, kBlockAlong = 128;
 constexpr int64_t kRowBlockBytes = 64 << 10;
 
 template <size_t N>
@@ -73,6 +65,7 @@ void put(char* p, T value) {
 template <class T>
 void copy_elements(const char* src, int64_t src_stride, char* dst, int64_t dst_stride, int64_t n) {
   const int64_t s = src_stride * static_cast<int64_t>(sizeof(T)), d = dst_stride * static_cast<int64_t>(sizeof(T));
+#pragma GCC unroll 8
   for (int64_t i = 0; i < n; ++i) put<T>(dst + i * d, get<T>(src + i * s));
 }
 
@@ -89,86 +82,6 @@ void fill_row(const char* src, char* dst, int64_t n, bool far) {
     else
       std::memcpy(dst + at, dst, std::min(step, bytes - at));
   }
-}
-
-#if NATIVE_X86
-template <class T>
-__m128i low_pairs(__m128i a, __m128i b) {
-  if constexpr (sizeof(T) == 1) return _mm_unpacklo_epi8(a, b);
-  if constexpr (sizeof(T) == 2) return _mm_unpacklo_epi16(a, b);
-  if constexpr (sizeof(T) == 4) return _mm_unpacklo_epi32(a, b);
-  return _mm_unpacklo_epi64(a, b);
-}
-template <class T>
-__m128i high_pairs(__m128i a, __m128i b) {
-  if constexpr (sizeof(T) == 1) return _mm_unpackhi_epi8(a, b);
-  if constexpr (sizeof(T) == 2) return _mm_unpackhi_epi16(a, b);
-  if constexpr (sizeof(T) == 4) return _mm_unpackhi_epi32(a, b);
-  return _mm_unpackhi_epi64(a, b);
-}
-
-// A square of 16-byte rows: log2(rows) perfect shuffles of the rows transpose it.
-template <class T>
-void transpose_square(const char* src, int64_t src_row, char* dst, int64_t dst_row) {
-  constexpr int n = 16 / sizeof(T);
-  __m128i a[n], b[n];
-  for (int i = 0; i < n; ++i) a[i] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(src + i * src_row));
-#pragma GCC unroll 4
-  for (int round = 1; round < n; round *= 2) {
-#pragma GCC unroll 16
-    for (int i = 0; i < n / 2; ++i) {
-      b[2 * i] = low_pairs<T>(a[i], a[i + n / 2]);
-      b[2 * i + 1] = high_pairs<T>(a[i], a[i + n / 2]);
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < n; ++i) a[i] = b[i];
-  }
-  for (int i = 0; i < n; ++i) _mm_storeu_si128(reinterpret_cast<__m128i*>(dst + i * dst_row), a[i]);
-}
-#endif
-
-// dst[j][i] = src[i][j]; row strides in bytes, rows themselves contiguous. Meanwhile the tile that comes `next` is
-// asked for: its rows may be pages apart, where the processor fetches nothing by itself.
-template <class T>
-void transpose_tile(const char* src, int64_t src_row, char* dst, int64_t dst_row, int64_t across, int64_t along,
-                    const char* next, bool far) {
-  alignas(64) char buffer[kTileBytes * kTileAlong];
-  constexpr int64_t row = kTileAlong * sizeof(T);
-  int64_t i = 0;
-#if NATIVE_X86
-  constexpr int64_t n = 16 / sizeof(T);
-  for (; i + n <= along; i += n) {
-    int64_t j = 0;
-    for (; j + n <= across; j += n)
-      transpose_square<T>(src + i * src_row + j * sizeof(T), src_row, buffer + j * row + i * sizeof(T), row);
-    for (; j < across; ++j)
-      copy_elements<T>(src + i * src_row + j * sizeof(T), src_row / sizeof(T), buffer + j * row + i * sizeof(T), 1, n);
-  }
-#endif
-  for (; i < along; ++i) copy_elements<T>(src + i * src_row, 1, buffer + i * sizeof(T), kTileAlong, across);
-  for (int64_t j = 0; j < across; ++j) {
-    for (int64_t k = j; k < along; k += across)
-      for (int64_t line = 0; line < kTileBytes; line += kLineBytes) __builtin_prefetch(next + k * src_row + line);
-    if (far)
-      copy_nontemporal(dst + j * dst_row, buffer + j * row, along * sizeof(T), {});
-    else if (along == kTileAlong)
-      std::memcpy(dst + j * dst_row, buffer + j * row, row);
-    else
-      std::memcpy(dst + j * dst_row, buffer + j * row, along * sizeof(T));
-  }
-}
-
-template <class T>
-void transpose_block(const char* src, int64_t src_row, char* dst, int64_t dst_row, int64_t across, int64_t along,
-                     bool far) {
-  constexpr int64_t size = sizeof(T), step = kTileBytes / size;
-  for (int64_t i = 0; i < along; i += kTileAlong)
-    for (int64_t j = 0; j < across; j += step) {
-      const char* const tile = src + i * src_row + j * size;
-      const char* const next = j + step < across ? tile + kTileBytes : src + (i + kTileAlong) * src_row;
-      transpose_tile<T>(tile, src_row, dst + j * dst_row + i * size, dst_row, std::min(step, across - j),
-                        std::min(kTileAlong, along - i), next, far);
-    }
 }
 
 // Short rows are common (a pixel, a head) and too short for calls of memcpy.
@@ -259,7 +172,8 @@ StridedCopy::StridedCopy(size_t element, const Shape& dims, const Shape& src_str
     }
   }
   if (inner_ == Inner::Transpose) {
-    across_block_ = kBlockAcross;
+    transpose_ = transpose_table().block[std::countr_zero(element)];
+    across_block_ = kBlockAcrossBytes / size;
     along_block_ = kBlockAlong;
   } else {
     along_block_ = std::max<int64_t>(1, kRowBlockBytes / size);
@@ -309,14 +223,19 @@ void StridedCopy::units(const char* src, char* dst, int64_t first, int64_t last)
           copy_rows(from, src_row, to, dst_row, rows, n * size, far_);
           break;
         case Inner::Transpose:
-          transpose_block<T>(from, along_.src * size, to, dst_row, rows, n, far_);
+          transpose_(from, along_.src * size, to, dst_row, rows, n, far_);
           break;
         case Inner::Fill:
           for (int64_t r = 0; r < rows; ++r) fill_row<T>(from + r * src_row, to + r * dst_row, n, far_);
           break;
         case Inner::Elements:
-          for (int64_t r = 0; r < rows; ++r)
-            copy_elements<T>(from + r * src_row, along_.src, to + r * dst_row, along_.dst, n);
+          if (n < rows)
+            for (int64_t k = 0; k < n; ++k)
+              copy_elements<T>(from + k * along_.src * size, across_.src, to + k * along_.dst * size, across_.dst,
+                               rows);
+          else
+            for (int64_t r = 0; r < rows; ++r)
+              copy_elements<T>(from + r * src_row, along_.src, to + r * dst_row, along_.dst, n);
           break;
       }
       if (++block < blocks) continue;

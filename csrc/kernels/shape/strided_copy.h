@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/shape.h"
+#include "kernels/shape/transpose.h"
 
 namespace native {
 
@@ -28,6 +29,7 @@ class StridedCopy {
   Axis across_{1, 0, 0};     // rows of a block; of a transpose the axis that is contiguous in the source
   Axis along_{1, 1, 1};      // innermost
   int64_t across_block_ = 1, along_block_ = 1;
+  TransposeTable::Block transpose_ = nullptr;
   int64_t units_ = 0, bytes_ = 0;
 };
 
