@@ -36,10 +36,29 @@ struct AttentionBackward : AttentionInputs {
   void* ds;                             // gradient of the scores: if not null, the only result
 };
 
+// Queries of one head.
+struct AttentionQueries {
+  int64_t batch, head, first, count;
+};
+
+// Queries that one task should have, of the shape alone: each task packs all keys and values once more, but queries and
+// results are to stay in the second-level cache, and there should be tasks for some threads.
+constexpr int64_t kLeastQueries = 128, kMostQueries = 512;
+inline int64_t attention_query_block(const AttentionShape& s) {
+  constexpr int64_t elements = 65536, tasks = 32;
+  int64_t block = kMostQueries;
+  const auto too_large = [&s](int64_t queries) {
+    return queries * (s.size + s.value_size) > elements ||
+           s.batch * s.heads * ((s.queries + queries - 1) / queries) < tasks;
+  };
+  while (block > kLeastQueries && too_large(block)) block /= 2;
+  return block;
+}
+
 struct AttentionForwardTable {
-  int query_block;  // queries that one task should have
-  int query_unit;   // those of all tasks but the last of a head are multiples of it
-  void (*run)(const AttentionForward& task, int64_t batch, int64_t head, int64_t first_query, int64_t queries,
+  int query_unit;  // the queries of all tasks but the last of a head are multiples of it
+  // `next`, which may be none, is what the thread probably computes next.
+  void (*run)(const AttentionForward& task, const AttentionQueries& queries, const AttentionQueries& next,
               void* scratch);
   int64_t (*scratch)(const AttentionShape& shape);  // bytes
 };
