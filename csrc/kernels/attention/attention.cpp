@@ -135,12 +135,17 @@ class Backward : public Kernel {
     }
     const size_t bytes = static_cast<size_t>(table_->scratch(all));
     const bool parts = scratch_bytes() != 0;
-    pool::parallel_for(s.batch * s.key_heads * ranges_, [&](int64_t index) {
-      const int64_t part = index % ranges_, head = index / ranges_, first = part * range_;
+    const int64_t tasks = s.batch * s.key_heads * ranges_;
+    const auto keys = [&](int64_t index) -> AttentionKeys {
+      if (index == tasks) return {};
+      const int64_t head = index / ranges_, first = index % ranges_ * range_;
+      return {head / s.key_heads, head % s.key_heads, first, std::min(range_, s.keys - first)};
+    };
+    pool::parallel_for(tasks, [&](int64_t index) {
       AttentionBackward task = all;
-      if (parts) task.dq_part = static_cast<char*>(scratch) + part * query_elements_ * static_cast<int64_t>(wide_);
-      table_->run(task, head / s.key_heads, head % s.key_heads, first, std::min(range_, s.keys - first),
-                  pool::thread_scratch(bytes));
+      if (parts)
+        task.dq_part = static_cast<char*>(scratch) + index % ranges_ * query_elements_ * static_cast<int64_t>(wide_);
+      table_->run(task, keys(index), keys(index + 1), pool::thread_scratch(bytes));
     });
     if (!parts) return;
     constexpr int64_t kPiece = 32768;

@@ -67,10 +67,15 @@ struct AttentionForwardTables {
 };
 NATIVE_ISA_TABLE(AttentionForwardTables, attention_forward)
 
+// Keys of one key head.
+struct AttentionKeys {
+  int64_t batch, key_head, first, count;
+};
+
 struct AttentionBackwardTable {
   int key_block;  // ranges of keys are multiples of it
-  void (*run)(const AttentionBackward& task, int64_t batch, int64_t key_head, int64_t first_key, int64_t keys,
-              void* scratch);
+  // `next` as above.
+  void (*run)(const AttentionBackward& task, const AttentionKeys& keys, const AttentionKeys& next, void* scratch);
   int64_t (*scratch)(const AttentionInputs& inputs);  // bytes
   // dq[i] = sum over `parts` of dq_part[part * n + i] for `count` elements i from `first` on.
   void (*sum_parts)(const void* dq_part, int64_t parts, int64_t n, int64_t first, int64_t count, void* dq);

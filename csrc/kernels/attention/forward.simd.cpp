@@ -11,8 +11,8 @@ namespace native {
 namespace NATIVE_ISA {
 namespace {
 
-// Scores of a panel of `queries` queries against `keys` keys (rows of `k` up to a multiple of kRows exist), of which the
-// panel's first vector sees `low`.
+// Scores of a panel of `queries` queries against `keys` keys (rows of `k` up to a multiple of kRows exist), of
+// which the panel's first vector sees `low`.
 template <class W>
 void panel_scores(const W* k, const W* q, int64_t queries, int64_t low, int64_t keys, int64_t size, W* scores,
                   Ahead& ahead) {
