@@ -68,14 +68,18 @@ class Forward : public Kernel {
     static_cast<AttentionInputs&>(task) = layout_.inputs(in);
     task.out = out[0];
     task.lse = out[1];
-    const int64_t size = even_share(s.queries, table_->query_block, table_->query_unit);
+    const int64_t size = even_share(s.queries, attention_query_block(s), table_->query_unit);
     const int64_t blocks = ceil_div(s.queries, size);
     const size_t bytes = static_cast<size_t>(table_->scratch(s));
-    pool::parallel_for(s.batch * s.heads * blocks, [&](int64_t index) {
+    const int64_t tasks = s.batch * s.heads * blocks;
+    const auto queries = [&](int64_t index) -> AttentionQueries {
+      if (index == tasks) return {};
       // Late queries first: under a causal mask they have the most work.
-      const int64_t block = blocks - 1 - index % blocks, head = index / blocks;
-      table_->run(task, head / s.heads, head % s.heads, block * size, std::min(size, s.queries - block * size),
-                  pool::thread_scratch(bytes));
+      const int64_t first = (blocks - 1 - index % blocks) * size, head = index / blocks;
+      return {head / s.heads, head % s.heads, first, std::min(size, s.queries - first)};
+    };
+    pool::parallel_for(tasks, [&](int64_t index) {
+      table_->run(task, queries(index), queries(index + 1), pool::thread_scratch(bytes));
     });
   }
 
@@ -131,12 +135,17 @@ class Backward : public Kernel {
     }
     const size_t bytes = static_cast<size_t>(table_->scratch(all));
     const bool parts = scratch_bytes() != 0;
-    pool::parallel_for(s.batch * s.key_heads * ranges_, [&](int64_t index) {
-      const int64_t part = index % ranges_, head = index / ranges_, first = part * range_;
+    const int64_t tasks = s.batch * s.key_heads * ranges_;
+    const auto keys = [&](int64_t index) -> AttentionKeys {
+      if (index == tasks) return {};
+      const int64_t head = index / ranges_, first = index % ranges_ * range_;
+      return {head / s.key_heads, head % s.key_heads, first, std::min(range_, s.keys - first)};
+    };
+    pool::parallel_for(tasks, [&](int64_t index) {
       AttentionBackward task = all;
-      if (parts) task.dq_part = static_cast<char*>(scratch) + part * query_elements_ * static_cast<int64_t>(wide_);
-      table_->run(task, head / s.key_heads, head % s.key_heads, first, std::min(range_, s.keys - first),
-                  pool::thread_scratch(bytes));
+      if (parts)
+        task.dq_part = static_cast<char*>(scratch) + index % ranges_ * query_elements_ * static_cast<int64_t>(wide_);
+      table_->run(task, keys(index), keys(index + 1), pool::thread_scratch(bytes));
     });
     if (!parts) return;
     constexpr int64_t kPiece = 32768;

@@ -36,10 +36,29 @@ struct AttentionBackward : AttentionInputs {
   void* ds;                             // gradient of the scores: if not null, the only result
 };
 
+// Queries of one head.
+struct AttentionQueries {
+  int64_t batch, head, first, count;
+};
+
+// Queries that one task should have, of the shape alone: each task packs all keys and values once more, but queries and
+// results are to stay in the second-level cache, and there should be tasks for some threads.
+constexpr int64_t kLeastQueries = 128, kMostQueries = 512;
+inline int64_t attention_query_block(const AttentionShape& s) {
+  constexpr int64_t elements = 65536, tasks = 32;
+  int64_t block = kMostQueries;
+  const auto too_large = [&s](int64_t queries) {
+    return queries * (s.size + s.value_size) > elements ||
+           s.batch * s.heads * ((s.queries + queries - 1) / queries) < tasks;
+  };
+  while (block > kLeastQueries && too_large(block)) block /= 2;
+  return block;
+}
+
 struct AttentionForwardTable {
-  int query_block;  // queries that one task should have
-  int query_unit;   // those of all tasks but the last of a head are multiples of it
-  void (*run)(const AttentionForward& task, int64_t batch, int64_t head, int64_t first_query, int64_t queries,
+  int query_unit;  // the queries of all tasks but the last of a head are multiples of it
+  // `next`, which may be none, is what the thread probably computes next.
+  void (*run)(const AttentionForward& task, const AttentionQueries& queries, const AttentionQueries& next,
               void* scratch);
   int64_t (*scratch)(const AttentionShape& shape);  // bytes
 };
@@ -48,10 +67,15 @@ struct AttentionForwardTables {
 };
 NATIVE_ISA_TABLE(AttentionForwardTables, attention_forward)
 
+// Keys of one key head.
+struct AttentionKeys {
+  int64_t batch, key_head, first, count;
+};
+
 struct AttentionBackwardTable {
   int key_block;  // ranges of keys are multiples of it
-  void (*run)(const AttentionBackward& task, int64_t batch, int64_t key_head, int64_t first_key, int64_t keys,
-              void* scratch);
+  // `next` as above.
+  void (*run)(const AttentionBackward& task, const AttentionKeys& keys, const AttentionKeys& next, void* scratch);
   int64_t (*scratch)(const AttentionInputs& inputs);  // bytes
   // dq[i] = sum over `parts` of dq_part[part * n + i] for `count` elements i from `first` on.
   void (*sum_parts)(const void* dq_part, int64_t parts, int64_t n, int64_t first, int64_t count, void* dq);

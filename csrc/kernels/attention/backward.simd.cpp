@@ -2,6 +2,7 @@
 // the probabilities are computed once more from the saved log-sum-exp, then
 //     dp = v ct^T, ds = p (dp - delta), dv += p ct, dk += ds q, dq += ds^T k,
 // all from the [key][query] layout. dk and dv of the block stay in the second-level cache.
+#include "kernels/attention/ahead.h"
 #include "kernels/attention/extras.h"
 #include "kernels/attention/softmax.h"
 
@@ -106,6 +107,7 @@ struct Task {
   Block<W> b;
   int64_t batch, key_head;
   bool stops;
+  Ahead& ahead;
   bool shifted = false;  // whether the bias of any query is
 
   int64_t head_of(int64_t member) const { return key_head * n.group + member; }
@@ -207,22 +209,26 @@ struct Task {
     }
   }
 
-  // p and ds of `rows` keys by the `used` queries from i on of the block.
+  // p and ds of `rows` keys by the `used` queries from i on of the block, of which the first vector sees `low`.
   void probabilities(const Extras<T>& extras, int64_t member, int64_t query, int64_t i, int64_t used, int64_t key,
-                     int64_t rows) const {
+                     int64_t low, int64_t rows) const {
     W *p = b.p + i, *ds = b.ds + i;
     const int64_t at = member * n.all_queries + query + i;
     const W* const alive = b.alive + at;
-    with_vectors<W>(used, [&](auto vectors) {
+    const auto products = [&](auto vectors, int64_t lane, int64_t from, int64_t to) {
       constexpr int V = decltype(vectors)::value;
-      each_tile(rows, [&](auto count, int64_t j) {
+      each_tile(to - from, [&](auto count, int64_t r) {
         constexpr int M = decltype(count)::value;
-        tile<M, V, Write::Set>(p + j * n.row, n.row, b.k_rows + j * s.size, s.size, 1, b.q_lanes + i * s.size, P,
-                               s.size);
-        tile<M, V, Write::Set>(ds + j * n.row, n.row, b.v_rows + j * s.value_size, s.value_size, 1,
-                               b.ct_lanes + i * s.value_size, P, s.value_size);
+        const int64_t j = from + r;
+        ahead.step();
+        tile<M, V, Write::Set>(p + j * n.row + lane, n.row, b.k_rows + j * s.size, s.size, 1,
+                               b.q_lanes + i * s.size + lane, P, s.size);
+        tile<M, V, Write::Set>(ds + j * n.row + lane, n.row, b.v_rows + j * s.value_size, s.value_size, 1,
+                               b.ct_lanes + i * s.value_size + lane, P, s.value_size);
       });
-    });
+    };
+    with_vectors<W>(used, [&](auto vectors) { products(vectors, 0, 0, low); });
+    if (low < rows && used > L) products(Count<1>{}, L, low, rows);
     W masked[P];  // the scores of a query without keys are all 0
     if (a.mask)
       for (int lane = 0; lane < P; ++lane) masked[lane] = alive[lane] != 0 ? -static_cast<W>(__builtin_inff()) : W{0};
@@ -232,7 +238,7 @@ struct Task {
     for (int64_t half = 0; half < used; half += L) {
       const Vec<W> lse = load(b.lse + at + half), delta = load(b.delta + at + half);
       const Vec<W> live = a.mask ? load(alive + half) : splat(W{1});
-      for (int64_t j = 0; j < rows; ++j) {
+      for (int64_t j = 0; j < (half == 0 ? low : rows); ++j) {
         W *to_p = p + j * n.row + half, *to_ds = ds + j * n.row + half;
         Vec<W> weight = exp2_small(load(to_p) - lse), dp = load(to_ds);
         const Vec<W> factor = a.key ? kept<W>(scale, b.words + half, j) : scale;
@@ -243,6 +249,10 @@ struct Task {
         store(to_p, weight);
         store(to_ds, slope);
       }
+    }
+    for (int64_t j = low; j < rows; ++j) {
+      store(p + j * n.row, Vec<W>{});
+      store(ds + j * n.row, Vec<W>{});
     }
   }
 
@@ -255,6 +265,7 @@ struct Task {
       with_vectors<W>(size - column, [&](auto vectors) {
         each_tile(keys, [&](auto count, int64_t j) {
           const int64_t from = stops ? most(first, key + j - query) : first;
+          ahead.step();
           if (from < last)
             tile<decltype(count)::value, decltype(vectors)::value, Write::Add>(
                 c + j * columns + column, columns, x + j * n.row + from, n.row, 1, y + from * P, P, last - from);
@@ -270,6 +281,7 @@ struct Task {
         each_tile(used, [&](auto count, int64_t r) {
           constexpr int M = decltype(count)::value;
           const int64_t depth = stops ? least(seen, diagonal + r + M) : seen;
+          ahead.step();
           if (depth > 0)
             tile<M, decltype(vectors)::value, Write::Add>(dq + r * n.columns + column, n.columns, b.ds + i + r, 1,
                                                           n.row, b.k_panels + column * keys, P, depth);
@@ -281,6 +293,46 @@ struct Task {
     T* out = static_cast<T*>(a.ds) + ((batch * s.heads + head) * s.queries + query + i) * s.keys + key;
     for (int64_t lane = 0; lane < used; ++lane, out += s.keys)
       for (int64_t j = 0; j < rows; ++j) put(out + j, b.ds[j * n.row + i + lane]);
+  }
+
+  // What comes after the queries of a block of keys, and where its results go.
+  Ahead ask(int64_t key, int64_t keys, int64_t end, const AttentionKeys& next) const {
+    constexpr int64_t few = 512;  // queries whose rows the second-level cache has room for
+    const int64_t q_row = s.heads * s.size, v_row = s.heads * s.value_size;
+    const int64_t k_row = s.key_heads * s.size, kv_row = s.key_heads * s.value_size;
+    Ahead to;
+    const auto ask_for_keys = [&](const void* k, const void* v, int64_t from_batch, int64_t head, int64_t from,
+                                  int64_t rows) {
+      const int64_t row = from_batch * s.keys + from;
+      to.add(static_cast<const T*>(k) + row * k_row + head * s.size, k_row, rows, s.size);
+      to.add(static_cast<const T*>(v) + row * kv_row + head * s.value_size, kv_row, rows, s.value_size);
+    };
+    const auto ask_for_queries = [&](const void* x, int64_t row, int64_t size, const AttentionKeys& of) {
+      to.add(static_cast<const T*>(x) + of.batch * s.queries * row + of.key_head * n.group * size, row,
+             least(few, s.queries), n.group * size);
+    };
+    if (!a.ds) ask_for_keys(a.dk, a.dv, batch, key_head, key, keys);
+    if (key + keys < end) {
+      ask_for_keys(a.k, a.v, batch, key_head, key + keys, next_block(end - key - keys, kKeyBlock, kFewKeys));
+    } else {
+      if (!a.ds && !a.dq_part) ask_for_queries(a.dq, q_row, s.size, {batch, key_head, 0, 0});
+      if (next.count > 0)
+        ask_for_keys(a.k, a.v, next.batch, next.key_head, next.first, next_block(next.count, kKeyBlock, kFewKeys));
+      if (next.count > 0 && next.first == 0) {
+        ask_for_queries(a.ct, v_row, s.value_size, next);
+        ask_for_queries(a.out, v_row, s.value_size, next);
+        ask_for_queries(a.q, q_row, s.size, next);
+      }
+    }
+    int64_t panels = 0;
+    for (int64_t member = 0; member < n.group; ++member)
+      for (int64_t query = 0; query < s.queries; query += P) {
+        const Span seen = span(member, query);
+        panels += seen.begin < key + keys && seen.end > key ? 1 : 0;
+      }
+    const int64_t tiles = keys / kRows, across = n.columns / P, value_across = n.value_columns / P;
+    to.spread(panels * (tiles + (a.ds ? 0 : tiles * (across + value_across) * P / kGradQueries + P / kRows * across)));
+    return to;
   }
 
   void keys_and_queries(int64_t member, int64_t query, int64_t queries, int64_t key, int64_t keys) const {
@@ -300,7 +352,8 @@ struct Task {
       const int64_t seen = seen_from(i), used = least(P, last - i), whole = round_up(seen, kRows);
       // add_to_keys reads whole tiles, and those that all keys end with need not begin at a multiple of kRows.
       const int64_t rows = keys - whole < kRows ? keys : whole;
-      probabilities(extras, member, query, i, used, key, rows);
+      const int64_t low = stops ? most(0, least(rows, query + i + L - key)) : rows;
+      probabilities(extras, member, query, i, used, key, low, rows);
       // Without a mask what is not there is not read.
       for (int64_t j = a.mask ? rows : keys; j < keys; ++j) {
         clear(b.p + j * n.row + i, round_up(used, L));
@@ -329,14 +382,15 @@ void unpack(const W* x, int64_t row, int64_t rows, int64_t size, W factor, T* ou
 }
 
 template <class T>
-void backward(const AttentionBackward& a, int64_t batch, int64_t key_head, int64_t first_key, int64_t keys,
-              void* scratch) {
+void backward(const AttentionBackward& a, const AttentionKeys& keys, const AttentionKeys& next, void* scratch) {
   using W = Wide<T>;
   const AttentionShape& s = *a.shape;
+  const auto [batch, key_head, first_key, all_keys] = keys;
   const Sizes<W> n(s);
   Scratch memory(scratch);
   const Block<W> b(memory, n, a);
-  Task<T> task{a, s, n, b, batch, key_head, s.causal && a.mask == nullptr};
+  Ahead ahead;
+  Task<T> task{a, s, n, b, batch, key_head, s.causal && a.mask == nullptr, ahead};
   const int64_t k_row = s.key_heads * s.size, v_row = s.key_heads * s.value_size, q_row = s.heads * s.size;
   const W scale = static_cast<W>(s.scale);
 
@@ -344,7 +398,7 @@ void backward(const AttentionBackward& a, int64_t batch, int64_t key_head, int64
   if (a.mask) task.load_spans();
   if (a.bias) task.load_shifts();
   task.load_statistics();
-  const int64_t end = first_key + keys;
+  const int64_t end = first_key + all_keys;
   for (int64_t key = first_key, count; key < end; key += count) {
     count = next_block(end - key, kKeyBlock, kFewKeys);
     const int64_t at = batch * s.keys + key;
@@ -355,6 +409,7 @@ void backward(const AttentionBackward& a, int64_t batch, int64_t key_head, int64
     pack_rows(v, v_row, count, round_up(count, kRows), s.value_size, b.v_rows);
     clear(b.dk, n.keys * n.columns);
     clear(b.dv, n.keys * n.value_columns);
+    ahead = task.ask(key, count, end, next);
     for (int64_t member = 0; member < n.group; ++member)
       for (int64_t query = 0, queries; query < s.queries; query += queries) {
         queries = next_block(s.queries - query, kGradQueries, kFewRows);

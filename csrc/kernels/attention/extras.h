@@ -74,7 +74,7 @@ Span keys_of_queries(const Extras<T>& e, int64_t query, int64_t queries) {
 // infinity, but for a query that sees no key.
 template <class T, class W>
 void masked_scores(const Extras<T>& e, int64_t query, int64_t queries, W* masked) {
-  for (int64_t i = 0; i < kQueryBlock; ++i) masked[i] = kMasked;
+  for (int64_t i = 0; i < kMostQueries; ++i) masked[i] = kMasked;
   if (!e.bias || !e.mask) return;
   for (int64_t i = 0; i < queries; ++i)
     if (!keys_of_query(e, query + i).empty()) masked[i] = -static_cast<W>(__builtin_inff());

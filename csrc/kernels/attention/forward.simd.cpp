@@ -1,7 +1,8 @@
 // Attention forward, one head and a block of its queries: for each block of keys scores, online softmax and
 // the product with the values, panel by panel of queries, so that a panel's scores stay in the first-level
-// cache. Causal work ends at the diagonal, to within a panel for scores and a tile for values; masked work, to
+// cache. Causal work ends at the diagonal, to within a vector for scores and a tile for values; masked work, to
 // within a panel and a block of keys.
+#include "kernels/attention/ahead.h"
 #include "kernels/attention/extras.h"
 #include "kernels/attention/softmax.h"
 #include "kernels/attention/words.h"
@@ -10,26 +11,33 @@ namespace native {
 namespace NATIVE_ISA {
 namespace {
 
-// Scores of a panel of `queries` queries against `keys` keys (rows of `k` up to a multiple of kRows exist).
+// Scores of a panel of `queries` queries against `keys` keys (rows of `k` up to a multiple of kRows exist), of
+// which the panel's first vector sees `low`.
 template <class W>
-void panel_scores(const W* k, const W* q, int64_t queries, int64_t keys, int64_t size, W* scores) {
-  constexpr int P = kPanel<W>;
-  with_vectors<W>(queries, [&](auto vectors) {
-    each_tile(keys, [&](auto rows, int64_t j) {
-      tile<decltype(rows)::value, decltype(vectors)::value, Write::Set>(scores + j * P, P, k + j * size, size, 1, q, P,
-                                                                        size);
+void panel_scores(const W* k, const W* q, int64_t queries, int64_t low, int64_t keys, int64_t size, W* scores,
+                  Ahead& ahead) {
+  constexpr int P = kPanel<W>, L = kLanes<W>;
+  const auto rows_of = [&](auto vectors, int64_t lane, int64_t from, int64_t to) {
+    each_tile(to - from, [&](auto rows, int64_t i) {
+      const int64_t j = from + i;
+      ahead.step();
+      tile<decltype(rows)::value, decltype(vectors)::value, Write::Set>(scores + j * P + lane, P, k + j * size, size, 1,
+                                                                        q + lane, P, size);
     });
-  });
+  };
+  with_vectors<W>(queries, [&](auto vectors) { rows_of(vectors, 0, 0, low); });
+  if (low < keys) rows_of(Count<1>{}, L, low, keys);
 }
 
 // out[queries][columns] = diag(correction) out + p^T v; query i has its last key at `diagonal` + i.
 template <class W>
 void add_values(const W* p, const W* v, int64_t queries, int64_t columns, int64_t keys, int64_t diagonal,
-                const W* correction, W* out, int64_t out_row) {
+                const W* correction, W* out, int64_t out_row, Ahead& ahead) {
   constexpr int P = kPanel<W>;
   with_vectors<W>(columns, [&](auto vectors) {
     each_tile(queries, [&](auto rows, int64_t i) {
       constexpr int M = decltype(rows)::value;
+      ahead.step();
       tile<M, decltype(vectors)::value, Write::ScaleAdd>(out + i * out_row, out_row, p + i, 1, P, v, P,
                                                          most(0, least(keys, diagonal + i + M)), correction + i);
     });
@@ -47,7 +55,7 @@ struct Block {
   W *out, *peak, *total;
 
   Block(Scratch& memory, const AttentionShape& s) : columns(round_up(s.value_size, kPanel<W>)) {
-    const int64_t queries = round_up(least(kQueryBlock, s.queries), kPanel<W>);
+    const int64_t queries = round_up(least(attention_query_block(s), s.queries), kPanel<W>);
     const int64_t keys = round_up(least(kKeyBlock + kFewRows, s.keys), kRows);
     q = memory.take<W>(queries * s.size);
     k = memory.take<W>(keys * s.size);
@@ -68,62 +76,102 @@ int64_t forward_scratch(const AttentionShape& s) {
   return static_cast<int64_t>(counted.next);
 }
 
+// Where the rows of some queries of a head begin, and those of its keys.
+template <class T>
+struct Rows {
+  const T *q, *k, *v;
+  T* out;
+  int64_t q_row, k_row, v_row, out_row;  // elements from one to the next
+  Rows(const AttentionForward& a, const AttentionQueries& task) {
+    const AttentionShape& s = *a.shape;
+    const int64_t key_head = task.head / (s.heads / s.key_heads), query = task.batch * s.queries + task.first;
+    q_row = s.heads * s.size;
+    k_row = s.key_heads * s.size;
+    v_row = s.key_heads * s.value_size;
+    out_row = s.heads * s.value_size;
+    q = static_cast<const T*>(a.q) + query * q_row + task.head * s.size;
+    k = static_cast<const T*>(a.k) + task.batch * s.keys * k_row + key_head * s.size;
+    v = static_cast<const T*>(a.v) + task.batch * s.keys * v_row + key_head * s.value_size;
+    out = static_cast<T*>(a.out) + query * out_row + task.head * s.value_size;
+  }
+};
+
 // With a shift of each query's bias, or none if `shifts` is null.
 template <class T>
-void attend(const AttentionForward& a, int64_t batch, int64_t head, int64_t first, int64_t queries, void* scratch,
+void attend(const AttentionForward& a, const AttentionQueries& task, const AttentionQueries& next, void* scratch,
             const Wide<T>* shifts) {
   using W = Wide<T>;
-  constexpr int P = kPanel<W>;
+  constexpr int P = kPanel<W>, L = kLanes<W>;
   const AttentionShape& s = *a.shape;
-  const int64_t key_head = head / (s.heads / s.key_heads);
-  const int64_t q_row = s.heads * s.size, k_row = s.key_heads * s.size, v_row = s.key_heads * s.value_size;
-  const T* q = static_cast<const T*>(a.q) + (batch * s.queries + first) * q_row + head * s.size;
-  const T* k = static_cast<const T*>(a.k) + batch * s.keys * k_row + key_head * s.size;
-  const T* v = static_cast<const T*>(a.v) + batch * s.keys * v_row + key_head * s.value_size;
+  const auto [batch, head, first, queries] = task;
+  const Rows<T> at(a, task), then(a, next);
   Extras<T> extras(a, batch, head);
   extras.shifts = shifts;
   extras.shifted_from = first;
 
   Scratch memory(scratch);
   const Block<T> b(memory, s);
-  pack_transposed(q, q_row, queries, s.size, static_cast<W>(s.scale * kLog2e), b.q);
+  pack_transposed(at.q, at.q_row, queries, s.size, static_cast<W>(s.scale * kLog2e), b.q);
   const int64_t padded = round_up(queries, P);
   for (int64_t i = 0; i < padded * b.columns; ++i) b.out[i] = 0;
   for (int64_t i = 0; i < padded; ++i) {
     b.peak[i] = -__builtin_inff();
     b.total[i] = 0;
   }
-  W masked[kQueryBlock];
+  W masked[kMostQueries];
   masked_scores(extras, first, queries, masked);
   const bool stops = s.causal && a.mask == nullptr;
 
-  Span spans[kQueryBlock / P], all{s.keys, 0};
+  Span spans[kMostQueries / P], all{s.keys, 0};
   for (int64_t i = 0; i < queries; i += P) {
     const Span span = spans[i / P] = keys_of_queries(extras, first + i, least(P, queries - i));
     all = {least(all.begin, span.begin), most(all.end, span.end)};
   }
   for (int64_t key = all.begin, keys; key < all.end; key += keys) {
     keys = next_block(all.end - key, kKeyBlock, kFewRows);
-    pack_rows(k + key * k_row, k_row, keys, round_up(keys, kRows), s.size, b.k);
-    pack_panels(v + key * v_row, v_row, keys, s.value_size, b.v);
+    pack_rows(at.k + key * at.k_row, at.k_row, keys, round_up(keys, kRows), s.size, b.k);
+    pack_panels(at.v + key * at.v_row, at.v_row, keys, s.value_size, b.v);
+    const auto unseen = [&](int64_t i) { return spans[i / P].end <= key || spans[i / P].begin >= key + keys; };
+
+    Ahead ahead;
+    const auto ask_for_keys = [&](const Rows<T>& of, int64_t begin, int64_t end) {
+      const int64_t rows = next_block(end - begin, kKeyBlock, kFewRows);
+      ahead.add(of.k + begin * of.k_row, of.k_row, rows, s.size);
+      ahead.add(of.v + begin * of.v_row, of.v_row, rows, s.value_size);
+    };
+    if (key + keys < all.end) {
+      ask_for_keys(at, key + keys, all.end);
+    } else {
+      ahead.add(at.out, at.out_row, queries, s.value_size);
+      ahead.add(then.q, then.q_row, next.count, s.size);
+      if (next.count > 0 && then.k != at.k) ask_for_keys(then, 0, s.keys);
+    }
+    int64_t panels = 0;
+    for (int64_t i = 0; i < queries; i += P) panels += unseen(i) ? 0 : 1;
+    ahead.spread(panels * (keys / kRows + P / kRows * (b.columns / P)));
+
     for (int64_t i = 0; i < queries; i += P) {
+      if (unseen(i)) continue;
       const int64_t query = first + i, used = least(P, queries - i), seen = least(keys, spans[i / P].end - key);
-      if (seen <= 0 || spans[i / P].begin >= key + keys) continue;
-      panel_scores(b.k, b.q + i * s.size, used, seen, s.size, b.scores);
+      const int64_t low = stops ? most(0, least(seen, query + L - key)) : seen;  // keys that the first vector sees
+      panel_scores(b.k, b.q + i * s.size, used, low, seen, s.size, b.scores, ahead);
       apply_extras(extras, query, used, key, seen, masked + i, b.scores, P, b.room);
       W correction[P] __attribute__((aligned(64)));
-      online_softmax<false>(b.scores, used, seen, W{1}, b.peak + i, b.total + i, correction);
+      for (int64_t half = 0; half < used; half += L)
+        online_softmax<false>(b.scores + half, L, half == 0 ? low : seen, W{1}, b.peak + i + half, b.total + i + half,
+                              correction + half);
+      for (int64_t j = low; j < seen; ++j) store(b.scores + j * P, Vec<W>{});
       if (a.key) drop(extras, query, used, key, seen, b.words, b.scores);
       const int64_t diagonal = stops ? query - key : seen;
       for (int64_t c = 0; c < s.value_size; c += P)
         add_values(b.scores, b.v + c * keys, used, least(P, s.value_size - c), seen, diagonal, correction,
-                   b.out + i * b.columns + c, b.columns);
+                   b.out + i * b.columns + c, b.columns, ahead);
     }
   }
 
   const W scale = static_cast<W>(kept_scale(s));
-  T* result = static_cast<T*>(a.out) + ((batch * s.queries + first) * s.heads + head) * s.value_size;
-  for (int64_t i = 0; i < queries; ++i, result += s.heads * s.value_size) {
+  T* result = at.out;
+  for (int64_t i = 0; i < queries; ++i, result += at.out_row) {
     const W inverse = scale / b.total[i], *row = b.out + i * b.columns;
     int64_t c = 0;
     for (; c + kLanes<W> <= s.value_size; c += kLanes<W>) vstore(result + c, load(row + c) * inverse);
@@ -133,19 +181,18 @@ void attend(const AttentionForward& a, int64_t batch, int64_t head, int64_t firs
 }
 
 template <class T>
-void forward(const AttentionForward& a, int64_t batch, int64_t head, int64_t first, int64_t queries, void* scratch) {
-  attend<T>(a, batch, head, first, queries, scratch, nullptr);
-  again_with_shifts<T>(a, batch, head, first, queries,
-                       [&](const Wide<T>* shifts) { attend<T>(a, batch, head, first, queries, scratch, shifts); });
+void forward(const AttentionForward& a, const AttentionQueries& task, const AttentionQueries& next, void* scratch) {
+  attend<T>(a, task, next, scratch, nullptr);
+  again_with_shifts<T>(a, task, [&](const Wide<T>* shifts) { attend<T>(a, task, next, scratch, shifts); });
 }
 
 template <class T>
 constexpr AttentionForwardTable make() {
-  return {kQueryBlock, kLanes<Wide<T>>, forward<T>, forward_scratch<T>};
+  return {kLanes<Wide<T>>, forward<T>, forward_scratch<T>};
 }
 
 #if NATIVE_WORDS
-constexpr AttentionForwardTable kNarrow = {kQueryBlock, kLanes<float>, forward_words, forward_words_scratch};
+constexpr AttentionForwardTable kNarrow = {kLanes<float>, forward_words, forward_words_scratch};
 #else
 constexpr AttentionForwardTable kNarrow = make<BFloat>();
 #endif

@@ -66,10 +66,10 @@ void log_sums(const W* peak, const W* total, int64_t queries, W* lse) {
 
 // Of a task that is done: attend(shifts) once more if it has queries that need them.
 template <class T, class Attend>
-void again_with_shifts(const AttentionForward& a, int64_t batch, int64_t head, int64_t first, int64_t queries,
-                       const Attend& attend) {
+void again_with_shifts(const AttentionForward& a, const AttentionQueries& task, const Attend& attend) {
   if (!a.bias) return;
-  Wide<T> shifts[kQueryBlock];
+  const auto [batch, head, first, queries] = task;
+  Wide<T> shifts[kMostQueries];
   auto* lse = static_cast<Wide<T>*>(a.lse) + (batch * a.shape->heads + head) * a.shape->queries + first;
   if (!find_shifts(Extras<T>(a, batch, head), first, queries, lse, shifts)) return;
   attend(shifts);

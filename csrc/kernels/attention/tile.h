@@ -21,12 +21,12 @@ namespace {
 // A tile is kRows x 2 vectors: 12 of AVX2's 16 registers are sums, two hold the row of B and one the
 // broadcast of A; eight loads feed twelve multiply-adds. With 32 registers 24 are sums.
 constexpr int kRows = kVecBytes == 64 ? 12 : 6;
+constexpr int kStepsOfLoop = kVecBytes == 64 ? 2 : 1;  // with 16 registers GCC then keeps sums on the stack
 template <class W>
 constexpr int kPanel = 2 * kLanes<W>;  // queries, or columns of values, in a panel
 
 constexpr int kKeyBlock = 128;     // keys at a time: scores and values of a block stay near
 constexpr int kFewRows = 16;       // so many keys or queries more than a block are no block of their own
-constexpr int kQueryBlock = 128;   // queries of a task
 constexpr float kMasked = -1e30f;  // score of a masked key: nothing beside any other, but finite
 
 static inline int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
@@ -111,6 +111,8 @@ inline __attribute__((always_inline)) void tile(W* c, int64_t c_row, const W* a,
     else if (a_row == 1 && a_k == kPanel<W>)
       loops(Count<kPanel<W>>{});
   }
+  // What a step has beside its loads and multiply-adds is a sixth of it.
+#pragma GCC unroll kStepsOfLoop
   for (int64_t k = 0; k < depth; ++k, a += a_k, b += b_k) {
     Vec<W> y[V];
 #pragma GCC unroll 2

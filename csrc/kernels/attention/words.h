@@ -11,7 +11,7 @@ namespace native {
 namespace NATIVE_ISA {
 
 // See AttentionForwardTable.
-void forward_words(const AttentionForward& task, int64_t batch, int64_t head, int64_t first_query, int64_t queries,
+void forward_words(const AttentionForward& task, const AttentionQueries& queries, const AttentionQueries& next,
                    void* scratch);
 int64_t forward_words_scratch(const AttentionShape& shape);
 

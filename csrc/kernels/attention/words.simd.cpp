@@ -30,7 +30,7 @@ struct Block {
 
   Block(Scratch& memory, const AttentionShape& s)
       : terms(round_up(s.size, 2)),
-        queries(round_up(least(kQueryBlock, s.queries), kColumns)),
+        queries(round_up(least(attention_query_block(s), s.queries), kColumns)),
         columns(round_up(s.value_size, kColumns)) {
     const int64_t keys = round_up(least(kKeyBlock + kFewRows, s.keys), 2);
     q = memory.take<uint32_t>(queries * terms / 2);
@@ -121,10 +121,10 @@ int64_t forward_words_scratch(const AttentionShape& s) {
 }
 
 // With a shift of each query's bias, or none if `shifts` is null.
-static void attend(const AttentionForward& a, int64_t batch, int64_t head, int64_t first, int64_t queries,
-                   void* scratch, const float* shifts) {
+static void attend(const AttentionForward& a, const AttentionQueries& task, void* scratch, const float* shifts) {
   const gemm::WordKernels& kernels = words_table.bf16;
   const AttentionShape& s = *a.shape;
+  const auto [batch, head, first, queries] = task;
   const int64_t key_head = head / (s.heads / s.key_heads);
   const int64_t q_row = s.heads * s.size, k_row = s.key_heads * s.size, v_row = s.key_heads * s.value_size;
   const auto* q = static_cast<const BFloat*>(a.q) + (batch * s.queries + first) * q_row + head * s.size;
@@ -147,13 +147,13 @@ static void attend(const AttentionForward& a, int64_t batch, int64_t head, int64
     b.peak[i] = -__builtin_inff();
     b.total[i] = 0;
   }
-  float masked[kQueryBlock];
+  float masked[kMostQueries];
   masked_scores(extras, first, queries, masked);
   // What bias and mask give is a scaled score already.
   const float factor = static_cast<float>(s.scale * kLog2e);
   const bool late = !a.bias && !a.mask && factor > 0;
 
-  Span spans[kQueryBlock / P], all{s.keys, 0};
+  Span spans[kMostQueries / P], all{s.keys, 0};
   for (int64_t i = 0; i < queries; i += P) {
     const Span span = spans[i / P] = keys_of_queries(extras, first + i, least(P, queries - i));
     all = {least(all.begin, span.begin), most(all.end, span.end)};
@@ -197,11 +197,9 @@ static void attend(const AttentionForward& a, int64_t batch, int64_t head, int64
   log_sums(b.peak, b.total, queries, static_cast<float*>(a.lse) + (batch * s.heads + head) * s.queries + first);
 }
 
-void forward_words(const AttentionForward& a, int64_t batch, int64_t head, int64_t first, int64_t queries,
-                   void* scratch) {
-  attend(a, batch, head, first, queries, scratch, nullptr);
-  again_with_shifts<BFloat>(a, batch, head, first, queries,
-                            [&](const float* shifts) { attend(a, batch, head, first, queries, scratch, shifts); });
+void forward_words(const AttentionForward& a, const AttentionQueries& task, const AttentionQueries&, void* scratch) {
+  attend(a, task, scratch, nullptr);
+  again_with_shifts<BFloat>(a, task, [&](const float* shifts) { attend(a, task, scratch, shifts); });
 }
 
 }  // namespace NATIVE_ISA
