@@ -10,6 +10,19 @@
 #include "runtime/registry.h"
 
 namespace native {
+
+// Each task packs all keys and values once more, but queries and results are to stay in the second-level cache, and
+// there should be tasks for some threads.
+int64_t attention_query_block(const AttentionShape& s) {
+  constexpr int64_t least = 128, elements = 65536, tasks = 32;
+  int64_t block = kMostQueries;
+  const auto too_large = [&s](int64_t queries) {
+    return queries * (s.size + s.value_size) > elements || s.batch * s.heads * ceil_div(s.queries, queries) < tasks;
+  };
+  while (block > least && too_large(block)) block /= 2;
+  return block;
+}
+
 namespace {
 
 // Strides along [batch, head, query, key] of an operand that broadcasts to them.

@@ -41,19 +41,9 @@ struct AttentionQueries {
   int64_t batch, head, first, count;
 };
 
-// Queries that one task should have, of the shape alone: each task packs all keys and values once more, but queries and
-// results are to stay in the second-level cache, and there should be tasks for some threads.
-constexpr int64_t kLeastQueries = 128, kMostQueries = 512;
-inline int64_t attention_query_block(const AttentionShape& s) {
-  constexpr int64_t elements = 65536, tasks = 32;
-  int64_t block = kMostQueries;
-  const auto too_large = [&s](int64_t queries) {
-    return queries * (s.size + s.value_size) > elements ||
-           s.batch * s.heads * ((s.queries + queries - 1) / queries) < tasks;
-  };
-  while (block > kLeastQueries && too_large(block)) block /= 2;
-  return block;
-}
+// Queries that one task should have, of the shape alone.
+constexpr int64_t kMostQueries = 512;
+int64_t attention_query_block(const AttentionShape& s);
 
 struct AttentionForwardTable {
   int query_unit;  // the queries of all tasks but the last of a head are multiples of it

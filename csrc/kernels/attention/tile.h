@@ -21,7 +21,6 @@ namespace {
 // A tile is kRows x 2 vectors: 12 of AVX2's 16 registers are sums, two hold the row of B and one the
 // broadcast of A; eight loads feed twelve multiply-adds. With 32 registers 24 are sums.
 constexpr int kRows = kVecBytes == 64 ? 12 : 6;
-constexpr int kStepsOfLoop = kVecBytes == 64 ? 2 : 1;  // with 16 registers GCC then keeps sums on the stack
 template <class W>
 constexpr int kPanel = 2 * kLanes<W>;  // queries, or columns of values, in a panel
 
@@ -111,9 +110,7 @@ inline __attribute__((always_inline)) void tile(W* c, int64_t c_row, const W* a,
     else if (a_row == 1 && a_k == kPanel<W>)
       loops(Count<kPanel<W>>{});
   }
-  // What a step has beside its loads and multiply-adds is a sixth of it.
-#pragma GCC unroll kStepsOfLoop
-  for (int64_t k = 0; k < depth; ++k, a += a_k, b += b_k) {
+  const auto step = [&]() __attribute__((always_inline)) {
     Vec<W> y[V];
 #pragma GCC unroll 2
     for (int v = 0; v < V; ++v) y[v] = load(b + v * L);
@@ -123,7 +120,17 @@ inline __attribute__((always_inline)) void tile(W* c, int64_t c_row, const W* a,
 #pragma GCC unroll 2
       for (int v = 0; v < V; ++v) sum[i][v] += x * y[v];
     }
-  }
+    a += a_k;
+    b += b_k;
+  };
+  // What a step has beside its loads and multiply-adds is a sixth of it, so whole tiles take two at a time. Without
+  // AVX-512's 32 registers GCC then keeps sums on the stack.
+  if constexpr (NATIVE_MASKS && M == kRows && V == 2 && sizeof(W) == 4)
+    for (; depth >= 2; depth -= 2) {
+      step();
+      step();
+    }
+  for (; depth > 0; --depth) step();
 #pragma GCC unroll 12
   for (int i = 0; i < M; ++i)
 #pragma GCC unroll 2

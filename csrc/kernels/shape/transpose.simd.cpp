@@ -73,8 +73,8 @@ struct Square {
 // As many rows as give whole lines of the result, `width` bytes of each by vectors of `bytes`: whatever the strides
 // are, every line is met once and at once, so that tiles do not fight for the same cache sets at powers of two. Where a
 // line is a vector it goes from registers to the result.
-template <class T, bool far, int bytes, int width>
-[[gnu::always_inline]] inline void turn_lines(const char* src, int64_t src_row, char* dst, int64_t dst_row) {
+template <class T, int bytes, int width>
+[[gnu::always_inline]] inline void turn_lines(const char* src, int64_t src_row, char* dst, int64_t dst_row, bool far) {
   using S = Square<T, bytes>;
   constexpr int n = S::kElements, columns = width / static_cast<int>(sizeof(T)), line = static_cast<int>(kLineBytes);
   typename S::V a[n];
@@ -88,7 +88,7 @@ template <class T, bool far, int bytes, int width>
       for (int i = 0; i < n; ++i) {
         if constexpr (bytes != line)
           S::put(buffer + (j + i) * line + at, a[i]);
-        else if constexpr (far)
+        else if (far)
           store_nontemporal(reinterpret_cast<T*>(dst + i * dst_row), a[i]);
         else
           S::put(dst + i * dst_row, a[i]);
@@ -96,7 +96,7 @@ template <class T, bool far, int bytes, int width>
     }
   if constexpr (bytes != line)
     for (int j = 0; j < columns; ++j) {
-      if constexpr (far)
+      if (far)
         copy_nontemporal(dst + j * dst_row, buffer + j * line, line, {});
       else
         std::memcpy(dst + j * dst_row, buffer + j * line, line);
@@ -104,7 +104,7 @@ template <class T, bool far, int bytes, int width>
 }
 
 template <class T>
-void copy_elements(const char* src, int64_t src_step, char* dst, int64_t dst_step, int64_t n) {
+[[gnu::noinline]] void copy_elements(const char* src, int64_t src_step, char* dst, int64_t dst_step, int64_t n) {
   for (int64_t i = 0; i < n; ++i) std::memcpy(dst + i * dst_step, src + i * src_step, sizeof(T));
 }
 
@@ -169,13 +169,9 @@ void block_by_lines(const char* src, int64_t src_row, char* dst, int64_t dst_row
   for (int64_t i = head == 0 ? 0 : head - rows; i < along; i += strip)
     for (int64_t column = 0; column < across; column += columns)
       for (int64_t row = i; row < std::min(i + strip, along); row += rows) {
-        const int64_t k = std::clamp<int64_t>(row, 0, along - rows), j = std::min(column, across - columns);
-        const char* const from = src + k * src_row + j * size;
-        char* const to = dst + j * dst_row + k * size;
-        if (far && k == row)
-          turn_lines<T, true, bytes, width>(from, src_row, to, dst_row);
-        else
-          turn_lines<T, false, bytes, width>(from, src_row, to, dst_row);
+        const int64_t k = std::max<int64_t>(0, std::min(row, along - rows)), j = std::min(column, across - columns);
+        turn_lines<T, bytes, width>(src + k * src_row + j * size, src_row, dst + j * dst_row + k * size, dst_row,
+                                    far && k == row);
       }
 }
 
@@ -184,12 +180,13 @@ void block(const char* src, int64_t src_row, char* dst, int64_t dst_row, int64_t
   constexpr int64_t line = kLineBytes, size = sizeof(T);
   const int64_t rest = -reinterpret_cast<intptr_t>(dst) & (line - 1);  // of the line in which the first row begins
   const bool lines = dst_row % line == 0 && rest % size == 0;
-  if (across * size < 16 || along * size < line)
+  if (across * size < (size < 4 ? line : 16) || along * size < line)
     return block_through_buffer<T>(src, src_row, dst, dst_row, across, along, far);
-  constexpr int half = std::min(kVecBytes, 32);
-  const auto by_lines = across * size < half   ? block_by_lines<T, 16, 16>
-                        : across * size < line ? block_by_lines<T, half, half>
-                                               : block_by_lines<T, kVecBytes, line>;
+  // Bytes take too much code in long vectors, as all do in vectors of several registers, which only tests have.
+  constexpr int bytes = size == 1 || (kVecBytes == line && !NATIVE_MASKS) ? 16 : kVecBytes;
+  auto by_lines = block_by_lines<T, bytes, line>;
+  if constexpr (size >= 4)
+    if (across * size < line) by_lines = block_by_lines<T, 16, 16>;
   by_lines(src, src_row, dst, dst_row, across, along, lines ? rest / size : 0, far && lines);
 }
 
