@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import pathlib
 
+from bench.plot import PlotError
+
 # What of a row is shown, in milliseconds, and as what.
 FIGURES = {
     "fit_s": "training step",
@@ -74,6 +76,9 @@ def summary(head: dict, rows: list[dict]) -> str:
     for mine in (row for row in rows if row["backend"] == "native"):
         cells = []
         for key in keys:
+            if key not in mine:
+                cells.append("-")
+                continue
             own = f"{mine[key]:.0f}" if key == "peak_mb" else f"{1e3 * mine[key]:.3g}"
             peer = best_peer(rows, mine["model"], key)
             cells.append(f"{own} ({peer[0]:.2f} {peer[1]})" if peer else own)
@@ -85,9 +90,12 @@ def draw(head: dict, rows: list[dict], path: str | pathlib.Path) -> None:
     """Writes a picture: for each figure and model, how many times as long each backend takes.
 
     Raises:
-        ImportError: there is no matplotlib.
+        PlotError: there is no matplotlib.
     """
-    from matplotlib.figure import Figure
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise PlotError(f"a picture needs matplotlib ({error})") from error
 
     models = [row["model"] for row in rows if row["backend"] == "native"]
     took = {(row["model"], row["backend"]): row for row in rows}
@@ -97,7 +105,9 @@ def draw(head: dict, rows: list[dict], path: str | pathlib.Path) -> None:
     for axes, key in zip(figure.subplots(2, 2, sharex=True).flat, DRAWN):
         for i, backend in enumerate(backends):
             pairs = [(took[model, "native"], took.get((model, backend), {})) for model in models]
-            ratios = [row[key] / mine[key] if key in row else 0 for mine, row in pairs]
+            ratios = [
+                row[key] / mine[key] if key in row and key in mine else 0 for mine, row in pairs
+            ]
             where = [at + (i - (len(backends) - 1) / 2) * width for at in range(len(models))]
             label = backend + (" (bfloat16)" if backend in NARROW else "")
             axes.bar(where, ratios, width, color=_COLOURS[backend], label=label)

@@ -17,6 +17,7 @@ import math
 import pathlib
 import subprocess
 import sys
+from collections.abc import Callable
 
 ROOT = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -48,9 +49,9 @@ def main() -> int:
     results = [result for result in results if result["processor"] == options.processor]
     for result in results:
         if result["name"] in PICTURES:
-            draw(result, ROOT / "docs" / PICTURES[result["name"]])
+            picture(plot.draw, result, ROOT / "docs" / PICTURES[result["name"]])
     models = models_report.read(MODELS)
-    models_report.draw(*models, ROOT / "docs" / "models.png")
+    picture(models_report.draw, *models, ROOT / "docs" / "models.png")
     readme = ROOT / "README.md"
     text = between("models", readme.read_text(), models_report.summary(*models))
     readme.write_text(between("speed", text, summary(results)))
@@ -83,10 +84,10 @@ def measure(what: str, more: list[str]) -> None:
     subprocess.run([*command, "--json", str(path), *(more or ["--peers"])], cwd=ROOT, check=True)
 
 
-def draw(result: dict, path: pathlib.Path) -> None:
-    """The picture of a result, where there is matplotlib; else the old one stays."""
+def picture(draw: Callable, *what) -> None:
+    """draw(*what), where there is matplotlib; else the old picture stays."""
     try:
-        plot.draw(result, path)
+        draw(*what)
     except plot.PlotError as error:
         print(error, file=sys.stderr)
 

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from contextlib import nullcontext
 
 import keras
 import numpy as np
@@ -68,9 +67,7 @@ assert __name__ == "__main__" and sys.argv[1:] == ["--width", "3"]
 """
 
 
-def test_a_script(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["pytest"])
-    monkeypatch.setattr("sys.path", ["", *sys.path])
+def test_a_script(tmp_path, capsys):
     script, trace = tmp_path / "train.py", tmp_path / "trace.json"
     script.write_text(SCRIPT)
     assert profile.main(["--trace", str(trace), str(script), "--width", "3"]) == 0
@@ -82,23 +79,25 @@ def test_a_script(tmp_path, capsys, monkeypatch):
     assert rows == {0, 1}
 
 
-@pytest.mark.parametrize("end", ["raise RuntimeError('lost')", "sys.exit(3)"])
-def test_a_script_that_ends_early(end, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["pytest"])
-    monkeypatch.setattr("sys.path", ["", *sys.path])
+@pytest.mark.parametrize(
+    "end, error", [("raise RuntimeError('lost')", RuntimeError), ("sys.exit(3)", SystemExit)]
+)
+def test_a_script_that_ends_early(end, error, tmp_path, capsys):
     script = tmp_path / "train.py"
     script.write_text(SCRIPT.replace("assert", f"{end}\nassert"))
-    expected = pytest.raises(RuntimeError, match="lost") if "lost" in end else nullcontext()
-    with expected:
+    argv, path = list(sys.argv), list(sys.path)
+    with pytest.raises(error, match="lost|3"):
         profile.main([str(script)])
-    printed = capsys.readouterr()
-    assert ": 6 calls, " in printed.out
-    assert ("ended with 3" in printed.err) == ("exit" in end)
+    assert ": 6 calls, " in capsys.readouterr().out
+    assert (sys.argv, sys.path) == (argv, path)
 
 
-def test_a_script_without_compiled_functions(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["pytest"])
-    monkeypatch.setattr("sys.path", ["", *sys.path])
+def test_a_script_that_ends_well(tmp_path, capsys):
+    (tmp_path / "plain.py").write_text("raise SystemExit(0)")
+    assert profile.main([str(tmp_path / "plain.py")]) == 0
+
+
+def test_a_script_without_compiled_functions(tmp_path, capsys):
     (tmp_path / "plain.py").write_text("print(1)")
     assert profile.main([str(tmp_path / "plain.py")]) == 0
     assert "no compiled function was called" in capsys.readouterr().out

@@ -10,12 +10,12 @@ namespace {
 // Rows of a head lie a page or half of one apart, where the processor fetches nothing by itself, and packing them costs
 // few operations beside what it waits for. So what is packed or written next is asked for before, a few rows with each
 // tile of a product: products need arithmetic alone, and more lines at a time than can be on their way would stop them.
-class Ahead {
+class RowsAhead {
  public:
-  // `rows` of `size` elements, `stride` apart; at most kPieces times.
+  // `rows` of `size` elements, `stride` apart; what is added beyond kPieces times is left out.
   template <class T>
   void add(const T* x, int64_t stride, int64_t rows, int64_t size) {
-    if (rows <= 0) return;
+    if (rows <= 0 || count_ == kPieces) return;
     constexpr int64_t bytes = sizeof(T);
     pieces_[count_++] = {reinterpret_cast<const char*>(x), stride * bytes, rows, size * bytes};
     rows_ += rows;

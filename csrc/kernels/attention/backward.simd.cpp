@@ -107,7 +107,7 @@ struct Task {
   Block<W> b;
   int64_t batch, key_head;
   bool stops;
-  Ahead& ahead;
+  RowsAhead& ahead;
   bool shifted = false;  // whether the bias of any query is
 
   int64_t head_of(int64_t member) const { return key_head * n.group + member; }
@@ -142,8 +142,8 @@ struct Task {
       for (int64_t query = 0; query < s.queries; query += P) sum_shifted(member, query, least(P, s.queries - query));
   }
 
-  // The sums of a panel of queries, over all keys.
-  void sum_shifted(int64_t member, int64_t query, int64_t used) const {
+  // The sums of a panel of queries, over all keys. Hardly ever called, it is compiled to be small.
+  [[gnu::cold, gnu::noinline]] void sum_shifted(int64_t member, int64_t query, int64_t used) const {
     const int64_t q_row = s.heads * s.size, k_row = s.key_heads * s.size;
     const T* q = static_cast<const T*>(a.q) + (batch * s.queries + query) * q_row + head_of(member) * s.size;
     const T* k = static_cast<const T*>(a.k) + batch * s.keys * k_row + key_head * s.size;
@@ -296,11 +296,11 @@ struct Task {
   }
 
   // What comes after the queries of a block of keys, and where its results go.
-  Ahead ask(int64_t key, int64_t keys, int64_t end, const AttentionKeys& next) const {
+  RowsAhead ask(int64_t key, int64_t keys, int64_t end, const AttentionKeys& next) const {
     constexpr int64_t few = 512;  // queries whose rows the second-level cache has room for
     const int64_t q_row = s.heads * s.size, v_row = s.heads * s.value_size;
     const int64_t k_row = s.key_heads * s.size, kv_row = s.key_heads * s.value_size;
-    Ahead to;
+    RowsAhead to;
     const auto ask_for_keys = [&](const void* k, const void* v, int64_t from_batch, int64_t head, int64_t from,
                                   int64_t rows) {
       const int64_t row = from_batch * s.keys + from;
@@ -389,7 +389,7 @@ void backward(const AttentionBackward& a, const AttentionKeys& keys, const Atten
   const Sizes<W> n(s);
   Scratch memory(scratch);
   const Block<W> b(memory, n, a);
-  Ahead ahead;
+  RowsAhead ahead;
   Task<T> task{a, s, n, b, batch, key_head, s.causal && a.mask == nullptr, ahead};
   const int64_t k_row = s.key_heads * s.size, v_row = s.key_heads * s.value_size, q_row = s.heads * s.size;
   const W scale = static_cast<W>(s.scale);

@@ -110,8 +110,8 @@ bool find_shifts(const Extras<T>& e, int64_t query, int64_t queries, const W* ls
 
 // Adds log2(e) (bias - shift) to scores[keys][ld] of a panel of `queries` queries.
 template <class T, class W>
-void add_shifted_bias(const Extras<T>& e, int64_t query, int64_t queries, int64_t key, int64_t keys, W* scores,
-                      int64_t ld) {
+[[gnu::cold, gnu::noinline]] void add_shifted_bias(const Extras<T>& e, int64_t query, int64_t queries, int64_t key,
+                                                   int64_t keys, W* scores, int64_t ld) {
   const int64_t by_key = e.shape->bias_strides[3], by_query = e.shape->bias_strides[2];
   const T* b = e.bias + query * by_query + key * by_key;
   const W* shifts = e.shifts + (query - e.shifted_from);

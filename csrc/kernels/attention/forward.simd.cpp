@@ -15,7 +15,7 @@ namespace {
 // which the panel's first vector sees `low`.
 template <class W>
 void panel_scores(const W* k, const W* q, int64_t queries, int64_t low, int64_t keys, int64_t size, W* scores,
-                  Ahead& ahead) {
+                  RowsAhead& ahead) {
   constexpr int P = kPanel<W>, L = kLanes<W>;
   const auto rows_of = [&](auto vectors, int64_t lane, int64_t from, int64_t to) {
     each_tile(to - from, [&](auto rows, int64_t i) {
@@ -32,7 +32,7 @@ void panel_scores(const W* k, const W* q, int64_t queries, int64_t low, int64_t 
 // out[queries][columns] = diag(correction) out + p^T v; query i has its last key at `diagonal` + i.
 template <class W>
 void add_values(const W* p, const W* v, int64_t queries, int64_t columns, int64_t keys, int64_t diagonal,
-                const W* correction, W* out, int64_t out_row, Ahead& ahead) {
+                const W* correction, W* out, int64_t out_row, RowsAhead& ahead) {
   constexpr int P = kPanel<W>;
   with_vectors<W>(columns, [&](auto vectors) {
     each_tile(queries, [&](auto rows, int64_t i) {
@@ -133,7 +133,7 @@ void attend(const AttentionForward& a, const AttentionQueries& task, const Atten
     pack_panels(at.v + key * at.v_row, at.v_row, keys, s.value_size, b.v);
     const auto unseen = [&](int64_t i) { return spans[i / P].end <= key || spans[i / P].begin >= key + keys; };
 
-    Ahead ahead;
+    RowsAhead ahead;
     const auto ask_for_keys = [&](const Rows<T>& of, int64_t begin, int64_t end) {
       const int64_t rows = next_block(end - begin, kKeyBlock, kFewRows);
       ahead.add(of.k + begin * of.k_row, of.k_row, rows, s.size);

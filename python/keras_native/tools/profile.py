@@ -211,32 +211,41 @@ def profile_model(args: argparse.Namespace) -> dict[str, list[Node]]:
     return {what: nodes}
 
 
+def run_script(path: str, arguments: list[str]) -> BaseException | None:
+    """Runs a script as Python would; what ended it, if that was an error or `sys.exit`."""
+    argv, folder = sys.argv, sys.path[0]
+    sys.argv = [path, *arguments]
+    sys.path[0] = str(pathlib.Path(path).resolve().parent)
+    try:
+        runpy.run_path(path, run_name="__main__")
+    except (Exception, SystemExit) as end:
+        return end
+    finally:
+        sys.argv, sys.path[0] = argv, folder
+    return None
+
+
 def profile_script(args: argparse.Namespace, arguments: list[str]) -> dict[str, list[Node]]:
     """Runs a script, then prints a table for each compiled function that it called, those that took
-    longest first; also where it ended with an error, which goes on after that."""
-    sys.argv = [args.target, *arguments]
-    sys.path[0] = str(pathlib.Path(args.target).resolve().parent)
-    functions = {}
+    longest first; also where an error ended it, which goes on after that."""
     start = time.perf_counter()
     with watched() as calls:
-        try:
-            runpy.run_path(args.target, run_name="__main__")
-        except SystemExit as end:
-            if end.code:
-                print(f"{args.target} ended with {end.code}", file=sys.stderr)
-        finally:
-            took = time.perf_counter() - start
-            print(f"{args.target}: {took:.3f} s, {_core.isa()}, {_core.threads()} threads")
-            if not calls:
-                print("no compiled function was called")
-            for found in sorted(calls.values(), key=lambda found: -found.seconds)[: args.functions]:
-                print(
-                    f"\n{found.name}: {found.count} calls, {found.seconds:.3f} s "
-                    f"({found.seconds / took:.1%} of the script); the last one again:"
-                )
-                nodes = _nodes(*found.last)
-                print(table(nodes, args.top, _core.measure_peak()))
-                functions[f"{found.name} {len(functions)}"] = nodes
+        end = run_script(args.target, arguments)
+        took = time.perf_counter() - start
+    print(f"{args.target}: {took:.3f} s, {_core.isa()}, {_core.threads()} threads")
+    if not calls:
+        print("no compiled function was called")
+    functions, peak = {}, _core.measure_peak()
+    for found in sorted(calls.values(), key=lambda found: -found.seconds)[: args.functions]:
+        print(
+            f"\n{found.name}: {found.count} calls, {found.seconds:.3f} s "
+            f"({found.seconds / took:.1%} of the script); the last one again:"
+        )
+        nodes = _nodes(*found.last)
+        print(table(nodes, args.top, peak))
+        functions[f"{found.name} {len(functions)}"] = nodes
+    if end is not None and not (isinstance(end, SystemExit) and not end.code):
+        raise end
     return functions
 
 
