@@ -294,6 +294,7 @@ class Direct final : public Kernel {
   void make_tasks(int p) {
     constexpr int64_t kSourceBytes = 128 << 10;  // a block's source stays in half of a small second-level cache
     constexpr int64_t kTasks = 16;               // enough to keep 8 threads even
+    constexpr int64_t kFewTasks = 4;             // as many as a small problem gets where it can
     const int64_t panels = static_cast<int64_t>(panels_.size());
     Pass& pass = passes_[p];
     if (pass.pixels == 0) return;
@@ -304,12 +305,14 @@ class Direct final : public Kernel {
         grid_.source_channels * static_cast<int64_t>(sizeof(T)) * grid_.multiplier[1] * grid_.multiplier[2] * window;
     int64_t block = std::min(kSourceBytes / std::max<int64_t>(1, pixel_bytes),
                              pass.unit ? ceil_div(pass.pixels, kTasks) : kPointers / taps / window);
+    // Few panels are few tasks, unless pixels are cut.
+    const int64_t worth = std::max<int64_t>(1, pass.pixels * pixel_work / kLeastWork);
+    block = std::min(block, ceil_div(pass.pixels, ceil_div(std::min(kFewTasks, worth), panels)));
     block = std::max<int64_t>(block, 8 * grid_.tile_results());
     block = std::max(block, kLeastWork / std::max<int64_t>(1, pixel_work));
     // Equal blocks, of whole tiles.
     block = round_up(ceil_div(stretch, ceil_div(stretch, std::min(block, most))), grain);
     const int64_t blocks = pass.pixels / stretch * ceil_div(stretch, block);
-    const int64_t worth = std::max<int64_t>(1, pass.pixels * pixel_work / kLeastWork);
     const int64_t cuts = std::clamp<int64_t>(std::min(kTasks, worth) / blocks, 1, panels);
     const int64_t each = ceil_div(panels, cuts);
     for (int64_t start = 0; start < pass.pixels; start += stretch)
