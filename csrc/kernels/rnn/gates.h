@@ -33,8 +33,8 @@ class GateProduct {
     return packed;
   }
 
-  // Calls cells(products, first, count) for parts of the units `cut`, which begins with a vector. h: the states of all
-  // rows. Calls for other rows or units may run at the same time.
+  // Calls cells(products, first, count) for parts of the units `cut`, which begins with a vector. h: the states of
+  // these rows. Calls for other rows or units may run at the same time.
   template <class Cells>
   void run(const float* weights, Range rows, Range cut, const float* h, float* room, const Cells& cells) const {
     if (batch_ == 1) {
@@ -48,7 +48,7 @@ class GateProduct {
     block.m = rows.size();
     block.n = columns;
     block.k = units_;
-    block.a = {h + rows.first * units_, units_, 1};
+    block.a = {h, units_, 1};
     block.sliver = kernels_.mr * units_;
     block.c_row = group * columns;
     block.close = packed_size() <= kClose;

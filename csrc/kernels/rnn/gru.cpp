@@ -15,33 +15,32 @@ class Gru : public Kernel {
         bias_(p.attrs.integer("has_bias") != 0),
         product_(q_.batch, q_.units, 3),
         schedule_(kernels(), q_, 3, true),
+        states_(q_, schedule_, 2),
         cells_(cell_table()) {}
 
   size_t scratch_bytes() const override {
-    return static_cast<size_t>(product_.packed_size() + product_.room() + 2 * q_.batch * q_.units) * sizeof(float);
+    return static_cast<size_t>(product_.packed_size() + product_.room() + states_.size()) * sizeof(float);
   }
 
   void run(const void* const* in, void* const* out, void* scratch) const override {
-    const int64_t n = q_.units, size = q_.batch * n;
-    const float* const weights = product_.bind(f32(in[2]), f32(scratch));
-    float* const room = f32(scratch) + product_.packed_size();
-    float* const states = room + product_.room();
-    copy(f32(in[1]), states, size);
+    const int64_t n = q_.units;
+    float *const states = f32(scratch), *const room = states + states_.size();
+    const float* const weights = product_.bind(f32(in[2]), room + product_.room());
+    states_.load(f32(in[1]), states, 0);
     schedule_.run(1, false, [&](int, int64_t s, Range rows, Range cut) {
       const auto inputs = [&](int64_t t) { return f32(in[0]) + q_.at(rows.first, t) * 3 * n; };
-      const float* const h = states + s % 2 * size;
       Step step = step_of(q_, in, out, s, rows, 2);
       step.x = inputs(s);
       step.x_row = q_.steps * 3 * n;
       step.ahead = inputs(std::min(s + 1, q_.steps - 1));
       if (bias_) step.bias = f32(in[3]);
-      step.h = h + rows.first * n;
-      step.next = states + (s + 1) % 2 * size + rows.first * n;
-      product_.run(weights, rows, cut, h, room, [&](const Products& products, int64_t first, int64_t count) {
+      step.h = states_.at(states, s % 2, rows.first);
+      step.next = states_.at(states, (s + 1) % 2, rows.first);
+      product_.run(weights, rows, cut, step.h, room, [&](const Products& products, int64_t first, int64_t count) {
         cells_.gru(step, products, first, count);
       });
     });
-    copy(states + q_.steps % 2 * size, f32(out[1]), size);
+    states_.store(states, q_.steps % 2, f32(out[1]));
   }
 
  private:
@@ -49,6 +48,7 @@ class Gru : public Kernel {
   bool bias_;
   GateProduct product_;
   Schedule schedule_;
+  States states_;
   const CellTable& cells_;
 };
 
@@ -60,32 +60,30 @@ class GruBefore : public Kernel {
         first_(kernels(), q_.batch, q_.units, 2, q_.units),
         second_(kernels(), q_.batch, q_.units, 1, q_.units),
         schedule_(kernels(), q_, 3, first_.cuts()),
+        states_(q_, schedule_, kSums + 4),
         cells_(cell_table()) {}
 
-  size_t scratch_bytes() const override {
-    return static_cast<size_t>(packed() + 6 * q_.batch * q_.units) * sizeof(float);
-  }
+  size_t scratch_bytes() const override { return static_cast<size_t>(packed_size() + states_.size()) * sizeof(float); }
 
   void run(const void* const* in, void* const* out, void* scratch) const override {
-    const int64_t n = q_.units, size = q_.batch * n;
+    const int64_t n = q_.units;
     const float* const w = f32(in[2]);
-    float* const s = f32(scratch) + packed();
-    float* const states[2] = {s + 4 * size, s + 5 * size};
-    const Product::Bound first = first_.bind(w, 3 * n, 1, f32(scratch));
-    const Product::Bound second = second_.bind(w + 2 * n, 3 * n, 1, f32(scratch) + first_.packed_size());
-    copy(f32(in[1]), states[0], size);
+    float *const states = f32(scratch), *const packed = states + states_.size();
+    const Product::Bound first = first_.bind(w, 3 * n, 1, packed);
+    const Product::Bound second = second_.bind(w + 2 * n, 3 * n, 1, packed + first_.packed_size());
+    states_.load(f32(in[1]), states, 0);
     schedule_.run(2, false, [&](int phase, int64_t t, Range rows, Range cut) {
-      const float* const h = states[t % 2];
-      float* const next = states[(t + 1) % 2];
-      float* const sums = s + rows.first * 4 * n;
+      const float* const h = states_.at(states, t % 2, rows.first);
+      float* const next = states_.at(states, (t + 1) % 2, rows.first);
+      float* const sums = states_.at(states, kSums, rows.first);
       if (phase == 0)
-        first_.run(first, rows.size(), cut, h + rows.first * n, n, sums, 4 * n, false);
+        first_.run(first, rows.size(), cut, h, n, sums, 4 * n, false);
       else
         second_.run(second, rows.size(), cut, sums + 3 * n, 4 * n, sums + 2 * n, 4 * n, false);
       for (int64_t b = rows.first; b < rows.last; ++b) {
         const float* const x = f32(in[0]) + q_.at(b, t) * 3 * n + cut.first;
-        const int64_t own = b * n + cut.first;
-        float* const gates = s + b * 4 * n + cut.first;
+        const int64_t own = (b - rows.first) * n + cut.first;
+        float* const gates = sums + (b - rows.first) * 4 * n + cut.first;
         if (phase == 0) {
           cells_.gru_reset(x, gates, h + own, n, cut.size());
           continue;
@@ -97,11 +95,14 @@ class GruBefore : public Kernel {
         write(in, out, b, t, cut, gates, h + own, next + own);
       }
     });
-    copy(states[q_.steps % 2], f32(out[1]), size);
+    states_.store(states, q_.steps % 2, f32(out[1]));
   }
 
  private:
-  int64_t packed() const { return first_.packed_size() + second_.packed_size(); }
+  // Four values of a sequence side by side, behind h before and after a step.
+  static constexpr int kSums = 2;
+
+  int64_t packed_size() const { return first_.packed_size() + second_.packed_size(); }
 
   void write(const void* const* in, void* const* out, int64_t b, int64_t t, Range cut, const float* gates,
              const float* h, const float* next) const {
@@ -127,6 +128,7 @@ class GruBefore : public Kernel {
   Sequence q_;
   Product first_, second_;
   Schedule schedule_;
+  States states_;
   const CellTable& cells_;
 };
 
@@ -145,30 +147,32 @@ class GruGrad : public Kernel {
         first_(kernels(), q_.batch, (after_ ? 3 : 2) * q_.units, 1, q_.units),
         second_(kernels(), q_.batch, q_.units, 1, q_.units),
         schedule_(kernels(), q_, 3, first_.cuts()),
+        states_(q_, schedule_, 2),
         cells_(cell_table()) {}
 
-  size_t scratch_bytes() const override { return static_cast<size_t>(packed() + q_.batch * q_.units) * sizeof(float); }
+  size_t scratch_bytes() const override { return static_cast<size_t>(packed_size() + states_.size()) * sizeof(float); }
 
   void run(const void* const* in, void* const* out, void* scratch) const override {
-    const int64_t n = q_.units, size = q_.batch * n;
+    const int64_t n = q_.units;
     const float* const w = f32(in[2]);
-    float *const dx = f32(out[0]), *const dh = f32(out[1]), *const ds = after_ ? f32(out[2]) : dx;
-    float* const dreset = f32(scratch) + packed();
-    const Product::Bound first = first_.bind(w, 1, 3 * n, f32(scratch));
+    float *const dx = f32(out[0]), *const ds = after_ ? f32(out[2]) : dx;
+    float *const states = f32(scratch), *const packed = states + states_.size();
+    const Product::Bound first = first_.bind(w, 1, 3 * n, packed);
     Product::Bound second{};
-    if (!after_) second = second_.bind(w + 2 * n, 1, 3 * n, f32(scratch) + first_.packed_size());
-    copy(f32(in[rest_ + 1]), dh, size);
+    if (!after_) second = second_.bind(w + 2 * n, 1, 3 * n, packed + first_.packed_size());
+    states_.load(f32(in[rest_ + 1]), states, kH);
     const int phases = after_ ? 2 : 3;
     schedule_.run(phases, true, [&](int phase, int64_t t, Range rows, Range cut) {
       const int64_t row = q_.steps * 3 * n;  // from one sequence to the next
       const float* const products = ds + q_.at(rows.first, t) * 3 * n;
+      float *const dh = states_.at(states, kH, rows.first), *const dreset = states_.at(states, kReset, rows.first);
       if (phase == phases - 1) {
-        first_.run(first, rows.size(), cut, products, row, dh + rows.first * n, n, true);
+        first_.run(first, rows.size(), cut, products, row, dh, n, true);
         return;
       }
-      if (phase == 1) second_.run(second, rows.size(), cut, products + 2 * n, row, dreset + rows.first * n, n, false);
+      if (phase == 1) second_.run(second, rows.size(), cut, products + 2 * n, row, dreset, n, false);
       for (int64_t b = rows.first; b < rows.last; ++b) {
-        const int64_t at = q_.at(b, t), own = b * n + cut.first;
+        const int64_t at = q_.at(b, t), own = (b - rows.first) * n + cut.first;
         const float* const gates = f32(in[rest_ + 2]) + at * 4 * n + cut.first;
         const float* const h = f32(in[rest_ + 3]) + at * n + cut.first;
         const int64_t wide = at * 3 * n + cut.first;
@@ -191,16 +195,20 @@ class GruGrad : public Kernel {
           cells_.gru_mix_grad(gates, h, dh + own, dx + wide, n, cut.size());
       }
     });
+    states_.store(states, kH, f32(out[1]));
   }
 
  private:
-  int64_t packed() const { return first_.packed_size() + (after_ ? 0 : second_.packed_size()); }
+  static constexpr int kH = 0, kReset = 1;  // cotangents of h and of r h
+
+  int64_t packed_size() const { return first_.packed_size() + (after_ ? 0 : second_.packed_size()); }
 
   Sequence q_;
   bool after_;
   int rest_;  // the position of the first operand after the optional bias
   Product first_, second_;
   Schedule schedule_;
+  States states_;
   const CellTable& cells_;
 };
 

@@ -117,8 +117,7 @@ class Schedule {
  public:
   Schedule(const gemm::Kernels<float>& kernels, const Sequence& q, int64_t blocks, bool cuts) : q_(q) {
     const int64_t weights = blocks * q.units * q.units;
-    const int64_t tasks = std::max<int64_t>(1, (q.batch + 2) / kRows);
-    if (cuts && tasks == 1 && weights >= kStreamedWeights) {
+    if (cuts && q.batch < kManySequences && weights >= kStreamedWeights) {
       // Few sequences, and weights that one core's cache does not hold: each thread takes some units of all. Of
       // more than 8 tasks each would wait more than it works.
       const int64_t least = kTaskWork / std::max<int64_t>(1, q.batch * blocks * q.units);
@@ -126,10 +125,14 @@ class Schedule {
       each_ = std::min((each_ + kernels.nr - 1) / kernels.nr * kernels.nr, q.units);
     } else {
       // Each thread takes some sequences through all steps and meets no other until the end.
-      each_ = (q.batch + tasks - 1) / tasks;
+      const int64_t worth = std::max<int64_t>(1, q.batch * q.steps * weights / kTaskWork);
+      each_ = ceil_div(q.batch, std::min(row_tasks(q.batch), worth));
       by_rows_ = true;
     }
   }
+
+  // How many sequences a task has.
+  int64_t rows() const { return by_rows_ ? each_ : q_.batch; }
 
   // phase(index, s, rows, units) for the steps in order, or from the last to the first.
   template <class F>
@@ -153,11 +156,48 @@ class Schedule {
  private:
   static constexpr int64_t kStreamedWeights = 160 * 1024;  // elements
   static constexpr int64_t kTaskWork = 200000;             // multiply-adds of a task, some 5 microseconds
-  static constexpr int64_t kRows = 16;                     // enough that reading the weights costs less than using them
+  static constexpr int64_t kManySequences = 30;            // as many as are better not cut by units
+
+  // Four sequences at a time use the weights about as well as sixteen do, two three quarters as well, or with 16
+  // registers half. An even number of tasks, as two threads do not end together with an odd one.
+  static int64_t row_tasks(int64_t batch) {
+    constexpr int64_t kFewest = 3, kLeast = 4, kBest = 16;
+    if (batch < 4 * kLeast) return std::clamp<int64_t>(batch / kFewest, 1, 2);
+    return round_up(ceil_div(batch, kBest), 4);
+  }
 
   Sequence q_;
   int64_t each_;
   bool by_rows_ = false;
+};
+
+// `count` values [batch, units] that are written at every step: one behind the other for the sequences of a task, and
+// a page apart from those of others, since what a processor fetches ahead of a row would be lines that another thread
+// writes. For the same reason they stand before packed weights, beyond whose end products fetch.
+class States {
+ public:
+  States(const Sequence& q, const Schedule& schedule, int64_t count)
+      : batch_(q.batch), units_(q.units), rows_(schedule.rows()), apart_(count * rows_ * units_ + kPage) {}
+
+  // In floats: of the memory for them.
+  int64_t size() const { return ceil_div(batch_, rows_) * apart_; }
+  // The value `which` of sequence b and those behind it in its task.
+  float* at(float* memory, int64_t which, int64_t b) const {
+    return memory + b / rows_ * apart_ + (which * rows_ + b % rows_) * units_;
+  }
+  // From and to a whole [batch, units].
+  void load(const float* whole, float* memory, int64_t which) const {
+    for (int64_t b = 0; b < batch_; b += rows_) copy(whole + b * units_, at(memory, which, b), of_task(b));
+  }
+  void store(float* memory, int64_t which, float* whole) const {
+    for (int64_t b = 0; b < batch_; b += rows_) copy(at(memory, which, b), whole + b * units_, of_task(b));
+  }
+
+ private:
+  static constexpr int64_t kPage = 1024;
+  int64_t of_task(int64_t b) const { return std::min(rows_, batch_ - b) * units_; }
+
+  int64_t batch_, units_, rows_, apart_;
 };
 
 // A loop K over time for what it can do: float32, and something to compute.
