@@ -260,7 +260,8 @@ class Compiler {
     kernel_->work = work_;
     for (size_t o = 0; o < out_.size(); ++o)
       kernel_->outputs[o].far = work_ <= kMostWorkPastCaches && is_far(kernel_->total * kernel_->outputs[o].bytes);
-    kernel_->chunk = std::max<int64_t>(1, kTaskWork / (work_ * kernel_->tile)) * kernel_->tile;
+    const int64_t task = std::clamp(kernel_->total * work_ / kFewTasks, kSmallTaskWork, kTaskWork);
+    kernel_->chunk = std::max<int64_t>(1, task / (work_ * kernel_->tile)) * kernel_->tile;
     for (size_t o = 0; o < out_.size(); ++o)
       for (size_t i = 0; i < in_.size(); ++i)
         if (done_before_written(i, kernel_->outputs[o])) kernel_->overwrites.emplace_back(o, i);

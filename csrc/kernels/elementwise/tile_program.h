@@ -15,6 +15,8 @@ namespace native::tiles {
 
 // Work of a task in units of one addition: some 15 microseconds, several times what waking a thread costs.
 inline constexpr int64_t kTaskWork = 1 << 18;
+// As many tasks as small work is cut into, of no less than so much: two microseconds.
+inline constexpr int64_t kFewTasks = 4, kSmallTaskWork = 1 << 14;
 
 // How an input's tiles come about.
 enum class Access {
