@@ -9,6 +9,7 @@
 
 #include "core/errors.h"
 #include "core/symbols.h"
+#include "runtime/side_by_side.h"
 #include "runtime/through_host.h"
 
 namespace native {
@@ -88,6 +89,7 @@ Plan::Plan(const Code& code, const std::vector<int64_t>& bound, const DevicePtr&
     specs.back().count();  // refuses negative and overflowing sizes before anything is allocated
   }
   bind_steps(code, device);
+  join_lone_steps();
   join_last_steps(code);
   // Every thread reads all weights for its rows. Those that a training step has just written are in other caches, and
   // tasks of columns read some of them only.
@@ -135,20 +137,39 @@ void Plan::bind_steps(const Code& code, const DevicePtr& device) {
   }
 }
 
-BoundStep Plan::joined(const std::vector<size_t>& which) {
+BoundStep Plan::joined(const std::vector<const BoundStep*>& members, const Join& join, const char* suffix) {
   auto step = std::make_unique<Step>();
-  std::vector<const Kernel*> kernels;
-  const BoundStep& first = steps[which.front()];
+  const BoundStep& first = *members.front();
   step->op = first.step->op;
-  for (size_t s : which) {
-    kernels.push_back(steps[s].kernel.get());
-    step->in.insert(step->in.end(), steps[s].step->in.begin(), steps[s].step->in.end());
-    step->out.insert(step->out.end(), steps[s].step->out.begin(), steps[s].step->out.end());
+  for (const BoundStep* member : members) {
+    step->in.insert(step->in.end(), member->step->in.begin(), member->step->in.end());
+    step->out.insert(step->out.end(), member->step->out.begin(), member->step->out.end());
   }
-  BoundStep bound{first.kind, step.get(), first.kernel->joined(kernels), first.kernel_name + "_group", nullptr, {}, {}};
+  BoundStep bound{first.kind, step.get(), join(members), first.kernel_name + suffix, nullptr, {}, {}};
   scratch_bytes = std::max(scratch_bytes, bound.kernel->scratch_bytes());
   joined_.push_back(std::move(step));
   return bound;
+}
+
+void Plan::arrange(size_t first, const Groups& groups, const Join& join, const char* suffix) {
+  std::vector<BoundStep> arranged;
+  for (const std::vector<size_t>& group : groups) {
+    if (group.size() == 1) {
+      arranged.push_back(std::move(steps[group.front()]));
+      continue;
+    }
+    std::vector<const BoundStep*> members;
+    for (size_t s : group) members.push_back(&steps[s]);
+    arranged.push_back(joined(members, join, suffix));
+  }
+  steps.erase(steps.begin() + static_cast<std::ptrdiff_t>(first), steps.end());
+  std::move(arranged.begin(), arranged.end(), std::back_inserter(steps));
+}
+
+void Plan::join_lone_steps() {
+  const Groups order = side_by_side(steps);
+  const auto join = [](const std::vector<const BoundStep*>& members) { return side_by_side(members); };
+  if (!order.empty()) arrange(0, order, join, "_beside");
 }
 
 void Plan::join_last_steps(const Code& code) {
@@ -160,7 +181,7 @@ void Plan::join_last_steps(const Code& code) {
     for (int v : step.in) read[v] = true;
     --first;
   }
-  std::vector<std::vector<size_t>> groups;
+  Groups groups;
   for (size_t s = first; s < steps.size(); ++s) {
     const auto group = std::find_if(groups.begin(), groups.end(), [&](const std::vector<size_t>& members) {
       return steps[members.front()].kernel->joins(*steps[s].kernel);
@@ -180,11 +201,12 @@ void Plan::join_last_steps(const Code& code) {
     });
   };
   std::stable_partition(groups.begin(), groups.end(), [&](const auto& members) { return !updates(members); });
-  std::vector<BoundStep> last;
-  for (const auto& members : groups)
-    last.push_back(members.size() == 1 ? std::move(steps[members.front()]) : joined(members));
-  steps.erase(steps.begin() + static_cast<std::ptrdiff_t>(first), steps.end());
-  std::move(last.begin(), last.end(), std::back_inserter(steps));
+  const auto join = [](const std::vector<const BoundStep*>& members) {
+    std::vector<const Kernel*> kernels;
+    for (const BoundStep* member : members) kernels.push_back(member->kernel.get());
+    return kernels.front()->joined(kernels);
+  };
+  arrange(first, groups, join, "_group");
 }
 
 void Plan::place_values(const Code& code) {

@@ -1,6 +1,7 @@
 // Code bound to concrete sizes: prepared kernels and a static memory plan. Immutable once made.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -55,9 +56,16 @@ class Plan {
   std::vector<std::unique_ptr<Step>> joined_;  // what joined steps point to
 
   void bind_steps(const Code& code, const DevicePtr& device);
+  // Those together that run side by side.
+  void join_lone_steps();
   // The last steps, as far as they do not depend on each other, with those joined to one whose kernels join.
   void join_last_steps(const Code& code);
-  BoundStep joined(const std::vector<size_t>& which);
+  // The steps from `first` on become these groups; join(members) is the kernel of a group of several, by the name of
+  // its first with `suffix` behind it.
+  using Groups = std::vector<std::vector<size_t>>;
+  using Join = std::function<std::unique_ptr<Kernel>(const std::vector<const BoundStep*>& members)>;
+  void arrange(size_t first, const Groups& groups, const Join& join, const char* suffix);
+  BoundStep joined(const std::vector<const BoundStep*>& members, const Join& join, const char* suffix);
   void place_values(const Code& code);
   void find_updates(const Code& code);
   void count_operands();

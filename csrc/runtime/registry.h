@@ -57,6 +57,9 @@ class Kernel {
   virtual std::optional<uint64_t> by_rows(int64_t /*rows*/) const { return std::nullopt; }
   // These rows of the results, with the bits that run() gives them, on the calling thread; operands are those of run().
   virtual void run_rows(const void* const* /*in*/, void* const* /*out*/, const RowRange& /*range*/) const {}
+  // Whether run() works on the calling thread alone and long enough, tens of microseconds, that others that do so had
+  // better work beside it.
+  virtual bool alone() const { return false; }
   // Whether this and another kernel may be joined to one that does the work of both, and of more that join this one;
   // the problems do not depend on each other.
   virtual bool joins(const Kernel& /*other*/) const { return false; }

@@ -18,6 +18,7 @@ class Gru : public Kernel {
         states_(q_, schedule_, 2),
         cells_(cell_table()) {}
 
+  bool alone() const override { return schedule_.alone(); }
   size_t scratch_bytes() const override {
     return static_cast<size_t>(product_.packed_size() + product_.room() + states_.size()) * sizeof(float);
   }
@@ -63,6 +64,7 @@ class GruBefore : public Kernel {
         states_(q_, schedule_, kSums + 4),
         cells_(cell_table()) {}
 
+  bool alone() const override { return schedule_.alone(); }
   size_t scratch_bytes() const override { return static_cast<size_t>(packed_size() + states_.size()) * sizeof(float); }
 
   void run(const void* const* in, void* const* out, void* scratch) const override {
@@ -150,6 +152,7 @@ class GruGrad : public Kernel {
         states_(q_, schedule_, 2),
         cells_(cell_table()) {}
 
+  bool alone() const override { return schedule_.alone(); }
   size_t scratch_bytes() const override { return static_cast<size_t>(packed_size() + states_.size()) * sizeof(float); }
 
   void run(const void* const* in, void* const* out, void* scratch) const override {

@@ -55,6 +55,7 @@ class Lstm : public Kernel, Steps {
  public:
   explicit Lstm(const Problem& p) : Steps(p, true), product_(q_.batch, q_.units, 4) {}
 
+  bool alone() const override { return schedule_.alone(); }
   size_t scratch_bytes() const override {
     return static_cast<size_t>(product_.packed_size() + product_.room() + states_.size()) * sizeof(float);
   }
@@ -82,6 +83,7 @@ class NarrowLstm : public Kernel, Steps {
         inputs_(p.attrs.integer("projects") != 0 ? p.in[0].shape[2] : 0),
         product_(inputs_, q_.units, 4) {}
 
+  bool alone() const override { return schedule_.alone(); }
   size_t scratch_bytes() const override {
     return static_cast<size_t>(states_.size() + 4 * q_.batch * q_.units) * sizeof(float);
   }
@@ -122,6 +124,7 @@ class LstmGrad : public Kernel {
         states_(q_, schedule_, 2),
         cells_(cell_table()) {}
 
+  bool alone() const override { return schedule_.alone(); }
   size_t scratch_bytes() const override {
     return static_cast<size_t>(product_.packed_size() + states_.size()) * sizeof(float);
   }

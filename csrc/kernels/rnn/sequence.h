@@ -115,9 +115,9 @@ class Product {
 // nothing of each other.
 class Schedule {
  public:
-  Schedule(const gemm::Kernels<float>& kernels, const Sequence& q, int64_t blocks, bool cuts) : q_(q) {
-    const int64_t weights = blocks * q.units * q.units;
-    if (cuts && q.batch < kManySequences && weights >= kStreamedWeights) {
+  Schedule(const gemm::Kernels<float>& kernels, const Sequence& q, int64_t blocks, bool cuts)
+      : q_(q), weights_(blocks * q.units * q.units) {
+    if (cuts && q.batch < kManySequences && weights_ >= kStreamedWeights) {
       // Few sequences, and weights that one core's cache does not hold: each thread takes some units of all. Of
       // more than 8 tasks each would wait more than it works.
       const int64_t least = kTaskWork / std::max<int64_t>(1, q.batch * blocks * q.units);
@@ -125,12 +125,14 @@ class Schedule {
       each_ = std::min((each_ + kernels.nr - 1) / kernels.nr * kernels.nr, q.units);
     } else {
       // Each thread takes some sequences through all steps and meets no other until the end.
-      const int64_t worth = std::max<int64_t>(1, q.batch * q.steps * weights / kTaskWork);
+      const int64_t worth = std::max<int64_t>(1, q.batch * q.steps * weights_ / kTaskWork);
       each_ = ceil_div(q.batch, std::min(row_tasks(q.batch), worth));
       by_rows_ = true;
     }
   }
 
+  // Whether there is one task, and work for two.
+  bool alone() const { return by_rows_ && each_ >= q_.batch && q_.batch * q_.steps * weights_ >= 2 * kTaskWork; }
   // How many sequences a task has.
   int64_t rows() const { return by_rows_ ? each_ : q_.batch; }
 
@@ -167,6 +169,7 @@ class Schedule {
   }
 
   Sequence q_;
+  int64_t weights_;  // elements
   int64_t each_;
   bool by_rows_ = false;
 };
