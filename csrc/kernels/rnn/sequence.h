@@ -120,9 +120,9 @@ class Schedule {
     if (cuts && q.batch < kManySequences && weights_ >= kStreamedWeights) {
       // Few sequences, and weights that one core's cache does not hold: each thread takes some units of all. Of
       // more than 8 tasks each would wait more than it works.
-      const int64_t least = kTaskWork / std::max<int64_t>(1, q.batch * blocks * q.units);
-      each_ = std::max({least, q.units / 8, int64_t{1}});
-      each_ = std::min((each_ + kernels.nr - 1) / kernels.nr * kernels.nr, q.units);
+      const int64_t least = std::max<int64_t>(1, kCutWork / (q.batch * blocks * q.units));
+      const int64_t parts = std::clamp<int64_t>((q.units + least / 2) / least, 1, 8);
+      each_ = std::min(round_up(ceil_div(q.units, parts), kernels.nr), q.units);
     } else {
       // Each thread takes some sequences through all steps and meets no other until the end.
       const int64_t worth = std::max<int64_t>(1, q.batch * q.steps * weights_ / kTaskWork);
@@ -158,6 +158,7 @@ class Schedule {
  private:
   static constexpr int64_t kStreamedWeights = 160 * 1024;  // elements
   static constexpr int64_t kTaskWork = 200000;             // multiply-adds of a task, some 5 microseconds
+  static constexpr int64_t kCutWork = 130000;              // of a task that meets others at every step
   static constexpr int64_t kManySequences = 30;            // as many as are better not cut by units
 
   // Four sequences at a time use the weights about as well as sixteen do, two three quarters as well, or with 16
