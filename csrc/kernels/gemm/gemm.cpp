@@ -241,6 +241,13 @@ bool Plan<T>::own_rows() const {
          (b_ == Form::Panels || (!wide && k_ * n_ <= kSharedElements));
 }
 
+// Whether B has too few panels for tasks of columns to end together, and A rows enough to be cut instead: each task
+// packs all of B, which is small.
+template <class T>
+bool Plan<T>::few_panels() const {
+  return static_cast<double>(ceil_div(n_, kernels_.nr)) < kFewTasks && m_ > kStreamRows;
+}
+
 template <class T>
 double Plan<T>::tasks() const {
   return static_cast<double>(ceil_div(m_, task_m_) * ceil_div(n_, task_n_));
@@ -265,7 +272,8 @@ double Plan<T>::cut(double wanted) {
   const bool packs = packs_a(kernels_, at_a(nullptr, 0, 0));
   const bool streams = path_ == Path::Columns && b_ == Form::Rows && m_ <= kStreamRows;
   const int64_t narrow = streams ? kStreamColumns / 2 : (packs ? 8 : 4) * kernels_.nr;
-  const int64_t low = path_ == Path::Columns ? m_ : (packs ? 16 : 4) * kernels_.mr;
+  const bool all_rows = path_ == Path::Columns && !few_panels();
+  const int64_t low = all_rows ? m_ : (packs ? 16 : 4) * kernels_.mr;
   while (tasks() < 0.75 * wanted && (task_n_ > narrow || task_m_ > low)) {
     // The longer side is cut, as a square tile needs the least of A and B; but rows where A is packed.
     if (task_n_ > narrow && (task_m_ <= low || (!packs && task_n_ >= task_m_)))
@@ -381,9 +389,11 @@ void Plan<T>::run_part(const Part& part, const T* a, const T* b, T* c, const Epi
 
 template <class T>
 void Plan<T>::run_columns(const T* a, const T* b, T* c, const Epilogue<T>& epilogue) const {
-  pool::parallel_for(ceil_div(n_, task_n_), [&](int64_t task) {
-    const int64_t j = task * task_n_;
-    run_part({0, m_, j, std::min(task_n_, n_ - j), 0, k_}, a, b, c + j, epilogue.from(0, j, n_));
+  const int64_t across = ceil_div(n_, task_n_);
+  pool::parallel_for(ceil_div(m_, task_m_) * across, [&](int64_t task) {
+    const int64_t i = task / across * task_m_, j = task % across * task_n_;
+    run_part({i, std::min(task_m_, m_ - i), j, std::min(task_n_, n_ - j), 0, k_}, a, b, c + i * n_ + j,
+             epilogue.from(i, j, n_));
   });
 }
 

@@ -212,6 +212,7 @@ class Plan {
   };
   Path suitable_path() const;
   bool own_rows() const;
+  bool few_panels() const;
   double tasks() const;
   double whole_tasks();
   double cut(double wanted);
