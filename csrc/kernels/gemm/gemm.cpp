@@ -242,9 +242,10 @@ bool Plan<T>::own_rows() const {
 }
 
 // Whether B has too few panels for tasks of columns to end together, and A rows enough to be cut instead: each task
-// packs all of B, which is small.
+// packs all of B, which is small. Two whole panels of a transposed one, which takes longest, are packed once each.
 template <class T>
 bool Plan<T>::few_panels() const {
+  if (b_ == Form::Columns && n_ == 2 * kernels_.nr) return false;
   return static_cast<double>(ceil_div(n_, kernels_.nr)) < kFewTasks && m_ > kStreamRows;
 }
 
