@@ -146,6 +146,8 @@ CASES: list[Case] = [
     *cases(2, (11, 13), 2, 9, 2, strides=3),
     *cases(2, (8, 9), 4, 12, (3, 2), strides=(1, 2), pad=(-1, 2, 0, -1), dtype="float64"),
     *cases(2, (40,), 11, 4, 4, pad=(9, 0), dilation=3),
+    # A long row of few channels, cut in pieces.
+    *cases(1, (1100,), 32, 32, 2, pad=(4, 0), dilation=4),
     *cases(2, (5, 6, 7), 16, 2, (3, 1, 2), pad=(2, 1, 0, 0, 1, 0), dilation=(2, 1, 1)),
     *cases(5, (62, 64), 3, 16, 3, strides=2, pad=(0, 1, 0, 1), ops="d"),
     *cases(3, (62, 64), 9, 3, 3, pad=1, ops="f"),

@@ -180,6 +180,13 @@ CASES += [
     for grad in (False, True)
 ]
 CASES += [gru(3, 4, 5, bias=False, grad=grad) for grad in (False, True)]
+# Work for two tasks and for four, the last of which has fewer sequences.
+CASES += [
+    make(*size, grad=grad, mask=True, **how)
+    for make, how in ((lstm, {}), (gru, {}), (before, {}), (lstm, {"reverse": True}))
+    for size in ((7, 12, 48), (17, 9, 48))
+    for grad in (False, True)
+]
 CASES += [make(5, 3, 256, grad=g, mask=True) for make in (lstm, gru, before) for g in (False, True)]
 CASES += [
     make(*size, speed=True, **how)
