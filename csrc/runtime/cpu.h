@@ -6,6 +6,8 @@
 //     extern const GemmTable gemm_table;  const GemmTable gemm_table = {...};
 // Its header declares it with NATIVE_ISA_TABLE(GemmTable, gemm_table), which gives driver units
 // `const GemmTable& gemm_table()`, the table for the instruction set in use.
+// avx512_bf16 has the tables of avx512 but for units that gain by its instructions, whether they convert bfloat16 or
+// multiply words: those are named `x.bf16.simd.cpp`, and their tables declared with NATIVE_BF16_TABLE.
 #pragma once
 
 #include <cstdint>
@@ -61,37 +63,41 @@ void set_far_bytes(int64_t bytes);
 #endif
 
 #if NATIVE_X86
-#define NATIVE_ISA_TABLE(Type, name) \
-  namespace generic {                \
-  extern const Type name;            \
-  }                                  \
-  namespace avx2 {                   \
-  extern const Type name;            \
-  }                                  \
-  namespace avx512 {                 \
-  extern const Type name;            \
-  }                                  \
-  namespace avx512_bf16 {            \
-  extern const Type name;            \
-  }                                  \
-  NATIVE_WIDE_DECLARE(Type, name)    \
-  static inline const Type& name() { \
-    switch (current_isa()) {         \
-      case Isa::Avx2:                \
-        return avx2::name;           \
-      case Isa::Avx512:              \
-        return avx512::name;         \
-      case Isa::Avx512Bf16:          \
-        return avx512_bf16::name;    \
-        NATIVE_WIDE_CASE(name)       \
-      default:                       \
-        return generic::name;        \
-    }                                \
+#define NATIVE_TABLE_OF(Type, name, with_bf16) \
+  namespace generic {                          \
+  extern const Type name;                      \
+  }                                            \
+  namespace avx2 {                             \
+  extern const Type name;                      \
+  }                                            \
+  namespace avx512 {                           \
+  extern const Type name;                      \
+  }                                            \
+  NATIVE_WIDE_DECLARE(Type, name)              \
+  static inline const Type& name() {           \
+    switch (current_isa()) {                   \
+      case Isa::Avx2:                          \
+        return avx2::name;                     \
+      case Isa::Avx512:                        \
+        return avx512::name;                   \
+      case Isa::Avx512Bf16:                    \
+        return with_bf16::name;                \
+        NATIVE_WIDE_CASE(name)                 \
+      default:                                 \
+        return generic::name;                  \
+    }                                          \
   }
+#define NATIVE_ISA_TABLE(Type, name) NATIVE_TABLE_OF(Type, name, avx512)
+#define NATIVE_BF16_TABLE(Type, name) \
+  namespace avx512_bf16 {             \
+  extern const Type name;             \
+  }                                   \
+  NATIVE_TABLE_OF(Type, name, avx512_bf16)
 #else
 #define NATIVE_ISA_TABLE(Type, name) \
   namespace generic {                \
   extern const Type name;            \
   }                                  \
   static inline const Type& name() { return generic::name; }
+#define NATIVE_BF16_TABLE(Type, name) NATIVE_ISA_TABLE(Type, name)
 #endif

@@ -16,7 +16,7 @@ struct PeakTable {
   // c = a + b; whole vectors, aligned to them.
   void (*add)(const float* a, const float* b, float* c, long count);
 };
-NATIVE_ISA_TABLE(PeakTable, peak_table)
+NATIVE_BF16_TABLE(PeakTable, peak_table)
 
 // Operations a second of all threads of the pool together, on operands of that type and sums as wide as kernels keep
 // them. A type without instructions of its own has the peak of float32, by way of which it is computed.

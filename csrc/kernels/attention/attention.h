@@ -55,7 +55,7 @@ struct AttentionForwardTable {
 struct AttentionForwardTables {
   AttentionForwardTable f16, bf16, f32, f64;
 };
-NATIVE_ISA_TABLE(AttentionForwardTables, attention_forward)
+NATIVE_BF16_TABLE(AttentionForwardTables, attention_forward)
 
 // Keys of one key head.
 struct AttentionKeys {
@@ -73,6 +73,6 @@ struct AttentionBackwardTable {
 struct AttentionBackwardTables {
   AttentionBackwardTable f16, bf16, f32, f64;
 };
-NATIVE_ISA_TABLE(AttentionBackwardTables, attention_backward)
+NATIVE_BF16_TABLE(AttentionBackwardTables, attention_backward)
 
 }  // namespace native

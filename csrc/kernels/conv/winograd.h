@@ -58,7 +58,7 @@ struct WinogradTable {
   WinogradTransforms<uint16_t, uint16_t> narrow;  // of squares of side 2
 };
 
-NATIVE_ISA_TABLE(WinogradTable, winograd_table)
+NATIVE_BF16_TABLE(WinogradTable, winograd_table)
 
 template <class T, class V = float>
 static inline const WinogradTransforms<T, V>& winograd_transforms(const WinogradTile& tile) {

@@ -33,7 +33,7 @@ struct ChainTable {
   // Runs the links, the last of which is an End, on n elements of the tiles; n is a multiple of kChainUnit.
   void (*run)(const Link* links, char* const* reg, int n);
 };
-NATIVE_ISA_TABLE(ChainTable, chains)
+NATIVE_BF16_TABLE(ChainTable, chains)
 
 // An operation of a tile program: reg[dst] = op(reg[a], reg[b], reg[c]).
 struct TileStep {

@@ -18,6 +18,6 @@ struct ScatterTable {
   Join join[kReduceOps][kReduceTypes];
 };
 
-NATIVE_ISA_TABLE(ScatterTable, scatter_table)
+NATIVE_BF16_TABLE(ScatterTable, scatter_table)
 
 }  // namespace native

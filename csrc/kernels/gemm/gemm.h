@@ -241,7 +241,7 @@ class Plan {
 }  // namespace gemm
 
 NATIVE_ISA_TABLE(gemm::GemmTable, gemm_table)
-NATIVE_ISA_TABLE(gemm::VectorTable, gemm_vector_table)
+NATIVE_BF16_TABLE(gemm::VectorTable, gemm_vector_table)
 NATIVE_ISA_TABLE(gemm::IntegerTable, gemm_integer_table)
 
 namespace gemm {

@@ -184,6 +184,6 @@ class WordPlan {
 
 }  // namespace gemm
 
-NATIVE_ISA_TABLE(gemm::WordTable, words_table)
+NATIVE_BF16_TABLE(gemm::WordTable, words_table)
 
 }  // namespace native

@@ -53,6 +53,6 @@ struct NormTable {
 struct NormTables {
   NormTable f16, bf16, f32, f64;
 };
-NATIVE_ISA_TABLE(NormTables, norm_tables)
+NATIVE_BF16_TABLE(NormTables, norm_tables)
 
 }  // namespace native

@@ -26,7 +26,7 @@ struct RandomTable {
   Dropout dropout[4];
 };
 
-NATIVE_ISA_TABLE(RandomTable, random_table)
+NATIVE_BF16_TABLE(RandomTable, random_table)
 
 // Distributions drawn by rejection; in each table: float32, float64. Computed in float64.
 struct RejectionTable {

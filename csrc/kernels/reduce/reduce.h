@@ -52,6 +52,6 @@ struct ScanTable {
 
 NATIVE_ISA_TABLE(ReduceTable, reduce_table)
 NATIVE_ISA_TABLE(PairTable, pair_table)
-NATIVE_ISA_TABLE(ScanTable, scan_table)
+NATIVE_BF16_TABLE(ScanTable, scan_table)
 
 }  // namespace native

@@ -29,6 +29,6 @@ struct SoftmaxTable {
 struct SoftmaxTables {
   SoftmaxTable f16, bf16, f32, f64;
 };
-NATIVE_ISA_TABLE(SoftmaxTables, softmax_tables)
+NATIVE_BF16_TABLE(SoftmaxTables, softmax_tables)
 
 }  // namespace native
