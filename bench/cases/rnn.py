@@ -191,6 +191,6 @@ CASES += [make(5, 3, 256, grad=g, mask=True) for make in (lstm, gru, before) for
 CASES += [
     make(*size, speed=True, **how)
     for make in (lstm, gru)
-    for size in ((64, 80, 128), (32, 50, 512), (1, 80, 128))
+    for size in ((64, 80, 128), (32, 50, 512), (8, 80, 128), (1, 80, 128))
     for how in ({"keep": False}, {}, {"grad": True})
 ]

@@ -184,9 +184,11 @@ void block(const char* src, int64_t src_row, char* dst, int64_t dst_row, int64_t
     return block_through_buffer<T>(src, src_row, dst, dst_row, across, along, far);
   // Bytes take too much code in long vectors, as all do in vectors of several registers, which only tests have.
   constexpr int bytes = size == 1 || (kVecBytes == line && !NATIVE_MASKS) ? 16 : kVecBytes;
+  constexpr int half = std::min<int>(bytes, line / 2);
   auto by_lines = block_by_lines<T, bytes, line>;
   if constexpr (size >= 4)
-    if (across * size < line) by_lines = block_by_lines<T, 16, 16>;
+    if (across * size < line)
+      by_lines = across * size < half ? block_by_lines<T, 16, 16> : block_by_lines<T, half, half>;
   by_lines(src, src_row, dst, dst_row, across, along, lines ? rest / size : 0, far && lines);
 }
 
