@@ -168,7 +168,7 @@ void Plan::arrange(size_t first, const Groups& groups, const Join& join, const c
 
 void Plan::join_lone_steps() {
   const Groups order = side_by_side(steps);
-  const auto join = [](const std::vector<const BoundStep*>& members) { return side_by_side(members); };
+  const auto join = [](const std::vector<const BoundStep*>& members) { return make_side_by_side(members); };
   if (!order.empty()) arrange(0, order, join, "_beside");
 }
 

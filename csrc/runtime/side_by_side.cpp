@@ -14,6 +14,8 @@ namespace {
 
 // How far behind a step its company is looked for: what is moved ahead lives the longer.
 constexpr size_t kReach = 64;
+// Steps of a group at most: operands, results and scratch of all of them are there at the same time.
+constexpr size_t kMost = 8;
 
 bool is_alone(const BoundStep& step) { return step.kind == BoundStep::Kind::Kernel && step.kernel->alone(); }
 // Calls of the host stay in order, and regions may have some.
@@ -26,7 +28,7 @@ class Company {
  public:
   Company(const std::vector<BoundStep>& steps, const std::vector<bool>& placed, size_t first) : steps_(steps) {
     join(first);
-    for (size_t s = first + 1; s < std::min(steps.size(), first + kReach); ++s)
+    for (size_t s = first + 1; s < std::min(steps.size(), first + kReach) && members_.size() < kMost; ++s)
       if (!placed[s]) look_at(s);
   }
 
@@ -37,7 +39,10 @@ class Company {
   void look_at(size_t s) {
     const Step& step = *steps_[s].step;
     const bool needs_members = std::any_of(step.in.begin(), step.in.end(), [&](int v) { return behind_.count(v) > 0; });
-    if (needs_members) return behind_.insert(step.out.begin(), step.out.end()), void();
+    if (needs_members) {
+      behind_.insert(step.out.begin(), step.out.end());
+      return;
+    }
     std::set<size_t> needed = before_;
     if (is_alone(steps_[s]) && needs(step, needed)) {
       before_ = std::move(needed);
@@ -120,7 +125,7 @@ std::vector<std::vector<size_t>> side_by_side(const std::vector<BoundStep>& step
   return order;
 }
 
-std::unique_ptr<Kernel> side_by_side(const std::vector<const BoundStep*>& steps) {
+std::unique_ptr<Kernel> make_side_by_side(const std::vector<const BoundStep*>& steps) {
   return std::make_unique<SideBySide>(steps);
 }
 

@@ -17,6 +17,6 @@ struct BoundStep;
 std::vector<std::vector<size_t>> side_by_side(const std::vector<BoundStep>& steps);
 
 // A kernel that runs these, a task each: its operands are theirs, one kernel's after another's.
-std::unique_ptr<Kernel> side_by_side(const std::vector<const BoundStep*>& steps);
+std::unique_ptr<Kernel> make_side_by_side(const std::vector<const BoundStep*>& steps);
 
 }  // namespace native

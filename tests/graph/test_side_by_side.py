@@ -88,6 +88,11 @@ def test_different_kinds_and_more_than_two():
     )
 
 
+def test_many_are_groups_of_eight():
+    branches = [tensor(1, 1, UNITS) for _ in range(10)]
+    same(lambda x: [long_short(ew.add(x, b)) for b in branches], SEQUENCE, groups_expected=2)
+
+
 def test_layers_of_two_directions():
     def fn(x):
         for _ in range(3):

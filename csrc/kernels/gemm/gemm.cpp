@@ -204,7 +204,7 @@ Plan<T>::Plan(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, bool t
     const int64_t length = std::max(m, n), tasks = std::clamp<int64_t>(static_cast<int64_t>(work / 131072), 1, 32);
     const bool along = m == 1 ? b != Form::Rows : !transpose_a;
     const int64_t unit = b == Form::Panels ? std::max(kernels.nr, 32) : 32;
-    // Of two or more, a task walks along pages of B.
+    // A task walks along pages of B, unless there would be one task where there is work for two.
     const int64_t half = round_up(ceil_div(length, std::min<int64_t>(tasks, 2)), unit);
     const int64_t least = along ? 1 : std::min(kStreamColumns, half);
     task_n_ = std::min(length, std::max(round_up(ceil_div(length, tasks), unit), least));

@@ -126,7 +126,8 @@ class Schedule {
     } else {
       // Each thread takes some sequences through all steps and meets no other until the end.
       const int64_t worth = std::max<int64_t>(1, q.batch * q.steps * weights_ / kTaskWork);
-      each_ = ceil_div(q.batch, std::min(row_tasks(q.batch), worth));
+      const int64_t tasks = std::min(row_tasks(q.batch), worth);
+      each_ = ceil_div(q.batch, tasks > 1 ? tasks / 2 * 2 : 1);
       by_rows_ = true;
     }
   }
@@ -181,7 +182,10 @@ class Schedule {
 class States {
  public:
   States(const Sequence& q, const Schedule& schedule, int64_t count)
-      : batch_(q.batch), units_(q.units), rows_(schedule.rows()), apart_(count * rows_ * units_ + kPage) {}
+      : batch_(q.batch),
+        units_(q.units),
+        rows_(schedule.rows()),
+        apart_(round_up(count * rows_ * units_, kLine) + kPage) {}
 
   // In floats: of the memory for them.
   int64_t size() const { return ceil_div(batch_, rows_) * apart_; }
@@ -198,7 +202,7 @@ class States {
   }
 
  private:
-  static constexpr int64_t kPage = 1024;
+  static constexpr int64_t kPage = 1024, kLine = 16;  // in floats; packed weights behind them begin a line
   int64_t of_task(int64_t b) const { return std::min(rows_, batch_ - b) * units_; }
 
   int64_t batch_, units_, rows_, apart_;
