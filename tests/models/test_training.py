@@ -508,3 +508,31 @@ def test_fork_while_other_threads_compute(tmp_path):
     """No lock of ours is left closed in the child."""
     env = {**os.environ, "KERAS_BACKEND": "native"}
     subprocess.run([sys.executable, "-c", FORKING], env=env, cwd=tmp_path, check=True, timeout=120)
+
+
+def test_all_ways_to_predict_run_one_compiled_step():
+    """Two would keep two sets of prepared weights."""
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    x = np.arange(12, dtype="float32").reshape(4, 3)
+    expected = model.predict_on_batch(x)
+    for got in (
+        model.predict(x, verbose=0),
+        model.predict(x, verbose=0, callbacks=[keras.callbacks.Callback()]),
+        model.predict(np.concatenate([x, x]), 4, verbose=0)[:4],
+    ):
+        np.testing.assert_array_equal(got, expected)
+    assert model.predict_function.step.traces == 1
+
+
+def test_a_predict_step_of_ones_own_gets_what_keras_gives_it():
+    seen = []
+
+    class Own(keras.Model):
+        def predict_step(self, data):
+            seen.append(type(data) is tuple)
+            return (data[0] if seen[-1] else data) + 1
+
+    model, x = Own(), np.zeros((2, 3), "float32")
+    for got in (model.predict_on_batch(x), model.predict(x, verbose=0)):
+        np.testing.assert_array_equal(got, x + 1)
+    assert seen == [True, False]

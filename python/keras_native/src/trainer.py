@@ -330,7 +330,8 @@ class Trainer(_Base):
             # Nobody looks between batches: an iterator and a list of callbacks would cost more
             # than a small model.
             self.stop_predicting = False
-            outputs = self._predict_batch(data_adapter_utils.pack_x_y_sample_weight(x))
+            (data,) = self._like_predict_on_batch([data_adapter_utils.pack_x_y_sample_weight(x)])
+            outputs = self._predict_batch(data)
             # What has no rows is refused as it is among many batches.
             return tree.map_structure(lambda y: y if y.ndim else np.concatenate([y]), outputs)
         iterator = BatchIterator(
@@ -347,7 +348,7 @@ class Trainer(_Base):
         outputs = None
         for begin, end, data in iterator:
             callbacks.on_predict_batch_begin(begin)
-            batch = self.predict_function(data)
+            batch = self.predict_function(self._like_predict_on_batch(data))
             outputs = append_outputs(outputs, batch)
             callbacks.on_predict_batch_end(end, {"outputs": batch})
             if self.stop_predicting:
@@ -383,6 +384,13 @@ class Trainer(_Base):
 
     def predict_on_batch(self, x):
         return self._predict_batch((x,))
+
+    def _like_predict_on_batch(self, batches):
+        """Batches of one array as tuples, so that all ways to predict run one compiled step: two
+        would prepare the weights twice. A step of the user's own gets what Keras gives it."""
+        if getattr(self.predict_step, "__func__", None) is not Trainer.predict_step:
+            return batches
+        return [data if isinstance(data, (tuple, list)) else (data,) for data in batches]
 
     def _predict_batch(self, data):
         self.make_predict_function()
