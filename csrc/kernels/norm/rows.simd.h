@@ -1,4 +1,4 @@
-// Normalisation of rows by themselves, and its gradient. Included by norm.simd.cpp only.
+// Normalisation of rows by themselves, and its gradient. Included by norm.bf16.simd.cpp only.
 #pragma once
 
 #include "simd/stream.h"
