@@ -1,6 +1,7 @@
 #include "graph/graph.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/errors.h"
 #include "core/symbols.h"
@@ -42,14 +43,14 @@ std::string list_text(const std::vector<int>& vs) {
   return text;
 }
 
-// The nodes that outputs and impure nodes depend on.
+// The nodes that outputs and nodes with effects depend on.
 std::vector<bool> needed_nodes(const Graph& graph, const std::vector<int>& producer) {
   std::vector<bool> needed(graph.nodes.size(), false);
   std::vector<int> work;
   for (int v : graph.outputs)
     if (producer[v] >= 0) work.push_back(producer[v]);
   for (size_t n = 0; n < graph.nodes.size(); ++n)
-    if (!graph.nodes[n].pure) work.push_back(static_cast<int>(n));
+    if (graph.nodes[n].has_effect()) work.push_back(static_cast<int>(n));
   while (!work.empty()) {
     const int n = work.back();
     work.pop_back();
@@ -62,6 +63,21 @@ std::vector<bool> needed_nodes(const Graph& graph, const std::vector<int>& produ
 }
 
 }  // namespace
+
+std::vector<int> earlier_effects(const Graph& graph) {
+  std::vector<int> earlier(graph.nodes.size(), -1);
+  int last = -1;
+  for (size_t n = 0; n < graph.nodes.size(); ++n)
+    if (graph.nodes[n].has_effect()) earlier[n] = std::exchange(last, static_cast<int>(n));
+  return earlier;
+}
+
+bool Node::has_effect() const {
+  const auto acts = [](const GraphPtr& region) {
+    return std::any_of(region->nodes.begin(), region->nodes.end(), [](const Node& node) { return node.has_effect(); });
+  };
+  return !pure || std::any_of(regions.begin(), regions.end(), acts);
+}
 
 int Graph::value(const Spec& spec) {
   values.push_back(spec);
@@ -227,6 +243,7 @@ void rebuild(Graph& graph) {
 
   const std::vector<int> producer = graph.producers();
   const std::vector<bool> needed = needed_nodes(graph, producer);
+  const std::vector<int> earlier = earlier_effects(graph);
   enum : char { New, Open, Done };
   std::vector<char> state(graph.nodes.size(), New);
   // Depth-first from each needed node in the old order: keeps that order wherever dependencies allow.
@@ -243,13 +260,14 @@ void rebuild(Graph& graph) {
         continue;
       }
       state[n] = Open;
-      const auto& in = graph.nodes[n].in;
-      for (auto v = in.rbegin(); v != in.rend(); ++v) {
-        const int p = producer[*v];
-        if (p < 0 || state[p] == Done) continue;
+      const auto comes_first = [&](int p) {
+        if (p < 0 || state[p] == Done) return;
         if (state[p] == Open) throw UnsupportedError("a pass made a cycle through '" + graph.nodes[p].op + "'");
         stack.push_back(p);
-      }
+      };
+      const auto& in = graph.nodes[n].in;
+      for (auto v = in.rbegin(); v != in.rend(); ++v) comes_first(producer[*v]);
+      comes_first(earlier[n]);
     }
   }
   std::vector<Node> sorted;

@@ -24,6 +24,9 @@ struct Node {
   std::vector<GraphPtr> regions;
   HostCallPtr host;
   bool pure = true;
+
+  // Whether somebody sees that it runs: it is not pure, or a node of its regions is not.
+  bool has_effect() const;
 };
 
 class Graph {
@@ -75,7 +78,10 @@ class Graph {
   std::unordered_map<std::string, int> small_constants_;  // by type and bits
 };
 
-// Orders nodes topologically (stable), leaves out those that no output needs, and resolves aliases.
+// By node: the one with effects that has to run before it, if it has effects itself; else -1.
+std::vector<int> earlier_effects(const Graph& graph);
+// Orders nodes topologically (stable; those with effects never change places among themselves), leaves out those that
+// no output needs, and resolves aliases.
 void rebuild(Graph& graph);
 // The graph as code for an executable; regions likewise.
 std::shared_ptr<Code> lower(const Graph& graph);

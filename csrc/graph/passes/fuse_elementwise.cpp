@@ -3,7 +3,8 @@
 //
 // Groups must not depend on themselves through a node outside. Every node gets a stage, one more than that
 // of a producer it cannot merge with and the same as that of one it can; nodes of one stage that are
-// connected by mergeable edges form a group, and a path out of a group arrives at a later stage.
+// connected by mergeable edges form a group, and a path out of a group arrives at a later stage. Of two nodes with
+// effects the second has no earlier stage, or a group could need the second and be needed by the first.
 #include <algorithm>
 #include <map>
 #include <numeric>
@@ -61,9 +62,12 @@ class Fuser {
   void assign_stages() {
     const int n = static_cast<int>(graph_.nodes.size());
     stage_.assign(n, 0);
-    for (int i = 0; i < n; ++i)
+    const std::vector<int> earlier = earlier_effects(graph_);
+    for (int i = 0; i < n; ++i) {
+      if (earlier[i] >= 0) stage_[i] = stage_[earlier[i]];
       for (int v : graph_.nodes[i].in)
         if (const int p = producer_[v]; p >= 0) stage_[i] = std::max(stage_[i], stage_[p] + !mergeable(p, i));
+    }
     // A node whose readers all come later joins the first of them, when it can merge with one there.
     for (int i = n - 1; i >= 0; --i) {
       if (!fusable_[i] || users_[i].empty()) continue;
