@@ -43,13 +43,16 @@ class Company {
       behind_.insert(step.out.begin(), step.out.end());
       return;
     }
+    if (is_alone(steps_[s]) && takes(s)) return;
+    for (int v : step.out) made_[v] = s;
+  }
+  // Whether what a lone step needs may run before the members, beside which it then is.
+  bool takes(size_t s) {
     std::set<size_t> needed = before_;
-    if (is_alone(steps_[s]) && needs(step, needed)) {
-      before_ = std::move(needed);
-      join(s);
-    } else {
-      for (int v : step.out) made_[v] = s;
-    }
+    if (!needs(*steps_[s].step, needed)) return false;
+    before_ = std::move(needed);
+    join(s);
+    return true;
   }
   // Adds what the step needs of those behind the first; whether all of it may be moved.
   bool needs(const Step& step, std::set<size_t>& needed) const {

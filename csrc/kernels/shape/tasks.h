@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "kernels/grid.h"
 #include "runtime/pool.h"
 
 namespace native {
@@ -15,8 +16,6 @@ inline constexpr int64_t kTaskBytes = 128 << 10;
 // Rows that go past the caches (simd/nontemporal.h) where no cache keeps them: shorter ones come out slower, as such
 // stores wait for what is read.
 inline constexpr int64_t kFarRow = 1024;
-
-inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Tasks for `units` independent pieces of work that touch `bytes` in all.
 inline int64_t task_count(int64_t units, int64_t bytes) {
