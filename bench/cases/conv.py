@@ -259,6 +259,16 @@ CASES: list[Case] = [
     *cases(2, (19, 5, 4), 32, 40, (4, 1, 1), pad=(2, 1, 0, 0, 0, 0)),
     *(fused(3, (101,), 48, 37, 6, a, residual=r) for a, r in (("relu", True), ("gelu", False))),
     fused(3, (101,), 48, 80, 3, "relu6", dilation=2),
+    # The same in rows of a window: odd sizes, one-sided padding, a last block of few channels.
+    *cases(2, (19, 22), 40, 48, 5, pad=2),
+    *cases(3, (13, 18), 33, 70, (4, 5), pad=(3, 0, 1, 2)),
+    *cases(5, (9, 10), 64, 37, 7, pad=3),
+    *cases(2, (12, 30), 32, 33, (2, 7)),
+    *cases(2, (5, 17, 20), 32, 35, (1, 5, 4), pad=(0, 0, 1, 4, 2, 1)),
+    *(
+        fused(2, (15, 18), 40, 67, 5, a, pad=2, residual=r)
+        for a, r in (("relu6", True), ("gelu", False))
+    ),
     # Empty and single.
     *cases(0, (5, 5), 3, 4, 3),
     *cases(0, (8, 8), 4, 64, 1, groups=2),

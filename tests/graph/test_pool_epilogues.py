@@ -72,6 +72,15 @@ def test_values(layer, clip):
         np.testing.assert_allclose(got, want, rtol=1e-5, atol=2e-5 * abs(want).max())
 
 
+def test_lines_of_taps_that_save_more_are_left_by_themselves():
+    x, w = tensor(2, 14, 14, 32), tensor(5, 5, 32, 64)
+    found = ops(pooled, x, w)
+    assert "max_pool" in found and "conv_pool" not in found
+    np.testing.assert_allclose(
+        transforms.jit(pooled)(x, w).numpy(), pooled(x, w).numpy(), rtol=1e-4, atol=1e-4
+    )
+
+
 @pytest.mark.parametrize("cin", [4, 32])
 def test_without_bias(cin):
     args = tensor(9, 12, 12, cin), tensor(3, 3, cin, 32)

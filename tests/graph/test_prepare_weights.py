@@ -97,9 +97,11 @@ def test_the_weights_are_transformed_once_for_each_value(tail, cin, cout, sizes)
         ((5,), 64, 64, (30,), 1, 3),
         ((9,), 64, 64, (40,), 2, 1),
         ((1, 31, 1), 32, 32, (2, 12, 3), 1, 1),
+        ((5, 5), 40, 48, (11, 12), 1, 1),
+        ((2, 7), 64, 70, (9, 16), 1, 1),
     ],
 )
-def test_weights_along_one_dimension_are_transformed_once_for_each_value(
+def test_weights_of_lines_of_taps_are_transformed_once_for_each_value(
     kernel, cin, cout, sizes, strides, dilation, tail
 ):
     def pads(k, s, stride):

@@ -3,9 +3,11 @@
 #include <algorithm>
 
 #include "core/symbols.h"
+#include "graph/one_image.h"
 #include "graph/passes.h"
 #include "kernels/activation_named.h"
 #include "kernels/conv/geometry.h"
+#include "kernels/conv/line.h"
 #include "kernels/conv/winograd.h"
 
 namespace native {
@@ -28,7 +30,7 @@ bool takes_windows(const Graph& graph, const Node& pool) {
 }
 
 // Those that kernels with such an epilogue serve best: neither products of all pixels, nor by groups or of few
-// channels.
+// channels, nor those that lines of taps save more than pooling in registers does.
 bool has_windows(const Graph& graph, const Node& conv) {
   if ((conv.op != "conv" && conv.op != "conv_bias_act") || conv.in.size() > 3) return false;
   const Shape& w = graph.spec(conv.in[1]).shape;
@@ -36,6 +38,7 @@ bool has_windows(const Graph& graph, const Node& conv) {
     return false;
   if (conv.attrs.integer("groups") != 1 || w.back() < 8) return false;
   if (std::any_of(w.begin(), w.end() - 2, [](int64_t taps) { return taps == 1; })) return false;
+  if (const auto one = conv_of_one_image(graph, conv); one && conv::best_prepared(*one)) return false;
   const auto activation = activation_named(conv.attrs.text("activation", "none"));
   return activation && conv::pools_with(*activation);
 }

@@ -1,6 +1,6 @@
 // Weights that are the same in every run are brought once into the form in which a kernel takes them: those of 3x3
-// and 3x3x3 convolutions of stride 1 transformed for Winograd's method, those of convolutions along one dimension for
-// fast algorithms, those of products packed, as words in bfloat16 and int8 and as panels in float32. The weights' part
+// and 3x3x3 convolutions of stride 1 transformed for Winograd's method, those of convolutions by lines of taps for fast
+// algorithms, those of products packed, as words in bfloat16 and int8 and as panels in float32. The weights' part
 // is steady, so it is computed once and again when a variable behind it is assigned to.
 #include <algorithm>
 #include <functional>
@@ -9,6 +9,7 @@
 #include <string>
 
 #include "core/symbols.h"
+#include "graph/one_image.h"
 #include "graph/passes.h"
 #include "kernels/activation_named.h"
 #include "kernels/conv/line_weights.h"
@@ -47,18 +48,6 @@ bool takes_winograd(const Graph& graph, const Node& node) {
   // Whole cache lines of channels: others would be padded, and the result too large to be kept.
   const int64_t cin = w.shape.end()[-2], cout = w.shape.back();
   return std::min(cin, cout) >= (flat ? 32 : 16) && cout % conv::WinogradWeights::kLine == 0;
-}
-
-// The convolution for one image, where its sizes are known.
-std::optional<Problem> of_one_image(const Graph& graph, const Node& node) {
-  if ((node.op != "conv" && node.op != "conv_bias_act") || symbols::is_symbolic(node.attrs)) return std::nullopt;
-  Problem problem{node.op, {}, {}, node.attrs};
-  for (int v : node.in) problem.in.push_back(graph.spec(v));
-  for (int v : node.out) problem.out.push_back(graph.spec(v));
-  problem.in[0].shape[0] = problem.out[0].shape[0] = 1;
-  for (const Spec& spec : {problem.in[0], problem.in[1], problem.out[0]})
-    if (symbols::is_symbolic(spec.shape)) return std::nullopt;
-  return problem;
 }
 
 // A product of rows by a matrix.
@@ -116,7 +105,7 @@ class Preparer {
       if (node.in.size() < 2 || !steady_[graph_.resolve(node.in[1])]) continue;
       if (steady_[node.out[0]]) continue;  // made once, not in each run
       if (takes_winograd(graph_, node)) prepare_conv(node);
-      if (const auto one = of_one_image(graph_, node))
+      if (const auto one = conv_of_one_image(graph_, node))
         if (const int results = conv::best_prepared(*one)) prepare_line(node, one->in[1].shape, results);
       if (takes_words(graph_, node)) prepare_words(node);
       if (takes_panels(graph_, node)) prepare_panels(node);

@@ -11,19 +11,23 @@ namespace {
 // before the product or once behind it; and those of a weight, in short rows.
 constexpr double kTransform = 6, kWeight = 12;
 
-// Whether weights are transformed once, not in each run, and results of a strip if these are chosen already.
+// Whether weights are transformed once, not in each run, results of a strip if these are chosen already, and whether it
+// is the gradient by the weights, which adds up over what lies between columns as well.
 struct Given {
   bool weights = false;
   int results = 0;
+  bool by_weights = false;
 };
 
 double cost(const Line& line, const LinePass& pass, const Given& given) {
   const double depth = static_cast<double>(line.depth), columns = static_cast<double>(line.columns);
-  const double products = static_cast<double>(pass.fir.products());
-  const double weights = given.weights ? 0 : products * depth * columns * kWeight;
-  const double strip =
-      products * depth * (columns + kTransform) + static_cast<double>(pass.fir.positions()) * columns * kTransform;
-  return weights + strip * static_cast<double>(line.strips(pass));
+  const double products = static_cast<double>(pass.fir.products()), rows = static_cast<double>(line.rows.count);
+  const double weights = given.weights ? 0 : products * rows * depth * columns * kWeight;
+  const double multiply_adds = products * rows * depth * columns;
+  const double transforms = (products * depth + static_cast<double>(pass.fir.positions()) * columns) * kTransform;
+  const int64_t strips = line.strips(pass), multiplied = strips / line.rows.column * line.rows.work();
+  return weights + multiply_adds * static_cast<double>(given.by_weights ? strips : multiplied) +
+         transforms * static_cast<double>(strips);
 }
 
 // A pass whose residues have `count` results each.
@@ -38,6 +42,38 @@ void add_pass(Line& line, LinePass pass, int64_t count, const std::vector<FirTap
   line.passes.push_back(*best);
 }
 
+// Taps of two dimensions as lines along the second of them, a line for each row of the window. 3x3 is left to
+// Winograd's method in both.
+std::optional<Line> line_of_plane(const Geometry& g, bool input_grad, const Given& given) {
+  const Triple one{1, 1, 1};
+  if (g.stride != one || g.dilation != one || g.kernel[0] != 1 || g.in[0] != g.out[0]) return std::nullopt;
+  const int64_t height = g.kernel[1], taps = g.kernel[2];
+  if (height == 3 && taps == 3) return std::nullopt;
+  LineRows rows{.count = height,
+                .low = input_grad ? height - 1 - g.low[1] : g.low[1],
+                .source = input_grad ? g.out[1] : g.in[1],
+                .result = input_grad ? g.in[1] : g.out[1],
+                .turned = input_grad};
+  const int64_t high = rows.result + height - 1 - rows.low - rows.source;
+  // Zeros between columns serve the one above and the one below.
+  if (std::max(height, taps) > kMostLineTaps || rows.low < 0 || rows.low >= height || high >= height)
+    return std::nullopt;
+  rows.column = rows.source + std::max(rows.low, high);
+  Line line{.lines = g.batch * g.in[0],
+            .inner = 1,
+            .source = input_grad ? g.out[2] : g.in[2],
+            .result = input_grad ? g.in[2] : g.out[2],
+            .depth = input_grad ? g.cout : g.cin,
+            .columns = input_grad ? g.cin : g.cout,
+            .taps = taps,
+            .rows = rows,
+            .passes = {}};
+  std::vector<FirTap> row;
+  for (int k = 0; k < taps; ++k) row.push_back({k, input_grad ? g.low[2] - k : k - g.low[2]});
+  add_pass(line, {0, 1, 1, 1, 0, {}}, line.result, row, given);
+  return line;
+}
+
 // The dimension along which the taps lie; -1 if there is none such.
 int axis_of(const Geometry& g) {
   int axis = -1;
@@ -50,8 +86,10 @@ int axis_of(const Geometry& g) {
 }
 
 std::optional<Line> line_of(const Geometry& g, bool input_grad, const Given& given) {
+  if (g.groups != 1 || g.empty() || g.out_pixels() == 0) return std::nullopt;
+  if (g.kernel[1] > 1 && g.kernel[2] > 1) return line_of_plane(g, input_grad, given);
   const int axis = axis_of(g);
-  if (axis < 0 || g.groups != 1 || g.empty() || g.out_pixels() == 0) return std::nullopt;
+  if (axis < 0) return std::nullopt;
   const int64_t taps = g.kernel[axis], stride = g.stride[axis], dilation = g.dilation[axis], low = g.low[axis];
   if (taps == 1 || taps > kMostLineTaps || (stride > 1 && dilation > 1)) return std::nullopt;
   Line line{};
@@ -81,6 +119,12 @@ std::optional<Line> line_of(const Geometry& g, bool input_grad, const Given& giv
   return line;
 }
 
+// Of the direct loop, which without strides multiplies what lies in the padding, too.
+int64_t direct_multiply_adds(const Problem& problem, const Geometry& g) {
+  const bool all = problem.op == "conv_input_grad" && g.stride == Triple{1, 1, 1};
+  return all ? g.in_pixels() * g.taps() * g.group_in() * g.cout : g.multiply_adds();
+}
+
 bool pays(const Line& line, int64_t multiply_adds, const Given& given) {
   constexpr int64_t kChannels = 32;
   constexpr double kGain = 0.9;  // what a product of short sums loses beside the direct loop
@@ -95,13 +139,15 @@ std::optional<Line> line_of(const Problem& problem, bool best, const Given& give
   const auto g = geometry_of(problem);
   if (!g) return std::nullopt;
   auto line = line_of(*g, problem.op == "conv_input_grad", given);
-  if (line && best && !pays(*line, g->multiply_adds(), given)) return std::nullopt;
+  if (line && best && !pays(*line, direct_multiply_adds(problem, *g), given)) return std::nullopt;
   return line;
 }
 
 }  // namespace
 
-std::optional<Line> line_of(const Problem& problem, bool best) { return line_of(problem, best, Given{}); }
+std::optional<Line> line_of(const Problem& problem, bool best) {
+  return line_of(problem, best, {.by_weights = problem.op == "conv_weight_grad"});
+}
 
 int best_prepared(const Problem& problem) {
   const auto line = line_of(problem, true, {.weights = true});
@@ -133,6 +179,7 @@ std::optional<Line> line_of_weights(const Problem& problem) {
 }
 
 void Line::list_strips(const LinePass& pass, int64_t index, int64_t count, Strip* out) const {
+  if (rows.count > 1) return list_columns(pass, index, count, out);
   const Strip* const end = out + count;
   while (out < end) {
     const int64_t rest = index / pass.strips, residue = rest % pass.residues, line = rest / pass.residues;
@@ -140,6 +187,18 @@ void Line::list_strips(const LinePass& pass, int64_t index, int64_t count, Strip
     int64_t n = (index - rest * pass.strips) * pass.fir.results;
     for (; out < end && n < pass.strips * pass.fir.results; n += pass.fir.results, ++index)
       *out++ = {source_line, result_line, residue + pass.multiplier * n, pass.start + residue + pass.step * n};
+  }
+}
+
+void Line::list_columns(const LinePass& pass, int64_t index, int64_t count, Strip* out) const {
+  constexpr int64_t kInFront = -(int64_t{1} << 32), kBehind = int64_t{1} << 32;
+  int64_t column = index / rows.column, row = index % rows.column;
+  for (const Strip* const end = out + count; out < end; ++out) {
+    const int64_t image = column / pass.strips, first = column % pass.strips * pass.fir.results, from = row - rows.low;
+    const bool reads = image < lines && from >= 0 && from < rows.source, writes = image < lines && row < rows.result;
+    *out = {pixel(image * rows.source + from, source), pixel(image * rows.result + row, result),
+            reads ? first : kInFront, writes ? first : kBehind};
+    if (++row == rows.column) row = 0, ++column;
   }
 }
 

@@ -1,6 +1,6 @@
 // The weights of a convolution along one dimension as the products of fast algorithms take them (fast_fir.h): of each
-// pass blocks of columns, the last one narrower, and of a block [position][product][depth][width]. Blocks of every
-// width serve every instruction set.
+// pass blocks of columns, the last one narrower, and of a block [position][row][product][depth][width], rows of the
+// window in the order in which they are read. Blocks of every width serve every instruction set.
 #pragma once
 
 #include <algorithm>
@@ -32,14 +32,15 @@ class LineWeights {
   int64_t width(int64_t block) const { return round_up(columns(block), kLine); }
   // Of a block of a pass, in front of its first position.
   int64_t offset(size_t pass, int64_t block) const {
-    return starts_[pass] + line_.passes[pass].fir.products() * line_.depth * column(block);
+    return starts_[pass] + line_.passes[pass].fir.products() * line_.rows.count * line_.depth * column(block);
   }
 
-  // From taps [taps][depth][columns]. On the pool; `out` is 64-byte aligned.
+  // From taps [row][taps][depth][columns]. On the pool; `out` is 64-byte aligned.
   void transform(const float* taps, float* out) const;
 
  private:
-  void transform_chunk(const FirChunk& chunk, const float* taps, size_t pass, int64_t block, float* out) const;
+  void transform_chunk(const FirChunk& chunk, int64_t row, const float* taps, size_t pass, int64_t block,
+                       float* out) const;
 
   const Line& line_;
   const int64_t block_;

@@ -17,6 +17,7 @@ TileSums::TileSums(int64_t depth, int64_t columns, int64_t products, int64_t til
   const int64_t tasks = part * static_cast<int64_t>(sizeof(float)) > (512 << 10) ? 8 : 16;
   constexpr int64_t kLeastTiles = 64;  // of a task
   splits = std::clamp<int64_t>(tasks / slabs, 1, ceil_div(tiles, kLeastTiles));
+  if (splits > 1 && splits * slabs % 2 != 0) ++splits;  // as much for each of two threads
   // One line more, so that positions do not fall on the same cache sets.
   value_pitch = block * slab + line;
   cotangent_pitch = block * panel + line;

@@ -1,9 +1,11 @@
-// Convolutions whose taps lie along one dimension, by fast algorithms for short ones (fast_fir.h): forward and gradient
-// by the input. An infinity or NaN spreads over the strips of results whose pixels it is among.
+// Convolutions whose taps lie along one dimension, or in rows of a window, by fast algorithms for short ones
+// (fast_fir.h): forward and gradient by the input. An infinity or NaN spreads over the strips of results whose pixels
+// it is among.
 //
 // A task takes a block of strips small enough that their transformed values stay in the second-level cache. For each
 // block of output channels and each position it runs one matrix product, whose terms are the channels of all that is
-// added up there, and then transforms back while the products are hot.
+// added up there, and then transforms back while the products are hot. Values of rows of pixels are made once: they lie
+// so that a row of a product is the values of all lines of a window, and the next row begins a line further on.
 #include <algorithm>
 #include <cstring>
 
@@ -71,13 +73,16 @@ class WinogradLine final : public Kernel {
   };
 
   // Elements between the values of neighbouring strips at a position. One line more than the channels, so that strips
-  // do not fall on the same cache sets.
-  int64_t pitch(const FastFir& fir, int position) const { return fir.parts[position] * line_.depth + kLine; }
+  // do not fall on the same cache sets; where a product's row goes on with the values of the next strip, no more.
+  int64_t gap() const { return line_.rows.count > 1 ? 0 : kLine; }
+  int64_t pitch(const FastFir& fir, int position) const { return fir.parts[position] * line_.depth + gap(); }
   // Of a strip at all positions.
-  int64_t values_of(const FastFir& fir) const { return fir.products() * line_.depth + fir.positions() * kLine; }
+  int64_t values_of(const FastFir& fir) const { return fir.products() * line_.depth + fir.positions() * gap(); }
+  // Strips that so many strips of results read.
+  int64_t sources(int64_t strips) const { return strips + line_.rows.count - 1; }
   size_t weight_bytes() const { return kind_ == Kind::Prepared ? 0 : whole_lines(weights_.size() * sizeof(float)); }
   size_t turned_bytes() const {
-    return kind_ == Kind::InputGrad ? whole_lines(line_.taps * line_.depth * line_.columns * sizeof(float)) : 0;
+    return kind_ == Kind::InputGrad ? whole_lines(line_.all_taps() * line_.depth * line_.columns * sizeof(float)) : 0;
   }
   // A source in the padding, or a position without products.
   size_t zero_bytes() const { return whole_lines(std::max(line_.depth, weights_.width(0)) * sizeof(float)); }
@@ -99,7 +104,7 @@ class WinogradLine final : public Kernel {
   // The taps [cin][cout] as [cout][cin], of which the gradient's columns are the last.
   void turn(const float* taps, float* turned) const {
     const int64_t tap = line_.depth * line_.columns;
-    pool::parallel_for(line_.taps, [&](int64_t k) {
+    pool::parallel_for(line_.all_taps(), [&](int64_t k) {
       product_.transpose(taps + k * tap, line_.depth, line_.columns, line_.depth, turned + k * tap, line_.columns);
     });
   }
@@ -107,15 +112,16 @@ class WinogradLine final : public Kernel {
   void run_task(const Task& task, const Operands& operands) const {
     const LinePass& pass = line_.passes[task.pass];
     const FastFir& fir = pass.fir;
-    const size_t value_bytes = whole_lines(task.strips * values_of(fir) * sizeof(float));
+    const int64_t sources = this->sources(task.strips);
+    const size_t value_bytes = whole_lines(sources * values_of(fir) * sizeof(float));
     const size_t product_bytes = task.strips * fir.positions() * weights_.width(0) * sizeof(float);
     char* const memory =
-        static_cast<char*>(pool::thread_scratch(value_bytes + product_bytes + task.strips * sizeof(Line::Strip)));
+        static_cast<char*>(pool::thread_scratch(value_bytes + product_bytes + sources * sizeof(Line::Strip)));
     float* const values = reinterpret_cast<float*>(memory);
     float* const products = reinterpret_cast<float*>(memory + value_bytes);
     Line::Strip* const strips = reinterpret_cast<Line::Strip*>(memory + value_bytes + product_bytes);
-    line_.list_strips(pass, task.first, task.strips, strips);
-    take_strips(fir, strips, task.strips, operands, values);
+    line_.list_strips(pass, task.first, sources, strips);
+    take_strips(fir, strips, sources, operands, values);
     for (int64_t block = task.begin; block < task.end; ++block) {
       multiply(task, block, operands.weights + weights_.offset(task.pass, block), values, products);
       write_strips(pass, strips, task.strips, block, operands, products);
@@ -141,26 +147,40 @@ class WinogradLine final : public Kernel {
     }
   }
 
+  // Calls body(strip, count) for strips that a product takes at once, by their place in the task.
+  template <class F>
+  void each_run(const Task& task, const F& body) const {
+    const LineRows& rows = line_.rows;
+    if (!rows.apart()) return body(0, task.strips);
+    for (int64_t s = 0; s < task.strips;) {
+      const int64_t row = (task.first + s) % rows.column;
+      if (row < rows.result) body(s, std::min(rows.result - row, task.strips - s));
+      s += rows.column - row;
+    }
+  }
+
   // The products are [position][strip][width].
   void multiply(const Task& task, int64_t block, const float* weights, const float* values, float* products) const {
     const FastFir& fir = line_.passes[task.pass].fir;
     const int64_t row = weights_.width(block);
     gemm::Block<float> product{};
-    product.m = task.strips;
     product.n = weights_.columns(block);
     product.c_row = row;
     for (int p = 0; p < fir.positions(); ++p, products += task.strips * row) {
-      const int64_t terms = fir.parts[p] * line_.depth, value = pitch(fir, p);
+      const int64_t terms = fir.parts[p] * line_.rows.count * line_.depth, value = pitch(fir, p);
       if (terms > 0) {
         product.k = terms;
-        product.a = {values, value, 1};
         product.sliver = product_.mr * value;
         // What is fetched ahead is the next panel, or that of the next position.
         product.b = {weights, row, row <= product_.nr ? terms * row : product_.nr};
-        product.c = products;
-        product_.block(product);
+        each_run(task, [&](int64_t first, int64_t count) {
+          product.m = count;
+          product.a = {values + first * value, value, 1};
+          product.c = products + first * row;
+          product_.block(product);
+        });
       }
-      values += task.strips * value;
+      values += sources(task.strips) * value;
       weights += terms * row;
     }
   }
@@ -172,6 +192,7 @@ class WinogradLine final : public Kernel {
     const float* const bias = operands.bias ? operands.bias + first : nullptr;
     const auto transform = transform_.results[fir.results == 4];
     for (int64_t s = 0; s < count; ++s) {
+      if (line_.result_of(strips[s], 0) < 0) continue;
       const float* sums[kMostPositions];
       for (int p = 0; p < fir.positions(); ++p)
         sums[p] = fir.parts[p] > 0 ? products + (p * count + s) * row : operands.zeros;
@@ -220,10 +241,10 @@ const Register prepared{"line_conv", "winograd-line", 30, prepare_prepared};
 constexpr std::initializer_list<const char*> kServed = {"conv", "conv_bias_act", "conv_input_grad"};
 const Register kernels[] = {
     {kServed, "winograd-line", 31, prepare<true>,
-     "float32, 2 to 32 taps along one dimension, strides or dilation, where the arithmetic saved is worth the "
-     "transforms"},
+     "float32, 2 to 32 taps along one dimension, strides or dilation, or in rows of a window without either, where the "
+     "arithmetic saved is worth the transforms"},
     {kServed, "winograd-line", kOnlyByChoice, prepare<false>,
-     "float32, 2 to 32 taps along one dimension, strides or dilation"},
+     "float32, 2 to 32 taps along one dimension, strides or dilation, or in rows of a window without either"},
 };
 
 }  // namespace

@@ -1,8 +1,8 @@
-// Gradient of a convolution whose taps lie along one dimension by its weights, by the adjoint of fast algorithms for
-// short ones (fast_fir.h): the sum over strips of results is taken of the products of transformed values, and
-// transformed back once.
+// Gradient of a convolution whose taps lie along one dimension, or in rows of a window, by its weights, by the adjoint
+// of fast algorithms for short ones (fast_fir.h): the sum over strips of results is taken of the products of
+// transformed values, and transformed back once.
 //
-// A task takes a range of strips times a slab of input channels; its partial sums are [product][cin][cout].
+// A task takes a range of strips times a slab of input channels; its partial sums are [row][product][cin][cout].
 #include <algorithm>
 #include <cstring>
 
@@ -26,7 +26,7 @@ class WinogradLineWeightGrad final : public Kernel {
         pass_(line_.passes.front()),
         fir_(pass_.fir),
         strips_(line_.strips(pass_)),
-        sums_(line.depth, line.columns, fir_.products(), strips_, kStrips,
+        sums_(line.depth, line.columns, line.rows.count * fir_.products(), strips_, kStrips + line.rows.count - 1,
               std::max<int64_t>(kLine, gemm_table().f32.nr), kLine) {
     for (int64_t s = 0; s < sums_.splits; ++s) all_splits_.push_back({static_cast<int>(s), 1});
     for (int64_t p = 0, before = 0; p < fir_.positions(); before += fir_.parts[p++]) before_[p] = before;
@@ -56,7 +56,9 @@ class WinogradLineWeightGrad final : public Kernel {
     const int64_t chunk = std::max<int64_t>(1, 4096 / line_.columns);
     pool::parallel_for(ceil_div(line_.depth, chunk), [&](int64_t task) {
       for (int64_t c = task * chunk; c < std::min(line_.depth, (task + 1) * chunk); ++c)
-        transform_back(sums + c * line_.columns, static_cast<float*>(out[0]) + c * line_.columns);
+        for (int64_t row = 0; row < line_.rows.count; ++row)
+          transform_back(sums + row * fir_.products() * tap() + c * line_.columns,
+                         static_cast<float*>(out[0]) + row * line_.taps * tap() + c * line_.columns);
     });
   }
 
@@ -78,11 +80,12 @@ class WinogradLineWeightGrad final : public Kernel {
     char* const memory = static_cast<char*>(pool::thread_scratch(value_bytes + cotangent_bytes));
     float* const values = reinterpret_cast<float*>(memory);
     float* const cotangents = reinterpret_cast<float*>(memory + value_bytes);
-    Line::Strip strips[kStrips];
+    Line::Strip strips[kStrips + kMostLineTaps];
     for (int64_t first = begin; first < end; first += kStrips) {
-      const int64_t count = std::min(kStrips, end - first);
-      line_.list_strips(pass_, first, count, strips);
-      for (int64_t s = 0; s < count; ++s) take_sources(operands, strips[s], channel, channels, values + s * sums_.slab);
+      const int64_t count = std::min(kStrips, end - first), sources = count + line_.rows.count - 1;
+      line_.list_strips(pass_, first, sources, strips);
+      for (int64_t s = 0; s < sources; ++s)
+        take_sources(operands, strips[s], channel, channels, values + s * sums_.slab);
       for (int64_t column = 0; column < line_.columns; column += sums_.panel) {
         const int64_t width = std::min(sums_.panel, line_.columns - column);
         if (width < sums_.panel) std::memset(cotangents, 0, cotangent_bytes);
@@ -135,9 +138,11 @@ class WinogradLineWeightGrad final : public Kernel {
     product.b.data = cotangents;
     for (const int64_t parts : fir_.parts) {
       for (int64_t i = 0; i < parts; ++i) {
-        product.a.data = values;
-        product.c = sums;
-        gemm_table().f32.block(product);
+        for (int64_t row = 0; row < line_.rows.count; ++row) {
+          product.a.data = values + row * sums_.slab;
+          product.c = sums + row * fir_.products() * tap();
+          gemm_table().f32.block(product);
+        }
         values += sums_.value_pitch;
         sums += tap();
       }
@@ -145,7 +150,7 @@ class WinogradLineWeightGrad final : public Kernel {
     }
   }
 
-  // One input channel: the sums of all tasks, added up in their order, to the taps.
+  // One input channel and row of taps: the sums of all tasks, added up in their order, to the taps.
   void transform_back(float* sums, float* result) const {
     constexpr int64_t kMostSplits = 16;
     const float* parts[kMostSplits];
@@ -178,10 +183,10 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
 
 const Register kernels[] = {
     {"conv_weight_grad", "winograd-line", 31, prepare<true>,
-     "float32, 2 to 32 taps along one dimension, strides or dilation, where the arithmetic saved is worth the "
-     "transforms"},
+     "float32, 2 to 32 taps along one dimension, strides or dilation, or in rows of a window without either, where the "
+     "arithmetic saved is worth the transforms"},
     {"conv_weight_grad", "winograd-line", kOnlyByChoice, prepare<false>,
-     "float32, 2 to 32 taps along one dimension, strides or dilation"},
+     "float32, 2 to 32 taps along one dimension, strides or dilation, or in rows of a window without either"},
 };
 
 }  // namespace
