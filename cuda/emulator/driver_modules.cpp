@@ -80,14 +80,15 @@ Result module_function(FunctionHandle* handle, ModuleHandle module, const char* 
   auto found = m.functions.find(name);
   if (found == m.functions.end()) return failure(kNotFound, std::string("no kernel '") + name + "' in the module");
   EmulatedFunction& f = *found->second;
-  try {
-    if (!f.program) {
+  if (!f.program && f.refusal.empty()) {
+    try {
       f.text->body = ptx::parse_body(*f.text);
       f.program = Decoder(m.text, *f.text, m.symbols).program();
+    } catch (const PtxError& e) {
+      f.refusal = e.what();
     }
-  } catch (const PtxError& e) {
-    return failure(kInvalidPtx, e.what());
   }
+  if (!f.program) return failure(kInvalidPtx, f.refusal);
   *handle = reinterpret_cast<FunctionHandle>(&f);
   return kSuccess;
 }

@@ -49,7 +49,8 @@ struct EmulatedEvent {
 };
 struct EmulatedFunction {
   ptx::Function* text = nullptr;
-  std::unique_ptr<Program> program;
+  std::unique_ptr<Program> program;  // once somebody has asked for the kernel, or
+  std::string refusal;               // why there is none
   size_t most_dynamic = 48 << 10;
 };
 struct EmulatedModule {

@@ -18,17 +18,13 @@ class ToolError(RuntimeError):
 
 
 def find(name: str) -> str | None:
-    """The path of nvcc, ptxas, nvdisasm or cuobjdump: the variable of that name in capitals, the
-    search path, a wheel (`nvidia-cuda-nvcc` and the like), the toolkit's usual folder."""
-    if found := os.environ.get(name.upper()) or shutil.which(name):
-        return found
+    """The path of nvcc, ptxas, nvdisasm or cuobjdump: the variable of that name in capitals, a
+    wheel (those of cuda/nvcc.txt and the like), the search path, the toolkit's usual folder."""
     wheels = importlib.util.find_spec("nvidia")
     folders = list(wheels.submodule_search_locations or ()) if wheels else []
-    places = [path for folder in folders for path in sorted(Path(folder).glob("cu*/bin"))]
-    for place in (*places, Path("/usr/local/cuda/bin")):
-        if (place / name).is_file():
-            return str(place / name)
-    return None
+    places = [str(path) for folder in folders for path in sorted(Path(folder).glob("cu*/bin"))]
+    places += [os.environ.get("PATH", os.defpath), "/usr/local/cuda/bin"]
+    return os.environ.get(name.upper()) or shutil.which(name, path=os.pathsep.join(places))
 
 
 def run(name: str, *arguments: str) -> subprocess.CompletedProcess:
@@ -40,8 +36,8 @@ def run(name: str, *arguments: str) -> subprocess.CompletedProcess:
     path = find(name)
     if path is None:
         raise ToolError(
-            f"no {name}: put it on the search path, set {name.upper()}, or install the wheels "
-            "nvidia-cuda-nvcc, nvidia-cuda-crt and nvidia-nvvm"
+            f"no {name}: put it on the search path, set {name.upper()}, or install the wheels of "
+            "cuda/nvcc.txt in the project's sources"
         )
     # What is preloaded here, a sanitiser's library say, is not for the compiler.
     clean = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}
