@@ -82,6 +82,20 @@ def test_patches_by_the_weights_are_products_where_these_gain(problem, taken):
     assert found == ("pointwise" if taken else "direct")
 
 
+@pytest.mark.parametrize(
+    "problem, taken",
+    [
+        ((2, 20, 64, 3, 3), True),
+        ((2, 20, 8, 1, 3), True),
+        ((2, 20, 24, 15, 3), False),  # a vector holds both
+        ((2, 20, 3, 3, 3), False),
+    ],
+)
+def test_few_output_channels_are_turned_by_the_weights(problem, taken):
+    assert _kernel_by_weights(*problem) == ("turned" if taken else "direct")
+    assert _kernel_by_weights(*problem, strides=2) == "direct"
+
+
 @pytest.mark.parametrize("kind", "fd")
 @pytest.mark.parametrize("cout, taken", [(150, True), (140, False)])
 def test_patches_are_products_where_weights_are_most_of_the_bytes(kind, cout, taken):

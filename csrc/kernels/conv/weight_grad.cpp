@@ -305,7 +305,11 @@ class WeightGrad final : public Kernel {
   int64_t slabs_each_ = 1, splits_ = 1;
 };
 
-std::unique_ptr<Kernel> prepare(const Problem& problem) {
+const Register weight_gradient{"conv_weight_grad", "direct", 10, direct_weight_grad, "any in float32 and float64"};
+
+}  // namespace
+
+std::unique_ptr<Kernel> direct_weight_grad(const Problem& problem) {
   const auto g = geometry_of(problem);
   if (!g || problem.out[0].count() == 0) return nullptr;
   switch (problem.out[0].dtype) {
@@ -318,7 +322,4 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
   }
 }
 
-const Register weight_gradient{"conv_weight_grad", "direct", 10, prepare, "any in float32 and float64"};
-
-}  // namespace
 }  // namespace native::conv

@@ -3,8 +3,14 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 #include "runtime/cpu.h"
+
+namespace native {
+class Kernel;
+struct Problem;
+}  // namespace native
 
 namespace native::conv {
 
@@ -36,5 +42,8 @@ struct WeightGradTable {
 };
 
 NATIVE_ISA_TABLE(WeightGradTable, weight_grad_table)
+
+// The direct kernel of a problem in float32 or float64, else null.
+std::unique_ptr<Kernel> direct_weight_grad(const Problem& problem);
 
 }  // namespace native::conv
