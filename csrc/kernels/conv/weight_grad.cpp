@@ -68,21 +68,23 @@ class WeightGrad final : public Kernel {
   }
 
  private:
+  static constexpr int64_t kLine = 64 / sizeof(T);  // elements of a cache line: a copy of so many is no call
+
   int64_t result_elements() const { return g_.taps() * g_.group_in() * g_.cout; }
 
   void choose_tile() {
     // The widest slab that is a cache line or a few, with the least waste in the last tile of its rows.
     const WeightGradTable& table = weight_grad_table();
-    const int64_t cin = g_.group_in(), cout = g_.group_out(), line = 64 / static_cast<int64_t>(sizeof(T));
+    const int64_t cin = g_.group_in(), cout = g_.group_out();
     double best = 0;
     for (int i = 0; i < table.variants; ++i) {
       const WeightGradVariant<T>& v = variants<T>(table)[i];
-      for (int64_t width : {line, 2 * line, 3 * line}) {
+      for (int64_t width : {kLine, 2 * kLine, 3 * kLine}) {
         width = std::min(width, cin);
         const int64_t last = cin % width;
         const int64_t rows = cin / width * ceil_div(g_.taps() * width, v.rows) + ceil_div(g_.taps() * last, v.rows);
         const double computed = static_cast<double>(rows * v.rows * ceil_div(cout, v.columns) * v.columns);
-        const double useful = v.speed * static_cast<double>(g_.taps() * cin * cout) / computed;
+        const double useful = v.speed * after_reading(v) * static_cast<double>(g_.taps() * cin * cout) / computed;
         if (useful > best * 1.001) best = useful, tile_ = v, slab_width_ = width;
       }
     }
@@ -90,6 +92,21 @@ class WeightGrad final : public Kernel {
       for (int64_t first = 0; first < cin; first += slab_width_)
         slabs_.push_back({group, first, std::min(slab_width_, cin - first)});
     panels_ = ceil_div(cout, tile_.columns);
+    in_place_ = reads_in_place(tile_);
+  }
+
+  // Whether the cotangent needs no copy: one panel as wide, or several that few rows read.
+  bool reads_in_place(const WeightGradVariant<T>& v) const {
+    const int64_t cout = g_.group_out();
+    return g_.groups == 1 && (cout == v.columns || (has_few_rows() && cout % v.columns == 0));
+  }
+  bool has_few_rows() const { return g_.taps() * g_.group_in() <= 40; }
+
+  // What copies, or reading parts of rows several times, leave of a tile's speed where few rows pay for them.
+  double after_reading(const WeightGradVariant<T>& v) const {
+    if (!has_few_rows()) return 1;
+    if (!reads_in_place(v)) return 0.75;
+    return g_.group_out() == v.columns || g_.taps() * g_.group_in() <= v.rows ? 1 : 0.9;
   }
 
   // A chunk is whole planes, or some lines of a plane, or a piece of a line.
@@ -152,9 +169,11 @@ class WeightGrad final : public Kernel {
       return;
     }
     for (int64_t first = 0; first < g_.group_out(); first += columns) {
-      const int64_t width = std::min(columns, g_.group_out() - first);
+      const int64_t width = std::min(columns, g_.group_out() - first), lines = width / kLine * kLine;
       for (int64_t p = 0; p < pixels; ++p, packed += columns) {
-        std::memcpy(packed, from + p * g_.cout + first, width * sizeof(T));
+        const T* const row = from + p * g_.cout + first;
+        for (int64_t c = 0; c < lines; c += kLine) std::memcpy(packed + c, row + c, kLine * sizeof(T));
+        std::copy(row + lines, row + width, packed + lines);
         std::fill(packed + width, packed + columns, T(0));
       }
     }
@@ -211,15 +230,13 @@ class WeightGrad final : public Kernel {
     int64_t* offsets = reinterpret_cast<int64_t*>(memory + x_bytes + ct_bytes);
     T* spare = reinterpret_cast<T*>(memory + x_bytes + ct_bytes + offset_bytes);
 
-    // One panel as wide as the cotangent needs no copy.
-    const bool in_place = g_.groups == 1 && g_.cout == tile_.columns;
     const int64_t begin = chunks_ * split / splits_, end = chunks_ * (split + 1) / splits_;
     for (int64_t index = begin; index < end; ++index) {
       const Chunk c = chunk_at(index);
       int64_t group = -1;
       for (int64_t s = first_slab; s < last_slab; ++s) {
         const Slab& slab = slabs_[s];
-        if (slab.group != group && !in_place) {
+        if (slab.group != group && !in_place_) {
           group = slab.group;
           pack_cotangent(ct, c, group, ct_packed);
         }
@@ -227,7 +244,7 @@ class WeightGrad final : public Kernel {
         for (int64_t p = 0; p < c.planes; ++p)
           for (int64_t l = 0; l < c.lines; ++l)
             offsets[p * c.lines + l] = (p * g_.kernel[0] * rows_in_ + l * pitch_[1]) * columns_in_ * slab.width;
-        const T* cotangent = in_place ? ct + c.first_pixel(g_) * g_.cout : ct_packed;
+        const T* cotangent = in_place_ ? ct + c.first_pixel(g_) * g_.cout : ct_packed;
         multiply(c, slab, x_packed, cotangent, offsets, index > begin, result, spare);
       }
     }
@@ -244,13 +261,14 @@ class WeightGrad final : public Kernel {
     tile.lines = c.planes * c.lines;
     tile.length = c.length;
     tile.step = pitch_[2] * slab.width;
+    tile.pitch = in_place_ ? g_.cout : tile_.columns;
     tile.accumulate = accumulate;
     const std::vector<Row>& table = slab.width == slab_width_ ? rows_ : last_rows_;
     const int64_t rows = static_cast<int64_t>(table.size());
     result += slab.first * g_.cout + slab.group * g_.group_out();
     for (int64_t panel = 0; panel < panels_; ++panel) {
       const int64_t column = panel * tile_.columns;
-      tile.cotangent = ct + panel * c.pixels() * tile_.columns;
+      tile.cotangent = ct + (in_place_ ? column : column * c.pixels());
       tile.width = static_cast<int>(std::min<int64_t>(tile_.columns, g_.group_out() - column));
       for (int64_t row = 0; row < rows; row += tile_.rows) {
         for (int i = 0; i < tile_.rows; ++i) {
@@ -297,6 +315,7 @@ class WeightGrad final : public Kernel {
   Triple pitch_;  // packed positions between the sources of neighbouring results
   WeightGradVariant<T> tile_{};
   int64_t slab_width_ = 1, panels_ = 0;
+  bool in_place_ = false;              // whether the cotangent is read where it lies
   std::vector<Row> rows_, last_rows_;  // of a slab, of a narrower last one
   std::vector<Slab> slabs_;
   int64_t planes_, lines_, length_;          // of a chunk

@@ -20,8 +20,9 @@ struct WeightGradTile {
   const int64_t* line_offset;  // [lines]: added to every source on a line of pixels
   int64_t lines, length;       // pixels are lines of `length`
   int64_t step;                // elements between the sources of neighbouring pixels
-  const T* cotangent;          // [lines * length][columns]
-  T* const* results;           // [rows]
+  const T* cotangent;          // [lines * length] rows of columns, `pitch` elements apart
+  int64_t pitch;
+  T* const* results;  // [rows]
   bool accumulate;
   int width;  // columns to store, at most `columns`
 };

@@ -22,7 +22,7 @@ void tile(const WeightGradTile<T>& t) {
   for (int64_t line = 0; line < t.lines; ++line) {
     // One index for all sources, so that they stay in registers.
     int64_t at = t.line_offset[line];
-    for (int64_t p = 0; p < t.length; ++p, at += t.step, g += kColumns) {
+    for (int64_t p = 0; p < t.length; ++p, at += t.step, g += t.pitch) {
       Vec<T> b[kVecs];
 #pragma GCC unroll 4
       for (int j = 0; j < kVecs; ++j) b[j] = load(g + j * kLanes<T>);
