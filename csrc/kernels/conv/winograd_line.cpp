@@ -92,7 +92,9 @@ class WinogradLine final : public Kernel {
     const LinePass& pass = line_.passes[p];
     const int64_t strips = line_.strips(pass), unit = product_.mr;
     const int64_t most = std::clamp<int64_t>(kValueBytes / sizeof(float) / values_of(pass.fir), 3 * unit, 16 * unit);
-    const int64_t each = std::max(unit, even_share(strips, most, unit));
+    int64_t pieces = ceil_div(strips, most);
+    if (pieces > 1 && pieces < kTasks) pieces += pieces % 2;  // as much for each of two threads
+    const int64_t each = round_up(ceil_div(strips, pieces), unit);
     // Few strips are transformed again for each range of output channels, so that all threads have work.
     const int64_t ranges = std::clamp<int64_t>(kTasks / ceil_div(strips, each), 1, weights_.blocks());
     for (int64_t first = 0; first < strips; first += each)
