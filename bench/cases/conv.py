@@ -434,7 +434,17 @@ def _others(batch: int) -> list[Case]:
     return [case for text in texts for case in parse(f"{batch}x{text}")]
 
 
+def _windows(batch: int) -> list[Case]:
+    """Windows larger than 3x3, and layers with few channels on one side."""
+    texts = ("32x32x32-128:5x5", "35x35x48-64:5x5", "14x14x32-64:5x5", "28x28x128-128:5x5",
+             "56x56x64-64:7x7", "17x17x128-192:7x7", "24x24x64-64:3x5", "128x128x64-3:3x3",
+             "128x128x64-3:9x9", "128x128x32-1:3x3", "64x64x16-3:3x3", "224x224x3-64:3x3:fw",
+             "28x28x1-64:3x3:fw", "10x32x32x32-2:3x3x3")  # fmt: skip
+    return [case for text in texts for case in parse(f"{batch}x{text}")]
+
+
 LISTS = {
     **{name: functools.partial(network, name) for name in CONVOLUTIONS},
     "others": _others,
+    "windows": _windows,
 }
