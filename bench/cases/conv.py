@@ -269,13 +269,13 @@ CASES: list[Case] = [
         fused(2, (15, 18), 40, 67, 5, a, pad=2, residual=r)
         for a, r in (("relu6", True), ("gelu", False))
     ),
-    # Few output channels, of which a vector would hold few: by the weights with both sides turned.
-    *cases(3, (10, 9), 20, 1, 3, pad=1, ops="w"),
-    *cases(2, (11, 14), 33, 7, (2, 5), pad=(-1, 2, 0, 3), dilation=(2, 1), ops="w"),
-    *cases(2, (40,), 17, 3, 4, pad=(5, 0), ops="w"),
-    *cases(2, (5, 6, 7), 16, 2, 3, pad=(1, 0, 0, 2, 1, 1), ops="w"),
-    *cases(2, (9, 8), 12, 3, 3, dtype="float64", ops="w"),
-    *cases(2, (9, 8), 24, 3, 3, dtype="bfloat16", ops="w"),
+    # Few output channels, of which a vector would hold few: gradients with both sides turned.
+    *cases(3, (10, 9), 20, 1, 3, pad=1, ops="dw"),
+    *cases(2, (11, 14), 33, 7, (2, 5), pad=(-1, 2, 0, 3), dilation=(2, 1), ops="dw"),
+    *cases(2, (40,), 17, 3, 4, pad=(5, 0), ops="dw"),
+    *cases(2, (5, 6, 7), 16, 2, 3, pad=(1, 0, 0, 2, 1, 1), ops="dw"),
+    *cases(2, (9, 8), 12, 3, 3, dtype="float64", ops="dw"),
+    *cases(2, (9, 8), 24, 3, 3, dtype="bfloat16", ops="dw"),
     # Empty and single.
     *cases(0, (5, 5), 3, 4, 3),
     *cases(0, (8, 8), 4, 64, 1, groups=2),

@@ -493,7 +493,12 @@ class Direct final : public Kernel {
   int64_t weight_elements_ = 0;
 };
 
-std::unique_ptr<Kernel> prepare(const Problem& problem) {
+const Register kernels{
+    {"conv", "conv_bias_act", "conv_pool", "conv_input_grad"}, "direct", 10, direct_conv, "any in float32 and float64"};
+
+}  // namespace
+
+std::unique_ptr<Kernel> direct_conv(const Problem& problem) {
   const auto g = geometry_of(problem);
   if (!g) return nullptr;
   const bool input_grad = problem.op == "conv_input_grad";
@@ -511,8 +516,4 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
   }
 }
 
-const Register kernels{
-    {"conv", "conv_bias_act", "conv_pool", "conv_input_grad"}, "direct", 10, prepare, "any in float32 and float64"};
-
-}  // namespace
 }  // namespace native::conv

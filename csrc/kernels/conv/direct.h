@@ -6,8 +6,14 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 #include "runtime/cpu.h"
+
+namespace native {
+class Kernel;
+struct Problem;
+}  // namespace native
 
 namespace native::conv {
 
@@ -50,5 +56,8 @@ struct DirectTable {
 };
 
 NATIVE_ISA_TABLE(DirectTable, direct_table)
+
+// The direct kernel of a problem in float32 or float64, else null.
+std::unique_ptr<Kernel> direct_conv(const Problem& problem);
 
 }  // namespace native::conv
