@@ -69,6 +69,7 @@ class WeightGrad final : public Kernel {
 
  private:
   static constexpr int64_t kLine = 64 / sizeof(T);  // elements of a cache line: a copy of so many is no call
+  static constexpr int64_t kFewRows = 40;
 
   int64_t result_elements() const { return g_.taps() * g_.group_in() * g_.cout; }
 
@@ -95,18 +96,20 @@ class WeightGrad final : public Kernel {
     in_place_ = reads_in_place(tile_);
   }
 
-  // Whether the cotangent needs no copy: one panel as wide, or several that few rows read.
+  int64_t all_rows() const { return g_.taps() * g_.group_in(); }
+
+  // Whether the cotangent needs no copy: one panel as wide, or several that few rows read. A row in pieces of a cache
+  // line comes slowly from memory.
   bool reads_in_place(const WeightGradVariant<T>& v) const {
-    const int64_t cout = g_.group_out();
-    return g_.groups == 1 && (cout == v.columns || (has_few_rows() && cout % v.columns == 0));
+    const int64_t cout = g_.group_out(), few = v.columns > kLine ? kFewRows : 12;
+    return g_.groups == 1 && (cout == v.columns || (all_rows() <= few && cout % v.columns == 0));
   }
-  bool has_few_rows() const { return g_.taps() * g_.group_in() <= 40; }
 
   // What copies, or reading parts of rows several times, leave of a tile's speed where few rows pay for them.
   double after_reading(const WeightGradVariant<T>& v) const {
-    if (!has_few_rows()) return 1;
+    if (all_rows() > kFewRows) return 1;
     if (!reads_in_place(v)) return 0.75;
-    return g_.group_out() == v.columns || g_.taps() * g_.group_in() <= v.rows ? 1 : 0.9;
+    return g_.group_out() == v.columns || all_rows() <= v.rows ? 1 : 0.9;
   }
 
   // A chunk is whole planes, or some lines of a plane, or a piece of a line.
