@@ -166,6 +166,8 @@ _NARROW = [
     (2, 33, 67),
     (4, 130, 200),
     (5, 63, 64),
+    (6, 1100, 70),
+    (7, 1030, 131),
     (8, 2051, 96),
     (9, 31, 33),
     (50, 64, 130),
@@ -252,7 +254,7 @@ CASES = [
     *(
         linear(m, k, n, activation, dtype="bfloat16", tw=tw)
         for activation in ACTIVATIONS
-        for m, k, n in [(3, 20, 33), (19, 71, 45), (33, 2500, 70), (7, 30, 1)]
+        for m, k, n in [(3, 20, 33), (19, 71, 45), (33, 2500, 70), (7, 30, 1), (8, 1100, 45)]
         for tw in (False, True)
     ),
     linear(9, 20, 33, "tanh", dtype="float64"),

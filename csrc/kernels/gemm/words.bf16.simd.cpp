@@ -3,8 +3,8 @@
 // The register tile is 6 rows by 4 vectors: 24 sums hide the latency of a dot instruction (6 cycles, one a
 // cycle), 4 vectors of B and one of A stand beside them. A row-major B is no matrix of words: two (four)
 // of its rows are to be interleaved. The first rows of a block do that in registers, behind its own
-// products, and leave the words packed for the rows that follow; so a product of few rows reads B once
-// and packs nothing.
+// products, and leave the words packed for the rows that follow. Where none follow, nothing is packed: up to 8 rows of
+// bfloat16 are one tile (7 and 8 by 2 vectors), and B is read once.
 #include "kernels/gemm/words.simd.h"
 
 namespace native {
@@ -23,6 +23,9 @@ constexpr int kRows = 6, kVectors = 4, kPanel = kVectors * kLanes32;
 constexpr int kFetched = 2 * kRows;
 // Words of k in a block: a panel takes 256 KB of the second-level cache.
 constexpr int kDepth = 1024;
+
+// Where a tile takes its words of B from: a panel, or rows of B, and leaves them in the panel or not.
+enum class Source { Panel, RowsToPanel, Rows };
 
 // The lanes of each vector of a row that are columns of B.
 template <int V>
@@ -101,8 +104,8 @@ inline void write_result(const WordBlock& block, int64_t row, const Lanes<V>& la
   write_floats<R, V>(block, row, lanes, scaled);
 }
 
-// R rows from `row` on, whose words begin at `a`, by V vectors. Reads: B lies in place and is packed.
-template <class Kind, int R, int V, bool Reads>
+// R rows from `row` on, whose words begin at `a`, by V vectors.
+template <class Kind, int R, int V, Source From>
 void tile(const WordBlock& block, const char* a, int64_t row) {
   using Sum = typename Kind::Sum;
   typename Kind::Vector sum[R][V];
@@ -122,16 +125,16 @@ void tile(const WordBlock& block, const char* a, int64_t row) {
 #pragma GCC unroll 4
       for (int v = 0; v < V; ++v) __builtin_prefetch(out + (i * block.out_row + v * kLanes32) * 4, 1, 3);
   }
-  if constexpr (Reads) {
+  if constexpr (From != Source::Panel) {
     const char* b = block.b;
     const int64_t b_row = block.b_row;
-    constexpr int kMasks = (V + Kind::kOut - 1) / Kind::kOut;
+    constexpr int kMasks = (V + Kind::kOut - 1) / Kind::kOut, kBytes = V * kLanes32 * Kind::kBytes;
     uint64_t masks[kMasks];
     for (int h = 0; h < kMasks; ++h) masks[h] = first_bits(block.n - h * Kind::kColumns, Kind::kColumns);
     auto step = [&](int64_t rows) __attribute__((always_inline)) {
       read_rows<Kind, V>(b, b_row, rows, masks, words);
 #pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) _mm512_store_si512(panel + v * kLanes32, words[v]);
+      for (int v = 0; v < V && From == Source::RowsToPanel; ++v) _mm512_store_si512(panel + v * kLanes32, words[v]);
       multiply<Kind, R, V>(a, a_row, words, sum);
       a += a_word;
       b += Kind::kTerms * b_row;
@@ -139,11 +142,11 @@ void tile(const WordBlock& block, const char* a, int64_t row) {
     };
     int64_t left = block.k;
     for (; left >= Kind::kTerms; left -= Kind::kTerms) {
-      // The same rows of the next panel, a whole pass before their use: no prefetcher follows a line a row.
+      // The same rows of what is next, a whole pass before their use: no prefetcher follows a line a row. Each line's
+      // last byte: a row that begins within a line ends in the next one.
 #pragma GCC unroll 4
       for (int i = 0; i < Kind::kTerms; ++i)
-        for (int line = 0; line < kPanel * Kind::kBytes; line += 64)
-          __builtin_prefetch(b + i * b_row + kPanel * Kind::kBytes + line, 0, 2);
+        for (int line = 0; line < kBytes; line += 64) __builtin_prefetch(b + i * b_row + kBytes + line + 63, 0, 2);
       step(Kind::kTerms);
     }
     if (left > 0) step(left);
@@ -172,25 +175,49 @@ void tile(const WordBlock& block, const char* a, int64_t row) {
 
 using TileFunction = void (*)(const WordBlock&, const char*, int64_t);
 
-template <class Kind, int V, bool Reads>
+template <class Kind, int V, Source From>
 struct TileRow {
-  static constexpr TileFunction by_rows[kRows] = {tile<Kind, 1, V, Reads>, tile<Kind, 2, V, Reads>,
-                                                  tile<Kind, 3, V, Reads>, tile<Kind, 4, V, Reads>,
-                                                  tile<Kind, 5, V, Reads>, tile<Kind, 6, V, Reads>};
+  static constexpr TileFunction by_rows[kRows] = {tile<Kind, 1, V, From>, tile<Kind, 2, V, From>,
+                                                  tile<Kind, 3, V, From>, tile<Kind, 4, V, From>,
+                                                  tile<Kind, 5, V, From>, tile<Kind, 6, V, From>};
 };
 
-template <class Kind, bool Reads>
+template <class Kind, Source From>
 TileFunction choose_tile(int rows, int vectors) {
   static constexpr const TileFunction* tables[kVectors] = {
-      TileRow<Kind, 1, Reads>::by_rows, TileRow<Kind, 2, Reads>::by_rows, TileRow<Kind, 3, Reads>::by_rows,
-      TileRow<Kind, 4, Reads>::by_rows};
+      TileRow<Kind, 1, From>::by_rows, TileRow<Kind, 2, From>::by_rows, TileRow<Kind, 3, From>::by_rows,
+      TileRow<Kind, 4, From>::by_rows};
   return tables[vectors - 1][rows - 1];
+}
+
+// All rows by B in place, where they are one tile.
+template <class Kind>
+bool block_in_place(const WordBlock& block) {
+  if (block.m <= kRows) {
+    TileRow<Kind, kVectors, Source::Rows>::by_rows[block.m - 1](block, block.a, 0);
+    return true;
+  }
+  if constexpr (Kind::kOut == 2) {
+    if (block.m > kRows + 2) return false;
+    for (int64_t j = 0; j < block.n; j += 2 * kLanes32) {
+      WordBlock half = block;
+      half.n = block.n - j;
+      half.b += j * Kind::kBytes;
+      half.sum = static_cast<float*>(block.sum) + j;
+      if (block.out) half.out = static_cast<char*>(block.out) + j * (block.out_bf16 ? 2 : 4);
+      half.epilogue = block.epilogue.from(0, j, 0);
+      (block.m == 7 ? tile<Kind, 7, 2, Source::Rows> : tile<Kind, 8, 2, Source::Rows>)(half, block.a, 0);
+    }
+    return true;
+  }
+  return false;
 }
 
 template <class Kind>
 void block(const WordBlock& block) {
+  if (block.b && block_in_place<Kind>(block)) return;
   const int vectors = static_cast<int>((block.n + kLanes32 - 1) / kLanes32);
-  const TileFunction whole = choose_tile<Kind, false>(kRows, vectors);
+  const TileFunction whole = choose_tile<Kind, Source::Panel>(kRows, vectors);
   bool reads = block.b != nullptr;
   for (int64_t row = 0; row < block.m;) {
     const int64_t left = block.m - row;
@@ -200,11 +227,11 @@ void block(const WordBlock& block) {
                                       : left > kRows                     ? (left + 1) / 2
                                                                          : left);
     if (reads)
-      choose_tile<Kind, true>(rows, vectors)(block, a, row);
+      choose_tile<Kind, Source::RowsToPanel>(rows, vectors)(block, a, row);
     else if (rows == kRows)
       whole(block, a, row);
     else
-      choose_tile<Kind, false>(rows, vectors)(block, a, row);
+      choose_tile<Kind, Source::Panel>(rows, vectors)(block, a, row);
     reads = false;
     row += rows;
   }

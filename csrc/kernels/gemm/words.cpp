@@ -28,6 +28,9 @@ constexpr int64_t kStreamRows = 2;
 constexpr int64_t kColumnRows = 512, kTurnedColumnRows = 256, kPackedColumnRows = 192;
 // Up to so many rows reading B is what takes the time: wide tasks walk along its pages.
 constexpr int64_t kDirectRows = 48, kStreamColumns = 512;
+// Terms of their blocks: so many of B's rows are fetched ahead while few pages are at hand and, where they are a
+// multiple of a page apart, few lines meet in a set of the second level.
+constexpr int64_t kDirectTerms = 512;
 // From so many rows on those of packed words are taken in halves.
 constexpr int64_t kSplitRows = 96;
 // Bytes of a matrix that are a task where one row or column multiplies it.
@@ -80,7 +83,8 @@ WordPlan::WordPlan(const WordKernels& kernels, const Problem& problem)
   few_ = !p_.packed && p_.m <= (p_.transpose_b ? kDotRows : kStreamRows);
   choose_grid();
   split_terms_ = splits_ > 1 ? round_up(ceil_div(p_.k, splits_), 64) : p_.k;
-  depth_ = few_ ? p_.k : even_share(split_terms_, kernels.kc, 64);
+  const bool direct = !p_.packed && !p_.transpose_b && p_.m <= kDirectRows;
+  depth_ = few_ ? p_.k : even_share(split_terms_, direct ? kDirectTerms : kernels.kc, 64);
   // Six rows of A leave room in a cache set for the panel that streams by; eight beside columns of B do not.
   const bool scattered = few_ && p_.m > 2 && p_.k * element_ % kPage == 0 && task_n_ > 2 * kernels.nr;
   copies_a_ = p_.wide_a || p_.transpose_a || scattered || (p_.k % kernels.terms != 0 && !(few_ && p_.transpose_b));
