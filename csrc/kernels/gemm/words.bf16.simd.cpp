@@ -190,25 +190,33 @@ TileFunction choose_tile(int rows, int vectors) {
   return tables[vectors - 1][rows - 1];
 }
 
-// All rows by B in place, where they are one tile.
+inline int vectors_of(int64_t columns) { return static_cast<int>((columns + kLanes32 - 1) / kLanes32); }
+
+// 7 or 8 rows of bfloat16 by B in place, 2 vectors at a time.
+template <int R>
+void block_by_two(const WordBlock& block) {
+  constexpr int64_t kColumns = 2 * kLanes32;
+  for (int64_t j = 0; j < block.n; j += kColumns) {
+    WordBlock part = block;
+    part.n = block.n - j;
+    part.b += j * Brain::kBytes;
+    part.sum = static_cast<float*>(block.sum) + j;
+    if (block.out) part.out = static_cast<char*>(block.out) + j * (block.out_bf16 ? 2 : 4);
+    part.epilogue = block.epilogue.from(0, j, 0);
+    (vectors_of(part.n) == 1 ? tile<Brain, R, 1, Source::Rows> : tile<Brain, R, 2, Source::Rows>)(part, block.a, 0);
+  }
+}
+
+// Whether all rows are one tile; then by B in place.
 template <class Kind>
 bool block_in_place(const WordBlock& block) {
   if (block.m <= kRows) {
-    TileRow<Kind, kVectors, Source::Rows>::by_rows[block.m - 1](block, block.a, 0);
+    choose_tile<Kind, Source::Rows>(static_cast<int>(block.m), vectors_of(block.n))(block, block.a, 0);
     return true;
   }
   if constexpr (Kind::kOut == 2) {
-    if (block.m > kRows + 2) return false;
-    for (int64_t j = 0; j < block.n; j += 2 * kLanes32) {
-      WordBlock half = block;
-      half.n = block.n - j;
-      half.b += j * Kind::kBytes;
-      half.sum = static_cast<float*>(block.sum) + j;
-      if (block.out) half.out = static_cast<char*>(block.out) + j * (block.out_bf16 ? 2 : 4);
-      half.epilogue = block.epilogue.from(0, j, 0);
-      (block.m == 7 ? tile<Kind, 7, 2, Source::Rows> : tile<Kind, 8, 2, Source::Rows>)(half, block.a, 0);
-    }
-    return true;
+    if (block.m == 7) return block_by_two<7>(block), true;
+    if (block.m == 8) return block_by_two<8>(block), true;
   }
   return false;
 }
@@ -216,7 +224,7 @@ bool block_in_place(const WordBlock& block) {
 template <class Kind>
 void block(const WordBlock& block) {
   if (block.b && block_in_place<Kind>(block)) return;
-  const int vectors = static_cast<int>((block.n + kLanes32 - 1) / kLanes32);
+  const int vectors = vectors_of(block.n);
   const TileFunction whole = choose_tile<Kind, Source::Panel>(kRows, vectors);
   bool reads = block.b != nullptr;
   for (int64_t row = 0; row < block.m;) {
