@@ -27,29 +27,34 @@ constexpr int kDepth = 1024;
 // Where a tile takes its words of B from: a panel, or rows of B, and leaves them in the panel or not.
 enum class Source { Panel, RowsToPanel, Rows };
 
-// The lanes of each vector of a row that are columns of B.
-template <int V>
-struct Lanes {
+// The lanes of each vector of a row that are columns of B: of a whole tile all, which its instructions then need no
+// masks for. A masked load takes twice the time of another; masked stores cost tiles of 16 words 5 to 7%.
+template <int V, bool Whole>
+class Lanes {
+ public:
   explicit Lanes(int64_t columns) {
-    for (int v = 0; v < V; ++v) masks[v] = static_cast<__mmask16>(first_bits(columns - v * kLanes32, kLanes32));
+    for (int v = 0; v < V; ++v) masks_[v] = static_cast<__mmask16>(first_bits(columns - v * kLanes32, kLanes32));
   }
-  __mmask16 masks[V];
+  __mmask16 operator[](int v) const { return Whole ? static_cast<__mmask16>(-1) : masks_[v]; }
+
+ private:
+  __mmask16 masks_[V];
 };
 
 // Calls body(x, row, column, mask) with each vector of a tile.
-template <int R, int V, class Vector, class Body>
-inline void each(Vector (*sum)[V], const Lanes<V>& lanes, const Body& body) {
+template <int R, int V, bool Whole, class Vector, class Body>
+inline void each(Vector (*sum)[V], const Lanes<V, Whole>& lanes, const Body& body) {
 #pragma GCC unroll 4
   for (int v = 0; v < V; ++v)
 #pragma GCC unroll 8
-    for (int i = 0; i < R; ++i) body(sum[i][v], i, v * kLanes32, lanes.masks[v]);
+    for (int i = 0; i < R; ++i) body(sum[i][v], i, v * kLanes32, lanes[v]);
 }
 
 inline __m512 widen(__m256i bits) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16)); }
 
 // ReLU (NaN stays NaN), rounding and the way into memory.
-template <int R, int V>
-inline void write_floats(const WordBlock& block, int64_t row, const Lanes<V>& lanes, __m512 (*sum)[V]) {
+template <int R, int V, bool Whole>
+inline void write_floats(const WordBlock& block, int64_t row, const Lanes<V, Whole>& lanes, __m512 (*sum)[V]) {
   const int64_t at = row * block.out_row, step = block.out_row;
   const Activation activation = block.epilogue.activation;
   if (activation != Activation::None)
@@ -67,8 +72,8 @@ inline void write_floats(const WordBlock& block, int64_t row, const Lanes<V>& la
     });
 }
 
-template <int R, int V>
-inline void write_result(const WordBlock& block, int64_t row, const Lanes<V>& lanes, __m512 (*sum)[V]) {
+template <int R, int V, bool Whole>
+inline void write_result(const WordBlock& block, int64_t row, const Lanes<V, Whole>& lanes, __m512 (*sum)[V]) {
   const int64_t at = row * block.out_row, step = block.out_row;
   const gemm::Epilogue<uint16_t>& epilogue = block.epilogue;
   if (epilogue.bias)
@@ -81,8 +86,8 @@ inline void write_result(const WordBlock& block, int64_t row, const Lanes<V>& la
     });
   write_floats<R, V>(block, row, lanes, sum);
 }
-template <int R, int V>
-inline void write_result(const WordBlock& block, int64_t row, const Lanes<V>& lanes, vi32 (*sum)[V]) {
+template <int R, int V, bool Whole>
+inline void write_result(const WordBlock& block, int64_t row, const Lanes<V, Whole>& lanes, vi32 (*sum)[V]) {
   const gemm::Scales& scales = block.scales;
   if (!scales.rows)
     return each<R, V>(sum, lanes, [&](vi32 x, int i, int column, __mmask16 mask) {
@@ -91,7 +96,7 @@ inline void write_result(const WordBlock& block, int64_t row, const Lanes<V>& la
   __m512 scaled[R][V];
 #pragma GCC unroll 4
   for (int v = 0; v < V; ++v) {
-    const __m512 column = _mm512_maskz_loadu_ps(lanes.masks[v], scales.columns + v * kLanes32);
+    const __m512 column = _mm512_maskz_loadu_ps(lanes[v], scales.columns + v * kLanes32);
 #pragma GCC unroll 8
     for (int i = 0; i < R; ++i)
       scaled[i][v] = _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps((__m512i)sum[i][v]), column),
@@ -104,8 +109,8 @@ inline void write_result(const WordBlock& block, int64_t row, const Lanes<V>& la
   write_floats<R, V>(block, row, lanes, scaled);
 }
 
-// R rows from `row` on, whose words begin at `a`, by V vectors.
-template <class Kind, int R, int V, Source From>
+// R rows from `row` on, whose words begin at `a`, by V vectors. Whole: B has as many columns.
+template <class Kind, int R, int V, bool Whole, Source From>
 void tile(const WordBlock& block, const char* a, int64_t row) {
   using Sum = typename Kind::Sum;
   typename Kind::Vector sum[R][V];
@@ -130,7 +135,8 @@ void tile(const WordBlock& block, const char* a, int64_t row) {
     const int64_t b_row = block.b_row;
     constexpr int kMasks = (V + Kind::kOut - 1) / Kind::kOut, kBytes = V * kLanes32 * Kind::kBytes;
     uint64_t masks[kMasks];
-    for (int h = 0; h < kMasks; ++h) masks[h] = first_bits(block.n - h * Kind::kColumns, Kind::kColumns);
+    for (int h = 0; h < kMasks; ++h)
+      masks[h] = Whole ? ~uint64_t{0} : first_bits(block.n - h * Kind::kColumns, Kind::kColumns);
     auto step = [&](int64_t rows) __attribute__((always_inline)) {
       read_rows<Kind, V>(b, b_row, rows, masks, words);
 #pragma GCC unroll 4
@@ -159,7 +165,7 @@ void tile(const WordBlock& block, const char* a, int64_t row) {
       panel += kPanel;
     }
   }
-  const Lanes<V> lanes(block.n);
+  const Lanes<V, Whole> lanes(block.n);
   Sum* const sums = static_cast<Sum*>(block.sum) + row * block.sum_row;
   const int64_t step = block.sum_row;
   if (block.accumulate)
@@ -175,22 +181,21 @@ void tile(const WordBlock& block, const char* a, int64_t row) {
 
 using TileFunction = void (*)(const WordBlock&, const char*, int64_t);
 
-template <class Kind, int V, Source From>
+template <class Kind, int V, bool Whole, Source From>
 struct TileRow {
-  static constexpr TileFunction by_rows[kRows] = {tile<Kind, 1, V, From>, tile<Kind, 2, V, From>,
-                                                  tile<Kind, 3, V, From>, tile<Kind, 4, V, From>,
-                                                  tile<Kind, 5, V, From>, tile<Kind, 6, V, From>};
+  static constexpr TileFunction by_rows[kRows] = {tile<Kind, 1, V, Whole, From>, tile<Kind, 2, V, Whole, From>,
+                                                  tile<Kind, 3, V, Whole, From>, tile<Kind, 4, V, Whole, From>,
+                                                  tile<Kind, 5, V, Whole, From>, tile<Kind, 6, V, Whole, From>};
 };
 
 template <class Kind, Source From>
-TileFunction choose_tile(int rows, int vectors) {
+TileFunction choose_tile(int64_t rows, int64_t columns) {
+  if (columns >= kPanel) return TileRow<Kind, kVectors, true, From>::by_rows[rows - 1];
   static constexpr const TileFunction* tables[kVectors] = {
-      TileRow<Kind, 1, From>::by_rows, TileRow<Kind, 2, From>::by_rows, TileRow<Kind, 3, From>::by_rows,
-      TileRow<Kind, 4, From>::by_rows};
-  return tables[vectors - 1][rows - 1];
+      TileRow<Kind, 1, false, From>::by_rows, TileRow<Kind, 2, false, From>::by_rows,
+      TileRow<Kind, 3, false, From>::by_rows, TileRow<Kind, 4, false, From>::by_rows};
+  return tables[(columns - 1) / kLanes32][rows - 1];
 }
-
-inline int vectors_of(int64_t columns) { return static_cast<int>((columns + kLanes32 - 1) / kLanes32); }
 
 // 7 or 8 rows of bfloat16 by B in place, 2 vectors at a time.
 template <int R>
@@ -203,7 +208,10 @@ void block_by_two(const WordBlock& block) {
     part.sum = static_cast<float*>(block.sum) + j;
     if (block.out) part.out = static_cast<char*>(block.out) + j * (block.out_bf16 ? 2 : 4);
     part.epilogue = block.epilogue.from(0, j, 0);
-    (vectors_of(part.n) == 1 ? tile<Brain, R, 1, Source::Rows> : tile<Brain, R, 2, Source::Rows>)(part, block.a, 0);
+    const TileFunction two = part.n >= kColumns  ? tile<Brain, R, 2, true, Source::Rows>
+                             : part.n > kLanes32 ? tile<Brain, R, 2, false, Source::Rows>
+                                                 : tile<Brain, R, 1, false, Source::Rows>;
+    two(part, block.a, 0);
   }
 }
 
@@ -211,7 +219,7 @@ void block_by_two(const WordBlock& block) {
 template <class Kind>
 bool block_in_place(const WordBlock& block) {
   if (block.m <= kRows) {
-    choose_tile<Kind, Source::Rows>(static_cast<int>(block.m), vectors_of(block.n))(block, block.a, 0);
+    choose_tile<Kind, Source::Rows>(block.m, block.n)(block, block.a, 0);
     return true;
   }
   if constexpr (Kind::kOut == 2) {
@@ -224,8 +232,7 @@ bool block_in_place(const WordBlock& block) {
 template <class Kind>
 void block(const WordBlock& block) {
   if (block.b && block_in_place<Kind>(block)) return;
-  const int vectors = vectors_of(block.n);
-  const TileFunction whole = choose_tile<Kind, Source::Panel>(kRows, vectors);
+  const TileFunction whole = choose_tile<Kind, Source::Panel>(kRows, block.n);
   bool reads = block.b != nullptr;
   for (int64_t row = 0; row < block.m;) {
     const int64_t left = block.m - row;
@@ -235,11 +242,11 @@ void block(const WordBlock& block) {
                                       : left > kRows                     ? (left + 1) / 2
                                                                          : left);
     if (reads)
-      choose_tile<Kind, Source::RowsToPanel>(rows, vectors)(block, a, row);
+      choose_tile<Kind, Source::RowsToPanel>(rows, block.n)(block, a, row);
     else if (rows == kRows)
       whole(block, a, row);
     else
-      choose_tile<Kind, Source::Panel>(rows, vectors)(block, a, row);
+      choose_tile<Kind, Source::Panel>(rows, block.n)(block, a, row);
     reads = false;
     row += rows;
   }
