@@ -190,7 +190,9 @@ struct TileRow {
 
 template <class Kind, Source From>
 TileFunction choose_tile(int64_t rows, int64_t columns) {
-  if (columns >= kPanel) return TileRow<Kind, kVectors, true, From>::by_rows[rows - 1];
+  // Up to 3 rows of bfloat16 by B in place wait for B alone, and then for 13 to 20% longer by loads without masks.
+  constexpr int64_t kMasked = From == Source::Rows && Kind::kBytes == 2 ? 3 : 0;
+  if (columns >= kPanel && rows > kMasked) return TileRow<Kind, kVectors, true, From>::by_rows[rows - 1];
   static constexpr const TileFunction* tables[kVectors] = {
       TileRow<Kind, 1, false, From>::by_rows, TileRow<Kind, 2, false, From>::by_rows,
       TileRow<Kind, 3, false, From>::by_rows, TileRow<Kind, 4, false, From>::by_rows};
