@@ -154,7 +154,10 @@ _SIZES = [
 ]
 # A copied six rows at a time and B by the tiles that read it first: a rest of rows, of terms and of
 # columns, several blocks of each, and an A much narrower than B.
-_COPIED = [(12, 530, 33), (17, 1030, 70), (151, 70, 261), (295, 523, 300), (49, 67, 530)]
+_COPIED = [
+    *[(12, 530, 33), (17, 1030, 70), (151, 70, 261), (295, 523, 300), (49, 67, 530)],
+    (301, 70, 250),  # wide panels: tasks of all rows and half of the columns
+]
 # Rows of whole lines, which a large result has stored past the caches: sums that are short and not,
 # a rest of rows, panels that are whole and not.
 _LINES = [(145, 64, 80), (20, 31, 192), (13, 70, 128)]
