@@ -134,8 +134,12 @@ void WordPlan::choose_grid() {
   const int64_t most_rows = p_.packed ? kPackedColumnRows : p_.transpose_a ? kTurnedColumnRows : kColumnRows;
   const bool all_rows = p_.m <= most_rows;
   const bool all_columns = !all_rows && p_.transpose_a && p_.n <= kTaskSide && p_.k <= kOwnTerms;
-  if (!all_rows) task_m_ = even_share(p_.m, kTaskSide, kRowUnit);
   task_n_ = even_share(p_.n, kTaskSide, kernels_.nr);
+  if (!all_rows) {
+    // An even number of tasks: with an odd one two threads, or four, do not end together.
+    const int64_t unit = ceil_div(p_.n, task_n_) % 2 == 0 ? 1 : 2;
+    task_m_ = round_up(ceil_div(p_.m, round_up(ceil_div(p_.m, kTaskSide), unit)), kRowUnit);
+  }
   auto tasks = [&] { return static_cast<double>(ceil_div(p_.m, task_m_) * ceil_div(p_.n, task_n_)); };
   int64_t narrow = !p_.transpose_b && p_.m <= kDirectRows ? kStreamColumns / 2 : 4 * kernels_.nr;
   // A task that has all rows packs its columns for itself, one that has all columns its rows: no thread waits for the
