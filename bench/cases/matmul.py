@@ -154,7 +154,10 @@ _SIZES = [
 ]
 # A copied six rows at a time and B by the tiles that read it first: a rest of rows, of terms and of
 # columns, several blocks of each, and an A much narrower than B.
-_COPIED = [(12, 530, 33), (17, 1030, 70), (151, 70, 261), (295, 523, 300), (49, 67, 530)]
+_COPIED = [
+    *[(12, 530, 33), (17, 1030, 70), (151, 70, 261), (295, 523, 300), (49, 67, 530)],
+    (301, 70, 250),  # wide panels: tasks of all rows and half of the columns
+]
 # Rows of whole lines, which a large result has stored past the caches: sums that are short and not,
 # a rest of rows, panels that are whole and not.
 _LINES = [(145, 64, 80), (20, 31, 192), (13, 70, 128)]
@@ -166,6 +169,8 @@ _NARROW = [
     (2, 33, 67),
     (4, 130, 200),
     (5, 63, 64),
+    (6, 1100, 70),
+    (7, 1030, 131),
     (8, 2051, 96),
     (9, 31, 33),
     (50, 64, 130),
@@ -252,7 +257,7 @@ CASES = [
     *(
         linear(m, k, n, activation, dtype="bfloat16", tw=tw)
         for activation in ACTIVATIONS
-        for m, k, n in [(3, 20, 33), (19, 71, 45), (33, 2500, 70), (7, 30, 1)]
+        for m, k, n in [(3, 20, 33), (19, 71, 45), (33, 2500, 70), (7, 30, 1), (8, 1100, 45)]
         for tw in (False, True)
     ),
     linear(9, 20, 33, "tanh", dtype="float64"),

@@ -25,6 +25,8 @@ constexpr int64_t kStreamRows = 48;
 // Up to so many rows a task takes all of them and packs its own columns of B, which stay in its cache;
 // beyond, B is packed once for all tasks.
 constexpr int64_t kColumnRows = 256;
+// Up to twice as many where panels are wide, halves of B's columns are alike, and C is not added to often.
+constexpr int64_t kColumnTerms = 1024;
 // Up to so many elements a B is copied for tasks with rows of their own: 16 MB of float32.
 constexpr int64_t kSharedElements = 1 << 22;
 // A range of so many terms repays its partial sums.
@@ -179,7 +181,7 @@ void pack_panels(const Kernels<T>& kernels, const Operand<T>& b, int64_t k, int6
 
 template <class T>
 Path Plan<T>::suitable_path() const {
-  const Path whole = m_ <= kColumnRows && !own_rows() ? Path::Columns : Path::Tiles;
+  const Path whole = takes_all_rows() && !own_rows() ? Path::Columns : Path::Tiles;
   if (b_ == Form::Panels) return m_ == 1 ? Path::Vector : whole;
   if (m_ == 1 || n_ == 1) return Path::Vector;
   if (k_ == 1 && n_ >= kStreamColumns) return Path::Outer;
@@ -229,6 +231,16 @@ Plan<T>::Plan(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, bool t
     splits_ =
         std::clamp<int64_t>(static_cast<int64_t>(wanted / tasks), path ? 2 : 1, std::min<int64_t>(most_splits, 16));
   }
+}
+
+// Whether tasks are to take all rows and pack columns of their own: no thread waits until all of B is packed, nor reads
+// what another one wrote.
+template <class T>
+bool Plan<T>::takes_all_rows() const {
+  if (m_ <= kColumnRows) return true;
+  const int64_t pair = 2 * kernels_.nr, missing = round_up(n_, pair) - n_;
+  return kernels_.reads_columns && m_ <= 2 * kColumnRows && k_ <= kColumnTerms &&
+         (few_panels() || missing < kernels_.nr / 2);
 }
 
 // Whether tasks are to have rows of their own and B is packed once for all: where each copies its part of a transposed

@@ -211,6 +211,7 @@ class Plan {
     int64_t i, rows, j, columns, p, terms;
   };
   Path suitable_path() const;
+  bool takes_all_rows() const;
   bool own_rows() const;
   bool few_panels() const;
   double tasks() const;

@@ -3,8 +3,8 @@
 // The register tile is 6 rows by 4 vectors: 24 sums hide the latency of a dot instruction (6 cycles, one a
 // cycle), 4 vectors of B and one of A stand beside them. A row-major B is no matrix of words: two (four)
 // of its rows are to be interleaved. The first rows of a block do that in registers, behind its own
-// products, and leave the words packed for the rows that follow; so a product of few rows reads B once
-// and packs nothing.
+// products, and leave the words packed for the rows that follow. Where none follow, nothing is packed: up to 8 rows of
+// bfloat16 are one tile (7 and 8 by 2 vectors), and B is read once.
 #include "kernels/gemm/words.simd.h"
 
 namespace native {
@@ -24,29 +24,37 @@ constexpr int kFetched = 2 * kRows;
 // Words of k in a block: a panel takes 256 KB of the second-level cache.
 constexpr int kDepth = 1024;
 
-// The lanes of each vector of a row that are columns of B.
-template <int V>
-struct Lanes {
+// Where a tile takes its words of B from: a panel, or rows of B, and leaves them in the panel or not.
+enum class Source { Panel, RowsToPanel, Rows };
+
+// The lanes of each vector of a row that are columns of B: of a whole tile all, which its instructions then need no
+// masks for. A masked load takes twice the time of another; masked stores cost tiles of 16 words 5 to 7%.
+template <int V, bool Whole>
+class Lanes {
+ public:
   explicit Lanes(int64_t columns) {
-    for (int v = 0; v < V; ++v) masks[v] = static_cast<__mmask16>(first_bits(columns - v * kLanes32, kLanes32));
+    for (int v = 0; v < V; ++v) masks_[v] = static_cast<__mmask16>(first_bits(columns - v * kLanes32, kLanes32));
   }
-  __mmask16 masks[V];
+  __mmask16 operator[](int v) const { return Whole ? static_cast<__mmask16>(-1) : masks_[v]; }
+
+ private:
+  __mmask16 masks_[V];
 };
 
 // Calls body(x, row, column, mask) with each vector of a tile.
-template <int R, int V, class Vector, class Body>
-inline void each(Vector (*sum)[V], const Lanes<V>& lanes, const Body& body) {
+template <int R, int V, bool Whole, class Vector, class Body>
+inline void each(Vector (*sum)[V], const Lanes<V, Whole>& lanes, const Body& body) {
 #pragma GCC unroll 4
   for (int v = 0; v < V; ++v)
 #pragma GCC unroll 8
-    for (int i = 0; i < R; ++i) body(sum[i][v], i, v * kLanes32, lanes.masks[v]);
+    for (int i = 0; i < R; ++i) body(sum[i][v], i, v * kLanes32, lanes[v]);
 }
 
 inline __m512 widen(__m256i bits) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16)); }
 
 // ReLU (NaN stays NaN), rounding and the way into memory.
-template <int R, int V>
-inline void write_floats(const WordBlock& block, int64_t row, const Lanes<V>& lanes, __m512 (*sum)[V]) {
+template <int R, int V, bool Whole>
+inline void write_floats(const WordBlock& block, int64_t row, const Lanes<V, Whole>& lanes, __m512 (*sum)[V]) {
   const int64_t at = row * block.out_row, step = block.out_row;
   const Activation activation = block.epilogue.activation;
   if (activation != Activation::None)
@@ -64,8 +72,8 @@ inline void write_floats(const WordBlock& block, int64_t row, const Lanes<V>& la
     });
 }
 
-template <int R, int V>
-inline void write_result(const WordBlock& block, int64_t row, const Lanes<V>& lanes, __m512 (*sum)[V]) {
+template <int R, int V, bool Whole>
+inline void write_result(const WordBlock& block, int64_t row, const Lanes<V, Whole>& lanes, __m512 (*sum)[V]) {
   const int64_t at = row * block.out_row, step = block.out_row;
   const gemm::Epilogue<uint16_t>& epilogue = block.epilogue;
   if (epilogue.bias)
@@ -78,8 +86,8 @@ inline void write_result(const WordBlock& block, int64_t row, const Lanes<V>& la
     });
   write_floats<R, V>(block, row, lanes, sum);
 }
-template <int R, int V>
-inline void write_result(const WordBlock& block, int64_t row, const Lanes<V>& lanes, vi32 (*sum)[V]) {
+template <int R, int V, bool Whole>
+inline void write_result(const WordBlock& block, int64_t row, const Lanes<V, Whole>& lanes, vi32 (*sum)[V]) {
   const gemm::Scales& scales = block.scales;
   if (!scales.rows)
     return each<R, V>(sum, lanes, [&](vi32 x, int i, int column, __mmask16 mask) {
@@ -88,7 +96,7 @@ inline void write_result(const WordBlock& block, int64_t row, const Lanes<V>& la
   __m512 scaled[R][V];
 #pragma GCC unroll 4
   for (int v = 0; v < V; ++v) {
-    const __m512 column = _mm512_maskz_loadu_ps(lanes.masks[v], scales.columns + v * kLanes32);
+    const __m512 column = _mm512_maskz_loadu_ps(lanes[v], scales.columns + v * kLanes32);
 #pragma GCC unroll 8
     for (int i = 0; i < R; ++i)
       scaled[i][v] = _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps((__m512i)sum[i][v]), column),
@@ -101,8 +109,8 @@ inline void write_result(const WordBlock& block, int64_t row, const Lanes<V>& la
   write_floats<R, V>(block, row, lanes, scaled);
 }
 
-// R rows from `row` on, whose words begin at `a`, by V vectors. Reads: B lies in place and is packed.
-template <class Kind, int R, int V, bool Reads>
+// R rows from `row` on, whose words begin at `a`, by V vectors. Whole: B has as many columns.
+template <class Kind, int R, int V, bool Whole, Source From>
 void tile(const WordBlock& block, const char* a, int64_t row) {
   using Sum = typename Kind::Sum;
   typename Kind::Vector sum[R][V];
@@ -122,16 +130,17 @@ void tile(const WordBlock& block, const char* a, int64_t row) {
 #pragma GCC unroll 4
       for (int v = 0; v < V; ++v) __builtin_prefetch(out + (i * block.out_row + v * kLanes32) * 4, 1, 3);
   }
-  if constexpr (Reads) {
+  if constexpr (From != Source::Panel) {
     const char* b = block.b;
     const int64_t b_row = block.b_row;
-    constexpr int kMasks = (V + Kind::kOut - 1) / Kind::kOut;
+    constexpr int kMasks = (V + Kind::kOut - 1) / Kind::kOut, kBytes = V * kLanes32 * Kind::kBytes;
     uint64_t masks[kMasks];
-    for (int h = 0; h < kMasks; ++h) masks[h] = first_bits(block.n - h * Kind::kColumns, Kind::kColumns);
+    for (int h = 0; h < kMasks; ++h)
+      masks[h] = Whole ? ~uint64_t{0} : first_bits(block.n - h * Kind::kColumns, Kind::kColumns);
     auto step = [&](int64_t rows) __attribute__((always_inline)) {
       read_rows<Kind, V>(b, b_row, rows, masks, words);
 #pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) _mm512_store_si512(panel + v * kLanes32, words[v]);
+      for (int v = 0; v < V && From == Source::RowsToPanel; ++v) _mm512_store_si512(panel + v * kLanes32, words[v]);
       multiply<Kind, R, V>(a, a_row, words, sum);
       a += a_word;
       b += Kind::kTerms * b_row;
@@ -139,11 +148,11 @@ void tile(const WordBlock& block, const char* a, int64_t row) {
     };
     int64_t left = block.k;
     for (; left >= Kind::kTerms; left -= Kind::kTerms) {
-      // The same rows of the next panel, a whole pass before their use: no prefetcher follows a line a row.
+      // The same rows of what is next, a whole pass before their use: no prefetcher follows a line a row. Each line's
+      // last byte: a row that begins within a line ends in the next one.
 #pragma GCC unroll 4
       for (int i = 0; i < Kind::kTerms; ++i)
-        for (int line = 0; line < kPanel * Kind::kBytes; line += 64)
-          __builtin_prefetch(b + i * b_row + kPanel * Kind::kBytes + line, 0, 2);
+        for (int line = 0; line < kBytes; line += 64) __builtin_prefetch(b + i * b_row + kBytes + line + 63, 0, 2);
       step(Kind::kTerms);
     }
     if (left > 0) step(left);
@@ -156,7 +165,7 @@ void tile(const WordBlock& block, const char* a, int64_t row) {
       panel += kPanel;
     }
   }
-  const Lanes<V> lanes(block.n);
+  const Lanes<V, Whole> lanes(block.n);
   Sum* const sums = static_cast<Sum*>(block.sum) + row * block.sum_row;
   const int64_t step = block.sum_row;
   if (block.accumulate)
@@ -172,25 +181,60 @@ void tile(const WordBlock& block, const char* a, int64_t row) {
 
 using TileFunction = void (*)(const WordBlock&, const char*, int64_t);
 
-template <class Kind, int V, bool Reads>
+template <class Kind, int V, bool Whole, Source From>
 struct TileRow {
-  static constexpr TileFunction by_rows[kRows] = {tile<Kind, 1, V, Reads>, tile<Kind, 2, V, Reads>,
-                                                  tile<Kind, 3, V, Reads>, tile<Kind, 4, V, Reads>,
-                                                  tile<Kind, 5, V, Reads>, tile<Kind, 6, V, Reads>};
+  static constexpr TileFunction by_rows[kRows] = {tile<Kind, 1, V, Whole, From>, tile<Kind, 2, V, Whole, From>,
+                                                  tile<Kind, 3, V, Whole, From>, tile<Kind, 4, V, Whole, From>,
+                                                  tile<Kind, 5, V, Whole, From>, tile<Kind, 6, V, Whole, From>};
 };
 
-template <class Kind, bool Reads>
-TileFunction choose_tile(int rows, int vectors) {
+template <class Kind, Source From>
+TileFunction choose_tile(int64_t rows, int64_t columns) {
+  // Up to 3 rows of bfloat16 by B in place wait for B alone, and then for 13 to 20% longer by loads without masks.
+  constexpr int64_t kMasked = From == Source::Rows && Kind::kBytes == 2 ? 3 : 0;
+  if (columns >= kPanel && rows > kMasked) return TileRow<Kind, kVectors, true, From>::by_rows[rows - 1];
   static constexpr const TileFunction* tables[kVectors] = {
-      TileRow<Kind, 1, Reads>::by_rows, TileRow<Kind, 2, Reads>::by_rows, TileRow<Kind, 3, Reads>::by_rows,
-      TileRow<Kind, 4, Reads>::by_rows};
-  return tables[vectors - 1][rows - 1];
+      TileRow<Kind, 1, false, From>::by_rows, TileRow<Kind, 2, false, From>::by_rows,
+      TileRow<Kind, 3, false, From>::by_rows, TileRow<Kind, 4, false, From>::by_rows};
+  return tables[(columns - 1) / kLanes32][rows - 1];
+}
+
+// 7 or 8 rows of bfloat16 by B in place, 2 vectors at a time.
+template <int R>
+void block_by_two(const WordBlock& block) {
+  constexpr int64_t kColumns = 2 * kLanes32;
+  for (int64_t j = 0; j < block.n; j += kColumns) {
+    WordBlock part = block;
+    part.n = block.n - j;
+    part.b += j * Brain::kBytes;
+    part.sum = static_cast<float*>(block.sum) + j;
+    if (block.out) part.out = static_cast<char*>(block.out) + j * (block.out_bf16 ? 2 : 4);
+    part.epilogue = block.epilogue.from(0, j, 0);
+    const TileFunction two = part.n >= kColumns  ? tile<Brain, R, 2, true, Source::Rows>
+                             : part.n > kLanes32 ? tile<Brain, R, 2, false, Source::Rows>
+                                                 : tile<Brain, R, 1, false, Source::Rows>;
+    two(part, block.a, 0);
+  }
+}
+
+// Whether all rows are one tile; then by B in place.
+template <class Kind>
+bool block_in_place(const WordBlock& block) {
+  if (block.m <= kRows) {
+    choose_tile<Kind, Source::Rows>(block.m, block.n)(block, block.a, 0);
+    return true;
+  }
+  if constexpr (Kind::kOut == 2) {
+    if (block.m == 7) return block_by_two<7>(block), true;
+    if (block.m == 8) return block_by_two<8>(block), true;
+  }
+  return false;
 }
 
 template <class Kind>
 void block(const WordBlock& block) {
-  const int vectors = static_cast<int>((block.n + kLanes32 - 1) / kLanes32);
-  const TileFunction whole = choose_tile<Kind, false>(kRows, vectors);
+  if (block.b && block_in_place<Kind>(block)) return;
+  const TileFunction whole = choose_tile<Kind, Source::Panel>(kRows, block.n);
   bool reads = block.b != nullptr;
   for (int64_t row = 0; row < block.m;) {
     const int64_t left = block.m - row;
@@ -200,11 +244,11 @@ void block(const WordBlock& block) {
                                       : left > kRows                     ? (left + 1) / 2
                                                                          : left);
     if (reads)
-      choose_tile<Kind, true>(rows, vectors)(block, a, row);
+      choose_tile<Kind, Source::RowsToPanel>(rows, block.n)(block, a, row);
     else if (rows == kRows)
       whole(block, a, row);
     else
-      choose_tile<Kind, false>(rows, vectors)(block, a, row);
+      choose_tile<Kind, Source::Panel>(rows, block.n)(block, a, row);
     reads = false;
     row += rows;
   }

@@ -21,13 +21,17 @@ constexpr double kMostTasks = 16;
 constexpr int64_t kTaskSide = 512;
 // Up to so many rows times contiguous columns are dot products.
 constexpr int64_t kDotRows = 8;
-// Up to so many rows times row-major columns walk along rows of B.
+// Up to so many rows times row-major columns walk along rows of B, which are a page or longer: shorter ones are as well
+// fetched ahead by tiles.
 constexpr int64_t kStreamRows = 2;
 // Up to so many rows a task takes all of them, and so B is read once.
 // Where A is turned as well: else it is packed again for each range of columns. And where B is packed already.
 constexpr int64_t kColumnRows = 512, kTurnedColumnRows = 256, kPackedColumnRows = 192;
 // Up to so many rows reading B is what takes the time: wide tasks walk along its pages.
 constexpr int64_t kDirectRows = 48, kStreamColumns = 512;
+// Terms of their blocks: so many of B's rows are fetched ahead while few pages are at hand and, where they are a
+// multiple of a page apart, few lines meet in a set of the second level.
+constexpr int64_t kDirectTerms = 512;
 // From so many rows on those of packed words are taken in halves.
 constexpr int64_t kSplitRows = 96;
 // Bytes of a matrix that are a task where one row or column multiplies it.
@@ -77,10 +81,12 @@ WordPlan::WordPlan(const WordKernels& kernels, const Problem& problem)
   // A vector has no direction.
   if (p_.m == 1) p_.transpose_a = false;
   if (p_.n == 1 && !p_.packed) p_.transpose_b = true;
-  few_ = !p_.packed && p_.m <= (p_.transpose_b ? kDotRows : kStreamRows);
+  const int64_t most = p_.transpose_b ? kDotRows : p_.n * element_ >= kPage ? kStreamRows : 0;
+  few_ = !p_.packed && p_.m <= most;
   choose_grid();
   split_terms_ = splits_ > 1 ? round_up(ceil_div(p_.k, splits_), 64) : p_.k;
-  depth_ = few_ ? p_.k : even_share(split_terms_, kernels.kc, 64);
+  const bool direct = !p_.packed && !p_.transpose_b && p_.m <= kDirectRows;
+  depth_ = few_ ? p_.k : even_share(split_terms_, direct ? kDirectTerms : kernels.kc, 64);
   // Six rows of A leave room in a cache set for the panel that streams by; eight beside columns of B do not.
   const bool scattered = few_ && p_.m > 2 && p_.k * element_ % kPage == 0 && task_n_ > 2 * kernels.nr;
   copies_a_ = p_.wide_a || p_.transpose_a || scattered || (p_.k % kernels.terms != 0 && !(few_ && p_.transpose_b));
@@ -128,8 +134,12 @@ void WordPlan::choose_grid() {
   const int64_t most_rows = p_.packed ? kPackedColumnRows : p_.transpose_a ? kTurnedColumnRows : kColumnRows;
   const bool all_rows = p_.m <= most_rows;
   const bool all_columns = !all_rows && p_.transpose_a && p_.n <= kTaskSide && p_.k <= kOwnTerms;
-  if (!all_rows) task_m_ = even_share(p_.m, kTaskSide, kRowUnit);
   task_n_ = even_share(p_.n, kTaskSide, kernels_.nr);
+  if (!all_rows) {
+    // An even number of tasks: with an odd one two threads, or four, do not end together.
+    const int64_t unit = ceil_div(p_.n, task_n_) % 2 == 0 ? 1 : 2;
+    task_m_ = round_up(ceil_div(p_.m, round_up(ceil_div(p_.m, kTaskSide), unit)), kRowUnit);
+  }
   auto tasks = [&] { return static_cast<double>(ceil_div(p_.m, task_m_) * ceil_div(p_.n, task_n_)); };
   int64_t narrow = !p_.transpose_b && p_.m <= kDirectRows ? kStreamColumns / 2 : 4 * kernels_.nr;
   // A task that has all rows packs its columns for itself, one that has all columns its rows: no thread waits for the
