@@ -49,6 +49,14 @@ inline void put_stream(S stream, T* to, Vec<T> x, int lanes) {
     stream.store(to, x);
 }
 
+template <bool Partial, class S, class T>
+inline Vec<T> get_stream(S stream, const T* from, int lanes) {
+  if constexpr (Partial)
+    return load_part(from, lanes);
+  else
+    return stream.load(from);
+}
+
 // The vectors of a line: windows that lie side by side write whole ones in turn.
 constexpr int kLineVectors = kLineBytes / kVecBytes;
 
@@ -178,33 +186,38 @@ void average(const Window<T>& w, T* out) {
   if (c < w.channels) average_block<T, 1, true>(w, c, out, static_cast<int>(w.channels - c));
 }
 
+template <class T, bool kSet, int kCount, bool Partial = false, class S>
+inline void maximum_gradient_block(S stream, const Window<T>& w, int64_t c, const T* out, const T* ct, T* gradient,
+                                   int lanes = kLanes<T>) {
+  constexpr int kL = kLanes<T>;
+  Vec<T> y[kCount], g[kCount];
+  for (int i = 0; i < kCount; ++i) {
+    y[i] = get<Partial>(out + c + i * kL, lanes);
+    g[i] = get<Partial>(ct + c + i * kL, lanes);
+  }
+  for (int64_t t = 0; t < w.taps; ++t)
+    for (int i = 0; i < kCount; ++i) {
+      const int64_t at = w.offsets[t] + c + i * kL;
+      const Vec<T> x = get_stream<Partial>(stream, w.x + at, lanes);
+      // A window's NaN is its maximum. What was given is not given again.
+      const Mask<T> hit = (x == y[i]) | (x != x);
+      const Vec<T> here = hit ? g[i] : Vec<T>{};
+      g[i] = hit ? Vec<T>{} : g[i];
+      put_stream<Partial>(stream, gradient + at, kSet ? here : get<Partial>(gradient + at, lanes) + here, lanes);
+    }
+}
+
 template <class T, bool kSet>
 void maximum_gradient(const Window<T>& w, const T* out, const T* ct, T* gradient) {
-  constexpr int kL = kLanes<T>;
-  int64_t c = 0;
-  for (; c + kL <= w.channels; c += kL) {
-    const Vec<T> y = load(out + c), g = load(ct + c), zero{};
-    Mask<T> open = ~Mask<T>{};
-    for (int64_t t = 0; t < w.taps; ++t) {
-      const Vec<T> x = load(w.x + w.offsets[t] + c);
-      // Negated, so that it holds for NaN: a window's NaN is its maximum.
-      const Mask<T> hit = open & ~((x < y) | (x > y) | ((x == x) & (y != y)));
-      open &= ~hit;
-      T* to = gradient + w.offsets[t] + c;
-      store(to, kSet ? (hit ? g : zero) : load(to) + (hit ? g : zero));
-    }
-  }
-  for (; c < w.channels; ++c) {
-    const T y = out[c];
-    bool open = true;
-    for (int64_t t = 0; t < w.taps; ++t) {
-      const T x = w.x[w.offsets[t] + c];
-      const bool hit = open && (x == y || (x != x && y != y));
-      open = open && !hit;
-      T* to = gradient + w.offsets[t] + c;
-      *to = (kSet ? T(0) : *to) + (hit ? ct[c] : T(0));
-    }
-  }
+  constexpr int kL = kLanes<T>, kLine = kLineVectors * kL;
+  with_gradient<kSet>(w, gradient, [&](auto stream) {
+    int64_t c = 0;
+    for (; c + kLine <= w.channels; c += kLine)
+      maximum_gradient_block<T, kSet, kLineVectors>(stream, w, c, out, ct, gradient);
+    for (; c + kL <= w.channels; c += kL) maximum_gradient_block<T, kSet, 1>(stream, w, c, out, ct, gradient);
+    if (c < w.channels)
+      maximum_gradient_block<T, kSet, 1, true>(stream, w, c, out, ct, gradient, static_cast<int>(w.channels - c));
+  });
 }
 
 template <class T>

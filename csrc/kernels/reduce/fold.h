@@ -133,12 +133,7 @@ constexpr int64_t kFoldBlock = 4096;
 
 template <class Op, class A>
 static inline A fold_lanes(Vec<A> v) {
-  A lanes[kLanes<A>];
-  store(lanes, v);
-#pragma GCC unroll 8
-  for (int width = kLanes<A> / 2; width > 0; width /= 2)
-    for (int i = 0; i < width; ++i) lanes[i] = Op::join(lanes[i], lanes[i + width]);
-  return lanes[0];
+  return reduce<A>(v, [](auto a, auto b) { return Op::join(a, b); });
 }
 
 template <class Op, class T>
@@ -175,7 +170,9 @@ template <class Op, class T>
 static Accumulator<T> fold_row(const T* x, int64_t n) {
   if (n <= kFoldBlock) return fold_block<Op>(x, n);
   const int64_t half = (n / 2 + kFoldBlock - 1) / kFoldBlock * kFoldBlock;
-  return Op::join(fold_row<Op>(x, half), fold_row<Op>(x + half, n - half));
+  // In the order of memory, as it is fetched ahead; compilers may begin with a call's last argument.
+  const Accumulator<T> first = fold_row<Op>(x, half);
+  return Op::join(first, fold_row<Op>(x + half, n - half));
 }
 
 // Eight rows at a time are joined as a tree before they meet the accumulators: one pass over the
