@@ -94,9 +94,16 @@ void maximum(const Window<T>& w, T* out, uint8_t* place) {
   last_maxima<T, kPlaces>(w, c, out, place);
 }
 
+// Part of what later windows read is asked for, as rows are too many for the processor's own guesses.
+template <bool kAsk, class T>
+inline void ask_ahead(const T* from) {
+  constexpr int kAheadBytes = 2048;
+  if (kAsk) __builtin_prefetch(reinterpret_cast<const char*>(from) + kAheadBytes);
+}
+
 // kCount vectors of channels from c on. Several at a time, as each tap waits for the one before. Which of two is taken
 // where one is NaN is the instruction's own affair.
-template <class T, bool kPlaces, int kCount, bool Partial = false>
+template <class T, bool kPlaces, bool kAsk, int kCount, bool Partial = false>
 inline void maximum_block(const Window<T>& w, int64_t c, T* out, uint8_t* place, Vec<T>& unusual,
                           int lanes = kLanes<T>) {
   constexpr int kL = kLanes<T>;
@@ -112,6 +119,7 @@ inline void maximum_block(const Window<T>& w, int64_t c, T* out, uint8_t* place,
     const T* const from = w.x + w.offsets[t] + c;
     const Mask<T> number = splat<Number>(w.numbers[t]);
     for (int i = 0; i < kCount; ++i) {
+      ask_ahead<kAsk>(from + i * kL);
       const Vec<T> x = get<Partial>(from + i * kL, lanes);
       if (kPlaces) at[i] = x > best[i] ? number : at[i];
       best[i] = vmax(best[i], x);
@@ -124,15 +132,20 @@ inline void maximum_block(const Window<T>& w, int64_t c, T* out, uint8_t* place,
   }
 }
 
-template <class T, bool kPlaces>
+template <class T, bool kPlaces, bool kAsk>
 void maximum_of_numbers(const Window<T>& w, T* out, uint8_t* place) {
   constexpr int kL = kLanes<T>;
   Vec<T> unusual{};
   int64_t c = 0;
-  for (; c + 4 * kL <= w.channels; c += 4 * kL) maximum_block<T, kPlaces, 4>(w, c, out, place, unusual);
-  for (; c + kL <= w.channels; c += kL) maximum_block<T, kPlaces, 1>(w, c, out, place, unusual);
-  if (c < w.channels) maximum_block<T, kPlaces, 1, true>(w, c, out, place, unusual, static_cast<int>(w.channels - c));
+  for (; c + 4 * kL <= w.channels; c += 4 * kL) maximum_block<T, kPlaces, kAsk, 4>(w, c, out, place, unusual);
+  for (; c + kL <= w.channels; c += kL) maximum_block<T, kPlaces, kAsk, 1>(w, c, out, place, unusual);
+  if (c < w.channels)
+    maximum_block<T, kPlaces, kAsk, 1, true>(w, c, out, place, unusual, static_cast<int>(w.channels - c));
   store(w.unusual, load(w.unusual) + unusual);
+}
+template <class T, bool kPlaces>
+void maximum_of_numbers(const Window<T>& w, T* out, uint8_t* place) {
+  w.ask ? maximum_of_numbers<T, kPlaces, true>(w, out, place) : maximum_of_numbers<T, kPlaces, false>(w, out, place);
 }
 
 template <class T, bool kSet, int kCount, bool Partial = false, class S>
@@ -168,22 +181,31 @@ void scatter(const Window<T>& w, const uint8_t* place, const T* ct, T* gradient)
   });
 }
 
-template <class T, int kCount, bool Partial = false>
+template <class T, bool kAsk, int kCount, bool Partial = false>
 inline void average_block(const Window<T>& w, int64_t c, T* out, int lanes = kLanes<T>) {
   constexpr int kL = kLanes<T>;
   Vec<T> sum[kCount] = {};
   for (int64_t t = 0; t < w.taps; ++t)
-    for (int i = 0; i < kCount; ++i) sum[i] += get<Partial>(w.x + w.offsets[t] + c + i * kL, lanes);
+    for (int i = 0; i < kCount; ++i) {
+      const T* const from = w.x + w.offsets[t] + c + i * kL;
+      ask_ahead<kAsk>(from);
+      sum[i] += get<Partial>(from, lanes);
+    }
   for (int i = 0; i < kCount; ++i) put<Partial>(out + c + i * kL, sum[i] * w.scale, lanes);
 }
 
-template <class T>
+template <class T, bool kAsk>
 void average(const Window<T>& w, T* out) {
   constexpr int kL = kLanes<T>;
   int64_t c = 0;
-  for (; c + 2 * kL <= w.channels; c += 2 * kL) average_block<T, 2>(w, c, out);
-  for (; c + kL <= w.channels; c += kL) average_block<T, 1>(w, c, out);
-  if (c < w.channels) average_block<T, 1, true>(w, c, out, static_cast<int>(w.channels - c));
+  for (; c + 4 * kL <= w.channels; c += 4 * kL) average_block<T, kAsk, 4>(w, c, out);
+  for (; c + 2 * kL <= w.channels; c += 2 * kL) average_block<T, kAsk, 2>(w, c, out);
+  for (; c + kL <= w.channels; c += kL) average_block<T, kAsk, 1>(w, c, out);
+  if (c < w.channels) average_block<T, kAsk, 1, true>(w, c, out, static_cast<int>(w.channels - c));
+}
+template <class T>
+void average(const Window<T>& w, T* out) {
+  w.ask ? average<T, true>(w, out) : average<T, false>(w, out);
 }
 
 template <class T, bool kSet, int kCount, bool Partial = false, class S>
