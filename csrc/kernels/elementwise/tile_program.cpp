@@ -209,10 +209,10 @@ void TileProgram::run_tiles(const void* const* in, void* const* out, const Sorte
   prepare_task(in, blocks, reg);
   for (size_t i = 0; i < inputs.size(); ++i)
     if (inputs[i].access == Access::Gradient) gradient->begin(order, in[i], inputs[i].bytes, begin);
-  const int64_t most = seamless && past == 0 ? chunk : tile;
-  for (int64_t start = begin; start < end;) {
-    int n = static_cast<int>(std::min(most, end - start));
-    if (n > tile) n -= n % unit;
+  const int64_t whole = (end - begin) / unit * unit;
+  const int64_t most = seamless && past == 0 && whole > tile && whole <= INT32_MAX ? whole : tile;
+  for (int64_t start = begin; start < end; start += most) {
+    const int n = static_cast<int>(std::min(most, end - start));
     const int padded = padded_to(unit, n);
     for (size_t i = 0; i < inputs.size(); ++i) read(inputs[i], in[i], order, blocks, &reg[i], start, n);
     for (size_t i = 0; i < outputs.size(); ++i)
@@ -230,7 +230,6 @@ void TileProgram::run_tiles(const void* const* in, void* const* out, const Sorte
     for (size_t i = 0; i < outputs.size(); ++i)
       write(outputs[i], unit, goes_past(i) ? &ahead : nullptr, static_cast<char*>(out[i]) + start * outputs[i].bytes,
             blocks, reg, n);
-    start += n;
   }
 }
 

@@ -77,6 +77,13 @@ NATIVE_LIMITS(uint32_t, 0, UINT32_MAX)
 NATIVE_LIMITS(uint64_t, 0, UINT64_MAX)
 #undef NATIVE_LIMITS
 
+#if NATIVE_MASKS
+// Scans take shorter vectors.
+typedef double vf64_short __attribute__((vector_size(32)));
+static inline vf64_short vmax(vf64_short a, vf64_short b) { return (vf64_short)_mm256_max_pd((__m256d)a, (__m256d)b); }
+static inline vf64_short vmin(vf64_short a, vf64_short b) { return (vf64_short)_mm256_min_pd((__m256d)a, (__m256d)b); }
+#endif
+
 // join() takes vectors and scalars alike.
 struct Sum {
   template <class T>
@@ -133,7 +140,12 @@ constexpr int64_t kFoldBlock = 4096;
 
 template <class Op, class A>
 static inline A fold_lanes(Vec<A> v) {
-  return reduce<A>(v, [](auto a, auto b) { return Op::join(a, b); });
+  A lanes[kLanes<A>];
+  store(lanes, v);
+#pragma GCC unroll 8
+  for (int width = kLanes<A> / 2; width > 0; width /= 2)
+    for (int i = 0; i < width; ++i) lanes[i] = Op::join(lanes[i], lanes[i + width]);
+  return lanes[0];
 }
 
 template <class Op, class T>
@@ -167,10 +179,16 @@ static inline Accumulator<T> fold_block(const T* x, int64_t n) {
 }
 
 template <class Op, class T>
-static Accumulator<T> fold_row(const T* x, int64_t n) {
-  if (n <= kFoldBlock) return fold_block<Op>(x, n);
+static Accumulator<T> fold_long_row(const T* x, int64_t n);
+
+template <class Op, class T>
+[[gnu::noinline]] static Accumulator<T> fold_row(const T* x, int64_t n) {
+  return n <= kFoldBlock ? fold_block<Op>(x, n) : fold_long_row<Op>(x, n);
+}
+// In the order of memory, as it is fetched ahead; compilers may begin with the last argument of a call.
+template <class Op, class T>
+[[gnu::noinline]] static Accumulator<T> fold_long_row(const T* x, int64_t n) {
   const int64_t half = (n / 2 + kFoldBlock - 1) / kFoldBlock * kFoldBlock;
-  // In the order of memory, as it is fetched ahead; compilers may begin with a call's last argument.
   const Accumulator<T> first = fold_row<Op>(x, half);
   return Op::join(first, fold_row<Op>(x + half, n - half));
 }
