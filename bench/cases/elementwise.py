@@ -140,6 +140,9 @@ def _broadcasts():
 
 
 def _others():
+    for op in ("relu", "exp", "add", "pow"):  # tasks of many tiles, the last of which ends anywhere
+        shapes = [(40009,)] * (2 if op in BINARY else 1)
+        yield _case(op, shapes, "float32", BINARY.get(op) or UNARY[op], 2, grad=False)
     for dtype in DTYPES:  # no link of a chain
         yield _case("pow", [(4, 512), (4, 1)], dtype, BINARY["pow"], _tolerance(dtype))
     x, row, column = (3, 171), (171,), (3, 1)
@@ -194,10 +197,11 @@ def _fused():
     n = (41, 100)
     chain = (n, "float32"), ((100,), "float32")
     yield Case("fused_elementwise", chain, {"program": CHAIN}, tol=64, grad=False, label="chain")
-    shapes = [n, n, n, n, ()]
-    adam = tuple((s, "float32") for s in shapes)
-    yield Case("fused_elementwise", adam, {"program": ADAM}, tol=16, grad=False,
-               make=_positive(shapes), label="adam")  # fmt: skip
+    for n in ((41, 100), (10007,)):
+        shapes = [n, n, n, n, ()]
+        adam = tuple((s, "float32") for s in shapes)
+        yield Case("fused_elementwise", adam, {"program": ADAM}, tol=16, grad=False,
+                   make=_positive(shapes), label="adam")  # fmt: skip
 
 
 def _torch(op, attrs=None):

@@ -163,7 +163,7 @@ CASES = [
     *(
         scan(op, s, a, reverse=r)
         for op in ("cumsum", "cummax", "cummin")
-        for s, a in (((9,), 0), ((5, 40), 1), ((40, 5), 0), ((3, 20, 300), 1))
+        for s, a in (((9,), 0), ((5, 40), 1), ((40, 5), 0), ((3, 20, 300), 1), ((2, 1031), 1))
         for r in (False, True)
     ),
     *(
@@ -172,6 +172,7 @@ CASES = [
         for r in (False, True)
     ),
     scan("cumprod", (4, 6), 1, make=_with_zeros((4, 6))),
+    *(scan(op, (3, 39), 1, "float64") for op in ("cumsum", "cummax", "cummin")),
     *(scan("cumsum", (30, 7), 0, d) for d in ("float16", "bfloat16", "float64", "int32", "int8")),
     *(
         Case(

@@ -132,6 +132,7 @@ CASES = [
     broadcast((1, 5, 1, 2), (4, 5, 3, 2)),
     broadcast((301,), (500, 301)),
     broadcast((7, 1), (7, 3001)),
+    *(broadcast((5, 1), (5, 77), dtype) for dtype in ("bool", "int16", "float64", "complex128")),
     concat(((2, 3), (2, 5), (2, 0)), 1),
     concat(((2, 3, 4), (5, 3, 4)), 0),
     concat(((40, 31, 64), (40, 90, 64)), 1),

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from bench import harness
 from bench.cases import reduce as table
+from keras_native import _core
 from keras_native.engine.primitives import reduce as ops
 from keras_native.engine.tensor import from_numpy
 
@@ -85,6 +86,22 @@ def test_special_values(shape):
             np.testing.assert_array_equal(
                 ops.cummax(t, axes[0]).numpy(), np.maximum.accumulate(x, axes[0])
             )
+
+
+@pytest.mark.parametrize("isa", harness.isas())
+@pytest.mark.parametrize("reverse", [False, True])
+def test_running_sums_of_special_values(reverse, isa):
+    _core.set_isa(isa)
+    inf = np.inf
+    x = np.zeros((4, 37), np.float32)
+    x[0], x[1, 20] = -0.0, inf
+    x[2, [9, 30]], x[3, 11] = (inf, -inf), np.nan
+    got = ops.cumsum(from_numpy(x), 1, reverse).numpy()
+    order = slice(None, None, -1 if reverse else 1)
+    with np.errstate(invalid="ignore"):
+        want = np.cumsum(x[:, order] + np.float32(0), 1)[:, order]
+    np.testing.assert_array_equal(got, want)
+    assert not np.signbit(got[0]).any()
 
 
 def test_logsumexp_of_infinities():

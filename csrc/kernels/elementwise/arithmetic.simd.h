@@ -61,7 +61,8 @@ COMPARISON(Ge, a >= b)
 UNARY_OP(Neg, (kIsFloat<T> ? -a : WRAPPING(T, T{}, -, a)))
 UNARY_OP(Square, WRAPPING(T, a, *, a))
 UNARY_OP(LogicalNot, a ^ Lane<T>{1})
-UNARY_OP(Relu, ((a > T{}) | (a != a)) ? a : T{})
+// One comparison, which keeps NaN.
+UNARY_OP(Relu, a <= T{} ? T{} : a)
 UNARY_OP(Relu6, a > T{} + Lane<T>{6} ? T{} + Lane<T>{6} : Relu::apply(a))
 BINARY_OP(LeakyRelu, a >= T{} ? a : a * b)
 

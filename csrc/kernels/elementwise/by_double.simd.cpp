@@ -36,10 +36,14 @@ template <vf64 (*function)(vf64, vf64)>
 // Magnitudes in halves of a vector, special cases in whole ones.
 [[gnu::flatten]] void map_pow(void* out, const void* a, const void* b, const void*, int n, const double*) {
   float magnitude[kTile];
-  for (int i = 0; i < n; i += kLanes<double>) narrow(magnitude, i, dpow_magnitude(widen(a, i), widen(b, i)));
-  for (int i = 0; i < n; i += kLanes<float>) {
-    const vf32 x = load(static_cast<const float*>(a) + i), y = load(static_cast<const float*>(b) + i);
-    store(static_cast<float*>(out) + i, pow_of_magnitude(x, y, load(magnitude + i)));
+  for (int first = 0; first < n; first += kTile) {
+    const int end = n - first < kTile ? n : first + kTile;
+    for (int i = first; i < end; i += kLanes<double>)
+      narrow(magnitude, i - first, dpow_magnitude(widen(a, i), widen(b, i)));
+    for (int i = first; i < end; i += kLanes<float>) {
+      const vf32 x = load(static_cast<const float*>(a) + i), y = load(static_cast<const float*>(b) + i);
+      store(static_cast<float*>(out) + i, pow_of_magnitude(x, y, load(magnitude + i - first)));
+    }
   }
 }
 

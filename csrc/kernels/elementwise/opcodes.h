@@ -125,8 +125,8 @@ constexpr int kTile = 512;      // elements of a register: a dozen registers fit
 constexpr int kTileUnit = 16;   // TileOps work on multiples of it
 constexpr int kChainUnit = 64;  // chains likewise
 
-// One operation on n elements, n a multiple of kTileUnit. `out` may be one of the operands if their
-// elements have the same size.
+// One operation on n elements, n a multiple of kTileUnit, which are more than a tile where memory holds all of them.
+// `out` may be one of the operands if their elements have the same size.
 using TileOp = void (*)(void* out, const void* a, const void* b, const void* c, int n, const double* immediates);
 
 struct TileOps {

@@ -262,9 +262,26 @@ class Compiler {
       kernel_->outputs[o].far = work_ <= kMostWorkPastCaches && is_far(kernel_->total * kernel_->outputs[o].bytes);
     const int64_t task = std::clamp(kernel_->total * work_ / kFewTasks, kSmallTaskWork, kTaskWork);
     kernel_->chunk = std::max<int64_t>(1, task / (work_ * kernel_->tile)) * kernel_->tile;
+    kernel_->seamless = seamless();
     for (size_t o = 0; o < out_.size(); ++o)
       for (size_t i = 0; i < in_.size(); ++i)
         if (done_before_written(i, kernel_->outputs[o])) kernel_->overwrites.emplace_back(o, i);
+  }
+
+  // Whether all that is read and written lies in memory as it is, or is one value of which a chain reads the beginning.
+  // More than one stage would take tiles from a farther cache.
+  bool seamless() const {
+    const auto in_place = [](const Input& input) {
+      return input.access == Access::Splat ? input.spread == kChainUnit
+                                           : input.access == Access::Direct && input.load == nullptr;
+    };
+    const std::vector<Input>& inputs = kernel_->inputs;
+    const std::vector<Constant>& constants = kernel_->constants;
+    const std::vector<Output>& outputs = kernel_->outputs;
+    return kernel_->stages.size() == 1 && kernel_->temporaries.empty() &&
+           std::all_of(inputs.begin(), inputs.end(), in_place) &&
+           std::all_of(constants.begin(), constants.end(), [](const Constant& c) { return c.spread == kChainUnit; }) &&
+           std::all_of(outputs.begin(), outputs.end(), [](const Output& output) { return output.direct; });
   }
 
   // Whether nothing of a tile of the input is read once that of the output is written.

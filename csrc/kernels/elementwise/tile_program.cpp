@@ -209,8 +209,10 @@ void TileProgram::run_tiles(const void* const* in, void* const* out, const Sorte
   prepare_task(in, blocks, reg);
   for (size_t i = 0; i < inputs.size(); ++i)
     if (inputs[i].access == Access::Gradient) gradient->begin(order, in[i], inputs[i].bytes, begin);
-  for (int64_t start = begin; start < end; start += tile) {
-    const int n = static_cast<int>(std::min(tile, end - start));
+  const int64_t whole = (end - begin) / unit * unit;
+  const int64_t most = seamless && past == 0 && whole > tile && whole <= INT32_MAX ? whole : tile;
+  for (int64_t start = begin; start < end; start += most) {
+    const int n = static_cast<int>(std::min(most, end - start));
     const int padded = padded_to(unit, n);
     for (size_t i = 0; i < inputs.size(); ++i) read(inputs[i], in[i], order, blocks, &reg[i], start, n);
     for (size_t i = 0; i < outputs.size(); ++i)

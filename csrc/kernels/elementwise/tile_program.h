@@ -84,6 +84,7 @@ class TileProgram : public Kernel {
   size_t block_bytes = 0;                          // of all blocks
   int64_t total = 0, chunk = kTile, tile = kTile;  // a chunk is a number of tiles
   int64_t work = 1;                                // of an element
+  bool seamless = false;                           // no block holds a tile: a task may take all of its tiles as one
 
   std::vector<std::pair<size_t, size_t>> overwrites;  // output and input, as may_overwrite() has it
 

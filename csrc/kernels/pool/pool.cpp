@@ -77,6 +77,7 @@ class Pool final : public Kernel {
     apart_ = true;
     for (int i = 0; i < 3; ++i) apart_ = apart_ && g.window[i] <= g.stride[i];
     covers_ = covers();
+    ask_ = !apart_ && is_far(g.batch * g.in_image() * static_cast<int64_t>(sizeof(T)));
     far_ = is_far(result_bytes) && covers_;
     staged_ = is_far(result_bytes) && !apart_ && starts_from_windows(op) && g.in[0] == 1 && g.out[0] == 1 &&
               row_bytes() >= kFarRow && g.window[1] * static_cast<int64_t>(row_bytes()) <= cache_sizes().l2 / 2;
@@ -174,6 +175,7 @@ class Pool final : public Kernel {
     w.numbers = numbers;
     w.unusual = unusual;
     w.channels = g_.channels;
+    w.ask = ask_;
     w.far = far_;
     const int64_t image = n * g_.in_image();
     const int64_t low_d = d * g_.stride[0] - g_.low[0], low_h = h * g_.stride[1] - g_.low[1];
@@ -248,6 +250,7 @@ class Pool final : public Kernel {
   bool apart_;   // no two windows share a position
   bool covers_;  // each position is in one window
   bool staged_;  // a gradient that no cache keeps, to which windows add
+  bool ask_;     // as a window has it
   bool far_;     // a gradient: no cache keeps it, and each of its positions is set once
 };
 

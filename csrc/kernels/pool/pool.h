@@ -18,6 +18,7 @@ struct Window {
   T scale;                 // of an average: one over the count
   const uint8_t* numbers;  // [taps], which of the window's places each is, counting those in the padding
   T* unusual;              // a vector to which maxima of numbers add what is not 0 if a tap is NaN or infinite
+  bool ask;                // no cache keeps x, and neighbouring rows of windows share some of its rows
   bool far;                // no cache keeps the gradient, each line of which is set once
 };
 

@@ -49,6 +49,14 @@ inline void put_stream(S stream, T* to, Vec<T> x, int lanes) {
     stream.store(to, x);
 }
 
+template <bool Partial, class S, class T>
+inline Vec<T> get_stream(S stream, const T* from, int lanes) {
+  if constexpr (Partial)
+    return load_part(from, lanes);
+  else
+    return stream.load(from);
+}
+
 // The vectors of a line: windows that lie side by side write whole ones in turn.
 constexpr int kLineVectors = kLineBytes / kVecBytes;
 
@@ -86,9 +94,16 @@ void maximum(const Window<T>& w, T* out, uint8_t* place) {
   last_maxima<T, kPlaces>(w, c, out, place);
 }
 
+// Part of what later windows read is asked for, as rows are too many for the processor's own guesses.
+template <bool kAsk, class T>
+inline void ask_ahead(const T* from) {
+  constexpr int kAheadBytes = 2048;
+  if (kAsk) __builtin_prefetch(reinterpret_cast<const char*>(from) + kAheadBytes);
+}
+
 // kCount vectors of channels from c on. Several at a time, as each tap waits for the one before. Which of two is taken
 // where one is NaN is the instruction's own affair.
-template <class T, bool kPlaces, int kCount, bool Partial = false>
+template <class T, bool kPlaces, bool kAsk, int kCount, bool Partial = false>
 inline void maximum_block(const Window<T>& w, int64_t c, T* out, uint8_t* place, Vec<T>& unusual,
                           int lanes = kLanes<T>) {
   constexpr int kL = kLanes<T>;
@@ -104,6 +119,7 @@ inline void maximum_block(const Window<T>& w, int64_t c, T* out, uint8_t* place,
     const T* const from = w.x + w.offsets[t] + c;
     const Mask<T> number = splat<Number>(w.numbers[t]);
     for (int i = 0; i < kCount; ++i) {
+      ask_ahead<kAsk>(from + i * kL);
       const Vec<T> x = get<Partial>(from + i * kL, lanes);
       if (kPlaces) at[i] = x > best[i] ? number : at[i];
       best[i] = vmax(best[i], x);
@@ -116,15 +132,20 @@ inline void maximum_block(const Window<T>& w, int64_t c, T* out, uint8_t* place,
   }
 }
 
-template <class T, bool kPlaces>
+template <class T, bool kPlaces, bool kAsk>
 void maximum_of_numbers(const Window<T>& w, T* out, uint8_t* place) {
   constexpr int kL = kLanes<T>;
   Vec<T> unusual{};
   int64_t c = 0;
-  for (; c + 4 * kL <= w.channels; c += 4 * kL) maximum_block<T, kPlaces, 4>(w, c, out, place, unusual);
-  for (; c + kL <= w.channels; c += kL) maximum_block<T, kPlaces, 1>(w, c, out, place, unusual);
-  if (c < w.channels) maximum_block<T, kPlaces, 1, true>(w, c, out, place, unusual, static_cast<int>(w.channels - c));
+  for (; c + 4 * kL <= w.channels; c += 4 * kL) maximum_block<T, kPlaces, kAsk, 4>(w, c, out, place, unusual);
+  for (; c + kL <= w.channels; c += kL) maximum_block<T, kPlaces, kAsk, 1>(w, c, out, place, unusual);
+  if (c < w.channels)
+    maximum_block<T, kPlaces, kAsk, 1, true>(w, c, out, place, unusual, static_cast<int>(w.channels - c));
   store(w.unusual, load(w.unusual) + unusual);
+}
+template <class T, bool kPlaces>
+void maximum_of_numbers(const Window<T>& w, T* out, uint8_t* place) {
+  w.ask ? maximum_of_numbers<T, kPlaces, true>(w, out, place) : maximum_of_numbers<T, kPlaces, false>(w, out, place);
 }
 
 template <class T, bool kSet, int kCount, bool Partial = false, class S>
@@ -160,51 +181,65 @@ void scatter(const Window<T>& w, const uint8_t* place, const T* ct, T* gradient)
   });
 }
 
-template <class T, int kCount, bool Partial = false>
+template <class T, bool kAsk, int kCount, bool Partial = false>
 inline void average_block(const Window<T>& w, int64_t c, T* out, int lanes = kLanes<T>) {
   constexpr int kL = kLanes<T>;
   Vec<T> sum[kCount] = {};
   for (int64_t t = 0; t < w.taps; ++t)
-    for (int i = 0; i < kCount; ++i) sum[i] += get<Partial>(w.x + w.offsets[t] + c + i * kL, lanes);
+    for (int i = 0; i < kCount; ++i) {
+      const T* const from = w.x + w.offsets[t] + c + i * kL;
+      ask_ahead<kAsk>(from);
+      sum[i] += get<Partial>(from, lanes);
+    }
   for (int i = 0; i < kCount; ++i) put<Partial>(out + c + i * kL, sum[i] * w.scale, lanes);
 }
 
-template <class T>
+template <class T, bool kAsk>
 void average(const Window<T>& w, T* out) {
   constexpr int kL = kLanes<T>;
   int64_t c = 0;
-  for (; c + 2 * kL <= w.channels; c += 2 * kL) average_block<T, 2>(w, c, out);
-  for (; c + kL <= w.channels; c += kL) average_block<T, 1>(w, c, out);
-  if (c < w.channels) average_block<T, 1, true>(w, c, out, static_cast<int>(w.channels - c));
+  for (; c + 4 * kL <= w.channels; c += 4 * kL) average_block<T, kAsk, 4>(w, c, out);
+  for (; c + 2 * kL <= w.channels; c += 2 * kL) average_block<T, kAsk, 2>(w, c, out);
+  for (; c + kL <= w.channels; c += kL) average_block<T, kAsk, 1>(w, c, out);
+  if (c < w.channels) average_block<T, kAsk, 1, true>(w, c, out, static_cast<int>(w.channels - c));
+}
+template <class T>
+void average(const Window<T>& w, T* out) {
+  w.ask ? average<T, true>(w, out) : average<T, false>(w, out);
+}
+
+template <class T, bool kSet, int kCount, bool Partial = false, class S>
+inline void maximum_gradient_block(S stream, const Window<T>& w, int64_t c, const T* out, const T* ct, T* gradient,
+                                   int lanes = kLanes<T>) {
+  constexpr int kL = kLanes<T>;
+  Vec<T> y[kCount], g[kCount];
+  for (int i = 0; i < kCount; ++i) {
+    y[i] = get<Partial>(out + c + i * kL, lanes);
+    g[i] = get<Partial>(ct + c + i * kL, lanes);
+  }
+  for (int64_t t = 0; t < w.taps; ++t)
+    for (int i = 0; i < kCount; ++i) {
+      const int64_t at = w.offsets[t] + c + i * kL;
+      const Vec<T> x = get_stream<Partial>(stream, w.x + at, lanes);
+      // A window's NaN is its maximum. What was given is not given again.
+      const Mask<T> hit = (x == y[i]) | (x != x);
+      const Vec<T> here = hit ? g[i] : Vec<T>{};
+      g[i] = hit ? Vec<T>{} : g[i];
+      put_stream<Partial>(stream, gradient + at, kSet ? here : get<Partial>(gradient + at, lanes) + here, lanes);
+    }
 }
 
 template <class T, bool kSet>
 void maximum_gradient(const Window<T>& w, const T* out, const T* ct, T* gradient) {
-  constexpr int kL = kLanes<T>;
-  int64_t c = 0;
-  for (; c + kL <= w.channels; c += kL) {
-    const Vec<T> y = load(out + c), g = load(ct + c), zero{};
-    Mask<T> open = ~Mask<T>{};
-    for (int64_t t = 0; t < w.taps; ++t) {
-      const Vec<T> x = load(w.x + w.offsets[t] + c);
-      // Negated, so that it holds for NaN: a window's NaN is its maximum.
-      const Mask<T> hit = open & ~((x < y) | (x > y) | ((x == x) & (y != y)));
-      open &= ~hit;
-      T* to = gradient + w.offsets[t] + c;
-      store(to, kSet ? (hit ? g : zero) : load(to) + (hit ? g : zero));
-    }
-  }
-  for (; c < w.channels; ++c) {
-    const T y = out[c];
-    bool open = true;
-    for (int64_t t = 0; t < w.taps; ++t) {
-      const T x = w.x[w.offsets[t] + c];
-      const bool hit = open && (x == y || (x != x && y != y));
-      open = open && !hit;
-      T* to = gradient + w.offsets[t] + c;
-      *to = (kSet ? T(0) : *to) + (hit ? ct[c] : T(0));
-    }
-  }
+  constexpr int kL = kLanes<T>, kLine = kLineVectors * kL;
+  with_gradient<kSet>(w, gradient, [&](auto stream) {
+    int64_t c = 0;
+    for (; c + kLine <= w.channels; c += kLine)
+      maximum_gradient_block<T, kSet, kLineVectors>(stream, w, c, out, ct, gradient);
+    for (; c + kL <= w.channels; c += kL) maximum_gradient_block<T, kSet, 1>(stream, w, c, out, ct, gradient);
+    if (c < w.channels)
+      maximum_gradient_block<T, kSet, 1, true>(stream, w, c, out, ct, gradient, static_cast<int>(w.channels - c));
+  });
 }
 
 template <class T>

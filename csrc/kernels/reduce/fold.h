@@ -77,6 +77,13 @@ NATIVE_LIMITS(uint32_t, 0, UINT32_MAX)
 NATIVE_LIMITS(uint64_t, 0, UINT64_MAX)
 #undef NATIVE_LIMITS
 
+#if NATIVE_MASKS
+// Scans take shorter vectors.
+typedef double vf64_short __attribute__((vector_size(32)));
+static inline vf64_short vmax(vf64_short a, vf64_short b) { return (vf64_short)_mm256_max_pd((__m256d)a, (__m256d)b); }
+static inline vf64_short vmin(vf64_short a, vf64_short b) { return (vf64_short)_mm256_min_pd((__m256d)a, (__m256d)b); }
+#endif
+
 // join() takes vectors and scalars alike.
 struct Sum {
   template <class T>
@@ -172,10 +179,18 @@ static inline Accumulator<T> fold_block(const T* x, int64_t n) {
 }
 
 template <class Op, class T>
-static Accumulator<T> fold_row(const T* x, int64_t n) {
-  if (n <= kFoldBlock) return fold_block<Op>(x, n);
+static Accumulator<T> fold_long_row(const T* x, int64_t n);
+
+template <class Op, class T>
+[[gnu::noinline]] static Accumulator<T> fold_row(const T* x, int64_t n) {
+  return n <= kFoldBlock ? fold_block<Op>(x, n) : fold_long_row<Op>(x, n);
+}
+// In the order of memory, as it is fetched ahead; compilers may begin with the last argument of a call.
+template <class Op, class T>
+[[gnu::noinline]] static Accumulator<T> fold_long_row(const T* x, int64_t n) {
   const int64_t half = (n / 2 + kFoldBlock - 1) / kFoldBlock * kFoldBlock;
-  return Op::join(fold_row<Op>(x, half), fold_row<Op>(x + half, n - half));
+  const Accumulator<T> first = fold_row<Op>(x, half);
+  return Op::join(first, fold_row<Op>(x + half, n - half));
 }
 
 // Eight rows at a time are joined as a tree before they meet the accumulators: one pass over the

@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <cstring>
+#include <limits>
 
 #include "kernels/shape/tasks.h"
 #include "runtime/cpu.h"
@@ -71,17 +72,13 @@ void copy_elements(const char* src, int64_t src_stride, char* dst, int64_t dst_s
 
 template <class T>
 void fill_row(const char* src, char* dst, int64_t n, bool far) {
-  const T value = get<T>(src);
-  const int64_t head = std::min<int64_t>(n, 1024 / sizeof(T));
-  for (int64_t i = 0; i < head; ++i) put<T>(dst + i * sizeof(T), value);
-  constexpr int64_t kFarFill = 8192;
-  const int64_t bytes = n * sizeof(T), step = head * sizeof(T);
-  for (int64_t at = step; at < bytes; at += step) {
-    if (far && bytes >= kFarFill)
-      copy_nontemporal(dst + at, dst, std::min(step, bytes - at), {});
-    else
-      std::memcpy(dst + at, dst, std::min(step, bytes - at));
+  constexpr int64_t kFarFill = 8192, size = sizeof(T);
+  constexpr uint64_t kEach = ~uint64_t{0} / std::numeric_limits<T>::max();  // 1 in each element of the pattern
+  if (n * size < TransposeTable::kShortestFill) {
+    for (int64_t i = 0; i < n; ++i) put<T>(dst + i * size, get<T>(src));
+    return;
   }
+  transpose_table().fill(dst, get<T>(src) * kEach, n * size, far && n * size >= kFarFill);
 }
 
 // Short rows are common (a pixel, a head) and too short for calls of memcpy.

@@ -192,10 +192,25 @@ void block(const char* src, int64_t src_row, char* dst, int64_t dst_row, int64_t
   by_lines(src, src_row, dst, dst_row, across, along, lines ? rest / size : 0, far && lines);
 }
 
+// Whole vectors from a register, where a copy of what is there already would read as much as it writes. Vectors of a
+// line do not read what they overwrite and gain nothing past the caches.
+void fill(char* to, uint64_t pattern, int64_t bytes, bool far) {
+  const vu64 v = splat(pattern);
+  const auto put = [&](int64_t at) { store(reinterpret_cast<uint64_t*>(to + at), v); };
+  int64_t at = 0;
+  if (far && !NATIVE_MASKS && at_line(to))
+    for (; at + kVecBytes <= bytes; at += kVecBytes) store_nontemporal(reinterpret_cast<uint64_t*>(to + at), v);
+  else
+    for (; at + kVecBytes <= bytes; at += kVecBytes) put(at);
+  static_assert(kVecBytes <= TransposeTable::kShortestFill);
+  // The last vector may overlap, as it is a whole number of elements away from the others.
+  put(bytes - kVecBytes);
+}
+
 }  // namespace
 
 extern const TransposeTable transpose_table;
-const TransposeTable transpose_table = {{block<uint8_t>, block<uint16_t>, block<uint32_t>, block<uint64_t>}};
+const TransposeTable transpose_table = {{block<uint8_t>, block<uint16_t>, block<uint32_t>, block<uint64_t>}, fill};
 
 }  // namespace NATIVE_ISA
 }  // namespace native

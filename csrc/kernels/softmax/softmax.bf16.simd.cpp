@@ -10,11 +10,24 @@ namespace {
 static inline float log_of(float x) { return __builtin_logf(x); }
 static inline double log_of(double x) { return __builtin_log(x); }
 
+// Whether elements are as they are computed.
+template <class T>
+constexpr bool kWide = sizeof(T) == sizeof(Wide<T>);
+
+// The first n lanes of v; the other ones are `fill`.
+template <class W>
+Vec<W> first_lanes(Vec<W> v, int64_t n, W fill) {
+  W number[kLanes<W>];
+  for (int i = 0; i < kLanes<W>; ++i) number[i] = static_cast<W>(i);
+  return load(number) < splat(static_cast<W>(n)) ? v : splat(fill);
+}
+
 // Up to a vector of elements; the other lanes are `fill`.
 template <class T>
 Vec<Wide<T>> take(const T* p, int64_t n, Wide<T> fill) {
   using W = Wide<T>;
   if (n >= kLanes<W>) return vload(p);
+  if constexpr (NATIVE_MASKS && kWide<T>) return first_lanes(load_part(p, static_cast<int>(n)), n, fill);
   W lanes[kLanes<W>];
   for (int i = 0; i < kLanes<W>; ++i) lanes[i] = i < n ? get(p + i) : fill;
   return load(lanes);
@@ -23,6 +36,7 @@ template <class T>
 void give(T* p, Vec<Wide<T>> v, int64_t n) {
   using W = Wide<T>;
   if (n >= kLanes<W>) return vstore(p, v);
+  if constexpr (NATIVE_MASKS && kWide<T>) return store_part(p, v, static_cast<int>(n));
   W lanes[kLanes<W>];
   store(lanes, v);
   for (int64_t i = 0; i < n; ++i) put(p + i, lanes[i]);
@@ -47,7 +61,7 @@ Wide<T> maximum(const T* x, int64_t n) {
 
 // Whether exponentials may wait for their scale among the results: in half precision they would be rounded twice.
 template <class T>
-constexpr bool kKeeps = sizeof(T) == sizeof(Wide<T>);
+constexpr bool kKeeps = kWide<T>;
 
 // Sum of exp(x - top), each handed to keep(i, value, lanes left).
 template <class T, class Keep>
@@ -67,9 +81,7 @@ Wide<T> exponentials(const T* x, int64_t n, Wide<T> top, const Keep& keep) {
     const Vec<W> e = vexp(take(x + i, n - i, lowest) - top);
     keep(i, e, n - i);
     // Lanes that were filled up are NaN, not 0, where the row's maximum is minus infinity.
-    W lanes[L];
-    store(lanes, e);
-    sum[0] += take(lanes, n - i, W{0});
+    sum[0] += first_lanes(e, n - i, W{0});
   }
   return reduce_add<W>(sum[0] + sum[1]);
 }
