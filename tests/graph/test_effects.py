@@ -58,6 +58,23 @@ def test_a_loop_whose_body_calls_runs_though_nobody_reads_it():
     assert calls_and_results(step)[0] == ["turn"] * 3 + ["after"]
 
 
+def test_loops_and_branches_in_loops_run_their_calls():
+    """What a call inside of them reads is carried, though no result depends on it."""
+
+    def step(x, call):
+        def turn(carry, _):
+            first, second = carry
+            above = ew.gt(reduce.reduce_sum(first, (0, 1)), -1e9)
+            control.scan(lambda c, _: (call("inner", c), None), first, None, length=2)
+            control.cond(above, lambda: call("branch", second), lambda: second)
+            return (ew.tanh(first), ew.tanh(second)), None
+
+        control.scan(turn, (x, ew.neg(x)), None, length=3)
+        return [ew.tanh(x)]
+
+    assert calls_and_results(step)[0] == ["inner", "inner", "branch"] * 3
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_random_graphs_keep_the_order_of_calls(seed):
     choose = random.Random(seed)

@@ -89,6 +89,7 @@ def test_patches_by_the_weights_are_products_where_these_gain(problem, taken):
         ((2, 20, 8, 1, 3), True),
         ((2, 20, 24, 15, 3), False),  # a vector holds both
         ((2, 20, 3, 3, 3), False),
+        ((2, 9, 256, 8, 9), False),  # a sum of one pixel each, turned of all that x has
     ],
 )
 def test_few_output_channels_are_turned_by_the_weights(problem, taken):

@@ -87,7 +87,7 @@ class Loop {
     std::vector<bool> read(carried_, false);
     std::vector<int> sought(body_.outputs.begin() + static_cast<int64_t>(carried_), body_.outputs.end());
     for (const Node& node : body_.nodes)
-      if (!node.pure) sought.insert(sought.end(), node.in.begin(), node.in.end());
+      if (node.has_effect()) sought.insert(sought.end(), node.in.begin(), node.in.end());
     const auto want = [&](size_t j) {
       if (!read[j]) sought.push_back(body_.outputs[j]);
       read[j] = true;

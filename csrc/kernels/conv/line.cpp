@@ -46,7 +46,8 @@ void add_pass(Line& line, LinePass pass, int64_t count, const std::vector<FirTap
 // Winograd's method in both.
 std::optional<Line> line_of_plane(const Geometry& g, bool input_grad, const Given& given) {
   const Triple one{1, 1, 1};
-  if (g.stride != one || g.dilation != one || g.kernel[0] != 1 || g.in[0] != g.out[0]) return std::nullopt;
+  if (g.stride != one || g.dilation != one || g.kernel[0] != 1 || g.low[0] != 0 || g.in[0] != g.out[0])
+    return std::nullopt;
   const int64_t height = g.kernel[1], taps = g.kernel[2];
   if (height == 3 && taps == 3) return std::nullopt;
   LineRows rows{.count = height,
@@ -127,7 +128,9 @@ int64_t direct_multiply_adds(const Problem& problem, const Geometry& g) {
 
 bool pays(const Line& line, int64_t multiply_adds, const Given& given) {
   constexpr int64_t kChannels = 32;
-  constexpr double kGain = 0.9;  // what a product of short sums loses beside the direct loop
+  constexpr double kGain = 0.9;      // what a product of short sums loses beside the direct loop
+  constexpr int64_t kMostRows = 11;  // by the weights: the sums of more are read and written from far caches
+  if (given.by_weights && line.rows.count > kMostRows) return false;
   double total = 0;
   for (const LinePass& pass : line.passes) total += cost(line, pass, given);
   return line.depth >= kChannels && line.columns >= kChannels && total < kGain * static_cast<double>(multiply_adds);

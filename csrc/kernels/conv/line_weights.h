@@ -1,4 +1,4 @@
-// The weights of a convolution along one dimension as the products of fast algorithms take them (fast_fir.h): of each
+// The weights of a convolution by lines of taps as the products of fast algorithms take them (fast_fir.h): of each
 // pass blocks of columns, the last one narrower, and of a block [position][row][product][depth][width], rows of the
 // window in the order in which they are read. Blocks of every width serve every instruction set.
 #pragma once

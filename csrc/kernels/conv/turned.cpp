@@ -3,7 +3,8 @@
 // those of the other lie behind. So its taps come in the opposite order, each with its channels turned.
 //
 // The gradient by the input is that convolution of the cotangents, which as such copies frames of few channels
-// (direct.cpp). The gradient by the weights is that by its weights, with the many channels of x in vectors.
+// (direct.cpp). The gradient by the weights is that by its weights, with the many channels of x in vectors; what stands
+// for cotangents in the padding are zeros, which an infinity of x makes NaN.
 #include <utility>
 
 #include "kernels/conv/direct.h"
@@ -87,19 +88,24 @@ bool is_able(const Geometry& g, DType dtype) {
          (dtype == DType::F32 || dtype == DType::F64);
 }
 
-// Multiply-adds of the direct loop, whose vectors are filled up with zeros, of so many channels by so many.
-int64_t padded(int64_t rows, int64_t columns) { return rows * round_up(columns, 16); }
+// Multiply-adds of the direct loop over so many pixels, whose vectors are filled up with zeros, of so many channels by
+// so many.
+int64_t padded(int64_t pixels, int64_t rows, int64_t columns, DType dtype) {
+  return pixels * rows * round_up(columns, 64 / static_cast<int64_t>(size_of(dtype)));
+}
 
 template <bool best>
 std::unique_ptr<Kernel> prepare_weight_grad(const Problem& problem) {
   const auto g = geometry_of(problem);
   if (!g || !is_able(*g, problem.out[0].dtype)) return nullptr;
-  if (best && 5 * padded(g->cout, g->cin) > 4 * padded(g->cin, g->cout)) return nullptr;
+  const DType dtype = problem.out[0].dtype;
+  const int64_t here = padded(g->out_pixels(), g->cin, g->cout, dtype);
+  if (best && 5 * padded(g->in_pixels(), g->cout, g->cin, dtype) > 4 * here) return nullptr;
   Problem turned{problem.op, {problem.in[1], problem.in[0]}, problem.out, problem.attrs};
   turn(turned.out[0]);
   turned.attrs.set("padding", turned_padding(*g, problem.in[0].shape.size() - 2));
   auto inner = direct_weight_grad(turned);
-  if (problem.out[0].dtype == DType::F32) return std::make_unique<TurnedWeightGrad<float>>(std::move(inner), *g);
+  if (dtype == DType::F32) return std::make_unique<TurnedWeightGrad<float>>(std::move(inner), *g);
   return std::make_unique<TurnedWeightGrad<double>>(std::move(inner), *g);
 }
 
@@ -120,7 +126,7 @@ std::unique_ptr<Kernel> prepare_input_grad(const Problem& problem) {
 constexpr char kAble[] = "float32 and float64 without strides";
 const Register kernels[] = {
     {"conv_weight_grad", "turned", 12, prepare_weight_grad<true>,
-     "float32 and float64 without strides, with fewer output than input channels and less than a vector of them"},
+     "float32 and float64 without strides, where output channels leave more of vectors empty than input channels do"},
     {"conv_weight_grad", "turned", kOnlyByChoice, prepare_weight_grad<false>, kAble},
     {"conv_input_grad", "turned", 11, prepare_input_grad<true>,
      "float32 and float64 without strides, with less than a vector of output channels"},

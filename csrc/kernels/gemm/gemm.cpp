@@ -238,9 +238,11 @@ Plan<T>::Plan(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, bool t
 template <class T>
 bool Plan<T>::takes_all_rows() const {
   if (m_ <= kColumnRows) return true;
+  // Less work is one task in columns; few panels are tasks of rows, which would each pack a transposed B.
+  constexpr int64_t kLeastWork = 1 << 20;
   const int64_t pair = 2 * kernels_.nr, missing = round_up(n_, pair) - n_;
-  return kernels_.reads_columns && m_ <= 2 * kColumnRows && k_ <= kColumnTerms &&
-         (few_panels() || missing < kernels_.nr / 2);
+  if (!kernels_.reads_columns || m_ > 2 * kColumnRows || k_ > kColumnTerms || m_ * n_ * k_ < kLeastWork) return false;
+  return few_panels() ? b_ != Form::Columns : missing < kernels_.nr / 2;
 }
 
 // Whether tasks are to have rows of their own and B is packed once for all: where each copies its part of a transposed

@@ -21,8 +21,8 @@ constexpr double kMostTasks = 16;
 constexpr int64_t kTaskSide = 512;
 // Up to so many rows times contiguous columns are dot products.
 constexpr int64_t kDotRows = 8;
-// Up to so many rows times row-major columns walk along rows of B, which are a page or longer: shorter ones are as well
-// fetched ahead by tiles.
+// Up to so many rows times row-major columns walk along rows of B which are about a page or longer: tiles meet those in
+// a few sets of the cache. One row always does.
 constexpr int64_t kStreamRows = 2;
 // Up to so many rows a task takes all of them, and so B is read once.
 // Where A is turned as well: else it is packed again for each range of columns. And where B is packed already.
@@ -81,7 +81,7 @@ WordPlan::WordPlan(const WordKernels& kernels, const Problem& problem)
   // A vector has no direction.
   if (p_.m == 1) p_.transpose_a = false;
   if (p_.n == 1 && !p_.packed) p_.transpose_b = true;
-  const int64_t most = p_.transpose_b ? kDotRows : p_.n * element_ >= kPage ? kStreamRows : 0;
+  const int64_t most = p_.transpose_b ? kDotRows : p_.n * element_ >= kPage - 64 ? kStreamRows : 1;
   few_ = !p_.packed && p_.m <= most;
   choose_grid();
   split_terms_ = splits_ > 1 ? round_up(ceil_div(p_.k, splits_), 64) : p_.k;
