@@ -78,17 +78,18 @@ template <class T>
 struct Kernels {
   int mr, nr;  // the register tile
   int kc, mc;  // block sizes: depth of a panel, rows of a task
+  // Depth where neither A is copied nor B read in place, whose rows may be pages apart.
+  int deep_kc;
   // Transposed A is read where it lies, unless its rows are a multiple of a page apart: then they fall into
   // one cache set and evict each other.
   bool reads_columns;
   // From so many columns on rows of A are copied as well: six rows in place are lines of six pages or of one cache set.
   int sliver_columns;
-  // Up to so many rows of A whole panels of row-major B are read where they lie.
+  // Up to so many rows of A whole panels of row-major B are read where they lie; with more rows they are copied by the
+  // tiles that read them first.
   int direct_rows;
   // And such multiples of columns.
   int direct_columns;
-  // With more rows they are copied by the tiles that read them first.
-  bool copies_b;
   // Up to so many rows of A dots() is worth a trial.
   int dot_rows;
   void (*block)(const Block<T>&);
@@ -211,9 +212,10 @@ class Plan {
     int64_t i, rows, j, columns, p, terms;
   };
   Path suitable_path() const;
-  bool takes_all_rows() const;
   bool own_rows() const;
   bool few_panels() const;
+  bool keeps_b() const;
+  double keep_parts(double wanted);
   double tasks() const;
   double whole_tasks();
   double cut(double wanted);

@@ -119,7 +119,8 @@ inline void tile(const Block<T>& block, const T* a, const T* b, T* c, const T* b
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) bv[v] = Partial && kMasked && v == V - 1 ? load_part(b + v * L, tail) : load(b + v * L);
     if constexpr (Copies) {
-      __builtin_prefetch(b + kRowsAhead * b_step);
+#pragma GCC unroll 4
+      for (int v = 0; v < V; v += 64 / NATIVE_VEC_BYTES) __builtin_prefetch(b + kRowsAhead * b_step + v * L);
 #pragma GCC unroll 4
       for (int v = 0; v < V; ++v) store(copy + v * L, bv[v]);
       copy += V * L;
@@ -494,6 +495,8 @@ void pack_a(Block<T>& block, T* out) {
 // kc: a panel of B takes half of a 32 KB first-level cache (16 KB), and as AVX-512 panels are four times
 // as wide they come from the second level instead, where depth costs nothing: 384. So do those of AVX2 in float32, for
 // half as many passes over C: 512, of which 144 rows of A take as much of a second level of 512 KB as it has to spare.
+// deep_kc: C is added to less often, which is worth 1.5% at 1024 terms and costs nothing where a panel comes from the
+// second level all the same. A row of A in place is then a page, of which few rows fit: see block_rows().
 // mc: so many rows share the first, slow pass over a panel of B; a block of A takes 192 to 288 KB of the second level.
 // reads_columns: wide panels pass over A a quarter as often, which does not pay for a copy.
 // direct_rows: a row of a wide panel is four lines that lie together, that of a narrow one a line by itself,
@@ -502,18 +505,17 @@ void pack_a(Block<T>& block, T* out) {
 template <class T>
 constexpr gemm::Kernels<T> kernels() {
   constexpr bool wide = NATIVE_VEC_BYTES == 64;
+  constexpr int kc = wide ? 384 : kHasSteps && sizeof(T) == 4 ? 512 : 256;
   static_assert(wide || !kMasked, "tiles copy whole panels, which direct_columns has to keep to");
   return {.mr = kRows,
           .nr = kVectors * kLanes<T>,
-          .kc = wide                          ? 384
-                : kHasSteps && sizeof(T) == 4 ? 512
-                                              : 256,
+          .kc = kc,
           .mc = kHasSteps ? 144 : 192,
+          .deep_kc = wide ? static_cast<int>(4096 / sizeof(T)) : kc,
           .reads_columns = wide,
           .sliver_columns = kHasSteps && sizeof(T) == 4 ? 256 : std::numeric_limits<int>::max(),
           .direct_rows = wide ? 256 : 11,
           .direct_columns = kMasked ? 1 : kVectors * kLanes<T>,
-          .copies_b = !wide,
           .dot_rows = wide ? 64 : 8,
           .block = block<T>,
           .pack_b = pack_b<T>,

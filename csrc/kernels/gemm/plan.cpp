@@ -1,11 +1,9 @@
-// Blocking, the grid of tasks, and the choice of a path. No vector code here.
-#include "kernels/gemm/gemm.h"
-
+// A product over the pool: the grid of tasks, and the choice of a path. No vector code here.
 #include <algorithm>
 
+#include "kernels/gemm/blocks.h"
 #include "kernels/grid.h"
 #include "runtime/pool.h"
-#include "simd/nontemporal.h"
 
 namespace native::gemm {
 namespace {
@@ -22,13 +20,13 @@ constexpr double kFewTasks = 4;
 constexpr int64_t kStreamColumns = 512;
 // Up to so many rows reading B is what takes the time: wide tasks walk along its pages.
 constexpr int64_t kStreamRows = 48;
-// Up to so many rows a task takes all of them and packs its own columns of B, which stay in its cache;
-// beyond, B is packed once for all tasks.
+// Up to so many rows a task takes all of them and packs its own columns of B, which stay in its cache.
 constexpr int64_t kColumnRows = 256;
-// Up to twice as many where panels are wide, halves of B's columns are alike, and C is not added to often.
-constexpr int64_t kColumnTerms = 1024;
 // Up to so many elements a B is copied for tasks with rows of their own: 16 MB of float32.
 constexpr int64_t kSharedElements = 1 << 22;
+// Bytes of B that a task keeps in the second-level cache while so many rows of A pass: the copy of B, which the first
+// six of them make, is then 0.3% of the work.
+constexpr int64_t kKeptBytes = 512 << 10, kKeptRows = 1024;
 // A range of so many terms repays its partial sums.
 constexpr int kSplitTerms = 768;
 // Columns of a task, where A is read in place and where each range of columns packs it again.
@@ -40,116 +38,8 @@ constexpr int64_t kMuchWider = 4, kWideColumns = 512;
 // be little of it, so many for each row: 64x512x512 gains 1%, 32x2048x1000 21%, 16x512x512 26%; 64x256x256 would lose
 // 10%, 8x16x2048 half. So many columns for each row repay the copy of a transposed A, but of the fewest rows.
 constexpr int64_t kOfDotRow = 8, kLeastTerms = 16, kFewestRows = 16;
-// Up to so many terms the bytes of a large C take longer than its sums; from 128 on tiles fetch it in time.
-constexpr int64_t kShortSum = 64;
-// Lines a multiple of so many bytes apart take twice the time of others on their way past the caches (8 ns in place of
-// 4): rows of 1 and 2 KB lose up to a tenth.
-constexpr int64_t kSlowRows = 1024;
-
-template <class T>
-bool packs_a(const Kernels<T>& kernels, const Operand<T>& a) {
-  constexpr int64_t kPage = 4096;
-  if (a.column == 1) return false;
-  return !kernels.reads_columns || a.column * static_cast<int64_t>(sizeof(T)) % kPage == 0;
-}
-
-template <class T>
-void activate(const Kernels<T>& kernels, int64_t m, int64_t n, T* c, int64_t c_row, Activation activation) {
-  if (activation != Activation::None && !clips(activation)) kernels.finish(m, n, c, c_row, {.activation = activation});
-}
-
-template <class T>
-bool needs_finish(const Epilogue<T>& epilogue) {
-  return epilogue.bias || epilogue.added || epilogue.activation != Activation::None;
-}
-
-// k == 0.
-template <class T>
-void no_terms(const Kernels<T>& kernels, int64_t m, int64_t n, T* c, int64_t c_row, bool accumulate,
-              const Epilogue<T>& epilogue) {
-  if (!accumulate)
-    for (int64_t i = 0; i < m; ++i) std::fill_n(c + i * c_row, n, T{});
-  kernels.finish(m, n, c, c_row, epilogue);
-}
-
-// Whether tiles store their part of C past the caches: whole lines that no pass follows.
-template <class T>
-bool goes_past(int64_t terms, const T* c, int64_t c_row, bool accumulate, const Epilogue<T>& epilogue) {
-  const bool last = epilogue.activation == Activation::None || clips(epilogue.activation);
-  const bool worth = terms <= kShortSum && c_row * static_cast<int64_t>(sizeof(T)) % kSlowRows != 0;
-  return epilogue.past && last && worth && !accumulate && at_line(c) && at_line(c + c_row);
-}
-
-// Terms [p, p + steps) of k for at most mc rows; B is the panels of these terms. `copy`: where they are copied, or
-// null.
-template <class T>
-void block_terms(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t steps, const Operand<T>& a,
-                 const Panels<T>& b, T* c, int64_t c_row, bool accumulate, const Epilogue<T>& epilogue, T* packed_a,
-                 T* copy = nullptr) {
-  Block<T> block{m, n, steps, a, kernels.mr * a.row, b, c, c_row, accumulate, epilogue, copy};
-  block.epilogue.past = goes_past(steps, c, c_row, accumulate, epilogue);
-  const bool packs = a.column == 1 ? n >= kernels.sliver_columns : n > 2 * kernels.nr && packs_a(kernels, a);
-  if (packs) kernels.pack_a(block, packed_a);
-  kernels.block(block);
-}
 
 }  // namespace
-
-template <class T>
-int64_t block_scratch_size(const Kernels<T>& kernels, int64_t k, int64_t n) {
-  return packed_a_size(kernels) + packed_b_size(kernels, std::min<int64_t>(k, kernels.kc), n);
-}
-
-template <class T>
-void block_packed(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, const Operand<T>& a, const Panels<T>& b,
-                  T* c, int64_t c_row, bool accumulate, const Epilogue<T>& epilogue, T* scratch) {
-  if (k == 0) return no_terms(kernels, m, n, c, c_row, accumulate, epilogue);
-  const int64_t depth = even_share(k, kernels.kc, 8);
-  for (int64_t i = 0; i < m; i += kernels.mc) {
-    const int64_t rows = std::min<int64_t>(kernels.mc, m - i);
-    for (int64_t p = 0; p < k; p += depth)
-      block_terms(kernels, rows, n, std::min(depth, k - p), {a.data + i * a.row + p * a.column, a.row, a.column},
-                  {b.data + p * b.row, b.row, b.panel}, c + i * c_row, c_row, accumulate || p > 0,
-                  p + depth >= k ? epilogue.from(i, 0, c_row) : Epilogue<T>{}, scratch);
-    activate(kernels, rows, n, c + i * c_row, c_row, epilogue.activation);
-  }
-}
-
-template <class T>
-void block(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, const Operand<T>& a, const Operand<T>& b, T* c,
-           int64_t c_row, bool accumulate, const Epilogue<T>& epilogue, T* scratch) {
-  if (k == 0) return no_terms(kernels, m, n, c, c_row, accumulate, epilogue);
-  // Whole panels of a row-major B are read in place when few rows would use a copy, or else copied by their first tile.
-  const int64_t whole = b.column == 1 ? n / kernels.direct_columns * kernels.direct_columns : 0;
-  const int64_t direct = m <= kernels.direct_rows ? whole : 0;
-  if (direct > 0)
-    block_packed(kernels, m, direct, k, a, {b.data, b.row, kernels.nr}, c, c_row, accumulate, epilogue, scratch);
-  if (direct == n) return;
-  T* const packed_b = scratch + packed_a_size(kernels);
-  const int64_t depth = even_share(k, kernels.kc, 8), columns = n - direct;
-  const int64_t copied = kernels.copies_b ? whole - direct : 0;
-  const Epilogue<T> rest = epilogue.from(0, direct, c_row);
-  c += direct;
-  for (int64_t p = 0; p < k; p += depth) {
-    const int64_t steps = std::min(depth, k - p), panel = steps * kernels.nr;
-    const T* const from = b.data + direct * b.column + p * b.row;
-    kernels.pack_b({from + copied * b.column, b.row, b.column}, steps, columns - copied, packed_b + copied * steps,
-                   panel);
-    for (int64_t i = 0; i < m; i += kernels.mc) {
-      const Epilogue<T> last = p + steps == k ? rest.from(i, 0, c_row) : Epilogue<T>{};
-      const auto part = [&](int64_t j, int64_t count, const Panels<T>& panels, T* copy) {
-        if (count > 0)
-          block_terms(kernels, std::min<int64_t>(kernels.mc, m - i), count, steps,
-                      {a.data + i * a.row + p * a.column, a.row, a.column}, panels, c + i * c_row + j, c_row,
-                      accumulate || p > 0, last.from(0, j, c_row), scratch, copy);
-      };
-      const int64_t first = i == 0 ? copied : 0;
-      part(0, first, {from, b.row, kernels.nr}, packed_b);
-      part(first, columns - first, {packed_b + first * steps, kernels.nr, panel}, nullptr);
-    }
-  }
-  activate(kernels, m, columns, c, c_row, epilogue.activation);
-}
 
 bool takes_path(Path path, int64_t m, int64_t n, int64_t k, bool transpose_b) {
   switch (path) {
@@ -167,21 +57,8 @@ bool takes_path(Path path, int64_t m, int64_t n, int64_t k, bool transpose_b) {
 }
 
 template <class T>
-void pack_panels(const Kernels<T>& kernels, const Operand<T>& b, int64_t k, int64_t n, T* out) {
-  // In pieces of 64 K elements, wide ones of few rows so that a row is read along its pages.
-  const int64_t nr = kernels.nr, panel = k * nr;
-  const int64_t width = round_up(std::min<int64_t>(n, 512), nr);
-  const int64_t rows = std::min(k, std::max<int64_t>(8, 65536 / width)), pieces = ceil_div(n, width);
-  pool::parallel_for(pieces * ceil_div(k, rows), [&](int64_t task) {
-    const int64_t j = task % pieces * width, p = task / pieces * rows;
-    kernels.pack_b({b.data + p * b.row + j * b.column, b.row, b.column}, std::min(rows, k - p), std::min(width, n - j),
-                   out + j / nr * panel + p * nr, panel);
-  });
-}
-
-template <class T>
 Path Plan<T>::suitable_path() const {
-  const Path whole = takes_all_rows() && !own_rows() ? Path::Columns : Path::Tiles;
+  const Path whole = m_ <= kColumnRows && !own_rows() ? Path::Columns : Path::Tiles;
   if (b_ == Form::Panels) return m_ == 1 ? Path::Vector : whole;
   if (m_ == 1 || n_ == 1) return Path::Vector;
   if (k_ == 1 && n_ >= kStreamColumns) return Path::Outer;
@@ -218,6 +95,10 @@ Plan<T>::Plan(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, bool t
   } else {
     const double wanted = std::clamp(work / kLargeTaskWork, std::min(most, kFewTasks), kMostTasks);
     const int64_t most_splits = path ? k / 8 : k / std::min(2 * kernels.kc, kSplitTerms);
+    if (!path && keeps_b() && (keep_parts(wanted) >= wanted / 2 || most_splits < 2)) {
+      path_ = Path::Columns;
+      return;
+    }
     double tasks = whole_tasks();
     // Where ranges of terms are tasks enough, tiles stay as large as they are best: cut, they would read all of A or B
     // again each.
@@ -233,16 +114,29 @@ Plan<T>::Plan(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, bool t
   }
 }
 
-// Whether tasks are to take all rows and pack columns of their own: no thread waits until all of B is packed, nor reads
-// what another one wrote.
+// Whether a task's part of B is to stay in its second-level cache, packed by itself, while many rows of A pass: no
+// thread waits until all of B is packed, nor reads what another one wrote. A transpose takes longer to pack than a
+// copy, which tiles make as they go: not more than once.
 template <class T>
-bool Plan<T>::takes_all_rows() const {
-  if (m_ <= kColumnRows) return true;
-  // Less work is one task in columns; few panels are tasks of rows, which would each pack a transposed B.
-  constexpr int64_t kLeastWork = 1 << 20;
-  const int64_t pair = 2 * kernels_.nr, missing = round_up(n_, pair) - n_;
-  if (!kernels_.reads_columns || m_ > 2 * kColumnRows || k_ > kColumnTerms || m_ * n_ * k_ < kLeastWork) return false;
-  return few_panels() ? b_ != Form::Columns : missing < kernels_.nr / 2;
+bool Plan<T>::keeps_b() const {
+  const bool once = b_ != Form::Columns || m_ <= 2 * kColumnRows;
+  return m_ > kColumnRows && once && kernels_.reads_columns && !packs_a(kernels_, at_a(nullptr, 0, 0));
+}
+
+// Sets the size of tasks for that; returns how many there are. Each range of rows packs B, so few rows come last.
+template <class T>
+double Plan<T>::keep_parts(double wanted) {
+  const int64_t terms = std::min<int64_t>(k_, kernels_.deep_kc), pair = 2 * kernels_.nr;
+  task_n_ = even_share(n_, std::max(pair, kKeptBytes / (terms * static_cast<int64_t>(sizeof(T)))), kernels_.nr);
+  task_m_ = even_share(m_, kKeptRows, kernels_.mr);
+  while (tasks() < 0.75 * wanted && task_m_ >= kKeptRows) task_m_ = round_up(task_m_ / 2, kernels_.mr);
+  while (tasks() < 0.75 * wanted && task_n_ > pair) task_n_ = round_up(task_n_ / 2, kernels_.nr);
+  while (tasks() < 0.75 * wanted && task_m_ >= 2 * kColumnRows) task_m_ = round_up(task_m_ / 2, kernels_.mr);
+  while (tasks() < 0.75 * wanted && task_n_ > kernels_.nr) task_n_ = round_up(task_n_ / 2, kernels_.nr);
+  // An even number of them: with an odd one two threads, or four, do not end together.
+  const int64_t down = ceil_div(m_, task_m_);
+  if (down * ceil_div(n_, task_n_) % 2 == 1) task_m_ = round_up(ceil_div(m_, down + 1), kernels_.mr);
+  return tasks();
 }
 
 // Whether tasks are to have rows of their own and B is packed once for all: where each copies its part of a transposed
@@ -417,7 +311,7 @@ bool Plan<T>::by_rows() const {
   // Few rows are few ranges, which read B where it lies or copy it as they go: many would each pack it.
   const bool in_place =
       b_ == Form::Panels || (b_ == Form::Rows && m_ <= std::max<int64_t>(kernels_.direct_rows, kStreamRows));
-  return path_ == Path::Columns && !transpose_a_ && k_ > 0 && in_place;
+  return path_ == Path::Columns && !keeps_b() && !transpose_a_ && k_ > 0 && in_place;
 }
 
 template <class T>
@@ -465,16 +359,7 @@ void Plan<T>::run_split(const T* a, const T* b, T* c, const Epilogue<T>& epilogu
   });
 }
 
-#define NATIVE_GEMM(T)                                                                                                 \
-  template int64_t block_scratch_size(const Kernels<T>&, int64_t, int64_t);                                            \
-  template void block_packed(const Kernels<T>&, int64_t, int64_t, int64_t, const Operand<T>&, const Panels<T>&, T*,    \
-                             int64_t, bool, const Epilogue<T>&, T*);                                                   \
-  template void block(const Kernels<T>&, int64_t, int64_t, int64_t, const Operand<T>&, const Operand<T>&, T*, int64_t, \
-                      bool, const Epilogue<T>&, T*);                                                                   \
-  template void pack_panels(const Kernels<T>&, const Operand<T>&, int64_t, int64_t, T*);                               \
-  template class Plan<T>;
-NATIVE_GEMM(float)
-NATIVE_GEMM(double)
-#undef NATIVE_GEMM
+template class Plan<float>;
+template class Plan<double>;
 
 }  // namespace native::gemm
