@@ -90,12 +90,14 @@ class Cases(dict):
         results, found = outcome(lambda: case.run(launch))
         return bool(results) and all(np.allclose(a, b, 1e-5, 1e-5) for a, b in results), found
 
-    def launch(self, module, name, params, blocks, threads, /, *, end="", of=None, **fields):
+    def launch(
+        self, module, name, params, blocks, threads, /, *, end="", of=None, shared=0, **fields
+    ):
         """Launches the kernel, or the one beside it with that `end`, and waits; `of`: the structure
-        of its parameters, if it is another."""
+        of its parameters, if it is another; `shared`: bytes of memory that it is given."""
         p = np.zeros((), self.structures[of or params])
         for field, value in fields.items():
             p[field] = value.memory.address if isinstance(value, Buffer) else value
         grid = blocks if isinstance(blocks, list) else [blocks]
-        module.kernel(name + end).launch(grid, [threads], [p.tobytes()])
+        module.kernel(name + end).launch(grid, [threads], [p.tobytes()], shared=shared)
         _cuda.synchronize()

@@ -1,22 +1,15 @@
-"""Faults planted in sorts, scatters, copies, pooling, depthwise convolutions, recurrent layers and
-random numbers are found, by the emulator or by a wrong result; none in what they were planted
-in."""
+"""Sorts, scatters, copies, pooling, recurrent layers and random numbers, in which place_faults.py
+plants."""
 
 import itertools
 
 import ml_dtypes
 import numpy as np
-import pytest
-from gemm_launch import EPILOGUE
-from place_faults import CONFLICTS, FAULTS
 from planted_cases import DIVISOR, Cases, divisor, integers, structure
-from planted_kernels import assert_conflicts, assert_found, fixtures
 from ptxkernel import Buffer
 
 from keras_native.engine.primitives import random as numbers
 from keras_native.engine.tensor import from_numpy
-
-pytestmark = pytest.mark.emulator
 
 # The structures of cuda/kernels/gather, shape, pool, rnn and random/params.h.
 LINES = np.dtype(
@@ -50,15 +43,6 @@ CASES = Cases(
             + [(name, "i4", 3) for name in ("size", "positions", "window", "stride", "low")]
             + [("by_channels", DIVISOR), ("by", DIVISOR, 3), ("type", "i4")]
             + [("count_padding", "i4")],
-            align=True,
-        ),
-        "depthwise.WalkParams": np.dtype(
-            [("x", "u8"), ("y", "u8"), ("out", "u8"), ("threads", "i8")]
-            + [(name, "i4") for name in ("x_height", "x_width", "height", "width")]
-            + [(name, "i4") for name in ("low_row", "low_column", "channels", "rows")]
-            + [(f"by_{name}", DIVISOR) for name in ("channels", "width", "walks")]
-            + [(name, "i4") for name in ("turned", "columns", "piece", "across", "type")]
-            + [("epilogue", EPILOGUE)],
             align=True,
         ),
         "rnn.Params": structure(
@@ -186,45 +170,6 @@ def averages(launch):
     return [(dx.get(), want)]
 
 
-DEPTHWISE = [
-    *("../../csrc/kernels/activation.h", "tensor_map.h", "activation.cuh", "gemm/params.h"),
-    *("gemm/epilogue.cuh", "conv/depthwise_params.h", "conv/depthwise_join.cuh"),
-    "conv/depthwise_walk.cu",
-]
-# Two images of 9 by 7 pixels and two packs of channels, each column in two walks.
-WALKS = {
-    **{"x_height": 9, "x_width": 7, "height": 9, "width": 7, "low_row": 1, "low_column": 1},
-    **{"channels": 2, "rows": 5, "threads": 56, "columns": 28, "piece": 14, "across": 2},
-    **{"by_channels": divisor(2), "by_width": divisor(7), "by_walks": divisor(2)},
-}
-
-
-def taps(x):
-    """[3, 3, images, 9, 7, channels]: what each tap of a window meets."""
-    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    return np.array([[padded[:, a : a + 9, b : b + 7] for b in range(3)] for a in range(3)])
-
-
-@CASES.add("depthwise.WalkParams", "correlate<DataType::F32>(p);", *DEPTHWISE)
-def walk(launch):
-    x, w, y = integers(2, 9, 7, 8), integers(3, 3, 8), Buffer.empty((2, 9, 7, 8), np.float32)
-    launch(1, 256, x=Buffer(x), y=Buffer(w), out=y, **WALKS)
-    return [(y.get(), np.einsum("abnhwc,abc->nhwc", taps(x), w))]
-
-
-@CASES.add(
-    "depthwise.WalkParams",
-    "__shared__ float joints[4][kThreads]; weight_grad<DataType::F32>(p, joints);",
-    *DEPTHWISE,
-)
-def walk_weights(launch):
-    """A piece for each image."""
-    x, ct = integers(2, 9, 7, 8), integers(2, 9, 7, 8)[::-1]
-    parts = Buffer.empty((2, 3, 3, 8), np.float32)
-    launch([1, 2], 256, x=Buffer(x), y=Buffer(ct), out=parts, **WALKS)
-    return [(parts.get(), np.einsum("abnhwc,nhwc->nabc", taps(x), ct))]
-
-
 @CASES.add(
     "rnn.Params",
     "step<4, false>(p, [&](const Unit& unit, const float (&sums)[4]) { lstm(p, unit, sums); });",
@@ -261,23 +206,3 @@ def random(launch):
     key, y = np.array([123456789, 987654321], np.uint32), Buffer.empty(1000, np.float32)
     launch(1, 256, key=Buffer(key), out=y, count=1000)
     return [(y.get(), numbers.random_truncated_normal(from_numpy(key), (1000,)).numpy())]
-
-
-text, module = fixtures(CASES.unit, CASES, FAULTS, CONFLICTS)
-
-
-@pytest.mark.parametrize("kernel", CASES)
-def test_sound_kernels(module, kernel):
-    assert CASES.run(module, f"sound_{kernel}", kernel) == (True, set())
-
-
-@pytest.mark.parametrize("number", range(len(FAULTS)), ids=[f.id for f in FAULTS])
-def test_fault_is_found(module, number):
-    fault = FAULTS[number]
-    assert_found(fault, *CASES.run(module, f"fault_{number}", fault.kernel))
-
-
-@pytest.mark.parametrize("number", range(len(CONFLICTS)), ids=[f.id for f in CONFLICTS])
-def test_conflicts_are_counted(module, number):
-    fault = CONFLICTS[number]
-    assert_conflicts(fault, number, lambda name: CASES.run(module, name, fault.kernel))
