@@ -171,7 +171,7 @@ void bind_emulator(py::module_& m) {
       "emulate",
       [](const std::optional<std::string>& name) {
         const Gpu* gpu = name ? find_gpu(*name) : nullptr;
-        if (name && !gpu) throw py::value_error("unknown GPU '" + *name + "'");
+        if (name && !gpu) throw py::value_error(unknown_gpu(*name));
         emulate(gpu);
         device().identify();
       },
@@ -230,6 +230,7 @@ PYBIND11_MODULE(_cuda, m) {
       .def_readonly("address", &DeviceArray::address)
       .def("copy_in",
            [](DeviceArray& self, const py::buffer& from) {
+             if (!PyBuffer_IsContiguous(from.request().view(), 'C')) throw py::value_error("not contiguous");
              const py::buffer_info info = from.request();
              const size_t n = static_cast<size_t>(info.size) * info.itemsize;
              if (n != self.bytes) throw py::value_error("sizes differ");

@@ -1,5 +1,6 @@
 // The one device, its limits, its context.
 #include <cstdio>
+#include <cstdlib>
 #include <unordered_map>
 
 #include "emulator/driver_state.h"
@@ -11,7 +12,10 @@ using namespace native::cuda;
 
 namespace {
 
-Result init(unsigned) { return kSuccess; }
+Result init(unsigned) {
+  const char* name = std::getenv("NATIVE_CUDA_GPU");
+  return name && !find_gpu(name) ? failure(kInvalidValue, "NATIVE_CUDA_GPU: " + unknown_gpu(name)) : kSuccess;
+}
 Result version(int* v) { return *v = 13000, kSuccess; }
 Result error_name(Result e, const char** text) {
   static const std::unordered_map<int, const char*> names = {

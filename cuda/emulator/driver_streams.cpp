@@ -16,6 +16,15 @@ EmulatedStream& queue_of(Stream s) {
   return reinterpret_cast<uintptr_t>(s) > 2 ? *reinterpret_cast<EmulatedStream*>(s) : state().null_stream;
 }
 
+bool known(Stream s) {
+  return reinterpret_cast<uintptr_t>(s) <= 2 ||
+         std::any_of(state().streams.begin(), state().streams.end(),
+                     [s](const auto& each) { return reinterpret_cast<Stream>(each.get()) == s; });
+}
+Result unknown(Stream s) {
+  return failure(kInvalidHandle, "there is no stream " + hex(reinterpret_cast<uintptr_t>(s)) + ", or no more");
+}
+
 bool holds(const EmulatedStream& s, uint64_t mark) {
   return std::any_of(s.queue.begin(), s.queue.end(), [mark](const Work& w) { return w.mark == mark; });
 }
@@ -118,6 +127,7 @@ Result stream_create(Stream* s, unsigned) {
 }
 Result stream_destroy(Stream s) {
   Lock lock;
+  if (!known(s)) return unknown(s);
   const Result r = drain(queue_of(s));
   for (auto& each : state().streams)
     if (reinterpret_cast<Stream>(each.get()) == s) each.reset();
@@ -125,6 +135,7 @@ Result stream_destroy(Stream s) {
 }
 Result stream_synchronize(Stream s) {
   Lock lock;
+  if (!known(s)) return unknown(s);
   if (const Result r = spoil_recordings("cuStreamSynchronize", &queue_of(s))) return r;
   ++state().calls.waits;
   const Result r = drain(queue_of(s));
@@ -133,6 +144,7 @@ Result stream_synchronize(Stream s) {
 }
 Result stream_wait(Stream s, Event e, unsigned) {
   Lock lock;
+  if (!known(s)) return unknown(s);
   if (queue_of(s).capture) return spoil_recordings("cuStreamWaitEvent", &queue_of(s));
   const auto& event = *reinterpret_cast<EmulatedEvent*>(e);
   queue_of(s).queue.push_back({nullptr, 0, event.mark});
@@ -152,6 +164,7 @@ Result event_destroy(Event e) {
 }
 Result event_record(Event e, Stream s) {
   Lock lock;
+  if (!known(s)) return unknown(s);
   if (queue_of(s).capture) return spoil_recordings("cuEventRecord", &queue_of(s));
   const uint64_t mark = ++state().marks;
   *reinterpret_cast<EmulatedEvent*>(e) = {mark, queue_of(s).before};

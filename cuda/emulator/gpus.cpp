@@ -21,6 +21,12 @@ const Gpu* find_gpu(const std::string& name) {
   return nullptr;
 }
 
+std::string unknown_gpu(const std::string& name) {
+  std::string known;
+  for (const Gpu& gpu : gpus()) known += (known.empty() ? "" : ", ") + std::string(gpu.name);
+  return "unknown GPU '" + name + "'; known: " + known;
+}
+
 namespace {
 const Gpu* chosen = nullptr;
 }

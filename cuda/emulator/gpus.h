@@ -19,10 +19,13 @@ struct Gpu {
 };
 // From the makers' data sheets and the CUDA programming guide's table of compute capabilities.
 const std::vector<Gpu>& gpus();
-// The one that was chosen; else that which NATIVE_CUDA_GPU names; else the A100.
+// The one that was chosen; else that which NATIVE_CUDA_GPU names, which cuInit refuses
+// if it is not known; else the A100.
 const Gpu& emulated_gpu();
 void emulate(const Gpu* gpu);  // null: none is chosen any more
 const Gpu* find_gpu(const std::string& name);
+// What is said of a name that find_gpu does not know.
+std::string unknown_gpu(const std::string& name);
 
 struct Occupancy {
   int blocks, warps;  // on one multiprocessor

@@ -1,6 +1,7 @@
 #include "runtime/device.h"
 
 #include <algorithm>
+#include <climits>
 #include <cstring>
 
 #include "runtime/graph.h"
@@ -13,6 +14,8 @@ constexpr int kOldestDriver = 13000, kOldestCapability = 80;
 // Blocks are rounded up so that nearly equal requests share them: to 512 bytes, and above 1 MiB to an
 // eighth of their size.
 size_t size_class(size_t bytes) {
+  constexpr size_t kMost = size_t{1} << 60;  // more is refused anyhow, and would not be counted in what follows
+  if (bytes > kMost) return bytes;
   size_t step = 512;
   while (step * 16 < bytes) step *= 2;
   if (bytes <= (1 << 20)) step = 512;
@@ -242,7 +245,9 @@ int Device::attribute(FunctionHandle f, int which) const {
 void Device::launch(FunctionHandle f, const std::string& name, Extent grid, Extent block, size_t shared, void** params,
                     Stream stream) {
   bind();
-  constexpr size_t kWithoutAsking = 48 << 10;
+  constexpr size_t kWithoutAsking = 48 << 10, kMost = INT_MAX;  // of what the driver can be told
+  if (shared > kMost)
+    throw DeviceError("kernel '" + name + "': no GPU has " + std::to_string(shared) + " bytes of shared memory");
   if (shared > kWithoutAsking) {
     std::lock_guard lock(mutex_);
     size_t& allowed = dynamic_[f];

@@ -30,7 +30,7 @@ const Driver& driver() {
   // Opened once; a failure is not remembered, so that a later try may succeed.
   static const Driver* table = [] {
     const char* which = std::getenv("NATIVE_CUDA_DRIVER");
-    const std::string name = which ? which : "libcuda.so.1";
+    const std::string name = which && *which ? which : "libcuda.so.1";
     return new Driver(name == "emulator" ? emulator::driver_table() : open_driver(name));
   }();
   return *table;

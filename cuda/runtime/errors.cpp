@@ -18,7 +18,20 @@ const char* advice(Result result) {
       return "the driver is older than the CUDA that made the PTX: install driver 580 or later";
     case kSystemDriverMismatch:
       return "driver library and kernel module differ: restart the machine";
+    case kNotInitialized:
+      return "a process that was forked from one that had used the GPU cannot use it: start processes by 'spawn'";
+    case kDeviceUnavailable:
+      return "another process has this GPU for itself: see nvidia-smi, or use the CPU";
+    case kMemoryError:
+      return "the GPU's memory is faulty: see nvidia-smi, and use another GPU or the CPU";
     case kIllegalAddress:
+    case kLaunchTimeout:
+    case kAssert:
+    case kStackError:
+    case kIllegalInstruction:
+    case kMisalignedAddress:
+    case kInvalidAddressSpace:
+    case kInvalidProgramCounter:
     case kLaunchFailed:
       return "a kernel failed; the process must be restarted to use the GPU again, the CPU still works";
     case kLaunchOutOfResources:
@@ -26,6 +39,11 @@ const char* advice(Result result) {
     default:
       return "";
   }
+}
+
+bool refuses_image(Result result) {
+  return result == kInvalidImage || result == kNoBinaryForGpu || result == kInvalidPtx ||
+         result == kUnsupportedPtxVersion;
 }
 
 }  // namespace
@@ -40,6 +58,7 @@ void check(const Driver& driver, Result result, const std::string& what) {
   }
   if (result == kOutOfMemory) throw DeviceMemoryError(text + "; free arrays, use a smaller batch, or use the CPU");
   if (const std::string todo = advice(result); !todo.empty()) text += "; " + todo;
+  if (refuses_image(result)) throw RefusedImage(text);
   throw DeviceError(text);
 }
 

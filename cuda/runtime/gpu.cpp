@@ -1,6 +1,5 @@
 #include "runtime/gpu.h"
 
-#include "core/errors.h"
 #include "runtime/device.h"
 #include "runtime/graph.h"
 #include "runtime/images.h"
@@ -32,13 +31,7 @@ class Gpu final : public native::Device {
   std::string name() const override { return "gpu:" + std::to_string(ordinal_); }
   std::string kernels() const override { return kKernels; }
 
-  void* allocate(size_t bytes) override {
-    try {
-      return reinterpret_cast<void*>(device_.allocate(bytes));
-    } catch (const DeviceMemoryError& error) {
-      throw MemoryLimitError(error.what());
-    }
-  }
+  void* allocate(size_t bytes) override { return reinterpret_cast<void*>(device_.allocate(bytes)); }
   void release(void* data, size_t) noexcept override { device_.release(address(data)); }
   void copy_in(void* to, const void* from, size_t bytes) override { device_.copy_in(address(to), from, bytes); }
   void copy_out(void* to, const void* from, size_t bytes) override { device_.copy_out(to, address(from), bytes); }

@@ -9,6 +9,8 @@ namespace {
 struct Loaded {
   Image image;
   ModuleHandle module = nullptr;
+  // Why a GPU of that name did not take it: it would be read, and refused, for each kernel of each problem again.
+  std::string refusal, refused_by;
 };
 std::map<std::string, Loaded>& images() {
   static auto* all = new std::map<std::string, Loaded>;
@@ -19,15 +21,30 @@ std::mutex& mutex() {
   return *m;
 }
 
-const Image& find_image(const std::string& name) {
+Loaded& find(const std::string& name) {
   auto found = images().find(name);
   if (found == images().end()) throw DeviceError("no image of kernels '" + name + "' in this build");
-  return found->second.image;
+  return found->second;
+}
+
+// The mutex is locked.
+ModuleHandle load(Loaded& of) {
+  if (of.module) return of.module;
+  Device& gpu = device();
+  if (of.refused_by == gpu.name()) throw RefusedImage(of.refusal);
+  try {
+    of.module = gpu.load(gpu.emulated() ? of.image.ptx : of.image.fatbin);
+  } catch (const RefusedImage& error) {
+    of.refusal = error.what();
+    of.refused_by = gpu.name();
+    throw;
+  }
+  return of.module;
 }
 
 }  // namespace
 
-RegisterImage::RegisterImage(const Image& image) { images()[image.name] = {image}; }
+RegisterImage::RegisterImage(const Image& image) { images()[image.name].image = image; }
 
 std::vector<std::string> image_names() {
   std::vector<std::string> names;
@@ -35,11 +52,11 @@ std::vector<std::string> image_names() {
   return names;
 }
 
-const char* image_ptx(const std::string& name) { return find_image(name).ptx; }
+const char* image_ptx(const std::string& name) { return find(name).image.ptx; }
 
 std::string_view image_fatbin(const std::string& name) {
   // Its header: a magic number, the version, bytes of the header, bytes of what follows.
-  const char* image = find_image(name).fatbin;
+  const char* image = find(name).image.fatbin;
   uint16_t header = 0;
   uint64_t rest = 0;
   std::memcpy(&header, image + 6, sizeof header);
@@ -49,11 +66,7 @@ std::string_view image_fatbin(const std::string& name) {
 
 Function::Function(const std::string& image, const std::string& name) : name_(name) {
   std::lock_guard lock(mutex());
-  const Image& found = find_image(image);
-  ModuleHandle& module = images()[image].module;
-  Device& gpu = device();
-  if (!module) module = gpu.load(gpu.emulated() ? found.ptx : found.fatbin);
-  handle_ = gpu.function(module, name);
+  handle_ = device().function(load(find(image)), name);
 }
 
 void Function::run(Extent grid, unsigned threads, size_t shared, const void* params) const {

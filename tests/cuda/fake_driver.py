@@ -1,8 +1,8 @@
 """A library with the functions of libcuda.so.1 that behaves as the environment says: a GPU whose
 memory is the host's and whose kernels do nothing, and every failure that a driver can report.
 
-FAKE_<function>=<code> makes a function fail; FAKE_VERSION, FAKE_COUNT, FAKE_CAPABILITY and
-FAKE_BYTES say what the driver and its devices are.
+FAKE_<function>=<code> makes a function fail, FAKE_ONCE_<function> when it is first called;
+FAKE_VERSION, FAKE_COUNT, FAKE_CAPABILITY and FAKE_BYTES say what the driver and its devices are.
 """
 
 import re
@@ -23,7 +23,12 @@ static int number(const char* name, int usual) {
   const char* text = getenv(name);
   return text ? atoi(text) : usual;
 }
-#define RESULT(name) if (number("FAKE_" #name, 0)) return number("FAKE_" #name, 0)
+#define RESULT(name) do {                                        \\
+    static int calls;                                            \\
+    const int once = calls++ ? 0 : number("FAKE_ONCE_" #name, 0); \\
+    if (once) return once;                                       \\
+    if (number("FAKE_" #name, 0)) return number("FAKE_" #name, 0); \\
+  } while (0)
 int cuDriverGetVersion(int* v) { *v = number("FAKE_VERSION", 13000); return 0; }
 int cuGetErrorName(int e, const char** text) {
   static char name[32];
@@ -40,10 +45,10 @@ int cuDeviceGetAttribute(int* v, int which, int d) {
   return 0;
 }
 int cuDeviceTotalMem_v2(size_t* n, int d) { *n = 1 << 30; return 0; }
-static long long taken;
+static size_t taken;
 int cuMemAlloc_v2(address* a, size_t n) {
   RESULT(cuMemAlloc_v2);
-  if (taken + (long long)n > number("FAKE_BYTES", 1 << 30)) return 2;
+  if (n > number("FAKE_BYTES", 1 << 30) - taken) return 2;
   size_t* block = calloc(n + 64, 1);
   taken += *block = n;
   *a = (address)block + 64;
@@ -55,7 +60,11 @@ int cuMemFree_v2(address a) {
   free(block);
   return 0;
 }
-int cuMemHostAlloc(void** p, size_t n, unsigned f) { *p = malloc(n); return 0; }
+int cuMemHostAlloc(void** p, size_t n, unsigned f) {
+  RESULT(cuMemHostAlloc);
+  *p = malloc(n);
+  return 0;
+}
 int cuMemcpyHtoDAsync_v2(address to, const void* from, size_t n, void* s) {
   RESULT(cuMemcpyHtoDAsync_v2);
   memcpy((void*)to, from, n);

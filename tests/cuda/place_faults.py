@@ -1,12 +1,11 @@
 """Faults planted in what takes elements to their places, each by one edit of one source: sorts and
-scatters, copies through tiles, windows of pooling and of depthwise convolutions, steps over time,
-and random numbers. Kernels are those of test_place_faults.py."""
+scatters, copies through tiles, windows of pooling, steps over time, and random numbers. Kernels are
+those of place_cases.py."""
 
 from planted_kernels import Planted
 
 SORT, SCATTER, COPY = "gather/sort.cu", "gather/scatter.cu", "shape/transposed_copy.cu"
 POOL, STEP, CELL = "pool/pool.cu", "rnn/step.cuh", "rnn/rnn.cu"
-WALK, TAPS = "conv/depthwise_walk.cu", "conv/depthwise_join.cuh"
 RANDOM, PHILOX = "random/random.cu", "philox.cuh"
 COUNTED = "const int counted = inside ? counts[warp][digit] : 0;\n    "
 DIGIT = "keys[r] >> p.shift & (kDigits - 1)"
@@ -66,24 +65,6 @@ FAULTS = [
     Planted("windows beyond the last", POOL, "min(last / p.stride[d] + 1, p.positions[d])",
             "last / p.stride[d] + 1", "averages", True),
     Planted("pixels of the padding", POOL, "(z.last - z.first), 1)", "p.window[2], 1)", "averages"),
-    # Depthwise convolutions that walk down the rows.
-    Planted("no last column of packs", WALK, "if (thread >= p.threads) return;", "", "walk", True),
-    Planted("walk beyond the last row", WALK, "min((walk + 1) * p.rows, p.height)",
-            "(walk + 1) * p.rows", "walk", True),
-    Planted("columns beyond the last", WALK, " && first + i < p.x_width;", ";", "walk"),
-    Planted("rows beyond the last", WALK, "row >= 0 && row < p.x_height;", "row >= 0;", "walk"),
-    Planted("sums of the row before", WALK, "    sums[2] = sums[1];\n", "", "walk"),
-    Planted("results a row later", WALK, "row + p.low_row - 2;", "row + p.low_row - 1;", "walk"),
-    Planted("cotangents of the next walk", WALK, "if (row < c.last) next", "next", "walk_weights"),
-    Planted("cotangents of the row before", WALK, "      g[2] = g[1];\n", "", "walk_weights"),
-    Planted("results of the first piece", WALK, "(blockIdx.y) * 9 + t", "(0) * 9 + t",
-            "walk_weights", True),
-    Planted("no barrier before taps' sums", TAPS, "= sums[t].v[i];\n    " + BARRIER,
-            "= sums[t].v[i];", "walk_weights", True),
-    Planted("no barrier after taps' sums", TAPS, "    }\n    " + BARRIER, "    }\n",
-            "walk_weights", True),
-    Planted("sums of neighbours", TAPS, "r * across + threadIdx.x", "r + threadIdx.x",
-            "walk_weights"),
     # Steps over time.
     Planted("no wait for a stage", STEP, "copy_async_wait<1>();", "", "step", True),
     Planted("late wait for the last stage", STEP, "copy_async_wait<0>();", "copy_async_wait<1>();",

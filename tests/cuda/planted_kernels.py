@@ -101,17 +101,22 @@ class Modules:
         return module.kernel(name)
 
 
+def units(one, sound, faults, conflicts=()) -> list[str]:
+    """sound_<kernel>, fault_<number> and conflict_<number>, each made by `one(name, kernel,
+    fault)`."""
+    made = [one(f"sound_{kernel}", kernel) for kernel in sound]
+    made += [one(f"fault_{k}", f.kernel, f) for k, f in enumerate(faults)]
+    return made + [one(f"conflict_{k}", f.kernel, f) for k, f in enumerate(conflicts)]
+
+
 def fixtures(one, sound, faults, conflicts=(), architecture=80):
-    """The fixtures `text` and `module` of a file of tests: sound_<kernel>, fault_<number> and
-    conflict_<number>, each made by `one(name, kernel, fault)`."""
+    """The fixtures `text` and `module` of a file of tests of those units."""
 
     @pytest.fixture(scope="module")
     def text(tmp_path_factory):
         """The PTX of all."""
-        units = [one(f"sound_{kernel}", kernel) for kernel in sound]
-        units += [one(f"fault_{k}", f.kernel, f) for k, f in enumerate(faults)]
-        units += [one(f"conflict_{k}", f.kernel, f) for k, f in enumerate(conflicts)]
-        return compiled(units, tmp_path_factory.mktemp("faults"), architecture)
+        made = units(one, sound, faults, conflicts)
+        return compiled(made, tmp_path_factory.mktemp("faults"), architecture)
 
     load = functools.cache(Modules)
 

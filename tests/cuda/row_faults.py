@@ -1,6 +1,6 @@
 """Faults planted in what threads do together for a row or a column, each by one edit of one source:
 shuffles, joins of warps, and guards of what lies beyond the last one. Kernels are those of
-test_row_faults.py."""
+row_cases.py."""
 
 from planted_kernels import Planted
 

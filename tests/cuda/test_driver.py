@@ -50,6 +50,20 @@ def test_old_driver():
     assert "too old: it has no cuInit" in said("libm.so.6")
 
 
+def test_no_name():
+    """As if it were not set."""
+    assert "'libcuda.so.1' cannot be opened" in said("") or said("") == "opened"
+
+
+@pytest.mark.emulator
+def test_unknown_gpu(monkeypatch):
+    monkeypatch.setenv("NATIVE_CUDA_GPU", "H200")
+    message = said("emulator")
+    assert "NATIVE_CUDA_GPU: unknown GPU 'H200'; known: A100, H100, B200, RTX5090" in message
+    with pytest.raises(ValueError, match="unknown GPU 'H200'; known: A100, H100"):
+        _cuda.emulate("H200")
+
+
 def test_emulator():
     assert said("emulator") == "opened"
 

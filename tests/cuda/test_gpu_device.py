@@ -52,11 +52,71 @@ def test_tensors_follow_the_scope():
     assert _cuda.reports() == []
 
 
-@pytest.mark.parametrize("name", ["gpu:1", "tpu", "", 3])
+@pytest.mark.parametrize("name", ["gpu:7", "cuda:0", "cpu:1", "tpu", "", None, 3, b"gpu"])
 def test_names_of_no_device(name):
-    with pytest.raises(ValueError, match="'gpu:0'"), device.scope(name):
-        pass
+    message = f"expected 'cpu', 'cpu:0', 'gpu' or 'gpu:0'.*CUDA_VISIBLE_DEVICES.*{name!r}"
+    for scope in (device.scope, keras.device):
+        with pytest.raises(ValueError, match="argument `device_name`: " + message), scope(name):
+            pass
     assert device.STATE.name == "cpu:0"
+    if name is not None:
+        with pytest.raises(ValueError, match="argument `device`: " + message):
+            transforms.jit(lambda x: x, device=name)
+
+
+@pytest.mark.parametrize("name", ["GPU", "GPU:0", "gpu"])
+def test_other_names_of_the_device(name):
+    with keras.device(name):
+        x = from_numpy(rows(2))
+    assert x.array.device == "gpu:0"
+    assert transforms.jit(lambda x: x * 2.0, device=name)(x).array.device == "gpu:0"
+
+
+def test_a_wrong_name_in_the_environment():
+    done = python("import keras_native.engine.device", NATIVE_DEVICE="gpu:7")
+    assert done.returncode
+    assert "environment variable NATIVE_DEVICE: expected 'cpu'" in done.stderr
+
+
+def test_operands_of_both_devices():
+    """Operations bring what lies elsewhere; variables keep what they were given."""
+    here, (a, b) = from_numpy(rows(2, 3)), (rows(2, 3), rows(2, 3, seed=1))
+    with keras.device("gpu:0"):
+        there, variable = from_numpy(b), keras.Variable(b)
+    for result, want in [
+        (keras.ops.matmul(here, keras.ops.transpose(there)), a @ b.T),
+        (keras.ops.concatenate([here, there]), np.concatenate([a, b])),
+        (keras.ops.where(here > 0, there, here), np.where(a > 0, b, a)),
+        (here + variable, a + b),
+        (transforms.jit(lambda x, y: x + y, device="gpu")(here, there), a + b),
+        (transforms.grad(lambda x, y: keras.ops.sum(x * y))(here, there), b),
+    ]:
+        np.testing.assert_allclose(result.numpy(), want, rtol=1e-5)
+    variable.assign(here)
+    np.testing.assert_array_equal(variable.numpy(), a)
+    assert _cuda.reports() == []
+
+
+@pytest.mark.emulator
+def test_a_step_without_memory_leaves_the_model():
+    """The emulated device has 8 GiB; the CPU and smaller batches go on."""
+    with keras.device("gpu:0"):
+        model = keras.Sequential(
+            [keras.Input((4,)), keras.layers.Dense(1 << 14, "relu"), keras.layers.Dense(1)]
+        )
+        model.compile("sgd", "mse")
+        few, many = [(rows(n, 4), rows(n, 1)) for n in (2, (1 << 17) + 3)]
+        model.train_on_batch(*few)
+        before = model.get_weights()
+        for run in (model.train_on_batch, lambda x, y: model.predict_on_batch(x)):
+            with pytest.raises(MemoryError, match="emulated A100.*use a smaller batch, or use"):
+                run(*many)
+        for old, new in zip(before, model.get_weights(), strict=True):
+            np.testing.assert_array_equal(old, new)
+        assert int(model.optimizer.iterations) == 1
+        model.train_on_batch(*few)
+    assert model.predict_on_batch(few[0]).shape == (2, 1)
+    assert _cuda.reports() == []
 
 
 def test_results_of_the_host_are_where_the_operands_are():

@@ -15,29 +15,34 @@ from keras_native import _core
 
 CPU = "cpu:0"
 GPU = "gpu:0"
+TEST = "test:0"  # of this project's tests: `_core.register_test_device`
 
 
 class _State(threading.local):
     """The device of this thread."""
 
     def __init__(self):
-        self.name = find(os.environ.get("NATIVE_DEVICE") or CPU)
+        name = os.environ.get("NATIVE_DEVICE") or CPU
+        self.name = find(name, "environment variable NATIVE_DEVICE")
 
 
-def find(name: str) -> str:
+def find(name: str, given: str = "argument `device_name`") -> str:
     """The full name of a device, "cpu:0" or "gpu:0"; opens the GPU when it is first asked for.
+
+    Args:
+        given: what the name is a value of, for the message.
 
     Raises:
         ValueError: it is the name of no device.
         RuntimeError: there is no GPU, no driver, or no GPU part in this installation.
     """
-    name = name.lower() if isinstance(name, str) else name
-    if name not in ("cpu", CPU, "gpu", GPU):
+    lower = name.lower() if isinstance(name, str) else name
+    if lower not in ("cpu", CPU, "gpu", GPU):
         raise ValueError(
-            "Invalid value for argument `device_name`: expected 'cpu', 'cpu:0', 'gpu' or 'gpu:0'. "
-            f"Received: device_name='{name}'"
+            f"Invalid value for {given}: expected 'cpu', 'cpu:0', 'gpu' or 'gpu:0' (of several "
+            f"GPUs the first that CUDA_VISIBLE_DEVICES names). Received: {name!r}"
         )
-    if name in ("cpu", CPU):
+    if lower in ("cpu", CPU):
         return CPU
     _open_gpu()
     return GPU

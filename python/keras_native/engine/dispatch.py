@@ -88,7 +88,8 @@ class Dispatcher:
         self.name = name
         self.leading = leading
         # The GPU is opened by whoever asks for it first.
-        self.place = device.find(place) if place in ("gpu", device.GPU) else place
+        given = place in (None, device.TEST)
+        self.place = place if given else device.find(place, "argument `device`")
         self.passes = passes
         self.traces = 0
         self._variants: OrderedDict[Hashable, list[Variant]] = OrderedDict()
