@@ -1,7 +1,7 @@
 """Where new tensors lie and compiled code runs: the CPU, or the GPU that the module `_cuda` brings.
 
 The GPU is opt-in (`NATIVE_DEVICE=gpu`, or `scope("gpu:0")`) and experimental: its kernels are
-tested on an emulator, and have run on one kind of GPU (H100).
+tested on an emulator, and have run on two GPUs (H100, H200).
 """
 
 from __future__ import annotations
