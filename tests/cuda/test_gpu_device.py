@@ -56,11 +56,11 @@ def test_tensors_follow_the_scope():
 def test_names_of_no_device(name):
     message = f"expected 'cpu', 'cpu:0', 'gpu' or 'gpu:0'.*CUDA_VISIBLE_DEVICES.*{name!r}"
     for scope in (device.scope, keras.device):
-        with pytest.raises(ValueError, match="argument `device_name`: " + message), scope(name):
+        with pytest.raises(ValueError, match="`device_name`: " + message), scope(name):
             pass
     assert device.STATE.name == "cpu:0"
     if name is not None:
-        with pytest.raises(ValueError, match="argument `device`: " + message):
+        with pytest.raises(ValueError, match="`device`: " + message):
             transforms.jit(lambda x: x, device=name)
 
 
@@ -75,7 +75,7 @@ def test_other_names_of_the_device(name):
 def test_a_wrong_name_in_the_environment():
     done = python("import keras_native.engine.device", NATIVE_DEVICE="gpu:7")
     assert done.returncode
-    assert "environment variable NATIVE_DEVICE: expected 'cpu'" in done.stderr
+    assert "`NATIVE_DEVICE`: expected 'cpu'" in done.stderr
 
 
 def test_operands_of_both_devices():

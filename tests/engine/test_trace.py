@@ -250,7 +250,7 @@ def test_second_device_runs_a_network_and_its_gradient():
 
 
 def test_unknown_device_is_named():
-    with pytest.raises(ValueError, match="argument `device`.*'cpu:0'.*'abacus:0'"):
+    with pytest.raises(ValueError, match="`device`.*'cpu:0'.*device='abacus:0'"):
         transforms.jit(lambda x: x, device="abacus:0")
 
 

@@ -23,14 +23,14 @@ class _State(threading.local):
 
     def __init__(self):
         name = os.environ.get("NATIVE_DEVICE") or CPU
-        self.name = find(name, "environment variable NATIVE_DEVICE")
+        self.name = find(name, "NATIVE_DEVICE")
 
 
-def find(name: str, given: str = "argument `device_name`") -> str:
+def find(name: str, given: str = "device_name") -> str:
     """The full name of a device, "cpu:0" or "gpu:0"; opens the GPU when it is first asked for.
 
     Args:
-        given: what the name is a value of, for the message.
+        given: the argument or environment variable that the name is a value of.
 
     Raises:
         ValueError: it is the name of no device.
@@ -39,8 +39,8 @@ def find(name: str, given: str = "argument `device_name`") -> str:
     lower = name.lower() if isinstance(name, str) else name
     if lower not in ("cpu", CPU, "gpu", GPU):
         raise ValueError(
-            f"Invalid value for {given}: expected 'cpu', 'cpu:0', 'gpu' or 'gpu:0' (of several "
-            f"GPUs the first that CUDA_VISIBLE_DEVICES names). Received: {name!r}"
+            f"Invalid value for `{given}`: expected 'cpu', 'cpu:0', 'gpu' or 'gpu:0' (of several "
+            f"GPUs the first that CUDA_VISIBLE_DEVICES names). Received: {given}={name!r}"
         )
     if lower in ("cpu", CPU):
         return CPU

@@ -89,7 +89,7 @@ class Dispatcher:
         self.leading = leading
         # The GPU is opened by whoever asks for it first.
         given = place in (None, device.TEST)
-        self.place = place if given else device.find(place, "argument `device`")
+        self.place = place if given else device.find(place, "device")
         self.passes = passes
         self.traces = 0
         self._variants: OrderedDict[Hashable, list[Variant]] = OrderedDict()
