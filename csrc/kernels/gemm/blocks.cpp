@@ -15,19 +15,11 @@ constexpr int64_t kShortSum = 64;
 // Lines a multiple of so many bytes apart take twice the time of others on their way past the caches (8 ns in place of
 // 4): rows of 1 and 2 KB lose up to a tenth.
 constexpr int64_t kSlowRows = 1024;
-// Bytes of A that a block takes of the second-level cache.
-constexpr int64_t kBlockBytes = 384 << 10;
-
-// Whether block_terms() copies A, of which it multiplies n columns at once.
-template <class T>
-bool copies_a(const Kernels<T>& kernels, const Operand<T>& a, int64_t n) {
-  return a.column == 1 ? n >= kernels.sliver_columns : n > 2 * kernels.nr && packs_a(kernels, a);
-}
 
 // Terms of a block out of k, and rows out of m of one of so many terms.
 template <class T>
-int64_t block_depth(const Kernels<T>& kernels, int64_t k, int64_t n, const Operand<T>& a, bool packed_b) {
-  return even_share(k, packed_b && !copies_a(kernels, a, n) ? kernels.deep_kc : kernels.kc, 8);
+int64_t block_depth(const Kernels<T>& kernels, int64_t k, bool packed_b) {
+  return even_share(k, packed_b ? kernels.deep_kc : kernels.kc, 8);
 }
 template <class T>
 int64_t block_rows(const Kernels<T>& kernels, int64_t m, int64_t terms) {
@@ -56,7 +48,8 @@ void block_terms(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t steps,
                  T* copy = nullptr) {
   Block<T> block{m, n, steps, a, kernels.mr * a.row, b, c, c_row, accumulate, epilogue, copy};
   block.epilogue.past = goes_past(steps, c, c_row, accumulate, epilogue);
-  if (copies_a(kernels, a, n)) kernels.pack_a(block, packed_a);
+  const bool copies_a = a.column == 1 ? n >= kernels.sliver_columns : n > 2 * kernels.nr && packs_a(kernels, a);
+  if (copies_a) kernels.pack_a(block, packed_a);
   kernels.block(block);
 }
 
@@ -71,7 +64,7 @@ template <class T>
 void block_packed(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, const Operand<T>& a, const Panels<T>& b,
                   T* c, int64_t c_row, bool accumulate, const Epilogue<T>& epilogue, T* scratch) {
   if (k == 0) return no_terms(kernels, m, n, c, c_row, accumulate, epilogue);
-  const int64_t depth = block_depth(kernels, k, n, a, b.row == kernels.nr), most = block_rows(kernels, m, depth);
+  const int64_t depth = block_depth(kernels, k, b.row == kernels.nr), most = block_rows(kernels, m, depth);
   for (int64_t i = 0; i < m; i += most) {
     const int64_t rows = std::min(most, m - i);
     for (int64_t p = 0; p < k; p += depth)
@@ -94,7 +87,7 @@ void block(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, const Ope
   if (direct == n) return;
   T* const packed_b = scratch + packed_a_size(kernels);
   const int64_t columns = n - direct, copied = (whole - direct) / kernels.nr * kernels.nr;
-  const int64_t depth = block_depth(kernels, k, columns, a, true), most = block_rows(kernels, m, depth);
+  const int64_t depth = block_depth(kernels, k, true), most = block_rows(kernels, m, depth);
   const Epilogue<T> rest = epilogue.from(0, direct, c_row);
   c += direct;
   for (int64_t p = 0; p < k; p += depth) {

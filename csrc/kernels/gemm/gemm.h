@@ -78,7 +78,7 @@ template <class T>
 struct Kernels {
   int mr, nr;  // the register tile
   int kc, mc;  // block sizes: depth of a panel, rows of a task
-  // Depth where neither A is copied nor B read in place, whose rows may be pages apart.
+  // Depth where B is packed: in place its rows may be pages apart.
   int deep_kc;
   // Transposed A is read where it lies, unless its rows are a multiple of a page apart: then they fall into
   // one cache set and evict each other.
@@ -150,10 +150,13 @@ int64_t packed_b_size(const Kernels<T>& kernels, int64_t k, int64_t n) {
 template <class T>
 void pack_panels(const Kernels<T>& kernels, const Operand<T>& b, int64_t k, int64_t n, T* out);
 
-// Elements that one block of packed A takes.
+// Bytes of A that a block takes of the second-level cache, at most.
+constexpr int64_t kBlockBytes = 384 << 10;
+
+// Elements that one block of packed A takes at most, with an incomplete sliver and a line between slivers.
 template <class T>
 int64_t packed_a_size(const Kernels<T>& kernels) {
-  return (kernels.mc + kernels.mr) * (kernels.kc + 16);
+  return kBlockBytes / static_cast<int64_t>(sizeof(T)) + kernels.mr * kernels.deep_kc + 16 * (kernels.mc + kernels.mr);
 }
 
 // Elements of scratch that block() and block_packed() need; 64-byte aligned.

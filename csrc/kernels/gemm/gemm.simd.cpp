@@ -497,7 +497,7 @@ void pack_a(Block<T>& block, T* out) {
 // half as many passes over C: 512, of which 144 rows of A take as much of a second level of 512 KB as it has to spare.
 // deep_kc: C is added to less often, which is worth 1.5% at 1024 terms and costs nothing where a panel comes from the
 // second level all the same. A row of A in place is then a page, of which few rows fit: see block_rows().
-// mc: so many rows share the first, slow pass over a panel of B; a block of A takes 192 to 288 KB of the second level.
+// mc: so many rows share the first, slow pass over a panel of B; see block_rows() for their terms.
 // reads_columns: wide panels pass over A a quarter as often, which does not pay for a copy.
 // direct_rows: a row of a wide panel is four lines that lie together, that of a narrow one a line by itself,
 // and so many of those fall into one cache set that two tiles at most do without a copy.
