@@ -205,6 +205,11 @@ CASES: list[Case] = [
     *cases(1, (81, 83), 133, 133, 5, strides=2, pad=(1, 2, 2, 1), groups=133, ops="w"),
     *cases(1, (65, 63), 133, 133, 7, pad=3, groups=133, ops="w"),
     *cases(2, (15, 16), 33, 33, 5, strides=2, pad=(2, 1, 0, 3), groups=33),
+    # Fewer channels than a vector's; padding that whole windows see.
+    *cases(2, (9, 11), 12, 12, 5, pad=2, groups=12),
+    *cases(2, (10, 15), 9, 9, 3, strides=2, pad=1, groups=9),
+    *cases(2, (6, 9), 35, 35, 3, pad=(4, 3, 1, 1), groups=35),
+    *cases(2, (6, 9), 35, 35, 3, pad=(1, 1, 4, 3), groups=35),
     # Pixels of whole lines, which may go past the caches.
     *cases(2, (15, 30), 32, 32, 3, strides=2, pad=(0, 1, 0, 1), groups=32),
     *cases(2, (13, 22), 16, 16, 5, strides=2, pad=(2, 1, 1, 3), groups=16, dtype="float64"),
