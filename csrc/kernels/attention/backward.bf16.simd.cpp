@@ -160,8 +160,8 @@ struct Task {
       pack_rows(k + key * k_row, k_row, keys, round_up(keys, kRows), s.size, b.k_rows);
       with_vectors<W>(used, [&](auto vectors) {
         each_tile(keys, [&](auto rows, int64_t j) {
-          tile<decltype(rows)::value, decltype(vectors)::value, Write::Set>(b.room + j * P, P, b.k_rows + j * s.size,
-                                                                            s.size, 1, b.q_lanes, P, s.size);
+          tile<decltype(rows)::value, decltype(vectors)::value>(b.room + j * P, P, b.k_rows + j * s.size, s.size, 1,
+                                                                b.q_lanes, P, s.size, kSet);
         });
       });
       apply_extras(extras_of(member), query, used, key, keys, masked, b.room, P, static_cast<W*>(nullptr));
@@ -214,36 +214,50 @@ struct Task {
                      int64_t low, int64_t rows) const {
     W *p = b.p + i, *ds = b.ds + i;
     const int64_t at = member * n.all_queries + query + i;
-    const W* const alive = b.alive + at;
-    const auto products = [&](auto vectors, int64_t lane, int64_t from, int64_t to) {
+    const W *const alive = b.alive + at, *const lse = b.lse + at, *const delta = b.delta + at;
+    const auto products = [&](auto vectors, int64_t lane, int64_t from, int64_t to, const auto& of_score,
+                              const auto& of_slope) {
       constexpr int V = decltype(vectors)::value;
       each_tile(to - from, [&](auto count, int64_t r) {
         constexpr int M = decltype(count)::value;
         const int64_t j = from + r;
         ahead.step();
-        tile<M, V, Write::Set>(p + j * n.row + lane, n.row, b.k_rows + j * s.size, s.size, 1,
-                               b.q_lanes + i * s.size + lane, P, s.size);
-        tile<M, V, Write::Set>(ds + j * n.row + lane, n.row, b.v_rows + j * s.value_size, s.value_size, 1,
-                               b.ct_lanes + i * s.value_size + lane, P, s.value_size);
+        tile<M, V>(p + j * n.row + lane, n.row, b.k_rows + j * s.size, s.size, 1, b.q_lanes + i * s.size + lane, P,
+                   s.size, of_score);
+        tile<M, V>(ds + j * n.row + lane, n.row, b.v_rows + j * s.value_size, s.value_size, 1,
+                   b.ct_lanes + i * s.value_size + lane, P, s.value_size, of_slope);
       });
     };
-    with_vectors<W>(used, [&](auto vectors) { products(vectors, 0, 0, low); });
-    if (low < rows && used > L) products(Count<1>{}, L, low, rows);
+    // Where all queries see a key and nothing else is done to its scores, what comes of them is made where tiles end.
+    int64_t done = 0;
+    if constexpr (sizeof(W) == 4)
+      if (!a.bias && !a.mask && !a.key) {
+        constexpr int third = kRows / 3;
+        done = (stops ? most(0, least(rows, query + i - key + 1)) : rows) / third * third;
+        const auto weight = [&](Vec<W> score, W*, int v)
+                                __attribute__((always_inline)) { return exp2_small(score - load(lse + v * L)); };
+        const auto slope = [&](Vec<W> dp, W* to, int v) __attribute__((always_inline)) {
+          return load(to - ds + p) * (dp - load(delta + v * L));
+        };
+        with_vectors<W>(used, [&](auto vectors) { products(vectors, 0, 0, done, weight, slope); });
+      }
+    with_vectors<W>(used, [&](auto vectors) { products(vectors, 0, done, low, kSet, kSet); });
+    if (low < rows && used > L) products(Count<1>{}, L, low, rows, kSet, kSet);
     W masked[P];  // the scores of a query without keys are all 0
     if (a.mask)
       for (int lane = 0; lane < P; ++lane) masked[lane] = alive[lane] != 0 ? -static_cast<W>(__builtin_inff()) : W{0};
-    apply_extras(extras, query + i, used, key, rows, masked, p, n.row, b.room);
+    apply_extras(extras, query + i, used, key + done, rows - done, masked, p + done * n.row, n.row, b.room);
     if (a.key) kept_keys<W>(extras, query + i, used, key, rows, b.words);
     const Vec<W> scale = splat(static_cast<W>(kept_scale(s)));
     for (int64_t half = 0; half < used; half += L) {
-      const Vec<W> lse = load(b.lse + at + half), delta = load(b.delta + at + half);
+      const Vec<W> lse_of = load(lse + half), delta_of = load(delta + half);
       const Vec<W> live = a.mask ? load(alive + half) : splat(W{1});
-      for (int64_t j = 0; j < (half == 0 ? low : rows); ++j) {
+      for (int64_t j = done; j < (half == 0 ? low : rows); ++j) {
         W *to_p = p + j * n.row + half, *to_ds = ds + j * n.row + half;
-        Vec<W> weight = exp2_small(load(to_p) - lse), dp = load(to_ds);
+        Vec<W> weight = exp2_small(load(to_p) - lse_of), dp = load(to_ds);
         const Vec<W> factor = a.key ? kept<W>(scale, b.words + half, j) : scale;
         if (a.key) dp *= factor;
-        Vec<W> slope = weight * (dp - delta);
+        Vec<W> slope = weight * (dp - delta_of);
         if (a.mask) slope *= live;
         if (a.key) weight *= factor;
         store(to_p, weight);
@@ -267,8 +281,8 @@ struct Task {
           const int64_t from = stops ? most(first, key + j - query) : first;
           ahead.step();
           if (from < last)
-            tile<decltype(count)::value, decltype(vectors)::value, Write::Add>(
-                c + j * columns + column, columns, x + j * n.row + from, n.row, 1, y + from * P, P, last - from);
+            tile<decltype(count)::value, decltype(vectors)::value>(
+                c + j * columns + column, columns, x + j * n.row + from, n.row, 1, y + from * P, P, last - from, kAdd);
         });
       });
   }
@@ -283,8 +297,8 @@ struct Task {
           const int64_t depth = stops ? least(seen, diagonal + r + M) : seen;
           ahead.step();
           if (depth > 0)
-            tile<M, decltype(vectors)::value, Write::Add>(dq + r * n.columns + column, n.columns, b.ds + i + r, 1,
-                                                          n.row, b.k_panels + column * keys, P, depth);
+            tile<M, decltype(vectors)::value>(dq + r * n.columns + column, n.columns, b.ds + i + r, 1, n.row,
+                                              b.k_panels + column * keys, P, depth, kAdd);
         });
       });
   }

@@ -21,25 +21,48 @@ void panel_scores(const W* k, const W* q, int64_t queries, int64_t low, int64_t 
     each_tile(to - from, [&](auto rows, int64_t i) {
       const int64_t j = from + i;
       ahead.step();
-      tile<decltype(rows)::value, decltype(vectors)::value, Write::Set>(scores + j * P + lane, P, k + j * size, size, 1,
-                                                                        q + lane, P, size);
+      tile<decltype(rows)::value, decltype(vectors)::value>(scores + j * P + lane, P, k + j * size, size, 1, q + lane,
+                                                            P, size, kSet);
     });
   };
   with_vectors<W>(queries, [&](auto vectors) { rows_of(vectors, 0, 0, low); });
   if (low < keys) rows_of(Count<1>{}, L, low, keys);
 }
 
-// out[queries][columns] = diag(correction) out + p^T v; query i has its last key at `diagonal` + i.
+// 2^(scores - shift) of `keys` keys that all of the panel's queries see, a multiple of a third of kRows, without a way
+// of the scores through memory; `total` with their sums.
 template <class W>
-void add_values(const W* p, const W* v, int64_t queries, int64_t columns, int64_t keys, int64_t diagonal,
-                const W* correction, W* out, int64_t out_row, RowsAhead& ahead) {
+void panel_weights(const W* k, const W* q, int64_t queries, int64_t keys, int64_t size, const W* shift, W* weights,
+                   W* total, RowsAhead& ahead) {
+  constexpr int P = kPanel<W>, L = kLanes<W>;
+  with_vectors<W>(queries, [&](auto vectors) {
+    constexpr int V = decltype(vectors)::value;
+    each_tile(keys, [&](auto rows, int64_t j) {
+      ahead.step();
+      Vec<W> all[V] = {};
+      const auto weight = [&](Vec<W> score, W*, int v) __attribute__((always_inline)) {
+        const Vec<W> p = exp2_small(score - load(shift + v * L));
+        all[v] += p;
+        return p;
+      };
+      tile<decltype(rows)::value, V>(weights + j * P, P, k + j * size, size, 1, q, P, size, weight);
+#pragma GCC unroll 2
+      for (int v = 0; v < V; ++v) store(total + v * L, load(total + v * L) + all[v]);
+    });
+  });
+}
+
+// out[queries][columns] += p^T v; query i has its last key at `diagonal` + i.
+template <class W>
+void add_values(const W* p, const W* v, int64_t queries, int64_t columns, int64_t keys, int64_t diagonal, W* out,
+                int64_t out_row, RowsAhead& ahead) {
   constexpr int P = kPanel<W>;
   with_vectors<W>(columns, [&](auto vectors) {
     each_tile(queries, [&](auto rows, int64_t i) {
       constexpr int M = decltype(rows)::value;
       ahead.step();
-      tile<M, decltype(vectors)::value, Write::ScaleAdd>(out + i * out_row, out_row, p + i, 1, P, v, P,
-                                                         most(0, least(keys, diagonal + i + M)), correction + i);
+      tile<M, decltype(vectors)::value>(out + i * out_row, out_row, p + i, 1, P, v, P,
+                                        most(0, least(keys, diagonal + i + M)), kAdd);
     });
   });
 }
@@ -95,6 +118,73 @@ struct Rows {
     out = static_cast<T*>(a.out) + query * out_row + task.head * s.value_size;
   }
 };
+
+// Sums of weights up to this are far from what a float holds, whatever they weight.
+constexpr float kMostTotal = 1 << 24;
+
+// What a panel of queries is to a block of keys.
+struct PanelKeys {
+  int64_t first, query, used;  // the panel's first query in the task and in the head, and its queries
+  int64_t key, seen;           // the first key, and how many from there on the panel sees
+  int64_t low, whole;          // that its first vector sees, that all of its queries see
+  bool begun;                  // it has seen keys before
+};
+
+// Probabilities of a panel times the sum of all, relative to 2^peak. What softmax takes from the scores is arbitrary:
+// it need not be the largest so far, as long as weights keep clear of overflow. So it is the largest of the first few
+// keys', and their weights are made where the tiles of scores end; only if a sum becomes large the panel goes the usual
+// way, which looks for the largest score and scales what was summed before.
+template <class T>
+void panel_probabilities(const Block<T>& b, const Extras<T>& extras, const PanelKeys& at, const Wide<T>* masked,
+                         RowsAhead& ahead) {
+  using W = Wide<T>;
+  constexpr int P = kPanel<W>, L = kLanes<W>, third = kRows / 3;
+  const int64_t size = extras.shape->size;
+  const W* const q = b.q + at.first * size;
+  W *const peak = b.peak + at.first, *const total = b.total + at.first;
+  const auto scores_from = [&](int64_t from) {
+    panel_scores(b.k + from * size, q, at.used, at.low - from, at.seen - from, size, b.scores + from * P, ahead);
+    apply_extras(extras, at.query, at.used, at.key + from, at.seen - from, masked, b.scores + from * P, P, b.room);
+  };
+  W correction[P] __attribute__((aligned(64))), before[P];
+  for (int i = 0; i < P; ++i) before[i] = total[i];
+
+  const bool plain = sizeof(W) == 4 && !extras.bias && !extras.mask;
+  bool near = at.begun || (plain && at.whole >= kRows);
+  if (near) {
+    int64_t done = 0;
+    if (!at.begun) {
+      done = kRows;
+      panel_scores(b.k, q, at.used, done, done, size, b.scores, ahead);
+      online_softmax<false>(b.scores, at.used, done, W{1}, peak, total, correction);
+    }
+    if constexpr (sizeof(W) == 4)
+      if (plain) {
+        const int64_t keys = (at.whole - done) / third * third;
+        panel_weights(b.k + done * size, q, at.used, keys, size, peak, b.scores + done * P, total, ahead);
+        done += keys;
+      }
+    if (done < at.seen) {
+      scores_from(done);
+      for (int64_t half = 0; half < at.used; half += L)
+        store(total + half, exponentials<false>(b.scores + done * P + half, (half == 0 ? at.low : at.seen) - done, W{1},
+                                                load(peak + half), load(total + half)));
+    }
+    for (int i = 0; i < P; ++i) near = near && total[i] <= static_cast<W>(kMostTotal);
+  }
+  if (!near) {
+    for (int i = 0; i < P; ++i) {
+      total[i] = before[i];
+      if (!at.begun) peak[i] = -__builtin_inff();
+    }
+    scores_from(0);
+    for (int64_t half = 0; half < at.used; half += L)
+      online_softmax<false>(b.scores + half, L, half == 0 ? at.low : at.seen, W{1}, peak + half, total + half,
+                            correction + half);
+    if (at.begun) scale_rows(correction, at.used, b.columns, b.out + at.first * b.columns, b.columns);
+  }
+  for (int64_t j = at.low; j < at.seen; ++j) store(b.scores + j * P, Vec<W>{});
+}
 
 // With a shift of each query's bias, or none if `shifts` is null.
 template <class T>
@@ -153,18 +243,13 @@ void attend(const AttentionForward& a, const AttentionQueries& task, const Atten
     for (int64_t i = 0; i < queries; i += P) {
       if (unseen(i)) continue;
       const int64_t query = first + i, used = least(P, queries - i), seen = least(keys, spans[i / P].end - key);
-      const int64_t low = stops ? most(0, least(seen, query + L - key)) : seen;  // keys that the first vector sees
-      panel_scores(b.k, b.q + i * s.size, used, low, seen, s.size, b.scores, ahead);
-      apply_extras(extras, query, used, key, seen, masked + i, b.scores, P, b.room);
-      W correction[P] __attribute__((aligned(64)));
-      for (int64_t half = 0; half < used; half += L)
-        online_softmax<false>(b.scores + half, L, half == 0 ? low : seen, W{1}, b.peak + i + half, b.total + i + half,
-                              correction + half);
-      for (int64_t j = low; j < seen; ++j) store(b.scores + j * P, Vec<W>{});
+      const auto seen_by = [&](int64_t last) { return stops ? most(0, least(seen, query + last + 1 - key)) : seen; };
+      panel_probabilities(b, extras, {i, query, used, key, seen, seen_by(L - 1), seen_by(0), spans[i / P].begin < key},
+                          masked + i, ahead);
       if (a.key) drop(extras, query, used, key, seen, b.words, b.scores);
       const int64_t diagonal = stops ? query - key : seen;
       for (int64_t c = 0; c < s.value_size; c += P)
-        add_values(b.scores, b.v + c * keys, used, least(P, s.value_size - c), seen, diagonal, correction,
+        add_values(b.scores, b.v + c * keys, used, least(P, s.value_size - c), seen, diagonal,
                    b.out + i * b.columns + c, b.columns, ahead);
     }
   }

@@ -9,44 +9,63 @@ namespace native {
 namespace NATIVE_ISA {
 namespace {
 
-// scores -> 2^(factor scores - peak) with the running maximum of factor scores, factor > 0 (if not Scaled, 1);
-// correction = 2^(peak before - peak after). Of the vectors with the first `queries` queries.
+// Of one vector of queries: scores -> 2^(factor scores - shift), factor > 0 (if not Scaled, 1), and `total` with their
+// sum.
+template <bool Scaled, class W>
+inline __attribute__((always_inline)) Vec<W> exponentials(W* scores, int64_t keys, W factor, Vec<W> shift,
+                                                          Vec<W> total) {
+  const auto one = [&](int64_t j) {
+    W* const row = scores + j * kPanel<W>;
+    const Vec<W> x = load(row), p = exp2_small((Scaled ? x * factor : x) - shift);
+    store(row, p);
+    return p;
+  };
+  Vec<W> odd{};
+  int64_t j = 0;
+  for (; j + 2 <= keys; j += 2) {
+    total += one(j);
+    odd += one(j + 1);
+  }
+  if (j < keys) total += one(j);
+  return total + odd;
+}
+
+// scores -> 2^(factor scores - peak) with the running maximum of factor scores; correction = 2^(peak before - peak
+// after). Of the vectors with the first `queries` queries.
 template <bool Scaled, class W>
 void online_softmax(W* scores, int64_t queries, int64_t keys, W factor, W* peak, W* total, W* correction) {
   constexpr int L = kLanes<W>, P = kPanel<W>;
-  const auto scaled = [&](int64_t j, int64_t half) {
-    const Vec<W> x = load(scores + j * P + half);
-    return Scaled ? x * factor : x;
-  };
   for (int64_t half = 0; half < queries; half += L) {
+    const auto scaled = [&](int64_t j) {
+      const Vec<W> x = load(scores + j * P + half);
+      return Scaled ? x * factor : x;
+    };
     const Vec<W> before = load(peak + half);
     Vec<W> top[2] = {before, before};
     int64_t j = 0;
     for (; j + 2 <= keys; j += 2) {
-      top[0] = vmax(scaled(j, half), top[0]);
-      top[1] = vmax(scaled(j + 1, half), top[1]);
+      top[0] = vmax(scaled(j), top[0]);
+      top[1] = vmax(scaled(j + 1), top[1]);
     }
-    if (j < keys) top[0] = vmax(scaled(j, half), top[0]);
+    if (j < keys) top[0] = vmax(scaled(j), top[0]);
     const Vec<W> after = vmax(top[0], top[1]);
     // A row of minus infinities so far: the difference would be NaN, and the weight must be 0.
     const Vec<W> shift = after == -__builtin_inff() ? Vec<W>{} : after;
     const Vec<W> scale = exp2_small(before - shift);
-    Vec<W> sum[2] = {load(total + half) * scale, Vec<W>{}};
-    for (j = 0; j + 2 <= keys; j += 2)
-      for (int u = 0; u < 2; ++u) {
-        const Vec<W> p = exp2_small(scaled(j + u, half) - shift);
-        store(scores + (j + u) * P + half, p);
-        sum[u] += p;
-      }
-    if (j < keys) {
-      const Vec<W> p = exp2_small(scaled(j, half) - shift);
-      store(scores + j * P + half, p);
-      sum[0] += p;
-    }
     store(peak + half, after);
-    store(total + half, sum[0] + sum[1]);
+    store(total + half, exponentials<Scaled>(scores + half, keys, factor, shift, load(total + half) * scale));
     store(correction + half, scale);
   }
+}
+
+// What the queries summed so far, for a larger peak.
+template <class W>
+void scale_rows(const W* correction, int64_t queries, int64_t columns, W* out, int64_t out_row) {
+  for (int64_t i = 0; i < queries; ++i)
+    for (int64_t c = 0; c < columns; c += kLanes<W>) {
+      W* const at = out + i * out_row + c;
+      store(at, load(at) * correction[i]);
+    }
 }
 
 // The logarithms of what `queries` queries summed. A query that saw masked keys alone has scores of 0.

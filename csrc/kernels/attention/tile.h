@@ -84,20 +84,30 @@ inline __attribute__((always_inline)) void with_vectors(int64_t n, const Use& us
     use(Count<1>{});
 }
 
-enum class Write { Set, Add, ScaleAdd };
-
-// C[M][V vectors] = A B, += A B, or = diag(scale) C + A B, summed over `depth`.
-template <int M, int V, Write write, class W>
-inline __attribute__((always_inline)) void tile(W* c, int64_t c_row, const W* a, int64_t a_row, int64_t a_k, const W* b,
-                                                int64_t b_k, int64_t depth, const W* scale = nullptr) {
-  constexpr int L = kLanes<W>;
-  Vec<W> sum[M][V] = {};
-  if constexpr (write == Write::ScaleAdd) {
-#pragma GCC unroll 12
-    for (int i = 0; i < M; ++i)
-#pragma GCC unroll 2
-      for (int v = 0; v < V; ++v) sum[i][v] = load(c + i * c_row + v * L) * scale[i];
+// Rows of a tile, three to a pointer whose origin compilers cannot see: addresses are then a pointer and one or two
+// strides. Of a pointer for all rows they make a register or a word on the stack for each row.
+template <int M, class W>
+struct TileRows {
+  W* at[(M + 2) / 3];
+  int64_t stride;
+  inline __attribute__((always_inline)) TileRows(W* first, int64_t stride) : stride(stride) {
+#pragma GCC unroll 4
+    for (int i = 0; i < M; i += 3) {
+      at[i / 3] = first + i * stride;
+      asm("" : "+r"(at[i / 3]));
+    }
   }
+  inline __attribute__((always_inline)) W* row(int i) const { return at[i / 3] + i % 3 * stride; }
+  inline __attribute__((always_inline)) void advance(int64_t step) {
+#pragma GCC unroll 4
+    for (W*& pointer : at) pointer += step;
+  }
+};
+
+// sum[M][V vectors] += A B over `depth`.
+template <int M, int V, class W>
+inline __attribute__((always_inline)) void multiply(Vec<W> (&sum)[M][V], const W* a, int64_t a_row, int64_t a_k,
+                                                    const W* b, int64_t b_k, int64_t depth) {
   if constexpr (kHasSteps && M == 6 && V == 2) {
     const int64_t steps = b_k == kPanel<W> ? depth / kStepsAtOnce : 0;
     auto loops = [&]<int kStep>(Count<kStep>) __attribute__((always_inline)) {
@@ -110,39 +120,52 @@ inline __attribute__((always_inline)) void tile(W* c, int64_t c_row, const W* a,
     else if (a_row == 1 && a_k == kPanel<W>)
       loops(Count<kPanel<W>>{});
   }
-  const auto step = [&]() __attribute__((always_inline)) {
+  TileRows<M, const W> rows(a, a_row);
+  for (; depth > 0; --depth, rows.advance(a_k), b += b_k) {
     Vec<W> y[V];
 #pragma GCC unroll 2
-    for (int v = 0; v < V; ++v) y[v] = load(b + v * L);
+    for (int v = 0; v < V; ++v) y[v] = load(b + v * kLanes<W>);
 #pragma GCC unroll 12
     for (int i = 0; i < M; ++i) {
-      const Vec<W> x = splat(a[i * a_row]);
+      const Vec<W> x = splat(*rows.row(i));
 #pragma GCC unroll 2
       for (int v = 0; v < V; ++v) sum[i][v] += x * y[v];
     }
-    a += a_k;
-    b += b_k;
-  };
-  // What a step has beside its loads and multiply-adds is a sixth of it, so whole tiles take two at a time. Without
-  // AVX-512's 32 registers GCC then keeps sums on the stack.
-  if constexpr (NATIVE_MASKS && M == kRows && V == 2 && sizeof(W) == 4)
-    for (; depth >= 2; depth -= 2) {
-      step();
-      step();
-    }
-  for (; depth > 0; --depth) step();
+  }
+}
+
+// C[M][V vectors] = finish(A B, where it goes, its vector) of each vector, summed over `depth`.
+template <int M, int V, class W, class Finish>
+inline __attribute__((always_inline)) void tile(W* c, int64_t c_row, const W* a, int64_t a_row, int64_t a_k, const W* b,
+                                                int64_t b_k, int64_t depth, const Finish& finish) {
+  Vec<W> sum[M][V] = {};
+  multiply(sum, a, a_row, a_k, b, b_k, depth);
+  const TileRows<M, W> rows(c, c_row);
 #pragma GCC unroll 12
   for (int i = 0; i < M; ++i)
 #pragma GCC unroll 2
     for (int v = 0; v < V; ++v) {
-      W* at = c + i * c_row + v * L;
-      if constexpr (write == Write::Add) sum[i][v] += load(at);
-      store(at, sum[i][v]);
+      W* at = rows.row(i) + v * kLanes<W>;
+      store(at, finish(sum[i][v], at, v));
     }
 }
+// What is there is added at the end: a sum that began with it would wait for it.
+constexpr auto kSet = [](auto sum, auto*, int) __attribute__((always_inline)) { return sum; };
+constexpr auto kAdd = [](auto sum, auto* at, int) __attribute__((always_inline)) { return sum + load(at); };
 
-// 2^x for x <= 0 (and up to about 100); 0 below -127. NaN stays.
+// 2^x for x <= 0 (and up to about 100); 0 below -127 (-126 with AVX-512), so that no subnormal numbers arise. NaN
+// stays.
 static inline vf32 exp2_small(vf32 x) {
+#if NATIVE_MASKS
+  // Minimax over [0, 1), 0.8e-7. Additions, maxima and shifts share two pipes; these two instructions take less of
+  // them.
+  constexpr float c0 = 0.99999994f, c1 = 0.693153083f, c2 = 0.240153611f, c3 = 0.0558263175f, c4 = 0.00898933969f,
+                  c5 = 0.00187757669f;
+  const vf32 r = (vf32)_mm512_reduce_ps((__m512)x, _MM_FROUND_TO_NEG_INF);
+  const vf32 p = ((((c5 * r + c4) * r + c3) * r + c2) * r + c1) * r + c0;
+  const __mmask16 kept = _mm512_cmp_ps_mask((__m512)x, _mm512_set1_ps(-126.0f), _CMP_NLT_UQ);
+  return (vf32)_mm512_maskz_scalef_ps(kept, (__m512)p, (__m512)x);
+#else
   // Minimax in the relative error over [-1/2, 1/2], 1.1e-7, with the constant term 1.
   constexpr float c1 = 0.693146977f, c2 = 0.240222413f, c3 = 0.0555073439f, c4 = 0.00967156585f, c5 = 0.00132646591f;
   // Adding it rounds to an integer; the low byte of the sum's bits is then the exponent field of 2^x.
@@ -151,6 +174,7 @@ static inline vf32 exp2_small(vf32 x) {
   const vf32 n = x + magic, r = x - (n - magic);
   const vf32 p = ((((c5 * r + c4) * r + c3) * r + c2) * r + c1) * r + 1.0f;
   return p * as_float(as_bits(n) << 23);
+#endif
 }
 static inline vf64 exp2_small(vf64 x) {
   for (int i = 0; i < kLanes<double>; ++i) x[i] = __builtin_exp2(x[i]);

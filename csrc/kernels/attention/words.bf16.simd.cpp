@@ -104,14 +104,6 @@ void add_values(const uint32_t* p, int64_t queries, int64_t keys, const uint32_t
   }
 }
 
-void scale_rows(const float* factors, int64_t rows, int64_t columns, float* out, int64_t out_row) {
-  for (int64_t i = 0; i < rows; ++i)
-    for (int64_t c = 0; c < columns; c += kLanes<float>) {
-      float* const at = out + i * out_row + c;
-      store(at, load(at) * factors[i]);
-    }
-}
-
 }  // namespace
 
 int64_t forward_words_scratch(const AttentionShape& s) {
