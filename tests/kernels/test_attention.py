@@ -114,6 +114,24 @@ def test_nan_and_infinity_stay_in_their_query():
     assert np.isfinite(np.delete(out, [3, 9], 0)).all()
 
 
+@pytest.mark.parametrize("isa", harness.isas())
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("slope", [0.05, 0.4, 3.0, 40.0, -0.05, -3.0])
+def test_scores_that_leave_those_of_the_first_keys(slope, causal, isa):
+    """The weights are relative to the first keys' scores until those of others are much larger."""
+    case = table.attention(1, 300, 1, 8, causal=causal, scale=1.0)
+    q, k, v = case.arrays()
+    q[:], k[:] = 0, 0
+    q[..., 0], k[..., 0] = slope, np.arange(300).reshape(1, 300, 1)
+    before = _core.isa()
+    try:
+        _core.set_isa(isa)
+        for got, want in zip(harness.run(case, [q, k, v]), harness.expected(case, [q, k, v])):
+            np.testing.assert_allclose(got, want, rtol=1e-5, atol=2e-5)
+    finally:
+        _core.set_isa(before)
+
+
 def test_large_scores_do_not_overflow():
     q, k, v = 100 * normal(1, 20, 1, 16), 100 * normal(1, 20, 1, 16), normal(1, 20, 1, 16)
     out = at.attention(*map(from_numpy, (q, k, v))).numpy()

@@ -170,7 +170,7 @@ static inline vf32 exp2_small(vf32 x) {
   constexpr float c1 = 0.693146977f, c2 = 0.240222413f, c3 = 0.0555073439f, c4 = 0.00967156585f, c5 = 0.00132646591f;
   // Adding it rounds to an integer; the low byte of the sum's bits is then the exponent field of 2^x.
   constexpr float magic = 12582912.0f + 127.0f;
-  x = vmax(splat(-127.0f), x);
+  x = vmin(splat(127.0f), vmax(splat(-127.0f), x));
   const vf32 n = x + magic, r = x - (n - magic);
   const vf32 p = ((((c5 * r + c4) * r + c3) * r + c2) * r + c1) * r + 1.0f;
   return p * as_float(as_bits(n) << 23);
