@@ -228,9 +228,10 @@ struct Task {
                    b.ct_lanes + i * s.value_size + lane, P, s.value_size, of_slope);
       });
     };
-    // Where all queries see a key and nothing else is done to its scores, what comes of them is made where tiles end.
+    // Where all queries see a key and nothing else is done to its scores, what comes of them is made where tiles end,
+    // if there are registers for it.
     int64_t done = 0;
-    if constexpr (sizeof(W) == 4)
+    if constexpr (NATIVE_MASKS && sizeof(W) == 4)
       if (!a.bias && !a.mask && !a.key) {
         constexpr int third = kRows / 3;
         done = (stops ? most(0, least(rows, query + i - key + 1)) : rows) / third * third;

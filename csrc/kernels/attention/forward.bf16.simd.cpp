@@ -41,7 +41,7 @@ void panel_weights(const W* k, const W* q, int64_t queries, int64_t keys, int64_
       ahead.step();
       Vec<W> all[V] = {};
       const auto weight = [&](Vec<W> score, W*, int v) __attribute__((always_inline)) {
-        const Vec<W> p = exp2_small(score - load(shift + v * L));
+        const Vec<W> p = exp2_any(score - load(shift + v * L));
         all[v] += p;
         return p;
       };
@@ -150,7 +150,8 @@ void panel_probabilities(const Block<T>& b, const Extras<T>& extras, const Panel
   for (int i = 0; i < P; ++i) before[i] = total[i];
 
   const bool plain = sizeof(W) == 4 && !extras.bias && !extras.mask;
-  bool near = at.begun || (plain && at.whole >= kRows);
+  // With narrow vectors a first block has no gain that its few first keys would not take.
+  bool near = at.begun || (NATIVE_MASKS && plain && at.whole >= kRows);
   if (near) {
     int64_t done = 0;
     if (!at.begun) {
@@ -167,8 +168,8 @@ void panel_probabilities(const Block<T>& b, const Extras<T>& extras, const Panel
     if (done < at.seen) {
       scores_from(done);
       for (int64_t half = 0; half < at.used; half += L)
-        store(total + half, exponentials<false>(b.scores + done * P + half, (half == 0 ? at.low : at.seen) - done, W{1},
-                                                load(peak + half), load(total + half)));
+        store(total + half, exponentials<false, true>(b.scores + done * P + half, (half == 0 ? at.low : at.seen) - done,
+                                                      W{1}, load(peak + half), load(total + half)));
     }
     for (int i = 0; i < P; ++i) near = near && total[i] <= static_cast<W>(kMostTotal);
   }

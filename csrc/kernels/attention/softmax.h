@@ -10,13 +10,14 @@ namespace NATIVE_ISA {
 namespace {
 
 // Of one vector of queries: scores -> 2^(factor scores - shift), factor > 0 (if not Scaled, 1), and `total` with their
-// sum.
-template <bool Scaled, class W>
+// sum. Scores may be Above the shift.
+template <bool Scaled, bool Above, class W>
 inline __attribute__((always_inline)) Vec<W> exponentials(W* scores, int64_t keys, W factor, Vec<W> shift,
                                                           Vec<W> total) {
   const auto one = [&](int64_t j) {
     W* const row = scores + j * kPanel<W>;
-    const Vec<W> x = load(row), p = exp2_small((Scaled ? x * factor : x) - shift);
+    const Vec<W> x = load(row), difference = (Scaled ? x * factor : x) - shift;
+    const Vec<W> p = Above ? exp2_any(difference) : exp2_small(difference);
     store(row, p);
     return p;
   };
@@ -53,7 +54,7 @@ void online_softmax(W* scores, int64_t queries, int64_t keys, W factor, W* peak,
     const Vec<W> shift = after == -__builtin_inff() ? Vec<W>{} : after;
     const Vec<W> scale = exp2_small(before - shift);
     store(peak + half, after);
-    store(total + half, exponentials<Scaled>(scores + half, keys, factor, shift, load(total + half) * scale));
+    store(total + half, exponentials<Scaled, false>(scores + half, keys, factor, shift, load(total + half) * scale));
     store(correction + half, scale);
   }
 }

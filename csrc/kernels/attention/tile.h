@@ -94,7 +94,7 @@ struct TileRows {
 #pragma GCC unroll 4
     for (int i = 0; i < M; i += 3) {
       at[i / 3] = first + i * stride;
-      asm("" : "+r"(at[i / 3]));
+      if constexpr (NATIVE_MASKS) asm("" : "+r"(at[i / 3]));
     }
   }
   inline __attribute__((always_inline)) W* row(int i) const { return at[i / 3] + i % 3 * stride; }
@@ -170,7 +170,7 @@ static inline vf32 exp2_small(vf32 x) {
   constexpr float c1 = 0.693146977f, c2 = 0.240222413f, c3 = 0.0555073439f, c4 = 0.00967156585f, c5 = 0.00132646591f;
   // Adding it rounds to an integer; the low byte of the sum's bits is then the exponent field of 2^x.
   constexpr float magic = 12582912.0f + 127.0f;
-  x = vmin(splat(127.0f), vmax(splat(-127.0f), x));
+  x = vmax(splat(-127.0f), x);
   const vf32 n = x + magic, r = x - (n - magic);
   const vf32 p = ((((c5 * r + c4) * r + c3) * r + c2) * r + c1) * r + 1.0f;
   return p * as_float(as_bits(n) << 23);
@@ -179,6 +179,12 @@ static inline vf32 exp2_small(vf32 x) {
 static inline vf64 exp2_small(vf64 x) {
   for (int i = 0; i < kLanes<double>; ++i) x[i] = __builtin_exp2(x[i]);
   return x;
+}
+// The same for any x; what is too large for a float is infinite, or 2^127.
+template <class V>
+static inline V exp2_any(V x) {
+  if constexpr (!NATIVE_MASKS && __is_same(V, vf32)) x = vmin(splat(127.0f), x);
+  return exp2_small(x);
 }
 constexpr double kLog2e = 1.4426950408889634, kLn2 = 0.6931471805599453;
 
