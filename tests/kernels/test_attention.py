@@ -123,13 +123,27 @@ def test_scores_that_leave_those_of_the_first_keys(slope, causal, isa):
     q, k, v = case.arrays()
     q[:], k[:] = 0, 0
     q[..., 0], k[..., 0] = slope, np.arange(300).reshape(1, 300, 1)
-    before = _core.isa()
-    try:
-        _core.set_isa(isa)
+    with harness.using_isa(isa):
         for got, want in zip(harness.run(case, [q, k, v]), harness.expected(case, [q, k, v])):
             np.testing.assert_allclose(got, want, rtol=1e-5, atol=2e-5)
-    finally:
-        _core.set_isa(before)
+
+
+@pytest.mark.parametrize("isa", harness.isas())
+def test_large_values_under_large_scores_stay_finite(isa):
+    case = table.attention(1, 8, 1, 1, keys=220, scale=1.0)
+    q, k, v = case.arrays()
+    q[:], k[:], v[:] = 1, 0, 1e34
+    k[0, 140:] = 12
+    with harness.using_isa(isa):
+        np.testing.assert_allclose(harness.run(case, [q, k, v])[0], v[:, :8], rtol=1e-5)
+
+
+@pytest.mark.parametrize("isa", harness.isas())
+def test_a_query_of_one_key_returns_its_value(isa):
+    case = table.attention(1, 40, 1, 8, causal=True)
+    q, k, v = case.arrays()
+    with harness.using_isa(isa):
+        np.testing.assert_array_equal(harness.run(case, [q, k, v])[0][:, 0], v[:, 0])
 
 
 def test_large_scores_do_not_overflow():

@@ -1,7 +1,7 @@
-// Attention forward, one head and a block of its queries: for each block of keys scores, online softmax and
-// the product with the values, panel by panel of queries, so that a panel's scores stay in the first-level
-// cache. Causal work ends at the diagonal, to within a vector for scores and a tile for values; masked work, to
-// within a panel and a block of keys.
+// Attention forward, one head and a block of its queries: for each block of keys scores, weights (see
+// panel_probabilities) and the product with the values, panel by panel of queries, so that a panel's scores stay in the
+// first-level cache. Causal work ends at the diagonal, to within a vector for scores and a tile for values; masked
+// work, to within a panel and a block of keys.
 #include "kernels/attention/ahead.h"
 #include "kernels/attention/extras.h"
 #include "kernels/attention/softmax.h"
@@ -119,8 +119,8 @@ struct Rows {
   }
 };
 
-// Sums of weights up to this are far from what a float holds, whatever they weight.
-constexpr float kMostTotal = 1 << 24;
+// Weights of a block may sum to 32 a key, where the largest score so far makes that 1 at most.
+constexpr float kMostSum = 1 << 12;
 
 // What a panel of queries is to a block of keys.
 struct PanelKeys {
@@ -132,8 +132,8 @@ struct PanelKeys {
 
 // Probabilities of a panel times the sum of all, relative to 2^peak. What softmax takes from the scores is arbitrary:
 // it need not be the largest so far, as long as weights keep clear of overflow. So it is the largest of the first few
-// keys', and their weights are made where the tiles of scores end; only if a sum becomes large the panel goes the usual
-// way, which looks for the largest score and scales what was summed before.
+// keys', and their weights are made where the tiles of scores end; only if a query's sum becomes large the panel goes
+// the usual way, which looks for the largest score and scales what was summed before.
 template <class T>
 void panel_probabilities(const Block<T>& b, const Extras<T>& extras, const PanelKeys& at, const Wide<T>* masked,
                          RowsAhead& ahead) {
@@ -150,9 +150,9 @@ void panel_probabilities(const Block<T>& b, const Extras<T>& extras, const Panel
   for (int i = 0; i < P; ++i) before[i] = total[i];
 
   const bool plain = sizeof(W) == 4 && !extras.bias && !extras.mask;
-  // With narrow vectors a first block has no gain that its few first keys would not take.
-  bool near = at.begun || (NATIVE_MASKS && plain && at.whole >= kRows);
-  if (near) {
+  // With narrow vectors the largest score of the first keys costs a first block what it gains.
+  bool keeps_peak = at.begun || (NATIVE_MASKS && plain && at.whole >= kRows);
+  if (keeps_peak) {
     int64_t done = 0;
     if (!at.begun) {
       done = kRows;
@@ -171,9 +171,9 @@ void panel_probabilities(const Block<T>& b, const Extras<T>& extras, const Panel
         store(total + half, exponentials<false, true>(b.scores + done * P + half, (half == 0 ? at.low : at.seen) - done,
                                                       W{1}, load(peak + half), load(total + half)));
     }
-    for (int i = 0; i < P; ++i) near = near && total[i] <= static_cast<W>(kMostTotal);
+    for (int i = 0; i < P; ++i) keeps_peak = keeps_peak && total[i] - before[i] <= static_cast<W>(kMostSum);
   }
-  if (!near) {
+  if (!keeps_peak) {
     for (int i = 0; i < P; ++i) {
       total[i] = before[i];
       if (!at.begun) peak[i] = -__builtin_inff();
