@@ -216,6 +216,13 @@ CASES = [
         for m, k, n in _LINES
         for ta in (False, True)
     ),
+    # Several ranges of rows that keep their part of B, and of terms deeper than a block.
+    matmul(1030, 1033, 130, grad=False),
+    matmul(1030, 1033, 130, tb=True, grad=False),
+    matmul(1024, 520, 129, ta=True, grad=False),
+    matmul(2049, 70, 65, ta=True, grad=False),
+    matmul(500, 1500, 64, grad=False),
+    matmul(500, 1500, 64, tb=True, grad=False),
     *(linear(m, k, n, a, grad=False) for m, k, n in _LINES for a in ("relu", "silu")),
     matmul(33, 40, 48, batch_a=(3,), grad=False),
     *(matmul(m, k, n) for m, k, n in _EMPTY),

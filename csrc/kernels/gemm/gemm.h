@@ -56,9 +56,9 @@ struct Panels {
 // Distance of columns of an A with unit row stride that the micro-kernel is made for, beside that of slivers.
 constexpr int64_t kSlab = 64;
 
-// One block: m and n are arbitrary, k should be at most kernels.kc (a panel of B stays in L1 or L2). Rows of A
-// come in slivers of mr rows, `sliver` elements apart: mr * a.row, or mr * k and a line
-// where pack_a made slivers.
+// One block: m and n are arbitrary, k should be at most kernels.kc, or deep_kc if B is packed (a panel of B stays in L1
+// or L2). Rows of A come in slivers of mr rows, `sliver` elements apart: mr * a.row, or mr * k and a line where pack_a
+// made slivers.
 template <class T>
 struct Block {
   int64_t m, n, k;
@@ -77,7 +77,7 @@ struct Block {
 template <class T>
 struct Kernels {
   int mr, nr;  // the register tile
-  int kc, mc;  // block sizes: depth of a panel, rows of a task
+  int kc, mc;  // block sizes: depth of a panel, rows at most
   // Depth where B is packed: in place its rows may be pages apart.
   int deep_kc;
   // Transposed A is read where it lies, unless its rows are a multiple of a page apart: then they fall into
@@ -218,7 +218,7 @@ class Plan {
   bool own_rows() const;
   bool few_panels() const;
   bool keeps_b() const;
-  double keep_parts(double wanted);
+  void keep_parts(double wanted);
   double tasks() const;
   double whole_tasks();
   double cut(double wanted);

@@ -27,6 +27,8 @@ constexpr int64_t kSharedElements = 1 << 22;
 // Bytes of B that a task keeps in the second-level cache while so many rows of A pass: the copy of B, which the first
 // six of them make, is then 0.3% of the work.
 constexpr int64_t kKeptBytes = 512 << 10, kKeptRows = 1024;
+// Of the tasks that are wanted, the part without which B is packed for all and rows are cut further.
+constexpr double kEnough = 0.45;
 // A range of so many terms repays its partial sums.
 constexpr int kSplitTerms = 768;
 // Columns of a task, where A is read in place and where each range of columns packs it again.
@@ -95,9 +97,12 @@ Plan<T>::Plan(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, bool t
   } else {
     const double wanted = std::clamp(work / kLargeTaskWork, std::min(most, kFewTasks), kMostTasks);
     const int64_t most_splits = path ? k / 8 : k / std::min(2 * kernels.kc, kSplitTerms);
-    if (!path && keeps_b() && (keep_parts(wanted) >= wanted / 2 || most_splits < 2)) {
-      path_ = Path::Columns;
-      return;
+    if (!path && keeps_b()) {
+      keep_parts(wanted);
+      if (tasks() >= kEnough * wanted) {
+        path_ = Path::Columns;
+        return;
+      }
     }
     double tasks = whole_tasks();
     // Where ranges of terms are tasks enough, tiles stay as large as they are best: cut, they would read all of A or B
@@ -123,20 +128,28 @@ bool Plan<T>::keeps_b() const {
   return m_ > kColumnRows && once && kernels_.reads_columns && !packs_a(kernels_, at_a(nullptr, 0, 0));
 }
 
-// Sets the size of tasks for that; returns how many there are. Each range of rows packs B, so few rows come last.
+// Sets the size of tasks for that. Each range of rows packs B, which costs 0.6% with 512 rows and more with fewer;
+// narrow ranges of columns pass over A again, which is not free either.
 template <class T>
-double Plan<T>::keep_parts(double wanted) {
+void Plan<T>::keep_parts(double wanted) {
   const int64_t terms = std::min<int64_t>(k_, kernels_.deep_kc), pair = 2 * kernels_.nr;
+  const bool cuts_rows = b_ != Form::Columns;
   task_n_ = even_share(n_, std::max(pair, kKeptBytes / (terms * static_cast<int64_t>(sizeof(T)))), kernels_.nr);
   task_m_ = even_share(m_, kKeptRows, kernels_.mr);
-  while (tasks() < 0.75 * wanted && task_m_ >= kKeptRows) task_m_ = round_up(task_m_ / 2, kernels_.mr);
-  while (tasks() < 0.75 * wanted && task_n_ > pair) task_n_ = round_up(task_n_ / 2, kernels_.nr);
-  while (tasks() < 0.75 * wanted && task_m_ >= 2 * kColumnRows) task_m_ = round_up(task_m_ / 2, kernels_.mr);
-  while (tasks() < 0.75 * wanted && task_n_ > kernels_.nr) task_n_ = round_up(task_n_ / 2, kernels_.nr);
+  const auto cut_rows = [&](int64_t from, double least) {
+    while (cuts_rows && tasks() < least && task_m_ >= from) task_m_ = round_up(task_m_ / 2, kernels_.mr);
+  };
+  const auto cut_columns = [&](int64_t to, double least) {
+    while (tasks() < least && task_n_ > to) task_n_ = round_up(task_n_ / 2, kernels_.nr);
+  };
+  cut_rows(kKeptRows, 0.75 * wanted);
+  cut_columns(pair, 0.75 * wanted);
+  cut_rows(2 * kColumnRows, 0.75 * wanted);
+  cut_columns(kernels_.nr, 0.75 * wanted);
+  cut_rows(3 * kColumnRows / 2, kEnough * wanted);
   // An even number of them: with an odd one two threads, or four, do not end together.
   const int64_t down = ceil_div(m_, task_m_);
   if (down * ceil_div(n_, task_n_) % 2 == 1) task_m_ = round_up(ceil_div(m_, down + 1), kernels_.mr);
-  return tasks();
 }
 
 // Whether tasks are to have rows of their own and B is packed once for all: where each copies its part of a transposed
