@@ -40,7 +40,7 @@ def find(name: str, given: str = "device_name") -> str:
     if lower not in ("cpu", CPU, "gpu", GPU):
         raise ValueError(
             f"Invalid value for `{given}`: expected 'cpu', 'cpu:0', 'gpu' or 'gpu:0' (of several "
-            f"GPUs the first that CUDA_VISIBLE_DEVICES names). Received: {given}={name!r}"
+            f"GPUs the first that CUDA_VISIBLE_DEVICES names). Received: {given}='{name}'"
         )
     if lower in ("cpu", CPU):
         return CPU
