@@ -230,8 +230,8 @@ PYBIND11_MODULE(_cuda, m) {
       .def_readonly("address", &DeviceArray::address)
       .def("copy_in",
            [](DeviceArray& self, const py::buffer& from) {
-             if (!PyBuffer_IsContiguous(from.request().view(), 'C')) throw py::value_error("not contiguous");
              const py::buffer_info info = from.request();
+             if (!PyBuffer_IsContiguous(info.view(), 'C')) throw py::value_error("not contiguous");
              const size_t n = static_cast<size_t>(info.size) * info.itemsize;
              if (n != self.bytes) throw py::value_error("sizes differ");
              device().copy_in(self.address, info.ptr, n);
