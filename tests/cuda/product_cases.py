@@ -124,10 +124,8 @@ def bytes_of(launch, transposes, dtype, m, n, k, out):
 
 
 def integer(kind):
-    """The kernel as integers.cu has it for two operands of any layout."""
-    return f"""using Loop = IntegerLoop<kByteSmall, ByteType::{kind}, 32, 32>;
-    product(p.product, Loop{{p.product.turned_a != 0, p.product.turned_b != 0}},
-            [&](int64_t c) {{ return IntegerResults(p, c); }});"""
+    """The small kernel of integers.cu."""
+    return f"product_of_bytes<kByteSmall, ByteType::{kind}, 32, 32>(p);"
 
 
 @CASES.add("gemm.IntegerParams", integer("Signed"), *BYTES)
@@ -146,6 +144,18 @@ def bytes_anywhere(launch):
 def bytes_turned(launch):
     """A in whole words, B at any address; more steps than stages, results in pairs."""
     return bytes_of(launch, "tn", np.uint8, 80, 70, 300, np.int32)
+
+
+@CASES.add("gemm.IntegerParams", integer("Signed"), *BYTES)
+def bytes_by_rows(launch):
+    """Neither operand turned: B must not be taken for one by terms."""
+    return bytes_of(launch, "nn", np.int8, 70, 101, 80, np.int32)
+
+
+@CASES.add("gemm.IntegerParams", integer("Signed"), *BYTES)
+def bytes_by_columns(launch):
+    """Both turned: A must not be taken for one by terms."""
+    return bytes_of(launch, "tt", np.int8, 70, 101, 80, np.int32)
 
 
 @CASES.add("gemm.IntegerParams", integer("Signed"), *BYTES)
