@@ -17,12 +17,13 @@ struct LogPair {
   vf64 high, low;
 };
 
-// The natural logarithm of a positive normal number in two parts.
+// The natural logarithm of a positive normal number in two parts; anything where x is something else, as in lanes of
+// trials that are refused.
 static inline LogPair log_pair(vf64 x) {
   constexpr int64_t kSqrtHalf = 0x3fe6a09e667f3bcd;
   constexpr double c[] = {2.0 / 3,  2.0 / 5,  2.0 / 7,  2.0 / 9,  2.0 / 11,
                           2.0 / 13, 2.0 / 15, 2.0 / 17, 2.0 / 19, 2.0 / 21};
-  const vi64 shifted = (vi64)x - kSqrtHalf;
+  const vi64 shifted = (vi64)((vu64)x - static_cast<uint64_t>(kSqrtHalf));
   const vf64 e = (vf64)((shifted >> 52) + kMagicBits) - kMagic;
   const vf64 f = (vf64)((shifted & 0xfffffffffffff) + kSqrtHalf) - 1.0;
   // log(1 + f) is 2 atanh(s); all but f itself is small.
