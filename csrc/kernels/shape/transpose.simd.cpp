@@ -196,7 +196,8 @@ void block(const char* src, int64_t src_row, char* dst, int64_t dst_row, int64_t
 // line do not read what they overwrite and gain nothing past the caches.
 void fill(char* to, uint64_t pattern, int64_t bytes, bool far) {
   const vu64 v = splat(pattern);
-  const auto put = [&](int64_t at) { store(reinterpret_cast<uint64_t*>(to + at), v); };
+  // As bytes: elements may be smaller than the pattern, and begin anywhere.
+  const auto put = [&](int64_t at) { store(to + at, (Vec<char>)v); };
   int64_t at = 0;
   if (far && !NATIVE_MASKS && at_line(to))
     for (; at + kVecBytes <= bytes; at += kVecBytes) store_nontemporal(reinterpret_cast<uint64_t*>(to + at), v);
