@@ -30,13 +30,13 @@ static inline vf64 dexp2(vf64 x) {
   return dexp_reduced(n, (x - n) * 0.69314718055994530942);
 }
 
-// Natural logarithm of a positive normal number.
+// Natural logarithm of a positive normal number; anything where x is something else, as in lanes that dlog() replaces.
 static inline vf64 dlog_of_normal(vf64 x) {
   constexpr double c[] = {0.66666666666584606, 0.40000000053710733, 0.28571416876250338,
                           0.22223390950418503, 0.18122985186456708, 0.16828089901541451};
   constexpr int64_t kSqrtHalf = 0x3fe6a09e667f3bcd;
   // Exponents fit the upper halves' arithmetic: biased to be positive, so that a logical shift will do.
-  const vu64 shifted = (vu64)((vi64)x - kSqrtHalf) + (static_cast<uint64_t>(2048) << 52);
+  const vu64 shifted = (vu64)x - static_cast<uint64_t>(kSqrtHalf) + (static_cast<uint64_t>(2048) << 52);
   const vf64 e = (vf64)((vi64)(shifted >> 52) + (vi64)splat(kMagic)) - (kMagic + 2048);
   const vf64 m = (vf64)((vi64)(shifted & 0x000fffffffffffff) + kSqrtHalf);
   const vf64 f = m - 1.0, s = f / (m + 1.0), z = s * s;
