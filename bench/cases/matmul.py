@@ -161,6 +161,9 @@ _COPIED = [
 # Rows of whole lines, which a large result has stored past the caches: sums that are short and not,
 # a rest of rows, panels that are whole and not.
 _LINES = [(145, 64, 80), (20, 31, 192), (13, 70, 128)]
+# One row or column: ranges of terms whose sums are added, the last one shorter, and ranges of
+# columns of each.
+_VECTORS = [(1, 2053, 331), (331, 2053, 1), (1, 130, 4500), (4500, 131, 1)]
 _EMPTY = [(0, 3, 4), (3, 0, 4), (3, 4, 0)]
 # Narrow elements: each number of rows that has a path of its own, terms that fill no word, vector
 # or block, one column.
@@ -216,6 +219,13 @@ CASES = [
         for m, k, n in _LINES
         for ta in (False, True)
     ),
+    *(
+        matmul(m, k, n, dtype, ta=ta, tb=tb, grad=False)
+        for dtype in ("float32", "float64")
+        for m, k, n in _VECTORS
+        for ta, tb in ((False, False), (True, False), (False, True))
+    ),
+    *(linear(m, k, n, a, grad=False) for m, k, n in _VECTORS for a in ("none", "relu", "silu")),
     # Several ranges of rows that keep their part of B, and of terms deeper than a block.
     matmul(1030, 1033, 130, grad=False),
     matmul(1030, 1033, 130, tb=True, grad=False),

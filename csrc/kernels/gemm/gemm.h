@@ -229,12 +229,14 @@ class Plan {
   Panels<T> at_panels(const T* b, int64_t p, int64_t j) const;
   // On the calling thread; c is the part's.
   void run_part(const Part& part, const T* a, const T* b, T* c, const Epilogue<T>& epilogue) const;
-  void run_vector(const T* a, const T* b, T* c, const Epilogue<T>& epilogue) const;
+  void run_vector(const T* a, const T* b, T* c, const Epilogue<T>& epilogue, T* scratch) const;
   void run_dots(const T* a, const T* b, T* c, const Epilogue<T>& epilogue, T* scratch) const;
   void run_outer(const T* a, const T* b, T* c, const Epilogue<T>& epilogue) const;
   void run_columns(const T* a, const T* b, T* c, const Epilogue<T>& epilogue) const;
   void run_tiles(const T* a, const T* b, T* c, const Epilogue<T>& epilogue, T* scratch) const;
   void run_split(const T* a, const T* b, T* c, const Epilogue<T>& epilogue, T* scratch) const;
+  // C from the partial sums of ranges of terms, one matrix after another, in their order.
+  void add_splits(int64_t splits, T* c, const Epilogue<T>& epilogue, const T* sums) const;
 
   const Kernels<T>& kernels_;
   int64_t m_, n_, k_;

@@ -16,8 +16,11 @@ constexpr double kLargeTaskWork = 6e6;
 constexpr double kMostTasks = 16;
 // As many tasks as a small product gets where it can.
 constexpr double kFewTasks = 4;
-// Columns of a row-major matrix that a task reads when it reads few rows at a time: 2 KB, half a page.
-constexpr int64_t kStreamColumns = 512;
+// Columns of a row-major matrix that a task reads when it reads few rows at a time: 2 KB, half a page; and those of a
+// product of one row, whose tasks are ranges of terms: shorter pieces of rows are no streams for a prefetcher.
+constexpr int64_t kStreamColumns = 512, kRowColumns = 2048;
+// Terms of one row's task, which repay its partial sums.
+constexpr int64_t kRowTerms = 64;
 // Up to so many rows reading B is what takes the time: wide tasks walk along its pages.
 constexpr int64_t kStreamRows = 48;
 // Up to so many rows a task takes all of them and packs its own columns of B, which stay in its cache.
@@ -84,11 +87,13 @@ Plan<T>::Plan(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, bool t
     // Memory-bound: a task is a matter of bytes, 128 K elements or more.
     const int64_t length = std::max(m, n), tasks = std::clamp<int64_t>(static_cast<int64_t>(work / 131072), 1, 32);
     const bool along = m == 1 ? b != Form::Rows : !transpose_a;
-    const int64_t unit = b == Form::Panels ? std::max(kernels.nr, 32) : 32;
+    if (!along)
+      splits_ = std::clamp<int64_t>(k / kRowTerms, 1, std::min<int64_t>(tasks, static_cast<int64_t>(kMostTasks)));
+    const int64_t ranges = ceil_div(tasks, splits_), unit = b == Form::Panels ? std::max(kernels.nr, 32) : 32;
     // A task walks along pages of B, unless there would be one task where there is work for two.
-    const int64_t half = round_up(ceil_div(length, std::min<int64_t>(tasks, 2)), unit);
-    const int64_t least = along ? 1 : std::min(kStreamColumns, half);
-    task_n_ = std::min(length, std::max(round_up(ceil_div(length, tasks), unit), least));
+    const int64_t half = round_up(ceil_div(length, std::min<int64_t>(ranges, 2)), unit);
+    const int64_t least = along ? 1 : std::min(kRowColumns, half);
+    task_n_ = std::min(length, std::max(round_up(ceil_div(length, ranges), unit), least));
   } else if (path_ == Path::Dots) {
     task_n_ = std::min(n, round_up(ceil_div(n, static_cast<int64_t>(most)), 12));
   } else if (path_ == Path::Outer) {
@@ -214,7 +219,7 @@ int64_t Plan<T>::scratch_size() const {
   if (m_ == 0 || n_ == 0 || k_ == 0) return 0;
   if (path_ == Path::Tiles) return b_ == Form::Panels ? 0 : packed_b_size(kernels_, k_, n_);
   if (path_ == Path::Dots) return transpose_a_ ? m_ * k_ : 0;
-  return path_ == Path::SplitK ? splits_ * m_ * n_ : 0;
+  return splits_ > 1 ? splits_ * m_ * n_ : 0;
 }
 
 template <class T>
@@ -223,7 +228,7 @@ void Plan<T>::run(const T* a, const T* b, T* c, const Epilogue<T>& epilogue, T* 
   if (k_ == 0) return no_terms(kernels_, m_, n_, c, n_, false, epilogue);
   switch (path_) {
     case Path::Vector:
-      return run_vector(a, b, c, epilogue);
+      return run_vector(a, b, c, epilogue, scratch);
     case Path::Dots:
       return run_dots(a, b, c, epilogue, scratch);
     case Path::Outer:
@@ -238,22 +243,29 @@ void Plan<T>::run(const T* a, const T* b, T* c, const Epilogue<T>& epilogue, T* 
 }
 
 template <class T>
-void Plan<T>::run_vector(const T* a, const T* b, T* c, const Epilogue<T>& epilogue) const {
+void Plan<T>::run_vector(const T* a, const T* b, T* c, const Epilogue<T>& epilogue, T* scratch) const {
   // y = M x, or M^T x: with one column the roles of A and B are swapped.
   const bool row = m_ == 1;
   const T *x = row ? a : b, *matrix = row ? b : a;
-  const int64_t length = row ? n_ : m_;
+  const int64_t length = row ? n_ : m_, across = ceil_div(length, task_n_);
   const bool contiguous_k = row ? b_ == Form::Columns : !transpose_a_;
-  pool::parallel_for(ceil_div(length, task_n_), [&](int64_t task) {
-    const int64_t j = task * task_n_, count = std::min(task_n_, length - j);
+  const int64_t depth = round_up(ceil_div(k_, splits_), 8), splits = ceil_div(k_, depth);
+  T* const sums = splits > 1 ? scratch : c;
+  pool::parallel_for(across * splits, [&](int64_t task) {
+    const int64_t j = task % across * task_n_, count = std::min(task_n_, length - j);
+    const int64_t split = task / across, p = split * depth;
     if (b_ == Form::Panels)
       kernels_.panel_gemv(count, k_, x, at_panels(matrix, 0, j), c + j);
     else if (contiguous_k)
       kernels_.dots(1, count, k_, x, k_, matrix + j * k_, k_, c + j, count);
     else
-      kernels_.gemv(count, k_, x, 1, matrix + j, length, c + j);
+      kernels_.gemv(count, std::min(depth, k_ - p), x + p, 1, matrix + p * length + j, length,
+                    sums + split * length + j);
   });
-  if (needs_finish(epilogue)) kernels_.finish(m_, n_, c, n_, epilogue);
+  if (splits > 1)
+    add_splits(splits, c, epilogue, scratch);
+  else if (needs_finish(epilogue))
+    kernels_.finish(m_, n_, c, n_, epilogue);
 }
 
 template <class T>
@@ -358,17 +370,22 @@ void Plan<T>::run_split(const T* a, const T* b, T* c, const Epilogue<T>& epilogu
     run_part({i, std::min(task_m_, m_ - i), j, std::min(task_n_, n_ - j), p, std::min(depth, k_ - p)}, a, b,
              scratch + split * m_ * n_ + i * n_ + j, {});
   });
+  add_splits(splits, c, epilogue, scratch);
+}
+
+template <class T>
+void Plan<T>::add_splits(int64_t splits, T* c, const Epilogue<T>& epilogue, const T* sums) const {
   const int64_t rows = std::max<int64_t>(1, 32768 / (n_ * splits));
   pool::parallel_for(ceil_div(m_, rows), [&](int64_t task) {
     const int64_t i = task * rows, count = std::min(rows, m_ - i), total = count * n_;
     T* const out = c + i * n_;
-    const T* in = scratch + i * n_;
+    const T* in = sums + i * n_;
     std::copy_n(in, total, out);
     for (int64_t s = 1; s < splits; ++s) {
       in += m_ * n_;
       for (int64_t e = 0; e < total; ++e) out[e] += in[e];
     }
-    kernels_.finish(count, n_, out, n_, epilogue.from(i, 0, n_));
+    if (needs_finish(epilogue)) kernels_.finish(count, n_, out, n_, epilogue.from(i, 0, n_));
   });
 }
 

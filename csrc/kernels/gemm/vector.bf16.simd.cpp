@@ -14,21 +14,34 @@ namespace {
 
 using gemm::Epilogue;
 
-// Several rows of B a pass: fewer visits to y, and as many streams as prefetchers follow.
+// Several rows of B a pass: fewer visits to y, and as many streams as prefetchers follow. V vectors of each row at a
+// time, a line of 64 bytes where there are registers for its sums: rows a page apart, or a power of two, share a set of
+// the first-level cache, in which half a line would have been replaced before it is read.
 template <class T, int R>
 inline void gemv_rows(int64_t n, const T* x, int64_t x_step, const T* b, int64_t b_row, T* y, bool accumulate) {
-  constexpr int L = kLanes<T>;
+  constexpr int L = kLanes<T>, V = NATIVE_VEC_BYTES == 64 ? 1 : 2;
   Vec<T> xs[R];
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) xs[r] = splat(x[r * x_step]);
-  int64_t j = 0;
-  for (; j + L <= n; j += L) {
+  const auto columns = [&](auto vectors, int64_t j) __attribute__((always_inline)) {
+    constexpr int W = decltype(vectors)::value;
     // Two sums: half the chain of dependent FMAs.
-    Vec<T> even = accumulate ? load(y + j) : Vec<T>{}, odd{};
+    Vec<T> even[W], odd[W];
+#pragma GCC unroll 2
+    for (int v = 0; v < W; ++v) {
+      even[v] = accumulate ? load(y + j + v * L) : Vec<T>{};
+      odd[v] = Vec<T>{};
+    }
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) (r % 2 ? odd : even) += xs[r] * load(b + r * b_row + j);
-    store(y + j, even + odd);
-  }
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 2
+      for (int v = 0; v < W; ++v) (r % 2 ? odd : even)[v] += xs[r] * load(b + r * b_row + j + v * L);
+#pragma GCC unroll 2
+    for (int v = 0; v < W; ++v) store(y + j + v * L, even[v] + odd[v]);
+  };
+  int64_t j = 0;
+  for (; j + V * L <= n; j += V * L) columns(std::integral_constant<int, V>{}, j);
+  for (; j + L <= n; j += L) columns(std::integral_constant<int, 1>{}, j);
   for (; j < n; ++j) {
     T even = accumulate ? y[j] : T{}, odd{};
     for (int r = 0; r < R; ++r) (r % 2 ? odd : even) += x[r * x_step] * b[r * b_row + j];
