@@ -12,6 +12,7 @@ from keras_native.engine.primitives import conv
 from keras_native.engine.tensor import from_numpy
 
 CASES = harness.test_cases(table.CASES)
+WIDE = _core.isa().startswith("avx512")  # choices of a kernel depend on it
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -71,15 +72,34 @@ def _kernel_by_weights(batch, size, cin, cout, kernel, **more):
 @pytest.mark.parametrize(
     "problem, taken",
     [
-        ((1, 48, 3, 96, 2), True),
-        ((1, 48, 8, 64, 2), True),
+        ((1, 48, 3, 96, 2), WIDE),
+        ((1, 48, 8, 64, 2), WIDE),
         ((1, 48, 3, 64, 2), False),  # few terms for 64 columns
         ((1, 48, 3, 192, 16), False),  # 9 windows
+        ((1, 64, 3, 1024, 16), True),  # more weights than the second-level cache holds
     ],
 )
 def test_patches_by_the_weights_are_products_where_these_gain(problem, taken):
     found = _kernel_by_weights(*problem, strides=problem[-1])
     assert found == ("pointwise" if taken else "direct")
+
+
+@pytest.mark.parametrize(
+    "kind, cin, cout, kernel, taken",
+    [
+        ("w", 64, 32, 1, not WIDE),
+        ("w", 64, 40, 1, True),
+        ("f", 8, 30, 1, not WIDE),  # 49 windows
+        ("f", 8, 24, 1, False),
+        ("f", 8, 50, 1, True),
+        ("f", 3, 16, 8, not WIDE),
+        ("f", 3, 16, 7, False),
+    ],
+)
+def test_pixels_apart_are_copied_together_where_the_product_gains(kind, cin, cout, kernel, taken):
+    strides = max(2, kernel)
+    (case,) = table.cases(1, (7 * strides,) * 2, cin, cout, kernel, strides=strides, ops=kind)
+    assert harness.kernel_of(case) == ("pointwise" if taken else "direct")
 
 
 @pytest.mark.parametrize(
