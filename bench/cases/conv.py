@@ -179,6 +179,7 @@ CASES: list[Case] = [
     fused(2, (28, 30), 3, 20, 14, "gelu", strides=14, residual=True),
     *(fused(2, (6, 5), 11, 70, 1, a, strides=2, residual=True) for a in ("relu6", "silu")),
     fused(3, (4, 4), 1700, 37, 1, "relu", residual=True),  # few results of many terms
+    fused(1, (1, 1), 520, 530, 1, "silu", residual=True),  # ranges of the terms of one row
     fused(1, (1, 1), 40, 33, 1, "relu", residual=True),
     fused(2, (6, 5), 5, 9, 1, "gelu", dtype="float64", residual=True),
     # Groups and depthwise.
@@ -200,6 +201,9 @@ CASES: list[Case] = [
     *cases(2, (3, 2), 27, 27, 7, pad=3, groups=27),
     *cases(1, (5, 19), 107, 107, 7, pad=3, groups=107),
     *cases(2, (9, 15), 33, 33, 5, pad=2, groups=33),
+    # One tap by the weights, more channels of x than of y: 16 MB of operands and more, and less.
+    *cases(1, (150, 100), 250, 70, 1, ops="w"),
+    *cases(1, (40, 40), 100, 70, 1, ops="w"),
     # By the weights, rows of results in parts: 4 MB of operands and more, 12 with stride 2.
     *cases(1, (65, 63), 133, 133, 3, pad=(1, 1, 2, 0), groups=133, ops="w"),
     *cases(3, (81, 83), 133, 133, 5, strides=2, pad=(1, 2, 2, 1), groups=133, ops="w"),

@@ -162,8 +162,8 @@ _COPIED = [
 # a rest of rows, panels that are whole and not.
 _LINES = [(145, 64, 80), (20, 31, 192), (13, 70, 128)]
 # One row or column: ranges of terms whose sums are added, the last one shorter, and ranges of
-# columns of each.
-_VECTORS = [(1, 2053, 331), (331, 2053, 1), (1, 130, 4500), (4500, 131, 1)]
+# columns of each; a row that is added in parts.
+_VECTORS = [(1, 2053, 331), (331, 2053, 1), (1, 130, 4500), (4500, 131, 1), (1, 1030, 9000)]
 _EMPTY = [(0, 3, 4), (3, 0, 4), (3, 4, 0)]
 # Narrow elements: each number of rows that has a path of its own, terms that fill no word, vector
 # or block, one column.

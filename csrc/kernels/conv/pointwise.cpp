@@ -15,10 +15,16 @@ namespace {
 
 enum class Kind { Forward, InputGrad, WeightGrad };
 
+// Operands of so many bytes come from memory: a number, as what is chosen by it changes the order of sums.
+constexpr int64_t kFromMemory = 16 << 20;
+// Weights that are transposed by one thread while others wait, at most.
+constexpr int64_t kTurnedWeights = 1 << 18;
+
 // Whether the gradient by the weights is computed transposed: few channels of y fill a tile badly as its columns, and
 // many of x, as rows of A^T, are read from as many cache lines again for each six of them. Where A^T is copied, the
-// narrower operand is the better one from memory: a block copies whole pixels of it, and tiles the other's as they go
-// (56x56x256 by 64 takes 0.81 of the time, on two threads 0.67; in cache nothing is gained). Words are packed first.
+// narrower operand is the better one from memory: a block copies more of each pixel at once, and tiles the other's as
+// they go (56x56x256 by 64 takes 0.81 of the time, on two threads 0.67; in cache nothing is gained). Words are packed
+// first.
 template <class T>
 bool turns(const Geometry& g, Kind kind) {
   if constexpr (!std::is_floating_point_v<T>) {
@@ -26,13 +32,12 @@ bool turns(const Geometry& g, Kind kind) {
   } else {
     if (kind != Kind::WeightGrad || g.taps() > 1 || g.cin <= g.cout) return false;
     const int64_t bytes = g.out_pixels() * (g.cin + g.cout) * static_cast<int64_t>(sizeof(T));
-    const bool copies_narrower = !gemm::kernels_of<T>().reads_columns && is_far(bytes);
-    return copies_narrower || g.cout < 64 || (g.cin >= 512 && g.cout <= 128);
+    const bool copied = !gemm::kernels_of<T>().reads_columns && bytes >= kFromMemory;
+    return (copied && g.cin * g.cout <= kTurnedWeights) || g.cout < 64 || (g.cin >= 512 && g.cout <= 128);
   }
 }
 
-template <class T>
-ProductSizes sizes_of(const Geometry& g, Kind kind) {
+ProductSizes sizes_of(const Geometry& g, Kind kind, bool turned) {
   const int64_t pixels = g.out_pixels(), terms = g.taps() * g.cin;
   switch (kind) {
     case Kind::Forward:
@@ -40,8 +45,8 @@ ProductSizes sizes_of(const Geometry& g, Kind kind) {
     case Kind::InputGrad:
       return {pixels, terms, g.cout, false, true};
     default:
-      return turns<T>(g, kind) ? ProductSizes{g.cout, terms, pixels, true, false}
-                               : ProductSizes{terms, g.cout, pixels, true, false};
+      return turned ? ProductSizes{g.cout, terms, pixels, true, false}
+                    : ProductSizes{terms, g.cout, pixels, true, false};
   }
 }
 
@@ -56,7 +61,8 @@ class Pointwise final : public Kernel {
         run_(g.kernel[2] * g.cin),
         picks_(g.taps() == 1 ? g.in != g.out : g.kernel != g.in),
         far_(kind == Kind::InputGrad && rows_past_caches(g)),
-        product_(sizes_of<T>(g, kind), activation) {}
+        turns_(turns<T>(g, kind)),
+        product_(sizes_of(g, kind, turns_), activation) {}
 
   size_t scratch_bytes() const override { return picked_bytes() + turned_bytes() + product_.scratch_bytes(); }
 
@@ -76,7 +82,7 @@ class Pointwise final : public Kernel {
       a = picked;
     }
     if constexpr (std::is_floating_point_v<T>) {
-      if (turns<T>(g_, kind_)) {
+      if (turns_) {
         product_.run(b, a, turned, nullptr, nullptr, rest);
         gemm::kernels_of<T>().transpose(turned, g_.cin, g_.cout, g_.cin, c, g_.cout);
         return;
@@ -91,9 +97,7 @@ class Pointwise final : public Kernel {
     return picks_ ? whole_lines(static_cast<size_t>(g_.out_pixels() * terms_) * sizeof(T)) : 0;
   }
 
-  size_t turned_bytes() const {
-    return turns<T>(g_, kind_) ? whole_lines(static_cast<size_t>(g_.cin * g_.cout) * sizeof(T)) : 0;
-  }
+  size_t turned_bytes() const { return turns_ ? whole_lines(static_cast<size_t>(g_.cin * g_.cout) * sizeof(T)) : 0; }
 
   // The windows of x, of one row of y after another.
   void gather(const T* x, T* together) const {
@@ -144,6 +148,7 @@ class Pointwise final : public Kernel {
   const int64_t terms_, run_;  // elements of a window, and of a line of one
   const bool picks_;           // windows are not one after the other in x
   const bool far_;             // the gradient by x goes past the caches
+  const bool turns_;           // the product is the transposed gradient by the weights
   const Product<T> product_;
 };
 
@@ -161,9 +166,10 @@ bool narrow() { return !gemm::kernels_of<float>().reads_columns; }
 // Where the product of windows gains more than their copy costs: the direct loop has few channels of x as its columns,
 // and by the weights it packs windows one tap at a time, which 64 columns of few terms do not notice, nor few windows.
 // Forward it reads lines of windows where they lie. It copies all weights, which with few pixels are most of the bytes.
-// With narrow vectors patches forward take 0.77 to 0.93 of its time by the product; by the weights it is the better one
-// as long as its sums are in the second-level cache (2x2x96-192 0.8 of the product's time, 2x2x192-384 1.2).
-bool windows_pay(const Geometry& g, Kind kind) {
+// With narrow vectors patches forward take 0.77 to 1.01 of its time by the product (of three channels; others were not
+// measured); by the weights it is the better one as long as its sums are in the second-level cache (2x2x96-192 0.8 of
+// the product's time, 2x2x192-384 1.2).
+bool windows_pay(const Geometry& g, Kind kind, int64_t element) {
   constexpr int64_t kPatch = 64;
   const bool few = 3 * g.out_pixels() <= g.cout;
   switch (kind) {
@@ -173,7 +179,7 @@ bool windows_pay(const Geometry& g, Kind kind) {
       return g.cin < 16 || few;
     default:
       if (g.out_pixels() < 16) return false;
-      if (narrow()) return g.taps() * g.cin * g.cout * static_cast<int64_t>(sizeof(float)) > cache_sizes().l2;
+      if (narrow()) return g.taps() * g.cin * g.cout * element > cache_sizes().l2;
       return g.cout > 64 || (g.cout == 64 && g.cin >= 8);
   }
 }
@@ -199,7 +205,8 @@ std::unique_ptr<Kernel> prepare(const Problem& problem) {
     if (spec.dtype != dtype) return nullptr;
   // Patches of bfloat16 have a kernel that makes some at a time.
   const bool windows = g->taps() > 1;
-  if (windows && (dtype == DType::BF16 || g->empty() || (best && !windows_pay(*g, kind)))) return nullptr;
+  const int64_t element = static_cast<int64_t>(size_of(dtype));
+  if (windows && (dtype == DType::BF16 || g->empty() || (best && !windows_pay(*g, kind, element)))) return nullptr;
   if (best && dtype != DType::BF16 && !windows && g->in != g->out && direct_pays(*g, kind)) return nullptr;
   const Activation activation = activation_of(problem);
   const size_t operands = problem.in.size();
@@ -222,8 +229,10 @@ constexpr char kProblems[] =
     "1x1 or windows apart, no groups or padding. 1x1 with strides: forward from as many channels as pixels on, by the "
     "weights where x has fewer channels than twice those of y. Windows: forward and by the input from three times as "
     "many channels of y as windows on, by the input with less than 16 channels, by the weights from 16 windows and 65 "
-    "channels of y on, or 64 from 8 of x on. Without AVX-512: half as many channels and all by the weights; patches of "
-    "64 taps on; by the weights where they are more than the second-level cache holds";
+    "channels of y on, or 64 from 8 of x on. Without AVX-512: 1x1 with strides forward from half as many channels on, "
+    "by "
+    "the weights all; windows forward also from 64 taps on, by the weights from 16 windows on where the second-level "
+    "cache does not hold the weights";
 const Register forward{"conv", "pointwise", 15, prepare<true>, kProblems};
 const Register fused{"conv_bias_act", "pointwise", 15, prepare<true>, kProblems};
 const Register input_gradient{"conv_input_grad", "pointwise", 15, prepare<true>, kProblems};

@@ -87,13 +87,20 @@ Plan<T>::Plan(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, bool t
     // Memory-bound: a task is a matter of bytes, 128 K elements or more.
     const int64_t length = std::max(m, n), tasks = std::clamp<int64_t>(static_cast<int64_t>(work / 131072), 1, 32);
     const bool along = m == 1 ? b != Form::Rows : !transpose_a;
+    const int64_t unit = b == Form::Panels ? std::max(kernels.nr, 32) : 32;
+    // Ranges of terms, an even number of them, in which a task walks along pages of B.
     if (!along)
       splits_ = std::clamp<int64_t>(k / kRowTerms, 1, std::min<int64_t>(tasks, static_cast<int64_t>(kMostTasks)));
-    const int64_t ranges = ceil_div(tasks, splits_), unit = b == Form::Panels ? std::max(kernels.nr, 32) : 32;
-    // A task walks along pages of B, unless there would be one task where there is work for two.
-    const int64_t half = round_up(ceil_div(length, std::min<int64_t>(ranges, 2)), unit);
+    if (splits_ > 1) {
+      splits_ -= splits_ % 2;
+      const int64_t ranges = std::min(ceil_div(tasks, splits_), std::max<int64_t>(1, length / kRowColumns));
+      task_n_ = std::min(length, round_up(ceil_div(length, ranges), unit));
+      return;
+    }
+    // So do ranges of columns, unless there would be one task where there is work for two.
+    const int64_t half = round_up(ceil_div(length, std::min<int64_t>(tasks, 2)), unit);
     const int64_t least = along ? 1 : std::min(kRowColumns, half);
-    task_n_ = std::min(length, std::max(round_up(ceil_div(length, ranges), unit), least));
+    task_n_ = std::min(length, std::max(round_up(ceil_div(length, tasks), unit), least));
   } else if (path_ == Path::Dots) {
     task_n_ = std::min(n, round_up(ceil_div(n, static_cast<int64_t>(most)), 12));
   } else if (path_ == Path::Outer) {
@@ -375,17 +382,21 @@ void Plan<T>::run_split(const T* a, const T* b, T* c, const Epilogue<T>& epilogu
 
 template <class T>
 void Plan<T>::add_splits(int64_t splits, T* c, const Epilogue<T>& epilogue, const T* sums) const {
-  const int64_t rows = std::max<int64_t>(1, 32768 / (n_ * splits));
-  pool::parallel_for(ceil_div(m_, rows), [&](int64_t task) {
-    const int64_t i = task * rows, count = std::min(rows, m_ - i), total = count * n_;
-    T* const out = c + i * n_;
-    const T* in = sums + i * n_;
+  // Some rows, or a part of one.
+  constexpr int64_t kPiece = 32768;
+  const int64_t width = std::min(n_, round_up(std::max<int64_t>(1, kPiece / splits), 16)), across = ceil_div(n_, width);
+  const int64_t rows = std::max<int64_t>(1, kPiece / (width * splits));
+  pool::parallel_for(ceil_div(m_, rows) * across, [&](int64_t task) {
+    const int64_t i = task / across * rows, count = std::min(rows, m_ - i);
+    const int64_t j = task % across * width, columns = std::min(width, n_ - j), total = count * columns;
+    T* const out = c + i * n_ + j;
+    const T* in = sums + i * n_ + j;
     std::copy_n(in, total, out);
     for (int64_t s = 1; s < splits; ++s) {
       in += m_ * n_;
       for (int64_t e = 0; e < total; ++e) out[e] += in[e];
     }
-    if (needs_finish(epilogue)) kernels_.finish(count, n_, out, n_, epilogue.from(i, 0, n_));
+    if (needs_finish(epilogue)) kernels_.finish(count, columns, out, n_, epilogue.from(i, j, n_));
   });
 }
 
