@@ -230,9 +230,8 @@ constexpr char kProblems[] =
     "weights where x has fewer channels than twice those of y. Windows: forward and by the input from three times as "
     "many channels of y as windows on, by the input with less than 16 channels, by the weights from 16 windows and 65 "
     "channels of y on, or 64 from 8 of x on. Without AVX-512: 1x1 with strides forward from half as many channels on, "
-    "by "
-    "the weights all; windows forward also from 64 taps on, by the weights from 16 windows on where the second-level "
-    "cache does not hold the weights";
+    "by the weights all; windows forward also from 64 taps on, by the weights from 16 windows on where the "
+    "second-level cache does not hold the weights";
 const Register forward{"conv", "pointwise", 15, prepare<true>, kProblems};
 const Register fused{"conv_bias_act", "pointwise", 15, prepare<true>, kProblems};
 const Register input_gradient{"conv_input_grad", "pointwise", 15, prepare<true>, kProblems};
